@@ -92,6 +92,18 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A tokenised example. Tokens from `start` on are learned; the first token of all never is."""
+
+    ids: tuple[int, ...]
+    start: int
+
+    @property
+    def labels(self) -> int:
+        return len(self.ids) - max(1, self.start)
+
+
+@dataclass(frozen=True)
 class Problem:
     """One benchmark problem in the judge's format; `row` is the judge's row as it was read."""
 

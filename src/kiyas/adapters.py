@@ -1,0 +1,234 @@
+"""K LoRA adapters as stacked tensors over one frozen base: the only batched LoRA in Kıyas.
+
+Theory of operation. All adapters of a stack have the same modules; smaller ranks are padded with zeros, which
+stay zero. The weights of adapter k are one row of a flat tensor theta [K, P]; every module's A and B are views
+into it. So clipping, AdamW, saving and freezing are row operations on [K, P], and autograd accumulates straight
+into the flat gradient. In the forward pass the rows of a batch belong to the adapters in order: [K·n, T, D] is
+read as [K, n·T, D], the base's own linear runs on the whole batch, and LoRA is two batched products over K.
+
+    y = x W + b + (x A_k) B_k · alpha_k / r_k          (Hu et al. 2021, as in PEFT's LoraLayer)
+
+Shapes: K adapters, N rows·tokens of one adapter, I inputs, O outputs, R rank, P weights of one adapter.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from kiyas.types import AdapterId, KiyasError
+
+
+@dataclass(frozen=True)
+class Site:
+    """One linear layer that takes an adapter: its name in the model and its shape."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One adapter's rank and scale."""
+
+    rank: int
+    alpha: float
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+class AdapterStack:
+    """The weights of K adapters. `theta` is [K, P] float32; `a(site)` is [K, R, I] and `b(site)` [K, O, R]."""
+
+    def __init__(
+        self, ids: Sequence[AdapterId], specs: Sequence[Spec], sites: Sequence[Site], device: torch.device
+    ) -> None:
+        assert len(ids) == len(specs) > 0
+        self.ids, self.specs, self.sites = list(ids), list(specs), list(sites)
+        self.rank = max(spec.rank for spec in specs)
+        size = sum(self.rank * (site.inputs + site.outputs) for site in sites)
+        self.theta = torch.zeros(len(ids), size, device=device)
+        self.scale_K = torch.tensor([spec.scale for spec in specs], device=device)
+        self._a: dict[str, Tensor] = {}
+        self._b: dict[str, Tensor] = {}
+        self.gradient: Tensor | None = None
+        for site, a_KRI, b_KOR in self._views(self.theta):
+            self._a[site.name], self._b[site.name] = a_KRI, b_KOR
+
+    def _views(self, flat_KP: Tensor) -> Iterator[tuple[Site, Tensor, Tensor]]:
+        K, start = flat_KP.shape[0], 0
+        for site in self.sites:
+            middle = start + self.rank * site.inputs
+            end = middle + self.rank * site.outputs
+            yield (
+                site,
+                flat_KP[:, start:middle].view(K, self.rank, site.inputs),
+                flat_KP[:, middle:end].view(K, site.outputs, self.rank),
+            )
+            start = end
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def a(self, name: str) -> Tensor:
+        return self._a[name]
+
+    def b(self, name: str) -> Tensor:
+        return self._b[name]
+
+    def train(self) -> Tensor:
+        """Makes the weights trainable; returns the flat gradient [K, P] that backward passes add to."""
+        self.gradient = torch.zeros_like(self.theta)
+        for site, a_grad, b_grad in self._views(self.gradient):
+            for weights, grad in ((self._a, a_grad), (self._b, b_grad)):
+                leaf = weights[site.name].detach().requires_grad_()
+                leaf.grad = grad
+                weights[site.name] = leaf
+        return self.gradient
+
+    def initialise(self, seeds: Sequence[int]) -> None:
+        """PEFT's start: A Kaiming-uniform (a = √5), B zero. A function of (seed, module) alone, so that arms of
+        one seed start from the same adapter whatever else is in the stack."""
+        with torch.no_grad():
+            for site in self.sites:
+                for k, (seed, spec) in enumerate(zip(seeds, self.specs, strict=True)):
+                    generator = torch.Generator().manual_seed(_seed("init", seed, site.name))
+                    bound = 1 / math.sqrt(site.inputs)
+                    start = torch.rand(spec.rank, site.inputs, generator=generator) * (2 * bound) - bound
+                    self._a[site.name].data[k, : spec.rank] = start.to(self.theta.device)
+
+    def set(self, k: int, site: Site, a_RI: Tensor, b_OR: Tensor) -> None:
+        """Puts one adapter's weights of one module in place, padded with zeros to the stack's rank."""
+        with torch.no_grad():
+            self._a[site.name].data[k, : a_RI.shape[0]] = a_RI.to(self.theta.device)
+            self._b[site.name].data[k, :, : b_OR.shape[1]] = b_OR.to(self.theta.device)
+
+    def weights(self, k: int) -> Iterator[tuple[Site, Tensor, Tensor]]:
+        """One adapter's weights, cut to its own rank: (site, A [r, I], B [O, r])."""
+        rank = self.specs[k].rank
+        for site, a_KRI, b_KOR in self._views(self.theta):
+            yield site, a_KRI[k, :rank], b_KOR[k, :, :rank]
+
+    def moved(self) -> list[bool]:
+        """Which adapters have any non-zero B, and so must change the base's answer."""
+        return [any(bool(b.any()) for _, _, b in self.weights(k)) for k in range(len(self))]
+
+
+def _seed(*parts: object) -> int:
+    return zlib.crc32("\0".join(map(str, parts)).encode())
+
+
+class Dropout:
+    """LoRA dropout whose noise is a function of (training seed, step, sample, position, module, feature).
+
+    It does not depend on what else is in the stack, on packing, or on how a batch is split. `token_KN` holds a
+    64-bit key per token; every feature has an odd key; their product, mixed, decides.
+    """
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+        self.token_KN: Tensor | None = None
+        self._features: dict[tuple[str, int, torch.device], Tensor] = {}
+
+    def __call__(self, x_KNI: Tensor, name: str) -> Tensor:
+        if self.p == 0 or self.token_KN is None:
+            return x_KNI
+        key = (name, x_KNI.shape[-1], x_KNI.device)
+        if key not in self._features:
+            generator = torch.Generator().manual_seed(_seed("dropout", name))
+            odd = torch.randint(-(2**62), 2**62, (x_KNI.shape[-1],), generator=generator) * 2 + 1
+            self._features[key] = odd.to(x_KNI.device)
+        noise = mix(self.token_KN[..., None] * self._features[key])
+        keep = (noise & 0xFFFFFF) >= int(self.p * 0x1000000)
+        return x_KNI * keep.to(x_KNI.dtype) * (1 / (1 - self.p))
+
+
+def mix(x: Tensor) -> Tensor:
+    """Scrambles int64 (the finaliser of MurmurHash3, with wrap-around)."""
+    x = (x ^ (x >> 33)) * -49064778989728563
+    x = (x ^ (x >> 33)) * -4265267296055464877
+    return x ^ (x >> 33)
+
+
+class StackedLinear(nn.Module):
+    """A frozen linear layer plus, while a stack is in use, the adapters' part."""
+
+    def __init__(self, base: nn.Module, site: Site, owner: StackedModel) -> None:
+        super().__init__()
+        self.base = base
+        self.site = site
+        self._owner = [owner]  # in a list: not a submodule
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x)
+        stack = self._owner[0].stack
+        if stack is None:
+            return y
+        K = len(stack)
+        a_KRI, b_KOR = stack.a(self.site.name).to(x.dtype), stack.b(self.site.name).to(x.dtype)
+        x_KNI = self._owner[0].dropout(x.reshape(K, -1, self.site.inputs), self.site.name)
+        h_KNR = torch.bmm(x_KNI, a_KRI.transpose(1, 2)) * stack.scale_K.to(x.dtype)[:, None, None]
+        y_KNO = torch.baddbmm(y.reshape(K, -1, self.site.outputs), h_KNR, b_KOR.transpose(1, 2))
+        return y_KNO.view_as(y)
+
+
+class StackedModel:
+    """A frozen model whose linear layers can carry a stack. Set `stack` to use one, None for the bare base."""
+
+    def __init__(self, model: PreTrainedModel, target_modules: str | Sequence[str] = "all-linear") -> None:
+        self.model = model
+        self.stack: AdapterStack | None = None
+        self.dropout = Dropout(0.0)
+        model.requires_grad_(False)
+        self.sites = []
+        for name, module in _targets(model, target_modules):
+            inputs, outputs = _shape(module)
+            site = Site(name, inputs, outputs)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, StackedLinear(module, site, self))
+            self.sites.append(site)
+
+    @property
+    def conv1d(self) -> bool:
+        """Whether the layers keep their weights transposed (GPT-2's Conv1D): PEFT's `fan_in_fan_out`."""
+        first = self.model.get_submodule(self.sites[0].name)
+        return isinstance(first, StackedLinear) and isinstance(first.base, Conv1D)
+
+
+def _targets(model: PreTrainedModel, target_modules: str | Sequence[str]) -> list[tuple[str, nn.Module]]:
+    head = model.get_output_embeddings()
+    linear = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    if target_modules == "all-linear":
+        return linear
+    chosen = [
+        (name, module) for name, module in linear if any(name == t or name.endswith("." + t) for t in target_modules)
+    ]
+    names = sorted({name.rpartition(".")[2] for name, _ in linear})
+    for target in target_modules:
+        if not any(name == target or name.endswith("." + target) for name, _ in chosen):
+            raise KiyasError(
+                f"peft.target_modules: no linear layer called {target!r} in {type(model).__name__}",
+                f"it has {', '.join(names)}",
+            )
+    return chosen
+
+
+def _shape(module: nn.Module) -> tuple[int, int]:
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    assert isinstance(module, Conv1D)
+    return module.weight.shape[0], module.nf

@@ -1,0 +1,219 @@
+"""Rows of every arm → examples → token samples: read, split by group, drop what cannot be compared, count all of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kiyas import practice
+from kiyas.chat import Chat
+from kiyas.study import PRACTICE, Dataset, Study
+from kiyas.types import Example, KiyasError, Sample
+
+_VALIDATION = {"validation", "valid", "val", "dev", "eval"}
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """Rows of a JSONL, JSON, CSV or Parquet file, or of `practice/NAME`. Raises KiyasError with file and line."""
+    if name.startswith(PRACTICE + "/"):
+        return practice.dataset(name.removeprefix(PRACTICE + "/"))
+    path = Path(name)
+    reader = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}.get(path.suffix.lower())
+    if reader is None:
+        raise KiyasError(f"{path}: cannot tell what it is from {path.suffix!r}", "give .jsonl, .json, .csv or .parquet")
+    try:
+        rows = reader(path)
+    except OSError as error:
+        raise KiyasError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise KiyasError(f"{path}: not UTF-8 text: {error}") from error
+    if not rows:
+        raise KiyasError(f"{path} holds no rows")
+    return rows
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise KiyasError(f"{path}, line {number}: not valid JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise KiyasError(f"{path}, line {number}: expected an object with columns as keys")
+            rows.append(row)
+    return rows
+
+
+def _json(path: Path) -> list[dict[str, Any]]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise KiyasError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise KiyasError(f"{path}: expected a list of objects")
+    return value
+
+
+def _csv(path: Path) -> list[dict[str, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            return list(csv.DictReader(file, strict=True))
+        except csv.Error as error:
+            raise KiyasError(f"{path}: not valid CSV ({error})") from error
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise KiyasError(f"{path}: not a Parquet file ({error})") from error
+    return rows
+
+
+@dataclass
+class ArmData:
+    """One arm after reading: its examples and what was left out, by reason."""
+
+    examples: list[Example]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def split(self, name: str) -> list[Example]:
+        return [example for example in self.examples if example.split == name]
+
+
+def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: str) -> ArmData:
+    """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for role, column in (("prompt_column", settings.prompt_column), ("completion_column", settings.completion_column)):
+        if column not in columns:
+            raise KiyasError(
+                f"arm {arm}: {source} has no column {column!r}; it has {', '.join(columns)}",
+                f"say which one it is with dataset.{role}",
+            )
+    split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
+    group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by") or settings.prompt_column
+    result = ArmData([])
+    seen: Counter[str] = Counter()
+    for number, row in enumerate(rows):
+        prompt, completion = row.get(settings.prompt_column), row.get(settings.completion_column)
+        split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
+        seen[split] += 1
+        split = "validation" if split in _VALIDATION else split
+        if split not in ("train", "validation"):
+            result.dropped["other_split"] += 1
+        elif not isinstance(prompt, str) or not isinstance(completion, str) or not prompt.strip() or not completion.strip():
+            result.dropped["empty"] += 1
+        else:
+            identity = row.get("id")
+            result.examples.append(
+                Example(str(number if identity is None else identity), prompt, completion, str(row.get(group_column)), split)
+            )
+    if split_column is None:
+        result.examples = _hold_out(result.examples, settings.validation_fraction)
+    for split in ("train", "validation"):
+        if not result.split(split) and (split == "train" or split_column):
+            values = ", ".join(f"{value!r}: {count}" for value, count in seen.most_common(6))
+            left_out = f", {result.dropped['empty']} without text" if result.dropped["empty"] else ""
+            where = f"column {split_column!r} holds {values}" if split_column else f"{len(rows)} rows"
+            raise KiyasError(
+                f"arm {arm}: no {split} rows in {source} ({where}{left_out})",
+                "training needs rows marked train; validation needs rows marked validation, valid, val or dev",
+            )
+    return result
+
+
+def _optional(given: str | None, usual: str, columns: list[str], arm: str, source: str, key: str) -> str | None:
+    if given is not None and given not in columns:
+        raise KiyasError(f"arm {arm}: {source} has no column {given!r} (dataset.{key}); it has {', '.join(columns)}")
+    return given if given is not None else usual if usual in columns else None
+
+
+def _hold_out(rows: list[Example], fraction: float) -> list[Example]:
+    """Holds whole groups out, chosen by the group's name alone, so that arms hold the same problems out."""
+    groups = sorted({row.group for row in rows})
+    count = round(len(groups) * fraction)
+    if fraction > 0 and len(groups) > 1:
+        count = max(1, count)
+    held = set(sorted(groups, key=lambda group: random.Random(f"hold out {group}").random())[:count])
+    return [replace(row, split="validation" if row.group in held else "train") for row in rows]
+
+
+def read_arms(study: Study) -> dict[str, ArmData]:
+    """All arms; groups held out by one are taken out of every arm's training set."""
+    arms = {
+        name: examples(read_rows(arm.dataset_name), study.dataset, name, arm.dataset_name)
+        for name, arm in study.arms.items()
+    }
+    held = {example.group for data in arms.values() for example in data.split("validation")}
+    for data in arms.values():
+        _drop(data, "in_a_validation_set", lambda example: example.split == "train" and example.group in held)
+    return arms
+
+
+def _drop(data: ArmData, reason: str, bad: Callable[[Example], bool]) -> None:
+    kept = [example for example in data.examples if not bad(example)]
+    data.dropped[reason] += len(data.examples) - len(kept)
+    data.examples = kept
+
+
+def tokenise(example: Example, chat: Chat, study: Study) -> Sample:
+    """Chat text up to the assistant's turn, then the completion and the end of turn; learned from there on."""
+    prompt = chat.prompt_ids(example.prompt, study.dataset.system)
+    completion = chat.completion_ids(example.completion)
+    return Sample((*prompt, *completion), len(prompt) if study.training.completion_only_loss else 0)
+
+
+def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[Sample]]:
+    """Drops samples above max_length; a problem that is too long in one arm is dropped from all that share it.
+
+    Returns the training samples that are left, by arm.
+    """
+    limit = study.training.max_length
+    samples = {name: {id(e): tokenise(e, chat, study) for e in data.examples} for name, data in arms.items()}
+    long = {
+        name: {e.group for e in data.examples if len(samples[name][id(e)].ids) > limit} for name, data in arms.items()
+    }
+    for name, data in arms.items():
+        elsewhere = set().union(*(groups for other, groups in long.items() if other != name))
+        mine = samples[name]
+        _drop(data, "too_long", lambda e, mine=mine: len(mine[id(e)].ids) > limit)  # type: ignore[misc]
+        _drop(data, "too_long_in_another_arm", lambda e, groups=elsewhere: e.group in groups)  # type: ignore[misc]
+        if not data.split("train"):
+            raise KiyasError(
+                f"arm {name}: no training rows are left: {data.dropped['too_long']} are longer than "
+                f"training.max_length = {limit} tokens, {data.dropped['too_long_in_another_arm']} share a problem "
+                "with one that is"
+            )
+    return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
+
+
+def counts(data: ArmData, samples: Iterable[Sample]) -> dict[str, Any]:
+    """What the manifest says of an arm. Token counts are of the training samples."""
+    train = data.split("train")
+    lengths = [len(sample.ids) for sample in samples]
+    labels = [sample.labels for sample in samples]
+    groups = len({example.group for example in train})
+    return {
+        "train": len(train),
+        "validation": len(data.split("validation")),
+        "groups": groups,
+        "solutions_per_group": round(len(train) / groups, 3),
+        "completion_tokens": sum(labels),
+        "mean_tokens": round(sum(lengths) / len(lengths), 1),
+        "max_tokens": max(lengths),
+        **{f"dropped_{reason}": count for reason, count in sorted(data.dropped.items())},
+    }

@@ -1,0 +1,76 @@
+"""Progress on stderr: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PLAIN_EVERY_S = 10.0
+
+
+class Bar:
+    """Counts units of one stage."""
+
+    def __init__(self, label: str, total: int, unit: str, done: int, progress: Progress | None) -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, done
+        self._first = done
+        self._progress = progress
+        self._started = self._told = time.monotonic()
+        self._task = progress.add_task(label, total=total, completed=done, unit=unit, note="", rate="") if progress else None
+
+    @property
+    def rate(self) -> float:
+        """Units per second since the bar was made."""
+        return (self.done - self._first) / max(1e-9, time.monotonic() - self._started)
+
+    def update(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        if self._progress is not None and self._task is not None:
+            changes = {"rate": f"{self.rate:,.1f}"} | ({"note": note} if note else {})
+            self._progress.update(self._task, completed=self.done, **changes)  # type: ignore[arg-type]
+        elif time.monotonic() - self._told > PLAIN_EVERY_S:
+            self._told = time.monotonic()
+            left = (self.total - self.done) / self.rate if self.rate else 0
+            tell(
+                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:,.1f}/s, "
+                f"about {_minutes(left)} left{f', {note}' if note else ''}"
+            )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def tell(message: str) -> None:
+    """One line on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+    """A stage's progress; `done` units were there before (a resumed run)."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}, {task.fields[rate]}/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console) as progress:
+            yield Bar(label, total, unit, done, progress)
+    else:
+        started = time.monotonic()
+        tell(f"{label}: {total} {unit}" + (f" ({done} done before)" if done else ""))
+        each = Bar(label, total, unit, done, None)
+        yield each
+        tell(f"{label}: {each.done}/{total} {unit} in {time.monotonic() - started:.1f} s")

@@ -1,0 +1,406 @@
+"""The joint training loop: all trainings of one part in a single pass over one frozen base.
+
+Mathematically the same as separate runs: each adapter has its own mean loss, gradient clipping, schedule, step
+count and finish mask; see `tests/test_training_contract.py`. State is saved at save points, so that a kill loses
+at most the steps since; on the CPU a resumed training ends bit-equal to an undisturbed one.
+
+Shapes: K adapters, P weights of one adapter, M labelled tokens.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kiyas import checkpoints
+from kiyas.adapters import AdapterStack, Dropout, Spec, StackedModel
+from kiyas.base import Base
+from kiyas.batches import Batch, indices, pack, pad, split
+from kiyas.data import tokenise
+from kiyas.rundir import JsonlWriter, RunDir, read_jsonl, write_jsonl
+from kiyas.study import Study, Training
+from kiyas.types import AdapterId, Example, KiyasError, Sample
+
+Report = Callable[[int, str], None]
+"""Called with (adapter-steps done since the last call, a note)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: an arm with a seed, its samples and how many steps it may take."""
+
+    id: AdapterId
+    samples: list[Sample]
+    steps: int
+
+
+def budget_steps(training: Training, train_counts: dict[str, int], completion_tokens: dict[str, int]) -> dict[str, int]:
+    """Optimizer steps per arm under the study's budget. The same for all arms, except with completion tokens."""
+    budget, batch = training.budget, training.effective_batch_size
+    if budget.completion_tokens is not None:
+        per_step = {arm: completion_tokens[arm] / train_counts[arm] * batch for arm in train_counts}
+        return {arm: max(1, round(budget.completion_tokens / per_step[arm])) for arm in train_counts}
+    if budget.steps is not None:
+        steps = budget.steps
+    elif budget.examples is not None:
+        steps = math.ceil(budget.examples / batch)
+    else:
+        assert budget.epochs is not None
+        steps = math.ceil(budget.epochs * min(train_counts.values()) / batch)
+    return dict.fromkeys(train_counts, max(1, steps))
+
+
+def schedule(training: Training, step: int, steps: int) -> float:
+    """Learning rate of optimizer step `step` (0-based) of `steps`: as transformers' `get_scheduler` computes it."""
+    warmup = math.ceil(training.warmup_ratio * steps)
+    if step < warmup:
+        return training.learning_rate * step / max(1, warmup)
+    if training.lr_scheduler_type == "constant":
+        return training.learning_rate
+    done = (step - warmup) / max(1, steps - warmup)
+    factor = 1 - done if training.lr_scheduler_type == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return training.learning_rate * max(0.0, factor)
+
+
+class AdamW:
+    """Decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW, row by row over [K, P]: each
+    adapter has its own learning rate and stands still when it is not active."""
+
+    def __init__(self, theta_KP: Tensor, training: Training) -> None:
+        self.theta, self.training = theta_KP, training
+        self.m, self.v = torch.zeros_like(theta_KP), torch.zeros_like(theta_KP)
+
+    @torch.no_grad()
+    def step(self, gradient_KP: Tensor, rate_K: Tensor, active_K: Tensor, step: int) -> None:
+        """One update; `step` counts from 1."""
+        t, (beta1, beta2) = self.training, (self.training.adam_beta1, self.training.adam_beta2)
+        every = bool(active_K.all())
+        rows = slice(None) if every else active_K.nonzero()[:, 0]
+        theta, m, v, gradient = self.theta[rows], self.m[rows], self.v[rows], gradient_KP[rows]
+        rate = rate_K[rows][:, None]
+        theta.mul_(1 - rate * t.weight_decay)
+        m.lerp_(gradient, 1 - beta1)
+        v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        denominator = (v.sqrt() / math.sqrt(1 - beta2**step)).add_(t.adam_epsilon)
+        theta.sub_(rate * (m / (1 - beta1**step)) / denominator)
+        if not every:
+            self.theta[rows], self.m[rows], self.v[rows] = theta, m, v
+
+
+def clip(gradient_KP: Tensor, limit: float) -> Tensor:
+    """Clips each adapter's gradient to `limit` in place, as torch's clip_grad_norm_. Returns the norms [K]."""
+    norm_K = gradient_KP.norm(dim=1)
+    gradient_KP.mul_((limit / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
+    return norm_K
+
+
+@dataclass
+class _Memory:
+    """What the loop remembers besides tensors: saved with them, so that a resumed run goes on as if undisturbed."""
+
+    step: int = 0
+    loss_sum: list[float] = field(default_factory=list)
+    loss_tokens: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    best: list[float] = field(default_factory=list)
+    worse: list[int] = field(default_factory=list)
+    stopped: list[int | None] = field(default_factory=list)
+
+
+class JointTraining:
+    """All trainings of one part. `run()` trains to the end, or goes on from the saved state."""
+
+    def __init__(
+        self,
+        base: Base,
+        runs: list[Run],
+        validation: dict[str, list[Sample]],
+        study: Study,
+        folder: RunDir | None = None,
+        part: int = 0,
+    ) -> None:
+        self.base, self.runs, self.validation, self.study, self.folder, self.part = (
+            base,
+            runs,
+            validation,
+            study,
+            folder,
+            part,
+        )
+        self.settings = study.training
+        spec = Spec(study.peft.r, study.peft.lora_alpha)
+        self.model = StackedModel(base.model, study.peft.target_modules)
+        self.stack = AdapterStack([run.id for run in runs], [spec] * len(runs), self.model.sites, base.device)
+        self.stack.initialise([run.id.seed for run in runs])
+        self.gradient = self.stack.train()
+        self.optimizer = AdamW(self.stack.theta, self.settings)
+        self.model.stack = self.stack
+        self.dropout = Dropout(study.peft.lora_dropout)
+        K = len(runs)
+        self.memory = _Memory(0, [0.0] * K, [0] * K, [0] * K, [math.inf] * K, [0] * K, [None] * K)
+        self.log: JsonlWriter | None = None
+        self.rows: list[dict[str, Any]] = []
+        on_cpu = base.device.type == "cpu"
+        self.pass_tokens = self.settings.max_tokens_per_pass or (4096 if on_cpu else 16384)
+
+    @property
+    def steps(self) -> int:
+        return max(run.steps for run in self.runs)
+
+    def active(self, step: int) -> list[bool]:
+        """Which adapters take the 0-based step: not those that have finished or were stopped."""
+        return [
+            step < run.steps and stopped is None
+            for run, stopped in zip(self.runs, self.memory.stopped, strict=True)
+        ]
+
+    def run(self, report: Report = lambda count, note: None) -> None:
+        """Trains to the end. Raises KiyasError when a loss is no longer a number."""
+        self._open()
+        with warnings.catch_warnings():
+            # The flat gradient's views are strided; torch mentions it once.
+            warnings.filterwarnings("ignore", message="grad and param do not obey")
+            if self.memory.step == 0:
+                self._validate(0)
+            while any(self.active(self.memory.step)):
+                self._step(report)
+        if self.log is not None:
+            self.log.close()
+
+    def _step(self, report: Report) -> None:
+        t, memory = self.settings, self.memory
+        active = self.active(memory.step)
+        norm_K = self.accumulate(memory.step, active)
+        rates = [schedule(t, memory.step, run.steps) for run in self.runs]
+        step = memory.step + 1
+        device = self.base.device
+        self.optimizer.step(
+            self.gradient, torch.tensor(rates, device=device), torch.tensor(active, device=device), step
+        )
+        memory.step = step
+        ends = [run.steps == step for run in self.runs]
+        if step % t.logging_steps == 0 or any(ends):
+            self._log_training(step, rates, norm_K.tolist(), active)
+        saves = [on and (step % t.save_steps == 0 or end) for on, end in zip(active, ends, strict=True)]
+        if step % t.eval_steps == 0 or any(saves):
+            own = self._validate(step, active)
+            self._patience(step, own, saves)
+        # An adapter that patience stops here is saved here too: stopping only happens at a save point.
+        if any(saves):
+            self._save(step, saves)
+        report(sum(active), f"loss {sum(self.last_loss) / len(self.last_loss):.3f}")
+
+    # -- one step -----------------------------------------------------------------------------------------
+
+    def accumulate(self, step: int, active: list[bool]) -> Tensor:
+        """Gradient of each adapter's own mean loss for the 0-based step, clipped, in `self.gradient`.
+
+        Returns the norms before clipping [K]. The loss sums go to the memory.
+        """
+        t = self.settings
+        chosen = [
+            [run.samples[i] for i in indices(len(run.samples), t.effective_batch_size, run.id.seed, step)] if on else []
+            for run, on in zip(self.runs, active, strict=True)
+        ]
+        tokens = [sum(sample.labels for sample in row) for row in chosen]
+        self.gradient.zero_()
+        sums = torch.zeros(len(self.runs), device=self.base.device)
+        weight_K = torch.tensor([1 / max(1, n) for n in tokens], device=self.base.device)
+        self.model.dropout = self.dropout
+        for batch in self._passes(chosen, step):
+            loss_M = self._losses(batch)
+            (loss_M * weight_K[batch.owner]).sum().backward()
+            sums.index_add_(0, batch.owner, loss_M.detach())
+        self.model.dropout = Dropout(0.0)
+        norm_K = clip(self.gradient, t.max_grad_norm)
+        self.last_loss = []
+        for k, total in enumerate(sums.tolist()):
+            if not math.isfinite(total):
+                raise KiyasError(
+                    f"the training loss of {self.runs[k].id.arm} (seed {self.runs[k].id.seed}) is {total} at step "
+                    f"{step + 1}",
+                    "lower training.learning_rate, or look at the data around that step",
+                )
+            if active[k]:
+                self.memory.loss_sum[k] += total
+                self.memory.loss_tokens[k] += tokens[k]
+                self.memory.tokens[k] += tokens[k]
+                self.last_loss.append(total / max(1, tokens[k]))
+        return norm_K
+
+    def _passes(self, chosen: list[list[Sample]], step: int | None) -> Iterator[Batch]:
+        """A batch cut into forward passes that fit the device."""
+        # Longest together: passes of similar samples waste little. Stable, so that equal arms stay aligned.
+        ranked = [sorted(range(len(row)), key=lambda i, row=row: -len(row[i].ids)) for row in chosen]  # type: ignore[misc]
+        lengths = [[len(sample.ids) for sample in row] for row in chosen]
+        for part in split(ranked, lengths, self.pass_tokens):
+            rows = [[chosen[k][i] for i in part[k]] for k in range(len(chosen))]
+            keys = None
+            if step is not None and self.dropout.p:
+                keys = [
+                    [_dropout_key(self.runs[k].id.seed, step, i) for i in part[k]] for k in range(len(chosen))
+                ]
+            made = pack(rows, keys) if self.base.packed else pad(rows, self.base.chat.pad_id, keys)
+            yield made.to(self.base.device)
+
+    def _losses(self, batch: Batch) -> Tensor:
+        key = batch.dropout_key
+        self.model.dropout.token_KN = None if key is None else key.view(len(self.runs), -1)
+        hidden = self.base.hidden(batch.ids, batch.positions, batch.attention_mask, batch.layout)
+        return self.base.losses(hidden, batch.label_index, batch.target)
+
+    # -- validation, log, checkpoints ---------------------------------------------------------------------
+
+    @torch.no_grad()
+    def losses_on(self, samples: list[Sample]) -> list[float]:
+        """Mean loss per labelled token of every adapter on the same samples."""
+        sums = torch.zeros(len(self.runs), dtype=torch.float64, device=self.base.device)
+        tokens = sum(sample.labels for sample in samples)
+        # The same samples for every adapter: cut them so that one pass fits.
+        ordered = sorted(samples, key=lambda sample: -len(sample.ids))
+        budget = max(1, self.pass_tokens // len(self.runs))
+        start = 0
+        while start < len(ordered):
+            end, used = start, 0
+            while end < len(ordered) and (end == start or used + len(ordered[end].ids) <= budget):
+                used += len(ordered[end].ids)
+                end += 1
+            rows = [ordered[start:end]] * len(self.runs)
+            batch = pack(rows) if self.base.packed else pad(rows, self.base.chat.pad_id)
+            batch = batch.to(self.base.device)
+            sums.index_add_(0, batch.owner, self._losses(batch).double())
+            start = end
+        return [total / tokens for total in sums.tolist()]
+
+    def _validate(self, step: int, active: list[bool] | None = None) -> list[float]:
+        """Logs every active adapter's loss on every arm's validation set; returns each one's loss on its own."""
+        own = [math.nan] * len(self.runs)
+        measured: dict[tuple[Sample, ...], list[float]] = {}
+        for arm, samples in self.validation.items():
+            if not samples:
+                continue
+            key = tuple(samples)
+            if key not in measured:
+                measured[key] = self.losses_on(samples)
+            for k, run in enumerate(self.runs):
+                if run.id.arm == arm:
+                    own[k] = measured[key][k]
+                if active is None or active[k]:
+                    row = {"on": arm, "loss": measured[key][k], "tokens": sum(s.labels for s in samples)}
+                    self._write("validation", k, step, row)
+        return own
+
+    def _patience(self, step: int, own: list[float], saves: list[bool]) -> None:
+        if self.settings.patience is None:
+            return
+        for k, (loss, saved) in enumerate(zip(own, saves, strict=True)):
+            if not saved:
+                continue
+            if loss < self.memory.best[k]:
+                self.memory.best[k], self.memory.worse[k] = loss, 0
+            else:
+                self.memory.worse[k] += 1
+                if self.memory.worse[k] >= self.settings.patience:
+                    self.memory.stopped[k] = step
+
+    def _log_training(self, step: int, rates: list[float], norms: list[float], active: list[bool]) -> None:
+        memory = self.memory
+        for k, on in enumerate(active):
+            if not on or not memory.loss_tokens[k]:
+                continue
+            row = {
+                "loss": memory.loss_sum[k] / memory.loss_tokens[k],
+                "learning_rate": rates[k],
+                "grad_norm": norms[k],
+                "tokens": memory.tokens[k],
+            }
+            self._write("train", k, step, row)
+            memory.loss_sum[k], memory.loss_tokens[k] = 0.0, 0
+
+    def _write(self, kind: str, k: int, step: int, values: dict[str, Any]) -> None:
+        run = self.runs[k]
+        epoch = round(step * self.settings.effective_batch_size / len(run.samples), 4)
+        id = {"arm": run.id.arm, "variant": run.id.variant, "seed": run.id.seed, "step": step}
+        row = {"kind": kind, **id, "epoch": epoch, **values}
+        if self.log is not None:
+            self.log.write(row)
+        else:
+            self.rows.append(row)
+
+    def _save(self, step: int, saves: list[bool]) -> None:
+        if self.folder is None:
+            return
+        study = self.study
+        for k, saved in enumerate(saves):
+            if saved:
+                id = self.runs[k].id
+                where = self.folder.checkpoints / AdapterId(id.arm, id.variant, id.seed, step).folder
+                checkpoints.save_adapter(
+                    where, self.stack, k, self.model, study.model_name_or_path, study.peft.lora_dropout
+                )
+        tensors = {"theta": self.stack.theta, "m": self.optimizer.m, "v": self.optimizer.v}
+        checkpoints.save_state(self._state_path(), tensors, asdict(self.memory))
+
+    def _state_path(self) -> Path:
+        assert self.folder is not None
+        return self.folder.train_state / f"part-{self.part}.safetensors"
+
+    def _open(self) -> None:
+        """Goes on from the saved state, if there is one: what came after it is taken back and done again."""
+        if self.folder is None:
+            return
+        path = part_log(self.folder, self.part)
+        state = checkpoints.load_state(self._state_path(), self.base.device)
+        step = -1
+        if state is not None:
+            tensors, notes = state
+            self.memory = _Memory(**notes)
+            with torch.no_grad():
+                self.stack.theta.copy_(tensors["theta"])
+                self.optimizer.m.copy_(tensors["m"])
+                self.optimizer.v.copy_(tensors["v"])
+            step = self.memory.step
+        if path.exists():
+            write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= step])
+        for run in self.runs:
+            done = self.folder.checkpoints / Path(run.id.folder).parent
+            for folder in done.glob("step-*"):
+                if int(folder.name.removeprefix("step-")) > step:
+                    shutil.rmtree(folder)
+        self.log = JsonlWriter(path)
+
+
+def part_log(folder: RunDir, part: int) -> Path:
+    """Where one part logs until the parts are merged into `train/log.jsonl`."""
+    return folder.train_state / f"part-{part}.jsonl"
+
+
+def _dropout_key(seed: int, step: int, position: int) -> int:
+    return (seed * 1_000_003 + step) * 65_537 + position
+
+
+def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
+    """All parts' rows in order of step, as `train/log.jsonl` holds them."""
+    rows = [row for part in range(parts) for row in read_jsonl(part_log(folder, part))]
+    rows.sort(key=lambda row: (row["step"], row["arm"], row["variant"], row["seed"], row["kind"]))
+    return rows
+
+
+def load_arms(folder: RunDir, study: Study, base: Base) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
+    """Training and validation samples of every arm, tokenised from the run folder's data."""
+    train: dict[str, list[Sample]] = {}
+    validation: dict[str, list[Sample]] = {}
+    for arm in study.arms:
+        rows = [Example(**row) for row in read_jsonl(folder.arm_data(arm))]
+        train[arm] = [tokenise(row, base.chat, study) for row in rows if row.split == "train"]
+        validation[arm] = [tokenise(row, base.chat, study) for row in rows if row.split == "validation"]
+    return train, validation
+

@@ -1,0 +1,25 @@
+"""Shared by all tests: where the real data lies, and one PyTorch thread a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent))
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data that is not ours to commit: KIYAS_SHARED_DATA, or `../shared/data` beside the repository."""
+    folder = Path(os.environ.get("KIYAS_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the shared real data is not at {folder} (set KIYAS_SHARED_DATA)")
+    return folder

@@ -1,0 +1,111 @@
+"""Tiny random models of several families, a tiny tokenizer, and samples: what the tests train on."""
+
+from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+from kiyas.base import Base
+from kiyas.chat import Chat
+from kiyas.types import Sample
+
+VOCABULARY = 300
+END = 257
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": None,
+    "eos_token_id": END,
+    "pad_token_id": END,
+}
+CONFIGS = {
+    "qwen2": Qwen2Config(**_SHAPE, tie_word_embeddings=True),
+    "llama": LlamaConfig(**_SHAPE),
+    "gpt2": GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=512,
+        bos_token_id=None,
+        eos_token_id=END,
+        pad_token_id=END,
+    ),
+    # Layers that see only the last 8 tokens, between layers that see all.
+    "gemma3": Gemma3TextConfig(**_SHAPE, head_dim=8, sliding_window=8, sliding_window_pattern=2),
+    # No attention interface (ALiBi): takes the padded path.
+    "bloom": BloomConfig(
+        vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, bos_token_id=None, eos_token_id=END, pad_token_id=END
+    ),
+}
+PACKED = ("qwen2", "llama", "gpt2", "gemma3")
+
+CHATML = (
+    "{%- for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor -%}"
+    "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif -%}"
+)
+
+
+def model(family: str, seed: int = 0) -> PreTrainedModel:
+    torch.manual_seed(seed)
+    made = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[family])).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():  # spread the logits: a fresh model is nearly flat
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.12)
+    return made
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, ChatML, pad = eos (the trap)."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=core)
+    made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    made.eos_token = made.pad_token = "<|im_end|>"
+    made.chat_template = CHATML
+    assert made.eos_token_id == END
+    return made
+
+
+def base(family: str = "qwen2", seed: int = 0) -> Base:
+    return Base.of(model(family, seed), Chat(tokenizer(), "tiny"), "tiny")
+
+
+def save(folder: Path, family: str = "qwen2", seed: int = 0) -> Path:
+    """A model folder as people have them."""
+    model(family, seed).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def samples(count: int, seed: int, longest: int = 30) -> list[Sample]:
+    """Samples with something to learn: the completion counts on from the prompt's last token."""
+    noise = random.Random(seed)
+    made = []
+    for _ in range(count):
+        prompt = [noise.randrange(250) for _ in range(noise.randrange(3, longest // 2))]
+        answer = [(prompt[-1] + i) % 250 for i in range(1, noise.randrange(2, longest // 2))]
+        made.append(Sample((*prompt, *answer, END), len(prompt)))
+    return made
