@@ -1,0 +1,233 @@
+"""What a reviewer would ask, answered from the files. Codes here; the sentences are in report/phrases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kiyas.analyse.findings import Choice, Curve, Level, Remark, Score
+from kiyas.analyse.load import Loaded
+from kiyas.types import AdapterId
+
+FEW_VALIDATION = 50
+SAME_AS_BASE = 0.95
+WARN, NOTE, OK = Level.WARNING, Level.NOTE, Level.OK
+
+
+def checklist(
+    loaded: Loaded,
+    *,
+    select: str,
+    select_declared: bool,
+    choices: tuple[Choice, ...],
+    scores: tuple[Score, ...],
+    curves: tuple[Curve, ...],
+) -> tuple[Remark, ...]:
+    """Warnings first, then notes, then what was checked and is fine."""
+    found = [
+        *_base(scores),
+        *_owed(scores),
+        *_tests(loaded),
+        *_seeds(loaded, choices, select),
+        *_selection(select, select_declared, choices, curves),
+        *_budget(curves, scores),
+        *_validation(loaded, curves),
+        *_adapters(scores),
+        *_judge(loaded),
+        *_stops(loaded),
+    ]
+    order = [Level.WARNING, Level.NOTE, Level.OK]
+    return tuple(sorted(found, key=lambda remark: order.index(remark.level)))
+
+
+def _base(scores: tuple[Score, ...]) -> list[Remark]:
+    if not scores:
+        return [Remark("no_verdicts", WARN)]
+    measured = any(score.adapter.is_base for score in scores)
+    return [Remark("base_measured", OK) if measured else Remark("base_missing", WARN)]
+
+
+def _owed(scores: tuple[Score, ...]) -> list[Remark]:
+    if owed := {str(score.adapter): score.owed for score in scores if score.owed}:
+        return [Remark("owed", WARN, {"n": sum(owed.values()), "where": ", ".join(owed)})]
+    return [Remark("nothing_missing", OK)] if scores else []
+
+
+def samples_only(problems: Mapping[str, dict[str, Any]]) -> float | None:
+    """Share of tests whose input and output both stand in the statement; None without tests or statements."""
+    shown = total = 0
+    for row in problems.values():
+        statement = "".join(str(row.get("statement") or "").split())
+        for test in row.get("tests") or []:
+            given, wanted = ("".join(str(test.get(key, "")).split()) for key in ("input", "output"))
+            if statement:
+                total += 1
+                shown += given in statement and wanted in statement
+    return shown / total if total else None
+
+
+def _tests(loaded: Loaded) -> list[Remark]:
+    counts = [len(row.get("tests") or []) for row in loaded.problems.values() if not row.get("test_code")]
+    P = len(loaded.problems)
+    found = []
+    if P and any(counts):
+        share = samples_only(loaded.problems)
+        values = {"tests": sum(counts), "problems": P, "share": share}
+        found.append(
+            Remark("sample_tests_only", WARN, values)
+            if share and share > 0.9
+            else Remark("tests", OK, values)
+        )
+    elif P and counts:
+        totals = {
+            problem: row["total"]
+            for answers in loaded.answers.values()
+            for problem, rows in answers.items()
+            for row in rows
+            if row.get("total")
+        }
+        found.append(Remark("tests_unknown", WARN, {"tests": sum(totals.values()), "problems": P}))
+    if 0 < P < 100:
+        found.append(Remark("few_problems", NOTE, {"problems": P}))
+    return found
+
+
+def declared_seeds(study: Mapping[str, Any]) -> set[int]:
+    """The seeds that the study declares: a count or a list; empty where it says nothing."""
+    seeds = study.get("seeds")
+    if isinstance(seeds, int):
+        return set(range(seeds))
+    return {seed for seed in seeds if isinstance(seed, int)} if isinstance(seeds, list | tuple) else set()
+
+
+def _seeds_of(choices: tuple[Choice, ...]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {}
+    for choice in choices:
+        found.setdefault(choice.training.arm, set()).add(choice.training.seed)
+    return found
+
+
+def _seeds(loaded: Loaded, choices: tuple[Choice, ...], select: str) -> list[Remark]:
+    seeds = {arm: len({c.training.seed for c in choices if c.training.arm == arm}) for arm in loaded.arms}
+    counts = {n for n in seeds.values() if n}
+    if not counts:
+        return []
+    found = []
+    if min(counts) == 1:
+        found.append(Remark("one_seed", WARN))
+    elif min(counts) < 3:
+        found.append(Remark("few_seeds", WARN, {"seeds": min(counts)}))
+    else:
+        found.append(Remark("seeds", OK, {"seeds": min(counts)}))
+    if len(counts) > 1:
+        found.append(
+            Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {n}" for a, n in seeds.items())})
+        )
+    if declared := declared_seeds(loaded.study):
+        missing = {arm: sorted(declared - of) for arm, of in _seeds_of(choices).items() if declared - of}
+        if missing:
+            listed = "; ".join(f"{arm}: {', '.join(map(str, each))}" for arm, each in missing.items())
+            found.append(Remark("seeds_missing", WARN, {"seeds": listed}))
+    steps = {
+        c.training.arm: {x.chosen.step for x in choices if x.training.arm == c.training.arm} for c in choices
+    }
+    if select == "last" and (uneven := [arm for arm, each in steps.items() if len(each) > 1]):
+        found.append(Remark("uneven_last_step", WARN, {"arms": ", ".join(uneven)}))
+    if len({choice.training.variant for choice in choices}) > 1:
+        found.append(Remark("variants", NOTE))
+    return found
+
+
+def _selection(
+    select: str, declared: bool, choices: tuple[Choice, ...], curves: tuple[Curve, ...]
+) -> list[Remark]:
+    several = any(choice.best_of.checkpoints > 1 for choice in choices)
+    if not several:
+        return []
+    if select == "primary":
+        return [Remark("selected_on_test", WARN, {"k": max(c.best_of.checkpoints for c in choices)})]
+    found = [] if declared else [Remark("selection_not_declared", NOTE)]
+    if select == "validation" and any(choice.lowest_validation is None for choice in choices):
+        found.append(Remark("no_validation_at_checkpoints", WARN))
+    if select not in ("last", "validation"):
+        found.append(Remark("selection_unknown", WARN, {"select": select}))
+    return found or [Remark("selection_clean", OK, {"select": select})]
+
+
+def _budget(curves: tuple[Curve, ...], scores: tuple[Score, ...]) -> list[Remark]:
+    """Equal budgets: the last step that was logged or judged, per arm."""
+    last: dict[str, int] = {}
+    for curve in curves:
+        for point in curve.train[-1:]:
+            last[curve.training.arm] = max(last.get(curve.training.arm, 0), point.step)
+    judged: dict[str, set[int]] = {}
+    for score in scores:
+        if not score.adapter.is_base:
+            judged.setdefault(score.adapter.arm, set()).add(score.adapter.step)
+    found = []
+    if len(last) > 1:
+        worst = max(last.values()) / max(1, min(last.values()))
+        listed = ", ".join(f"{arm} {step}" for arm, step in last.items())
+        found.append(
+            Remark(
+                "unequal_steps" if worst > 1.02 else "equal_steps",
+                WARN if worst > 1.02 else OK,
+                {"steps": listed},
+            )
+        )
+    if len({len(steps) for steps in judged.values()}) > 1:
+        listed = ", ".join(f"{arm} {len(steps)}" for arm, steps in judged.items())
+        found.append(Remark("unequal_checkpoints", NOTE, {"counts": listed}))
+    return found
+
+
+def _validation(loaded: Loaded, curves: tuple[Curve, ...]) -> list[Remark]:
+    arms = loaded.counts.get("arms") or {}
+    small = {
+        arm: counts["validation"]
+        for arm, counts in arms.items()
+        if isinstance(counts, dict) and 0 < (counts.get("validation") or 0) < FEW_VALIDATION
+    }
+    found = []
+    if small:
+        found.append(
+            Remark("small_validation", WARN, {"rows": ", ".join(f"{a} {n}" for a, n in small.items())})
+        )
+    if curves and not any(curve.validation for curve in curves):
+        found.append(Remark("no_validation", WARN))
+    missing = [arm for arm in loaded.arms if arm not in {curve.training.arm for curve in curves}]
+    if missing:
+        found.append(Remark("no_log", NOTE, {"arms": ", ".join(missing)}))
+    return found
+
+
+def _adapters(scores: tuple[Score, ...]) -> list[Remark]:
+    same: list[AdapterId] = [s.adapter for s in scores if (s.same_as_base or 0) >= SAME_AS_BASE]
+    if same:
+        return [Remark("adapter_like_base", WARN, {"where": ", ".join(map(str, same))})]
+    compared = any(score.same_as_base is not None for score in scores)
+    return [Remark("adapters_differ", OK)] if compared else []
+
+
+def _judge(loaded: Loaded) -> list[Remark]:
+    rows = [row for answers in loaded.answers.values() for each in answers.values() for row in each]
+    recorded = sum(bool(row.get("recorded")) for row in rows)
+    if recorded:
+        return [Remark("recorded_verdicts", NOTE, {"n": recorded, "all": len(rows)})]
+    judge = loaded.resolved.get("judge") or {}
+    tier = judge.get("tier") if isinstance(judge, dict) else None
+    if tier == "weak":
+        return [Remark("weak_isolation", NOTE)]
+    return [Remark("judge_tier", OK, {"tier": tier})] if tier else []
+
+
+def _stops(loaded: Loaded) -> list[Remark]:
+    cut = {
+        str(adapter): stops.get("length", 0) / sum(stops.values())
+        for adapter, stops in loaded.stops.items()
+        if sum(stops.values())
+    }
+    worst = max(cut.items(), key=lambda item: item[1], default=None)
+    if worst and worst[1] > 0.05:
+        return [Remark("answers_cut", WARN, {"where": worst[0], "share": worst[1]})]
+    return []

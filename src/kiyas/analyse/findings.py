@@ -1,0 +1,319 @@
+"""What an analysis found: frozen, free of words, complete enough to draw the report's tables and charts.
+
+Sentences are made from it by `kiyas.report` in the reader's language; a `Remark` is a code and its values.
+Differences are always *b minus a*. Rates are shares (0.317), not percent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kiyas.stats import BestOf, Components, Interval
+from kiyas.types import AdapterId
+
+FORMAT = 1
+
+
+class Decision(StrEnum):
+    """What the numbers let one say about arm b against arm a."""
+
+    MORE = "more"
+    LESS = "less"
+    EQUIVALENT = "equivalent"
+    UNDECIDED = "undecided"
+    OWED = "owed"
+
+
+class Level(StrEnum):
+    """How much a remark weighs."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One line of the checklist: `code` names the phrase, `values` fill it."""
+
+    code: str
+    level: Level
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One (arm, variant, seed)."""
+
+    arm: str
+    variant: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    step: int
+    loss: float
+    epoch: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a loss curve says, computed; definitions in docs/statistics.md. None where it cannot be known."""
+
+    lowest_step: int | None
+    lowest: float | None
+    last_step: int | None
+    last: float | None
+    turned: bool | None
+    rise: float | None
+    gap: float | None
+    slow_step: int | None
+    of: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one training: `validation` on its own arm's set, `others` on further sets."""
+
+    training: Training
+    train: tuple[LossPoint, ...]
+    validation: tuple[LossPoint, ...]
+    others: Mapping[str, tuple[LossPoint, ...]]
+    reading: Reading | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """One checkpoint on the benchmark. `solved` sums the share of right samples over the problems."""
+
+    adapter: AdapterId
+    problems: int
+    samples: int
+    solved: float
+    rate: float
+    interval: Interval
+    tests_passed: float | None
+    at_k: Mapping[str, float]
+    verdicts: Mapping[str, int]
+    owed: int
+    partial: tuple[str, ...]
+    same_as_base: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which checkpoint stands for a training, and what the other rules would have taken."""
+
+    training: Training
+    chosen: AdapterId
+    last: AdapterId
+    best: AdapterId
+    lowest_validation: AdapterId | None
+    best_of: BestOf
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm by its chosen checkpoints: each seed, and the mean over seeds with its interval."""
+
+    arm: str
+    adapters: tuple[AdapterId, ...]
+    mean: float
+    interval: Interval
+    solved: float
+    owed: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two given checkpoints, problem by problem. Says nothing about other trainings of the same data."""
+
+    a: AdapterId
+    b: AdapterId
+    both: float
+    only_a: float
+    only_b: float
+    neither: float
+    difference: float
+    interval: Interval
+    exact_p: float | None
+    mid_p: float
+    owed: int
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What would decide an undecided contrast: a difference, and the designs that would see it."""
+
+    difference: float
+    problems: int | None
+    seeds: int | None
+    now_sees: float | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Arm b against arm a. `method`: "two-way" (seeds), "pair" (two adapters) or "none" (owed)."""
+
+    a: str
+    b: str
+    primary: bool
+    method: str
+    seeds: int
+    problems: int
+    difference: float
+    interval: Interval
+    interval90: Interval
+    bootstrap: Interval | None
+    p: float
+    decision: Decision
+    margin: float | None
+    pairs: tuple[Pair, ...]
+    components: Components | None
+    needed: Needed | None
+    owed: int
+
+
+@dataclass(frozen=True)
+class SameArm:
+    """A/A: two seeds of one arm compared as if they were arms."""
+
+    arm: str
+    pairs: int
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One checkpoint on one problem: how many samples were right, the leading verdict, tests passed."""
+
+    verdict: str
+    right: int
+    samples: int
+    passed: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class GridRow:
+    problem: str
+    title: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How the problems of one training went over its checkpoints, in order of step."""
+
+    training: Training
+    checkpoints: int
+    always: tuple[str, ...]
+    learned: tuple[str, ...]
+    forgotten: tuple[str, ...]
+    flickering: tuple[str, ...]
+    never: tuple[str, ...]
+    forgetting_rate: float | None
+    forgetting: Interval | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that `analyse` found in one run."""
+
+    name: str
+    kind: str
+    created: str
+    arms: tuple[str, ...]
+    problems: int
+    tests: int | None
+    samples: int
+    select: str
+    select_declared: bool
+    margin: float | None
+    wanted: tuple[str, ...]
+    base_measured: bool
+    curves: tuple[Curve, ...]
+    scores: tuple[Score, ...]
+    choices: tuple[Choice, ...]
+    results: tuple[ArmResult, ...]
+    contrasts: tuple[Contrast, ...]
+    same_arm: tuple[SameArm, ...]
+    columns: tuple[AdapterId, ...]
+    grid: tuple[GridRow, ...]
+    stability: tuple[Stability, ...]
+    remarks: tuple[Remark, ...]
+    notes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    format: int = FORMAT
+
+    @property
+    def primary(self) -> Contrast | None:
+        """The contrast of the two arms in `wanted`; None when one of them has no verdicts."""
+        return next((contrast for contrast in self.contrasts if contrast.primary), None)
+
+    def score(self, adapter: AdapterId) -> Score | None:
+        return next((score for score in self.scores if score.adapter == adapter), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is its inverse."""
+        value = _encode(self)
+        assert isinstance(value, dict)
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Findings:
+        """Raises ValueError for findings of another format."""
+        if value.get("format") != FORMAT:
+            raise ValueError(f"findings of format {value.get('format')}, this version reads format {FORMAT}")
+        found: Findings = _decode(cls, value)
+        return found
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(item) for item in value]
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _decode(kind: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _decode(next(each for each in arguments if each is not types.NoneType), value)
+    if origin is tuple:
+        return tuple(_decode(arguments[0], item) for item in value)
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _decode(arguments[1], item) for key, item in value.items()}
+    if isinstance(kind, type):
+        if dataclasses.is_dataclass(kind):
+            hints = _hints(kind)
+            return kind(**{f.name: _decode(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
+        if issubclass(kind, StrEnum):
+            return kind(value)
+        if kind is float:
+            return float("nan") if value is None else float(value)
+    return value

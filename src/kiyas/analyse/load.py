@@ -1,0 +1,107 @@
+"""Reads a run folder into arrays. A missing verdict and IE are *owed*: never counted as wrong."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
+from kiyas.stats import Floats
+from kiyas.types import BASE_ARM, AdapterId, KiyasError
+
+Row = dict[str, Any]
+SOLVED, OWED = "AC", (None, "IE")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run as read. `answers[adapter][problem]` are the judged rows, one a sample, in order of sample."""
+
+    resolved: Row
+    study: Row
+    problems: Mapping[str, Row]
+    log: list[Row]
+    answers: Mapping[AdapterId, Mapping[str, list[Row]]]
+    stops: Mapping[AdapterId, Mapping[str, int]]
+    counts: Row
+    samples: int
+    run: Path
+
+    @property
+    def arms(self) -> list[str]:
+        """In the study's order, then as met; without the base."""
+        met = [a.arm for a in self.answers] + [str(row["arm"]) for row in self.log]
+        declared = list(self.study.get("arms") or {})
+        return [arm for arm in dict.fromkeys(declared + met) if arm != BASE_ARM]
+
+    def adapters(self, arm: str) -> list[AdapterId]:
+        return sorted(a for a in self.answers if a.arm == arm)
+
+    def rates(self, adapter: AdapterId) -> Floats:
+        """Share of right samples per problem, NaN where the work is owed: shape P."""
+        answers = self.answers[adapter]
+        return np.array([self._rate(answers.get(problem, [])) for problem in self.problems])
+
+    def _rate(self, rows: list[Row]) -> float:
+        if len(rows) < self.samples or any(row["verdict"] in OWED for row in rows):
+            return float("nan")
+        right = [row["verdict"] == SOLVED for row in rows]
+        return float(np.mean(right))
+
+    def owed(self, adapter: AdapterId) -> int:
+        """Verdicts that are missing or IE among those this checkpoint should have."""
+        answers = self.answers[adapter]
+        judged = sum(
+            min(self.samples, sum(row["verdict"] not in OWED for row in answers.get(problem, [])))
+            for problem in self.problems
+        )
+        return self.samples * len(self.problems) - judged
+
+
+def load(run: Path) -> Loaded:
+    """Raises KiyasError when the run has no verdicts at all."""
+    folder = RunDir(run)
+    resolved = read_json(folder.resolved)
+    if not isinstance(resolved, dict):
+        raise KiyasError(f"{folder.resolved}: expected a JSON object")
+    study = resolved.get("study") or {}
+    judgments = read_jsonl(folder.judgments) if folder.judgments.exists() else []
+    log = read_jsonl(folder.train_log) if folder.train_log.exists() else []
+    if not judgments and not log:
+        raise KiyasError(
+            f"{run} holds neither verdicts nor a training log: there is nothing to analyse",
+            "run the study (or the import) to the end first",
+        )
+    problems = (
+        {str(row["id"]): row for row in read_jsonl(folder.problems)} if folder.problems.exists() else {}
+    )
+
+    answers: dict[AdapterId, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
+    for number, row in enumerate(judgments, 1):
+        try:
+            adapter, problem = AdapterId.of(row), str(row["problem_id"])
+            row["verdict"] = row["verdict"] or None
+            answers[adapter][problem][int(row.get("sample", 0))] = row
+        except (KeyError, TypeError, ValueError) as error:
+            raise KiyasError(f"{folder.judgments}, row {number}: {error!r} is missing or wrong") from error
+        problems.setdefault(problem, {"id": problem})
+    ordered = {
+        adapter: {p: [rows[s] for s in sorted(rows)] for p, rows in by_problem.items()}
+        for adapter, by_problem in sorted(answers.items())
+    }
+    declared = (study.get("generation") or {}).get("num_samples")
+    seen = [len(rows) for by_problem in ordered.values() for rows in by_problem.values()]
+    samples = int(declared) if isinstance(declared, int) and declared > 0 else max(seen, default=1)
+
+    stops: dict[AdapterId, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    if folder.completions.exists():
+        for row in read_jsonl(folder.completions):
+            if row.get("stop"):
+                stops[AdapterId.of(row)][str(row["stop"])] += 1
+    manifest = folder.manifest(Stage.DATA) or {}
+    return Loaded(resolved, study, problems, log, ordered, stops, manifest.get("counts") or {}, samples, run)

@@ -1,0 +1,107 @@
+"""Problem by problem: the grid of verdicts, and how solutions come and go over the checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from kiyas import stats
+from kiyas.analyse.findings import Cell, GridRow, Stability, Training
+from kiyas.analyse.load import SOLVED, Loaded, Row
+from kiyas.stats import Floats
+from kiyas.types import AdapterId
+
+
+def cell(rows: list[Row]) -> Cell:
+    """The leading verdict is the commonest failing one; the tests are those of its first sample."""
+    if not rows:
+        return Cell("", 0, 0, None, None)
+    right = sum(row["verdict"] == SOLVED for row in rows)
+    failing = [row for row in rows if row["verdict"] != SOLVED]
+    shown = rows[0]
+    if failing:
+        commonest = Counter(str(row["verdict"] or "") for row in failing).most_common(1)[0][0]
+        shown = next(row for row in failing if str(row["verdict"] or "") == commonest)
+    return Cell(str(shown["verdict"] or ""), right, len(rows), shown.get("passed"), shown.get("total"))
+
+
+def grid(loaded: Loaded, columns: list[AdapterId]) -> tuple[GridRow, ...]:
+    """Problems in the benchmark's order × checkpoints in the order of `columns`."""
+    return tuple(
+        GridRow(
+            problem,
+            str(row.get("title") or problem),
+            tuple(cell(loaded.answers[adapter].get(problem, [])) for adapter in columns),
+        )
+        for problem, row in loaded.problems.items()
+    )
+
+
+def pattern(solved: list[bool]) -> str:
+    """always | never | learned | forgotten | flickering, for one problem over the checkpoints in order.
+
+    Learned: not, then solved to the end. Forgotten: was solved once (perhaps from the start) and is not at
+    the end. Flickering: anything that changes more often.
+    """
+    changes = sum(a != b for a, b in itertools.pairwise(solved))
+    if changes == 0:
+        return "always" if solved[0] else "never"
+    if solved[-1]:
+        return "learned" if changes == 1 else "flickering"
+    return "forgotten" if changes <= 2 else "flickering"
+
+
+def stability(
+    loaded: Loaded, trainings: Mapping[Training, list[AdapterId]], rates: Mapping[AdapterId, Floats]
+) -> tuple[Stability, ...]:
+    """For every training with at least two judged checkpoints; a problem counts where nothing is owed."""
+    found = []
+    names = list(loaded.problems)
+    for training, adapters in trainings.items():
+        if len(adapters) < 2:
+            continue
+        table_CP = np.stack([rates[a] for a in adapters])
+        kinds: dict[str, list[str]] = {
+            kind: [] for kind in ("always", "learned", "forgotten", "flickering", "never")
+        }
+        lost_P, from_P = np.zeros(len(names)), np.zeros(len(names))
+        for i, name in enumerate(names):
+            if np.isnan(table_CP[:, i]).any():
+                continue
+            solved = [bool(rate >= 0.5) for rate in table_CP[:, i]]
+            kinds[pattern(solved)].append(name)
+            from_P[i] = sum(solved[:-1])
+            lost_P[i] = sum(a and not b for a, b in itertools.pairwise(solved))
+        rate, interval = _ratio(lost_P, from_P)
+        found.append(
+            Stability(
+                training,
+                len(adapters),
+                always=tuple(kinds["always"]),
+                learned=tuple(kinds["learned"]),
+                forgotten=tuple(kinds["forgotten"]),
+                flickering=tuple(kinds["flickering"]),
+                never=tuple(kinds["never"]),
+                forgetting_rate=rate,
+                forgetting=interval,
+            )
+        )
+    return tuple(found)
+
+
+def _ratio(lost_P: Floats, from_P: Floats) -> tuple[float | None, stats.Interval | None]:
+    """Lost per step from solved, problems drawn anew (one problem's steps go together)."""
+    total = float(from_P.sum())
+    if total == 0:
+        return None, None
+    if lost_P.sum() == 0:
+        return 0.0, stats.wilson(0, int((from_P > 0).sum()))
+    P = from_P.size
+    draws_BP = np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), size=2000)
+    bottom = draws_BP @ from_P
+    ratios = (draws_BP @ lost_P)[bottom > 0] / bottom[bottom > 0]
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(lost_P.sum()) / total, stats.Interval(float(low), float(high))

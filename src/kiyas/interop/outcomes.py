@@ -1,0 +1,189 @@
+"""Other people's evaluation results: the course evaluator's `detailed/*.jsonl` and rows of our own judge.
+
+A verdict is read, never guessed: what the row cannot support becomes IE (owed) and a note.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kiyas.interop.names import Named, contest_date
+from kiyas.types import AdapterId, KiyasError
+
+Row = dict[str, Any]
+ID_KEYS = ("question_id", "problem_id", "task_id")
+VERDICTS = frozenset(["AC", "WA", "TLE", "MLE", "RE", "OLE", "CE", "IE"])
+
+
+def rows(path: Path, notes: list[str]) -> Iterator[tuple[int, Row]]:
+    """Numbered rows of a JSONL file. A torn last line is noted; anything else broken raises KiyasError."""
+    data = path.read_bytes()
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                notes.append(f"{path.name}, line {number}: cut off in the middle; this row is missing")
+                return
+            raise KiyasError(
+                f"{path}, line {number}: not valid JSON ({error})",
+                "repair or remove this line and import again",
+            ) from error
+        if not isinstance(row, dict):
+            raise KiyasError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+        yield number, row
+
+
+def problem_id(row: Row) -> str | None:
+    return next((str(row[key]) for key in ID_KEYS if row.get(key) not in (None, "")), None)
+
+
+def is_outcome(row: Row) -> bool:
+    """Does this row tell how a program did on a problem?"""
+    return problem_id(row) is not None and any(key in row for key in ("passed", "verdict", "test_results"))
+
+
+@dataclass
+class Outcomes:
+    """What was read so far; `kept` has one row for each (checkpoint, problem, sample)."""
+
+    kept: dict[tuple[AdapterId, str, int], tuple[Row, Row]] = field(default_factory=dict)
+    problems: dict[str, Row] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def read(self, path: Path, named: Named) -> None:
+        """Adds one file. Raises KiyasError with file and line for a row that cannot be read."""
+        step = named.step
+        if step is None:
+            self.notes.append(f"{path.name}: the name tells no step; taken as step 0 of arm {named.arm}")
+        adapter = AdapterId(named.arm, seed=named.seed, step=step or 0)
+        odd: Counter[str] = Counter()
+        outside: list[str] = []
+        count = 0
+        for number, row in rows(path, self.notes):
+            problem = problem_id(row)
+            if problem is None:
+                raise KiyasError(f"{path}, line {number}: no question_id, problem_id or task_id")
+            sample = row.get("sample", 0)
+            if not isinstance(sample, int):
+                raise KiyasError(f"{path}, line {number}: sample is {sample!r}, expected a whole number")
+            judgment = self._judgment(path, number, row, adapter, problem, sample, odd)
+            count += 1
+            self._problem(problem, row)
+            if named.window and (day := contest_date(problem)):
+                early, late = (day - named.window[0]).days, (named.window[1] - day).days
+                if min(early, late) < -14:
+                    outside.append(problem)
+            self._keep(adapter, problem, sample, row, judgment, odd)
+        if not count:
+            self.notes.append(f"{path.name}: the file is empty")
+        self.notes += [f"{path.name}: {what} ({n} {'row' if n == 1 else 'rows'})" for what, n in odd.items()]
+        if outside:
+            named_as = f"{named.window[0]:%Y-%m} to {named.window[1]:%Y-%m}" if named.window else ""
+            self.notes.append(
+                f"{path.name}: the name says {named_as}, but {len(outside)} problems are of another time "
+                f"(such as {outside[0]}, about {contest_date(outside[0])})"
+            )
+
+    def _judgment(
+        self,
+        path: Path,
+        number: int,
+        row: Row,
+        adapter: AdapterId,
+        problem: str,
+        sample: int,
+        odd: Counter[str],
+    ) -> Row:
+        verdict, passed, total = recorded_verdict(row, odd, f"{path}, line {number}")
+        program = row.get("extracted_code", row.get("program"))
+        return {
+            **adapter.fields(),
+            "problem_id": problem,
+            "sample": sample,
+            "program": str(program) if program is not None else None,
+            "extraction": "recorded",
+            "verdict": verdict,
+            "passed": passed,
+            "total": total,
+            "cpu_s": row.get("cpu_s"),
+            "wall_s": row.get("wall_s"),
+            "peak_mb": row.get("peak_mb"),
+            "tests": row["tests"] if isinstance(row.get("tests"), list) else [],
+            "detail": str(row.get("error") or row.get("detail") or ""),
+            "flags": row["flags"] if isinstance(row.get("flags"), list) else [],
+            "recorded": True,
+        }
+
+    def _problem(self, problem: str, row: Row) -> None:
+        known = self.problems.setdefault(problem, {"id": problem})
+        for key, source in (("title", "problem_title"), ("statement", "problem_prompt")):
+            if row.get(source) and not known.get(key):
+                known[key] = str(row[source])
+
+    def _keep(
+        self, adapter: AdapterId, problem: str, sample: int, row: Row, judgment: Row, odd: Counter[str]
+    ) -> None:
+        key = (adapter, problem, sample)
+        text = row.get("model_output_raw", row.get("answer", judgment["program"]))
+        completion = {
+            **adapter.fields(), "problem_id": problem, "sample": sample,
+            "text": str(text) if text is not None else "",
+            "prompt_tokens": None, "tokens": None, "stop": None,
+        }  # fmt: skip
+        before = self.kept.get(key)
+        if before is not None:
+            old, new = before[0]["verdict"], judgment["verdict"]
+            if new == "IE" and old != "IE":
+                odd["answered twice: the earlier verdict was kept, the later was never judged"] += 1
+                return
+            same = old == new and before[1]["text"] == completion["text"]
+            odd["the same row twice" if same else "answered twice: the later row was kept"] += 1
+            if old != new:
+                odd["answered twice with different verdicts"] += 1
+        self.kept[key] = (judgment, completion)
+
+
+def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int | None, int | None]:
+    """(verdict, passed, total) as the row has them. `odd` counts what had to be said about it."""
+    if row.get("verdict") in VERDICTS:
+        return str(row["verdict"]), row.get("passed"), row.get("total")
+    results = row.get("test_results")
+    results = results if isinstance(results, dict) else {}
+    counts: dict[str, int | None] = {}
+    for key in ("total", "passed", "failed", "timeout", "error"):
+        value = results.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise KiyasError(f"{where}: test_results.{key} is {value!r}, expected a whole number")
+        counts[key] = value
+    total, passed = counts["total"], counts["passed"]
+    if total is not None and passed is not None and passed > total:
+        raise KiyasError(f"{where}: {passed} tests passed of {total}")
+    said = row.get("passed")
+    program = str(row.get("extracted_code", row.get("program")) or "").strip()
+    if not total:
+        if row.get("error"):
+            odd["the evaluation itself failed; no verdict"] += 1
+            return "IE", passed, total
+        if program or said:
+            odd["no test was run; no verdict"] += 1
+            return "IE", passed, total
+        odd["no program in the answer; counted as wrong, as recorded"] += 1
+        return "WA", passed, total
+    if said is not None and bool(said) != (passed == total):
+        odd["`passed` contradicts the test counts; the counts were taken"] += 1
+    if passed == total:
+        return "AC", passed, total
+    if counts["error"]:
+        return "RE", passed, total
+    if counts["timeout"] and not counts["failed"]:
+        return "TLE", passed, total
+    return "WA", passed, total

@@ -1,0 +1,290 @@
+"""What the numbers can carry: pure functions over counts and arrays. No files, no words, no torch.
+
+Shapes: S seeds, P problems, C checkpoints, B bootstrap draws. `d_SP` is the paired difference in the share of
+solved samples, arm b minus arm a, for each seed and problem. Seeds and problems are *crossed*: every seed
+answers the same problems.
+
+Not guaranteed: that a claim about these data files holds for other data made in the same way; that needs
+several draws of the data, which no function here can replace. See docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval; `level` is its nominal coverage."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+    def inside(self, margin: float) -> bool:
+        """Wholly within ±margin."""
+        return -margin < self.low and self.high < margin
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased pass@k from n samples of which c are right: 1 − C(n−c, k)/C(n, k) (Chen et al. 2021)."""
+    if not 0 <= c <= n or not 1 <= k <= n:
+        raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
+    if n - c < k:
+        return 1.0
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion (1927)."""
+    if n == 0:
+        return Interval(0.0, 1.0, level)
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    p = successes / n
+    scale = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half), level)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two-sided p-values for paired yes/no outcomes. Only the discordant pairs count."""
+
+    only_a: int
+    only_b: int
+    exact: float
+    mid: float
+
+
+def mcnemar(only_a: int, only_b: int) -> McNemar:
+    """Exact (binomial) and mid-p McNemar test (Fagerland, Lydersen & Laake 2013)."""
+    n = only_a + only_b
+    if n == 0:
+        return McNemar(only_a, only_b, 1.0, 1.0)
+    smaller = min(only_a, only_b)
+    exact = min(1.0, 2 * float(stats.binom.cdf(smaller, n, 0.5)))
+    mid = 2 * float(stats.binom.cdf(smaller, n, 0.5)) - float(stats.binom.pmf(smaller, n, 0.5))
+    return McNemar(only_a, only_b, exact, min(1.0, mid))
+
+
+def paired_interval(only_a: int, only_b: int, n: int, level: float = 0.95) -> Interval:
+    """Tango's score interval (1998) of the paired difference (only_b − only_a)/n.
+
+    It is made of all differences that the score test does not reject; at zero that test is McNemar's.
+    """
+    if only_a + only_b > n or n < 1:
+        raise ValueError(f"{only_a} + {only_b} discordant pairs of {n}")
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    estimate = (only_b - only_a) / n
+
+    def score(delta: float) -> float:
+        # The constrained maximum likelihood estimate of P(only a), given the difference delta.
+        linear = -only_b - only_a + (2 * n - only_b + only_a) * delta
+        constant = -only_a * delta * (1 - delta)
+        q = (math.sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)
+        variance = n * (2 * q + delta * (1 - delta))
+        gap = only_b - only_a - n * delta
+        if variance <= 0:
+            return 0.0 if abs(gap) < 1e-12 else math.copysign(math.inf, gap)
+        return gap / math.sqrt(variance)
+
+    def solve(target: float, outer: float) -> float:
+        edge = outer * (1 - 1e-9)
+        if abs(estimate - outer) < 1e-9 or abs(score(edge)) < abs(target):
+            return outer
+        # A capped score keeps the end points finite for the root finder.
+        found: float = optimize.brentq(
+            lambda x: max(-1e6, min(1e6, score(x))) - target, *sorted((estimate, edge)), xtol=1e-10
+        )
+        return found
+
+    return Interval(solve(z, -1.0), solve(-z, 1.0), level)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance of one difference, split: between seeds, between problems, and the rest."""
+
+    seed: float
+    problem: float
+    rest: float
+
+    def standard_error(self, seeds: int, problems: int) -> float:
+        return math.sqrt(self.seed / seeds + self.problem / problems + self.rest / (seeds * problems))
+
+
+@dataclass(frozen=True)
+class TwoWay:
+    """Mean of d_SP with seed and problem as crossed random effects."""
+
+    mean: float
+    standard_error: float
+    df: float
+    p: float
+    components: Components
+
+    def interval(self, level: float = 0.95) -> Interval:
+        if self.standard_error == 0:
+            return Interval(self.mean, self.mean, level)
+        half = float(stats.t.ppf(0.5 + level / 2, self.df)) * self.standard_error
+        return Interval(self.mean - half, self.mean + half, level)
+
+
+def two_way(d_SP: Floats) -> TwoWay:
+    """Two-way random effects without replication; Satterthwaite's degrees of freedom (1946).
+
+    Var(mean) = σ²_seed/S + σ²_problem/P + σ²_rest/(SP), estimated from the three mean squares as
+    (MS_S + MS_P − MS_R)/(SP). A negative component is set to zero, which can only widen the interval. A
+    table without any spread has a zero-width interval; its p is then that of the sign flip over problems.
+    """
+    S, P = d_SP.shape
+    if S < 2 or P < 2:
+        raise ValueError(f"two-way random effects need at least 2 seeds and 2 problems, got {S} and {P}")
+    mean = float(d_SP.mean())
+    seed_means, problem_means = d_SP.mean(axis=1), d_SP.mean(axis=0)
+    ms_seed = P * float(((seed_means - mean) ** 2).sum()) / (S - 1)
+    ms_problem = S * float(((problem_means - mean) ** 2).sum()) / (P - 1)
+    residual = d_SP - seed_means[:, None] - problem_means[None, :] + mean
+    ms_rest = float((residual**2).sum()) / ((S - 1) * (P - 1))
+
+    terms = [(ms_seed, S - 1), (ms_problem, P - 1), (-ms_rest, (S - 1) * (P - 1))]
+    if ms_seed < ms_rest or ms_problem < ms_rest:
+        terms = [max(terms[:2])]
+        if terms[0][0] < ms_rest:
+            terms = [(ms_rest, min(S, P) - 1)]
+    total = sum(ms for ms, _ in terms)
+    components = Components(max(0.0, (ms_seed - ms_rest) / P), max(0.0, (ms_problem - ms_rest) / S), ms_rest)
+    if total <= 1e-15:
+        return TwoWay(mean, 0.0, float(S - 1), sign_flip(problem_means), components)
+    df = total**2 / sum(ms**2 / dof for ms, dof in terms)
+    # Never fewer than the smallest of its parts has.
+    df = max(df, float(min(S, P) - 1))
+    error = math.sqrt(total / (S * P))
+    return TwoWay(mean, error, df, 2 * float(stats.t.sf(abs(mean) / error, df)), components)
+
+
+def crossed_bootstrap(d_SP: Floats, level: float = 0.95, draws: int = 4000, seed: int = 0) -> Interval:
+    """Percentile interval of the mean; seeds and problems are drawn anew, one draw of problems for all seeds.
+
+    With few seeds it is too narrow by about √((S−1)/S): stand it beside the t interval, not in its place.
+    """
+    S, P = d_SP.shape
+    rng = np.random.default_rng(seed)
+    seeds_BS = rng.multinomial(S, np.full(S, 1 / S), size=draws) / S
+    problems_BP = rng.multinomial(P, np.full(P, 1 / P), size=draws) / P
+    means_B = ((seeds_BS @ d_SP) * problems_BP).sum(axis=1)
+    low, high = np.quantile(means_B, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high), level)
+
+
+def problem_bootstrap(x_P: Floats, level: float = 0.95, draws: int = 4000, seed: int = 0) -> Interval:
+    """Percentile interval of a mean over problems, problems drawn anew."""
+    return crossed_bootstrap(x_P[None, :], level, draws, seed)
+
+
+def sign_flip(d_P: Floats, draws: int = 20_000, seed: int = 0) -> float:
+    """Two-sided permutation p of mean zero: the sign of each problem's difference is flipped.
+
+    Exact by enumeration up to 14 non-zero differences, otherwise by Monte Carlo with the observed table
+    counted in, so that the p-value is never zero (Phipson & Smyth 2010).
+    """
+    x = d_P[d_P != 0]
+    if x.size == 0:
+        return 1.0
+    observed = abs(float(x.sum())) - 1e-12
+    if x.size <= 14:
+        signs = 1 - 2 * ((np.arange(2**x.size)[:, None] >> np.arange(x.size)) & 1)
+        return float((np.abs(signs @ x) >= observed).mean())
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(draws, x.size))
+    return float(((np.abs(signs @ x) >= observed).sum() + 1) / (draws + 1))
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """The best of several checkpoints on the very problems it was chosen by."""
+
+    measured: float
+    corrected: float
+    flattery: float
+    checkpoints: int
+
+
+def best_of(scores_CP: Floats, draws: int = 2000, seed: int = 0) -> BestOf:
+    """Choose and score on resampled problems.
+
+    `corrected`: checkpoints are chosen on a draw of the problems and scored on the problems left out of it
+    (ties share). `flattery`: by how much the best of as many *equal* checkpoints beats its true value, every
+    checkpoint solving each problem at the observed rate of that problem (rates shrunk by one pseudo-answer).
+    """
+    C, P = scores_CP.shape
+    rng = np.random.default_rng(seed)
+    counts_BP = rng.multinomial(P, np.full(P, 1 / P), size=draws)
+    inside_BC = counts_BP @ scores_CP.T / P
+    out_BP = (counts_BP == 0).astype(np.float64)
+    left = out_BP.sum(axis=1)
+    usable = left > 0
+    outside_BC = (out_BP @ scores_CP.T)[usable] / left[usable, None]
+    best_BC = (inside_BC >= inside_BC.max(axis=1, keepdims=True) - 1e-12)[usable]
+    chosen_B = (outside_BC * best_BC).sum(axis=1) / best_BC.sum(axis=1)
+    corrected = float(chosen_B.mean()) if usable.any() else float("nan")
+
+    rates_P = (scores_CP.sum(axis=0) + scores_CP.mean()) / (C + 1)
+    equal_BC = rng.binomial(1, rates_P, size=(draws, C, P)).mean(axis=2) if C * P <= 20_000 else None
+    if equal_BC is None:
+        spread = math.sqrt(float((rates_P * (1 - rates_P)).sum())) / P
+        equal_BC = rates_P.mean() + spread * rng.standard_normal((draws, C))
+    flattery = float(equal_BC.max(axis=1).mean() - rates_P.mean())
+    return BestOf(float(scores_CP.mean(axis=1).max()), corrected, flattery if C > 1 else 0.0, C)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values (1979), in the order given."""
+    m = len(p_values)
+    adjusted, running = [0.0] * m, 0.0
+    for rank, i in enumerate(sorted(range(m), key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (m - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted
+
+
+def problems_needed(discordance: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Problems that two given adapters need for McNemar's test to see `difference` (Connor 1987)."""
+    if not 0 < abs(difference) <= discordance <= 1:
+        raise ValueError("needs 0 < |difference| <= discordance <= 1")
+    z_alpha, z_power = float(stats.norm.ppf(1 - alpha / 2)), float(stats.norm.ppf(power))
+    spread = math.sqrt(discordance - difference * difference)
+    return math.ceil(((z_alpha * math.sqrt(discordance) + z_power * spread) / difference) ** 2)
+
+
+def detectable(parts: Components, seeds: int, problems: int, power: float = 0.8) -> float:
+    """Smallest true difference that this design sees with the given power, if the components are right."""
+    df = max(1, min(seeds, problems) - 1) if parts.seed > 0 else max(1, problems - 1)
+    return float(stats.t.ppf(0.975, df) + stats.t.ppf(power, df)) * parts.standard_error(seeds, problems)
+
+
+def seeds_needed(parts: Components, problems: int, difference: float, limit: int = 50) -> int | None:
+    """Fewest seeds at this many problems that see `difference`; None where even `limit` seeds do not."""
+    return next((s for s in range(2, limit + 1) if detectable(parts, s, problems) <= difference), None)
+
+
+def problems_needed_with(parts: Components, seeds: int, difference: float, limit: int = 20_000) -> int | None:
+    """Fewest problems at this many seeds that see `difference`; None where even `limit` problems do not."""
+    if detectable(parts, seeds, limit) > difference:
+        return None
+    low, high = 2, limit
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if detectable(parts, seeds, middle) <= difference else (middle + 1, high)
+    return low
