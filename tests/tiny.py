@@ -26,6 +26,7 @@ from kiyas.types import Sample
 
 VOCABULARY = 300
 END = 257
+STOPS = [END, *range(7, 250, 12)]  # several, as instruct models have, so that answers end
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -72,6 +73,7 @@ def model(family: str, seed: int = 0) -> PreTrainedModel:
         for parameter in made.parameters():  # spread the logits: a fresh model is nearly flat
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.12)
+    made.generation_config.eos_token_id = STOPS
     return made
 
 

@@ -119,6 +119,19 @@ class AdapterStack:
         for site, a_KRI, b_KOR in self._views(self.theta):
             yield site, a_KRI[k, :rank], b_KOR[k, :, :rank]
 
+    def select(self, chosen: Sequence[int]) -> AdapterStack:
+        """A stack of some of the adapters, in the given order."""
+        made = AdapterStack(
+            [self.ids[k] for k in chosen], [self.specs[k] for k in chosen], self.sites, self.theta.device
+        )
+        if made.rank == self.rank:
+            made.theta.copy_(self.theta[list(chosen)])
+        else:
+            for at, k in enumerate(chosen):
+                for site, a_RI, b_OR in self.weights(k):
+                    made.set(at, site, a_RI, b_OR)
+        return made
+
     def moved(self) -> list[bool]:
         """Which adapters have any non-zero B, and so must change the base's answer."""
         return [any(bool(b.any()) for _, _, b in self.weights(k)) for k in range(len(self))]

@@ -189,6 +189,13 @@ class SlotCache:
         grown[:, :, :L] = x_BGLE
         return grown
 
+    def select(self, rows_B: Tensor) -> SlotCache:
+        """A smaller cache of the given rows."""
+        made = SlotCache(len(rows_B))
+        made.capacity = self.capacity
+        made._layers = {layer: (k_BGLE[rows_B], v_BGLE[rows_B]) for layer, (k_BGLE, v_BGLE) in self._layers.items()}
+        return made
+
     def layer(self, layer: int, like_k: Tensor, like_v: Tensor) -> tuple[Tensor, Tensor]:
         if layer not in self._layers:
             self._layers[layer] = (
