@@ -6,7 +6,6 @@ Shapes: T tokens, D model width, V vocabulary, M labelled tokens.
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from kiyas import attention
+from kiyas import attention, practice
 from kiyas.chat import Chat
+from kiyas.study import PRACTICE, Study
 from kiyas.types import KiyasError
 
 
@@ -136,6 +136,11 @@ class Base:
         return frozenset(i for i in (self.chat.end_of_turn, self.chat.tokenizer.eos_token_id, *more) if i is not None)
 
 
+def base_folder(study: Study) -> Path:
+    """Where the study's base model lies."""
+    return practice.base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
+
+
 def pick_device(name: str) -> torch.device:
     """auto: the GPU where there is one."""
     if name == "auto":
@@ -158,10 +163,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     assert isinstance(dtype, torch.dtype)
     return dtype
 
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class HeadLoss(torch.autograd.Function):

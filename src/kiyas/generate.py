@@ -19,6 +19,8 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +29,13 @@ from transformers import DynamicCache
 
 from kiyas.adapters import AdapterStack, StackedModel
 from kiyas.attention import Decode, SlotCache
-from kiyas.base import Base
+from kiyas.base import Base, base_folder
 from kiyas.batches import pack
-from kiyas.study import Generation
-from kiyas.types import AdapterId, Completion, KiyasError, Sample
+from kiyas.checkpoints import load_stack
+from kiyas.rundir import JsonlWriter, RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
+from kiyas.study import Generation, Study
+from kiyas.types import AdapterId, Completion, KiyasError, Problem, Sample
+from kiyas.workers import Report
 
 WAVE = 4
 PREFILL_TOKENS = 16384
@@ -364,20 +369,56 @@ class _Flight:
         self.g.model.stack = self.g.stack.select(self.kept)
 
 
-def questions_of(prompts: dict[str, list[int]]) -> list[Question]:
-    """Questions in the problems' order."""
-    return [Question(problem, tuple(ids)) for problem, ids in prompts.items()]
+def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, report: Report) -> None:
+    """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still owed.
 
-
-def longest_answer(questions: Sequence[Question], settings: Generation) -> int:
-    """Tokens that one row of the cache may grow to."""
-    return max(len(question.prompt) for question in questions) + settings.max_new_tokens
-
-
-def owed(all_waves: list[list[Job]], stack_ids: Sequence[AdapterId], have: set[tuple[AdapterId, str, int]]) -> list[int]:
-    """Which waves are not wholly there."""
-    return [
-        number
-        for number, wave in enumerate(all_waves)
-        if not all((stack_ids[job.k], job.question.problem_id, job.sample) in have for job in wave)
+    Whole waves are appended to the part's file; what a kill left of a wave is taken back and made again.
+    """
+    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    base = Base.load(base_folder(study), study.training.device, study.training.dtype)
+    model = StackedModel(base.model, study.peft.target_modules)
+    ids = [AdapterId(*fields) for fields in adapters]
+    stack = load_stack([(id, None if id.is_base else folder.checkpoints / id.folder) for id in ids], model, base.device)
+    questions = [
+        Question(problem.id, tuple(base.chat.prompt_ids(problem.statement, study.dataset.system)))
+        for problem in map(Problem.of, read_jsonl(folder.problems))
     ]
+    generator = Generator(base, model, stack, study.generation)
+    generator.canary(questions[0])
+    rows = _fixed_rows(folder, base, questions, study.generation, len(ids), part)
+    path = part_file(folder, part)
+    made = {c.key: c for c in map(Completion.of, read_jsonl(path))} if path.exists() else {}
+    owed = []
+    whole: list[Completion] = []
+    for wave in waves(len(ids), questions, study.generation.num_samples, rows):
+        keys = [(ids[job.k], job.question.problem_id, job.sample) for job in wave]
+        if all(key in made for key in keys):
+            whole += [made[key] for key in keys]
+        else:
+            owed.append(wave)
+    write_jsonl(path, [completion.to_row() for completion in whole])
+    report(len(whole), "")
+    with JsonlWriter(path) as writer:
+        for wave in owed:
+            answered = []
+            for completion in generator.answer(wave, rows):
+                answered.append(completion.to_row())
+                report(1, "")
+            writer.write(*answered)
+
+
+def _fixed_rows(
+    folder: RunDir, base: Base, questions: list[Question], settings: Generation, adapters: int, part: int
+) -> int:
+    """Rows decoded at once: chosen when the part first starts and kept, since rounding depends on it."""
+    path = part_file(folder, part).with_suffix(".rows.json")
+    if not path.exists():
+        longest = max(len(question.prompt) for question in questions) + settings.max_new_tokens
+        jobs = adapters * len(questions) * settings.num_samples
+        write_json(path, {"rows": rows_that_fit(base, longest, jobs, settings.max_rows)})
+    return int(read_json(path)["rows"])
+
+
+def part_file(folder: RunDir, part: int) -> Path:
+    """Where one part's completions wait until all parts are merged into `generate/completions.jsonl`."""
+    return folder.stage(Stage.GENERATE) / "state" / f"part-{part}.jsonl"

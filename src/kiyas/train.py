@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,13 @@ from torch import Tensor
 
 from kiyas import checkpoints
 from kiyas.adapters import AdapterStack, Dropout, Spec, StackedModel
-from kiyas.base import Base
+from kiyas.base import Base, base_folder
 from kiyas.batches import Batch, indices, pack, pad, split
 from kiyas.data import tokenise
 from kiyas.rundir import JsonlWriter, RunDir, read_jsonl, write_jsonl
 from kiyas.study import Study, Training
 from kiyas.types import AdapterId, Example, KiyasError, Sample
-
-Report = Callable[[int, str], None]
-"""Called with (adapter-steps done since the last call, a note)."""
-
+from kiyas.workers import Report
 
 @dataclass(frozen=True)
 class Run:
@@ -40,22 +37,6 @@ class Run:
     id: AdapterId
     samples: list[Sample]
     steps: int
-
-
-def budget_steps(training: Training, train_counts: dict[str, int], completion_tokens: dict[str, int]) -> dict[str, int]:
-    """Optimizer steps per arm under the study's budget. The same for all arms, except with completion tokens."""
-    budget, batch = training.budget, training.effective_batch_size
-    if budget.completion_tokens is not None:
-        per_step = {arm: completion_tokens[arm] / train_counts[arm] * batch for arm in train_counts}
-        return {arm: max(1, round(budget.completion_tokens / per_step[arm])) for arm in train_counts}
-    if budget.steps is not None:
-        steps = budget.steps
-    elif budget.examples is not None:
-        steps = math.ceil(budget.examples / batch)
-    else:
-        assert budget.epochs is not None
-        steps = math.ceil(budget.epochs * min(train_counts.values()) / batch)
-    return dict.fromkeys(train_counts, max(1, steps))
 
 
 def schedule(training: Training, step: int, steps: int) -> float:
@@ -404,3 +385,20 @@ def load_arms(folder: RunDir, study: Study, base: Base) -> tuple[dict[str, list[
         validation[arm] = [tokenise(row, base.chat, study) for row in rows if row.split == "validation"]
     return train, validation
 
+
+
+def train_part(
+    root: str, study_json: dict[str, Any], trainings: list[list[Any]], steps: dict[str, int], part: int, report: Report
+) -> None:
+    """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
+    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    base = Base.load(base_folder(study), study.training.device, study.training.dtype)
+    train, validation = load_arms(folder, study, base)
+    runs = [Run(AdapterId(arm, variant, seed), train[arm], steps[arm]) for arm, variant, seed in trainings]
+    JointTraining(base, runs, validation, study, folder, part).run(report)
+
+
+def saved_step(folder: RunDir, part: int) -> int:
+    """The step that a part's saved state stands at; 0 without one."""
+    state = checkpoints.load_state(folder.train_state / f"part-{part}.safetensors", torch.device("cpu"))
+    return 0 if state is None else int(state[1]["step"])

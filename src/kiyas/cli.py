@@ -1,0 +1,330 @@
+"""The command line: parse, call, print. stdout is data, stderr is progress.
+
+Exit codes: 0 fine, 1 the user's mistake or the machine's limit, 2 our bug or a failed sandbox.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from kiyas import __version__
+from kiyas.judge import cli as judge_cli
+from kiyas.types import KiyasError
+
+EPILOG = """\
+first steps:
+  kiyas demo                      a whole study on the embedded practice world, in minutes
+  kiyas init my-study.yaml        a study file to start from; edit it, then:
+  kiyas check my-study.yaml       every mistake at once, before anything is spent
+  kiyas run my-study.yaml         train, generate, judge, analyse, report; the same command resumes
+  kiyas judge answers.jsonl --problems problems.jsonl
+  kiyas import results/ logs/ --problems problems.jsonl --out runs/theirs
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if not hasattr(args, "call"):
+        parser.print_help()
+        return 0
+    try:
+        return int(args.call(args) or 0)
+    except KiyasError as error:
+        print(f"kiyas: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nkiyas: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, told as such)
+        return _our_bug(error)
+
+
+def _our_bug(error: Exception) -> int:
+    print(f"kiyas: this should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
+    if os.environ.get("KIYAS_DEBUG"):
+        traceback.print_exception(error)
+    else:
+        print("  hint: set KIYAS_DEBUG=1 and give the same command again for the details", file=sys.stderr)
+    return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options. Help texts are written to be read on their own."""
+    parser = argparse.ArgumentParser(
+        prog="kiyas",
+        description="Which training data makes the better code model? Fine-tune, run the programs, and claim only "
+        "what the numbers show.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"kiyas {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, call: Callable[[argparse.Namespace], Any], help: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=help, description=textwrap.dedent(text), formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.set_defaults(call=call)
+        return command
+
+    demo = add(
+        "demo",
+        _demo,
+        "a whole study on the embedded practice world",
+        """\
+        Runs the practice study: a tiny base model, two training sets (few problems with five solutions each, many
+        problems with one), two seeds, 41 problems. Nothing is downloaded. Everything shown is computed here.""",
+    )
+    _run_options(demo)
+    demo.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, such as seeds=3")
+
+    init = add(
+        "init",
+        _init,
+        "write a study file to start from",
+        """\
+        Writes a commented study file. With --preset practice: the one that `kiyas demo` runs.""",
+    )
+    init.add_argument("file", nargs="?", type=Path, default=Path("study.yaml"), help="default: study.yaml")
+    init.add_argument("--preset", choices=_presets(), default="own-data", help="default: own-data")
+
+    check = add(
+        "check",
+        _check,
+        "find every mistake in a study file before anything is spent",
+        """\
+        Reads the study file, the data, the benchmark and the tokenizer, and says what would be trained on what.
+        Writes nothing.""",
+    )
+    _study_options(check)
+
+    run = add(
+        "run",
+        _run,
+        "run a study, or go on with it",
+        """\
+        data → train → generate → judge → analyse → report, into runs/NAME. The same command goes on where it was
+        stopped, killed or interrupted, and ends with the same findings. A changed study file never reuses what it
+        would falsify.""",
+    )
+    _study_options(run)
+    _run_options(run)
+
+    status = add("status", _status, "how far a run is", "Shows the stages of a run folder, and what is still to do.")
+    status.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/practice")
+
+    report = add(
+        "report",
+        _report,
+        "write the report of a run again, or print it",
+        """\
+        Writes report/index.html, report.md, figures and tables from what was judged, and prints the result table.
+        Works on unfinished runs and on imports.""",
+    )
+    report.add_argument("run", type=Path, metavar="RUN")
+    report.add_argument("--language", choices=("en", "tr"), help="default: the study's own")
+    report.add_argument("--text", action="store_true", help="print only; write nothing")
+
+    judge = add("judge", judge_cli.run, "judge programs: run them on tests and say what happened", judge_cli.DESCRIPTION)
+    judge_cli.add_arguments(judge)
+
+    imported = add(
+        "import",
+        _import,
+        "turn other people's logs and results into a run folder",
+        """\
+        Reads evaluators' JSONL results, Hugging Face trainer_state.json, CSV and JSONL loss logs; files or folders.
+        Arm and step come from the file names. Nothing is invented; everything odd is listed in the report.
+
+        example:
+          kiyas import outcomes/ logs/ --problems problems.jsonl --out runs/theirs && kiyas report runs/theirs""",
+    )
+    imported.add_argument("sources", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
+    imported.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
+    imported.add_argument("--problems", type=Path, metavar="FILE", help="the problems with their tests (JSONL)")
+    imported.add_argument("--name", help="default: the run folder's name")
+    imported.add_argument(
+        "--arm", action="append", default=[], metavar="TEXT=ARM", help="files with TEXT in their name belong to ARM"
+    )
+
+    doctor = add(
+        "doctor",
+        _doctor,
+        "what this machine can do: isolation, memory, devices, versions",
+        "Probes the judge's isolation and tells what holds, what does not, and why.",
+    )
+    doctor.set_defaults(call=_doctor)
+
+    add("schema", _schema, "print the JSON Schema of the study file", "For editors: every key of the study file.")
+    return parser
+
+
+def _study_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML)")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.learning_rate=1e-4")
+
+
+def _run_options(command: argparse.ArgumentParser) -> None:
+    stages = ("data", "train", "generate", "judge", "analyse", "report")
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    command.add_argument("--until", choices=stages, default="report", help="stop after this stage")
+    command.add_argument("--redo", choices=stages, help="throw away what this stage and later ones made, and do it again")
+    command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
+
+
+def _presets() -> list[str]:
+    return sorted(path.name.removesuffix(".yaml") for path in (resources.files("kiyas") / "studies").iterdir())
+
+
+def _preset(name: str) -> str:
+    return (resources.files("kiyas") / "studies" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    limit = [f"benchmarks.primary.problems={args.limit}"] if getattr(args, "limit", None) is not None else []
+    return [*args.overrides, *limit]
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from kiyas import study
+
+    text = _preset("practice")
+    return _go(study.parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from kiyas import study
+
+    settings = study.load(args.study, _overrides(args))
+    return _go(settings, args.study.read_text(encoding="utf-8"), args)
+
+
+def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
+    _need_torch()
+    from kiyas import pipeline
+    from kiyas.rundir import RunDir, Stage
+
+    folder = RunDir(args.runs / settings.name)
+    redo = Stage(args.redo) if args.redo else None
+    pipeline.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
+    if args.until == "report":
+        _print_findings(folder, settings.report.language)
+    else:
+        print(f"stopped after {args.until}, as asked; run folder: {folder.root}", file=sys.stderr)
+    return 0
+
+
+def _print_findings(folder: Any, language: str) -> None:
+    from kiyas import report
+    from kiyas.analyse import Findings
+
+    findings = Findings.from_json(folder.findings.read_text(encoding="utf-8"))
+    print(report.text(findings, language=language, color=sys.stdout.isatty()))
+    print(f"\nreport: {(folder.report / 'index.html').resolve()}")
+
+
+def _need_torch() -> None:
+    import importlib.util
+
+    missing = [name for name in ("torch", "transformers", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise KiyasError(
+            f"training and generating need {', '.join(missing)}, which are not installed",
+            "pip install 'kiyas[train]' (judge, import and report work without)",
+        )
+
+
+def _init(args: argparse.Namespace) -> int:
+    from kiyas.rundir import atomic_text
+
+    if args.file.exists():
+        raise KiyasError(f"{args.file} exists already; nothing was written", "give another file name")
+    atomic_text(args.file, _preset(args.preset))
+    print(f"wrote {args.file}; next: kiyas check {args.file}", file=sys.stderr)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from kiyas import study
+
+    settings = study.load(args.study, _overrides(args))
+    _need_torch()
+    from kiyas import overview
+
+    print(overview.describe(settings))
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from kiyas import overview
+    from kiyas.rundir import RunDir
+
+    print(overview.status(RunDir(args.run)))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from kiyas import report
+    from kiyas.analyse import analyse
+    from kiyas.rundir import RunDir, atomic_text, read_json
+
+    folder = RunDir(args.run)
+    if not folder.resolved.exists():
+        raise KiyasError(f"{args.run} is no run folder: it holds no resolved.json")
+    resolved = read_json(folder.resolved)
+    language = args.language or ((resolved.get("study") or {}).get("report") or {}).get("language", "en")
+    findings = analyse(folder.root)
+    if not args.text:
+        with folder.lock():
+            atomic_text(folder.findings, findings.to_json())
+            report.write(folder.root, findings, language=language)
+    print(report.text(findings, language=language, color=sys.stdout.isatty()))
+    if not args.text:
+        print(f"\nreport: {(folder.report / 'index.html').resolve()}")
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from kiyas import interop
+
+    arms = {}
+    for pair in args.arm:
+        text, equals, arm = pair.partition("=")
+        if not equals or not text or not arm:
+            raise KiyasError(f"--arm {pair!r}: it looks like TEXT=ARM")
+        arms[text] = arm
+    summary = interop.import_study(
+        args.sources, args.out, problems=args.problems, name=args.name, arm_of=arms or None
+    )
+    print(summary, file=sys.stderr)
+    print(f"next: kiyas report {args.out}", file=sys.stderr)
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from kiyas import overview
+
+    print(overview.doctor())
+    return 0
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from kiyas.study import Study
+
+    print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
+    return 0

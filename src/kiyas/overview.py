@@ -1,0 +1,100 @@
+"""What `kiyas check`, `kiyas status` and `kiyas doctor` print: looks only, changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from kiyas import __version__, judge
+from kiyas.pipeline import prepare, saved_checkpoints
+from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
+from kiyas.study import Study
+from kiyas.types import KiyasError
+from kiyas.workers import usable_cores, uses_gpu
+
+
+def describe(study: Study) -> str:
+    """What a study would train, ask and judge. Raises KiyasError for data that cannot be used."""
+    prepared = prepare(study)
+    steps = prepared.steps(study)
+    seeds = len(study.seed_list)
+    saves = sum(seeds * math.ceil(count / study.training.save_steps) for count in steps.values())
+    answers = (saves + 1) * len(prepared.problems) * study.generation.num_samples
+    lines = [f"{study.name}: {len(study.arms)} arms × {seeds} seeds on {study.model_name_or_path}", ""]
+    lines += [f"  {line}" for line in prepared.sentences()]
+    lines.append("")
+    for arm, count in prepared.counts.items():
+        lines.append(
+            f"  {arm}: {steps[arm]} steps of {study.training.effective_batch_size} samples "
+            f"({steps[arm] * study.training.effective_batch_size / count['train']:.1f} epochs); "
+            f"{count['mean_tokens']:g} tokens a sample, the longest {count['max_tokens']} "
+            f"(max_length {study.training.max_length})"
+        )
+    lines += [
+        "",
+        f"  {saves} checkpoints and the base answer {len(prepared.problems)} problems "
+        f"({prepared.tests} tests): {answers:,} programs",
+        "",
+        "no mistakes found",
+    ]
+    return "\n".join(lines)
+
+
+def status(folder: RunDir) -> str:
+    """The stages of a run folder, finished or under way. Raises KiyasError when it is none."""
+    if not folder.resolved.exists():
+        raise KiyasError(f"{folder.root} is no run folder: it holds no resolved.json")
+    resolved = read_json(folder.resolved)
+    lines = [f"{resolved['name']} ({resolved['kind']}, {resolved['created']}) in {folder.root}"]
+    for stage in Stage:
+        manifest = folder.manifest(stage)
+        if manifest is not None:
+            lines.append(f"  {stage.value:<9} done in {manifest['seconds']:.1f} s{_counts(manifest['counts'])}")
+        elif folder.stage(stage).exists():
+            lines.append(f"  {stage.value:<9} under way{_under_way(stage, folder)}")
+        else:
+            lines.append(f"  {stage.value:<9} to do")
+    if resolved["kind"] == "run" and folder.manifest(Stage.REPORT) is None:
+        lines.append("`kiyas run` with the same study file goes on")
+    elif folder.manifest(Stage.REPORT) is not None:
+        lines.append(f"report: {folder.report / 'index.html'}")
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, object]) -> str:
+    told = [f"{value} {key.replace('_', ' ')}" for key, value in counts.items() if isinstance(value, int)]
+    return f": {', '.join(told)}" if told else ""
+
+
+def _under_way(stage: Stage, folder: RunDir) -> str:
+    if stage is Stage.TRAIN:
+        logs = [row for path in folder.train_state.glob("part-*.jsonl") for row in read_jsonl(path)]
+        step = max((row["step"] for row in logs), default=0)
+        return f": at step {step}, {len(saved_checkpoints(folder))} checkpoints saved"
+    if stage is Stage.GENERATE:
+        parts = (folder.stage(stage) / "state").glob("part-*.jsonl")
+        return f": {sum(len(read_jsonl(path)) for path in parts)} answers"
+    if stage is Stage.JUDGE and folder.judgments.exists():
+        return f": {len(read_jsonl(folder.judgments))} of {len(read_jsonl(folder.completions))} programs"
+    return ""
+
+
+def doctor() -> str:
+    """What this machine can do."""
+    lines = [f"kiyas {__version__}, Python {platform.python_version()}, {platform.platform()}"]
+    for name in ("torch", "transformers", "tokenizers", "altair", "vl-convert-python"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed" + (" (training needs it: pip install 'kiyas[train]')" if name == "torch" else "")
+        lines.append(f"  {name} {version}")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    gpu = "a GPU driver" if uses_gpu("auto") else "no GPU"
+    lines.append(f"  {usable_cores()} cores, {memory:.0f} GiB memory, {free:.0f} GiB free disk here, {gpu}")
+    lines += ["", "isolation of judged programs (docs/judge.md):", str(judge.probe())]
+    return "\n".join(lines)

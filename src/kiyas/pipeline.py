@@ -1,0 +1,389 @@
+"""data → train → generate → judge → analyse → report, on one screen.
+
+Every stage reads files, writes files and declares itself finished by a manifest, last. Running again does what is
+missing and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import math
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kiyas import __version__, benchmarks, judge, judging, report
+from kiyas.analyse import Findings, analyse
+from kiyas.practice import base_path
+from kiyas.progress import bar, tell
+from kiyas.rundir import RunDir, Stage, atomic_text, digest, read_json, read_jsonl, sha256, write_json, write_jsonl
+from kiyas.study import PRACTICE, Study, Training
+from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
+from kiyas.workers import default_workers, run_parts, uses_gpu
+
+# Which stage a change of each section of the study file falsifies first. `None`: no stage.
+FALSIFIES: dict[str, Stage | None] = {
+    "name": None,
+    "model_name_or_path": Stage.DATA,
+    "arms": Stage.DATA,
+    "dataset": Stage.DATA,
+    "seeds": Stage.TRAIN,
+    "peft": Stage.TRAIN,
+    "training": Stage.DATA,
+    "benchmarks": Stage.DATA,
+    "generation": Stage.GENERATE,
+    "judge": Stage.JUDGE,
+    "compare": Stage.ANALYSE,
+    "report": Stage.REPORT,
+}
+
+
+def run(
+    study: Study,
+    folder: RunDir,
+    *,
+    text: str = "",
+    overrides: list[str] | None = None,
+    until: Stage = Stage.REPORT,
+    redo: Stage | None = None,
+) -> None:
+    """Runs a study, or goes on with it. `text` is the study file as given, for the record.
+
+    Raises KiyasError when the folder holds another study's results or is in use.
+    """
+    with folder.lock():
+        if redo is not None:
+            folder.drop(redo)
+        _open(study, folder, text, overrides or [])
+        for stage, work in STAGES.items():
+            inputs = _inputs(stage, folder, study)
+            manifest = folder.manifest(stage)
+            if manifest is None or manifest["inputs"] != inputs:
+                _refuse_foreign(stage, folder, manifest, inputs)
+                started = time.monotonic()
+                counts = work(study, folder)
+                folder.finish(stage, _inputs(stage, folder, study), counts, time.monotonic() - started)
+            if stage == until:
+                break
+
+
+# -- the stages, in order -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known of the data before anything is trained."""
+
+    examples: dict[str, list[Example]]
+    counts: dict[str, dict[str, Any]]
+    problems: list[dict[str, Any]]
+
+    @property
+    def tests(self) -> int:
+        return sum(len(row.get("tests", [0])) for row in self.problems)
+
+    def steps(self, study: Study) -> dict[str, int]:
+        """Optimizer steps per arm under the study's budget."""
+        return budget_steps(study.training, self.counts)
+
+    def sentences(self) -> list[str]:
+        """One line an arm: what is trained on, and what was left out."""
+        lines = []
+        for name, count in self.counts.items():
+            left_out = {why.removeprefix("dropped_").replace("_", " "): n for why, n in count.items() if "dropped" in why}
+            told = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
+            lines.append(
+                f"arm {name}: {count['train']} training samples of {count['groups']} problems "
+                f"({count['solutions_per_group']:g} solutions each), {count['validation']} for validation"
+                + (f"; left out: {told}" if told else "")
+            )
+        return lines
+
+
+def prepare(study: Study) -> Prepared:
+    """Reads, splits, tokenises and counts all data of a study. Writes nothing."""
+    from kiyas import data
+    from kiyas.base import base_folder
+    from kiyas.chat import Chat
+
+    problems = benchmarks.read(study.benchmarks.primary)
+    arms = data.read_arms(study)
+    samples = data.drop_too_long(arms, Chat.load(base_folder(study)), study)
+    counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
+    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
+
+
+def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl."""
+    prepared = prepare(study)
+    for name, examples in prepared.examples.items():
+        write_jsonl(folder.arm_data(name), [asdict(example) for example in examples])
+    write_jsonl(folder.problems, prepared.problems)
+    for line in prepared.sentences():
+        tell(f"data: {line}")
+    return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
+
+
+def train(study: Study, folder: RunDir) -> dict[str, Any]:
+    """All trainings of all arms, stacked; log and checkpoints."""
+    from kiyas.train import merge_logs, saved_step, train_part
+
+    manifest = folder.manifest(Stage.DATA)
+    assert manifest is not None
+    steps = budget_steps(study.training, manifest["counts"]["arms"])
+    # Seeds together: the arms of one seed see the same order of samples, and stack best.
+    trainings = [[arm, "", seed] for seed in study.seed_list for arm in study.arms]
+    parts = _layout(folder, Stage.TRAIN, study, trainings)
+    total = sum(steps[arm] for arm, _, _ in trainings)
+    done = sum(
+        min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share
+    )
+    with bar("train", total, "adapter-steps", done) as progress:
+        study_json = study.model_dump(mode="json")
+        run_parts(
+            train_part,
+            [(str(folder.root), study_json, share, steps, part) for part, share in enumerate(parts)],
+            progress,
+        )
+    write_jsonl(folder.train_log, merge_logs(folder, len(parts)))
+    shutil.rmtree(folder.train_state)
+    return {"trainings": len(trainings), "steps": steps, "checkpoints": len(saved_checkpoints(folder))}
+
+
+def generate(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Base and all checkpoints answer all problems."""
+    from kiyas.generate import generate_part, part_file
+
+    checkpoints = saved_checkpoints(folder)
+    adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
+    parts = _layout(folder, Stage.GENERATE, study, adapters)
+    problems = len(read_jsonl(folder.problems))
+    with bar("generate", len(adapters) * problems * study.generation.num_samples, "answers") as progress:
+        study_json = study.model_dump(mode="json")
+        run_parts(
+            generate_part,
+            [(str(folder.root), study_json, share, part) for part, share in enumerate(parts)],
+            progress,
+        )
+    made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
+    order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
+    made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
+    write_jsonl(folder.completions, [completion.to_row() for completion in made])
+    shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
+    cut = sum(completion.stop == "length" for completion in made)
+    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut}
+
+
+def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Runs every program on every test."""
+    total = len(read_jsonl(folder.completions))
+    with bar("judge", total, "programs") as progress:
+        return {"programs": total, "verdicts": judging.judge_completions(folder, study.judge, progress)}
+
+
+def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Judgments and losses → findings."""
+    atomic_text(folder.findings, analyse(folder.root).to_json())
+    return {}
+
+
+def write_report(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Findings → page, figures, tables."""
+    findings = Findings.from_json(folder.findings.read_text(encoding="utf-8"))
+    path = report.write(folder.root, findings, language=study.report.language)
+    return {"page": path.name}
+
+
+STAGES: dict[Stage, Callable[[Study, RunDir], dict[str, Any]]] = {
+    Stage.DATA: prepare_data,
+    Stage.TRAIN: train,
+    Stage.GENERATE: generate,
+    Stage.JUDGE: judge_programs,
+    Stage.ANALYSE: draw_findings,
+    Stage.REPORT: write_report,
+}
+
+
+def budget_steps(training: Training, counts: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Optimizer steps per arm under the budget. The same for all arms, except with completion tokens.
+
+    counts: per arm the `train` samples and their `completion_tokens`, as in the data manifest.
+    """
+    budget, batch = training.budget, training.effective_batch_size
+    if budget.completion_tokens is not None:
+        per_step = {arm: count["completion_tokens"] / count["train"] * batch for arm, count in counts.items()}
+        return {arm: max(1, round(budget.completion_tokens / per_step[arm])) for arm in counts}
+    if budget.steps is not None:
+        steps = budget.steps
+    elif budget.examples is not None:
+        steps = math.ceil(budget.examples / batch)
+    else:
+        assert budget.epochs is not None
+        steps = math.ceil(budget.epochs * min(count["train"] for count in counts.values()) / batch)
+    return dict.fromkeys(counts, max(1, steps))
+
+
+# -- what they share ------------------------------------------------------------------------------------------
+
+
+def saved_checkpoints(folder: RunDir) -> list[AdapterId]:
+    """All checkpoints in the run folder, in order."""
+    found = folder.checkpoints.glob("**/step-*/adapter_config.json")
+    return sorted(AdapterId.parse_folder(str(path.parent.relative_to(folder.checkpoints))) for path in found)
+
+
+def _layout(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) -> list[list[list[Any]]]:
+    """How units are shared out to workers: decided once and kept, since rounding depends on it."""
+    path = folder.stage(stage) / "state" / "layout.json"
+    if not path.exists():
+        workers = study.training.workers or default_workers(
+            study.training.device, sum(path.stat().st_size for path in _model_files(study)), len(units)
+        )
+        size = -(-len(units) // min(workers, len(units)))
+        write_json(path, [units[start : start + size] for start in range(0, len(units), size)])
+    parts: list[list[list[Any]]] = read_json(path)
+    return parts
+
+
+def _model_files(study: Study) -> list[Path]:
+    root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
+    return sorted(root.glob("*.safetensors"))
+
+
+def _parameters(study: Study) -> int:
+    """Weights of the base, counted in the headers of its files (a u64 length, then JSON)."""
+    total = 0
+    for path in _model_files(study):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return total
+
+
+def _inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
+    """Digests of the files that a stage reads; a finished stage with other digests is stale."""
+    arms = sorted((folder.root / "data").glob("*.jsonl"))
+    sources = [*(arm.dataset_name for arm in study.arms.values()), study.benchmarks.primary.dataset]
+    files: dict[Stage, list[Path]] = {
+        Stage.DATA: [Path(source) for source in sources if Path(source).is_file()],
+        Stage.TRAIN: [path for path in arms if path != folder.problems],
+        Stage.GENERATE: [folder.problems, folder.stage(Stage.TRAIN) / "manifest.json"],
+        Stage.JUDGE: [folder.problems, folder.completions],
+        Stage.ANALYSE: [folder.problems, folder.train_log, folder.completions, folder.judgments, folder.resolved],
+        Stage.REPORT: [folder.findings],
+    }
+    return {
+        str(path.relative_to(folder.root) if path.is_relative_to(folder.root) else path): sha256(path)
+        for path in files[stage]
+        if path.exists()
+    }
+
+
+def _refuse_foreign(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, inputs: dict[str, str]) -> None:
+    """Costly work over changed inputs is not thrown away silently."""
+    if manifest is None or stage in (Stage.ANALYSE, Stage.REPORT):
+        return
+    changed = sorted(name for name in inputs | manifest["inputs"] if inputs.get(name) != manifest["inputs"].get(name))
+    raise KiyasError(
+        f"{folder.root}: {', '.join(changed)} changed after the stage {stage.value!r} had used it",
+        f"put it back, or add --redo {stage.value} to do {', '.join(stage.later)} again",
+    )
+
+
+def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> None:
+    """Stamps a new run folder, or checks that an old one is of the same study."""
+    now = study.model_dump(mode="json")
+    if folder.resolved.exists():
+        resolved = read_json(folder.resolved)
+        if resolved.get("kind") != "run":
+            raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
+        _refuse_changed(folder, resolved["study"], now)
+        if resolved["study"] != now:
+            resolved["notes"] += _notes_of_change(resolved["study"], now)
+            write_json(folder.resolved, {**resolved, "study": now})
+        return
+    if any(folder.stage(stage).exists() for stage in Stage):
+        raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
+    tier = judge.require(study.judge.isolation)
+    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
+    if text:
+        atomic_text(folder.study_copy, text)
+    write_json(
+        folder.resolved,
+        {
+            "kind": "run",
+            "name": study.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kiyas_version": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: importlib.metadata.version(name) for name in packages},
+            "git": _git_revision(),
+            "study": now,
+            "declared_sha256": digest(now["compare"]),
+            "base": {"name_or_path": study.model_name_or_path, "parameters": _parameters(study)},
+            "judge": {"tier": tier.value, "mode": study.judge.mode},
+            "device": "gpu" if uses_gpu(study.training.device) else "cpu",
+            "overrides": overrides,
+            "notes": [],
+        },
+    )
+
+
+def changes(before: Any, now: Any, at: str = "") -> list[str]:
+    """Dotted keys in which two resolved studies differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [
+            found
+            for key in keys
+            for found in changes(before.get(key), now.get(key), f"{at}.{key}" if at else key)
+        ]
+    return [] if before == now else [at]
+
+
+# Settings that change how work is laid out, never what comes out of a finished stage.
+_HARMLESS = {"judge.workers"}
+
+
+def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [key for key in changes(before, now) if key not in _HARMLESS]
+    stages = [(FALSIFIES[key.split(".")[0]], key) for key in changed]
+    for stage in Stage:
+        guilty = [key for first, key in stages if first is stage]
+        if not guilty or stage in (Stage.ANALYSE, Stage.REPORT):
+            continue
+        redo = [later for later in stage.later if folder.stage(later).exists()]
+        if redo:
+            raise KiyasError(
+                f"{folder.root} was made with another study file; changed: {', '.join(changed)}",
+                f"give the study another `name`, or add --redo {stage.value} to do "
+                f"{', '.join(later.value for later in stage.later)} again",
+            )
+
+
+def _notes_of_change(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    declared = [key for key in changes(before, now) if key.startswith("compare")]
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    return [f"{key} was changed on {stamp}, after the run had started" for key in declared]
+
+
+@functools.cache
+def _git_revision() -> str | None:
+    """Revision of the folder that the command was given in, with + where something is not committed."""
+    try:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if revision.returncode:
+        return None
+    return revision.stdout.strip() + ("+" if dirty.stdout.strip() else "")
