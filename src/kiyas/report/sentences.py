@@ -1,0 +1,221 @@
+"""Findings → sentences. Words follow numbers: every "more" here stands on a `Decision` of `analyse`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kiyas.analyse.findings import Contrast, Curve, Decision, Findings, Level, Remark
+from kiyas.report.words import Words
+from kiyas.stats import Interval
+from kiyas.types import AdapterId
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """`badge`: the decision in few words; `sentence`: what may be said; `more`: what stands behind it."""
+
+    decision: str
+    badge: str
+    sentence: str
+    more: tuple[str, ...]
+
+
+def checkpoint(words: Words, adapter: AdapterId) -> str:
+    return words("cell.base") if adapter.is_base else words("cell.step", step=adapter.step)
+
+
+def short(words: Words, adapter: AdapterId, *, seed: bool = False) -> str:
+    """A checkpoint in few letters: "deep 300", with its seed where that tells them apart."""
+    if adapter.is_base:
+        return words("cell.base")
+    name = f"{adapter.arm} {adapter.variant}".strip()
+    return f"{name} {adapter.step}" + (f" / {adapter.seed}" if seed else "")
+
+
+def arm_name(words: Words, arm: str) -> str:
+    return words("cell.base") if arm == "base" else arm
+
+
+def conclusion(findings: Findings, words: Words) -> Conclusion:
+    """The sentence about the question of the study."""
+    found = findings.primary
+    if found is None:
+        return Conclusion("none", words("decision.none"), _nothing(findings, words), ())
+    a, b = arm_name(words, found.a), arm_name(words, found.b)
+    badge = words(f"decision.{found.decision}", a=a, b=b)
+    if found.decision is Decision.OWED:
+        what = words("conclusion.owed_what", a=a, b=b)
+        return Conclusion("owed", badge, words("conclusion.owed", n=found.owed, what=what), ())
+    more = [_test(found, words, a, b)]
+    more += needed(found, words)
+    more += [
+        words("conclusion.same_arm", arm=each.arm, largest=words.points(each.largest, signed=False))
+        for each in findings.same_arm
+        if each.arm in (found.a, found.b)
+    ]
+    more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
+    more += _best_instead(findings, words)
+    if findings.select == "primary":
+        more.append(words("conclusion.exploratory"))
+    return Conclusion(found.decision.value, badge, sentence(found, words), tuple(more))
+
+
+def _best_instead(findings: Findings, words: Words) -> list[str]:
+    """What the usual choice, the best on the benchmark, would have shown where no rule was declared."""
+    if findings.select_declared or all(choice.best == choice.chosen for choice in findings.choices):
+        return []
+    listed = []
+    for choice in findings.choices:
+        score = findings.score(choice.best)
+        if score is not None and not score.owed:
+            solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
+            listed.append(f"{short(words, choice.best)}: {solved}")
+    return [words("conclusion.best_instead", listed=", ".join(listed))] if listed else []
+
+
+def _nothing(findings: Findings, words: Words) -> str:
+    if not findings.scores:
+        return words("conclusion.no_verdicts")
+    judged = {result.arm for result in findings.results}
+    if len(findings.wanted) == 2 and findings.wanted[0] != "base":
+        missing = ", ".join(arm for arm in findings.wanted if arm not in judged)
+        return words("conclusion.not_judged", a=findings.wanted[0], b=findings.wanted[1], missing=missing)
+    return words("conclusion.one_arm")
+
+
+def sentence(found: Contrast, words: Words) -> str:
+    """One contrast in one sentence."""
+    kind = "data" if found.method == "two-way" else "pair"
+    a, b = arm_name(words, found.a), arm_name(words, found.b)
+    pair = found.pairs[0]
+    values = {
+        "a": a,
+        "b": b,
+        "a_step": checkpoint(words, pair.a),
+        "b_step": checkpoint(words, pair.b),
+        "a_solved": words.count(pair.both + pair.only_a),
+        "b_solved": words.count(pair.both + pair.only_b),
+        "n": found.problems,
+        "seeds": found.seeds,
+        "difference": words.points(found.difference),
+        "interval": words.points_interval(found.interval),
+        "interval90": words.points_interval(found.interval90),
+        "margin": words.points(found.margin, signed=False),
+    }
+    decision = found.decision.value
+    if found.decision is Decision.LESS:
+        # The same sentence with the arms changed about, so that the winner is always its subject.
+        decision = "more"
+        values |= {
+            "a": b,
+            "b": a,
+            "a_step": values["b_step"],
+            "b_step": values["a_step"],
+            "a_solved": values["b_solved"],
+            "b_solved": values["a_solved"],
+            "difference": words.points(-found.difference),
+            "interval": words.points_interval(_turned(found)),
+        }
+    if kind == "pair" and "base" in (found.a, found.b):
+        values = {key: _without_base_twice(key, str(value), words) for key, value in values.items()}
+    return words(f"conclusion.{decision}_{kind}", **values).replace(" ()", "")
+
+
+def _turned(found: Contrast) -> Interval:
+    return Interval(-found.interval.high, -found.interval.low, found.interval.level)
+
+
+def _without_base_twice(key: str, value: str, words: Words) -> str:
+    """ "base (base)" reads badly: the base has no step."""
+    return "" if key.endswith("_step") and value == words("cell.base") else value
+
+
+def _test(found: Contrast, words: Words, a: str, b: str) -> str:
+    if found.method == "two-way":
+        return words("conclusion.test_data", p=words.p(found.p), bootstrap=words.points_interval(found.bootstrap))
+    pair = found.pairs[0]
+    if pair.exact_p is None:
+        return words("conclusion.test_pair_samples", mid=words.p(pair.mid_p))
+    return words(
+        "conclusion.test_pair",
+        a=a,
+        b=b,
+        only_a=words.count(pair.only_a),
+        only_b=words.count(pair.only_b),
+        exact=words.p(pair.exact_p),
+        mid=words.p(pair.mid_p),
+    )
+
+
+def needed(found: Contrast, words: Words) -> list[str]:
+    """What would decide an undecided contrast."""
+    need = found.needed
+    if need is None:
+        return []
+    difference = words.points(need.difference, signed=False)
+    said = []
+    if found.method == "two-way":
+        options = []
+        if need.seeds is not None:
+            options.append(words("conclusion.needed_seeds_option", seeds=need.seeds, problems=found.problems))
+        if need.problems is not None:
+            options.append(words("conclusion.needed_problems_option", problems=need.problems, seeds=found.seeds))
+        listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
+        said.append(words("conclusion.needed_design", difference=difference, options=listed))
+    elif need.problems is not None:
+        said.append(words("conclusion.needed_problems", difference=difference, problems=need.problems))
+    if need.now_sees is not None:
+        said.append(words("conclusion.now_sees", points=words.points(need.now_sees, signed=False)))
+    return said
+
+
+def remark(found: Remark, words: Words, findings: Findings) -> str:
+    """One line of the checklist."""
+    values = dict(found.values)
+    if isinstance(values.get("share"), float):
+        values["share"] = words.percent(values["share"])
+    if found.code == "few_problems":
+        values["one"] = words.points(1 / findings.problems, signed=False)
+    if "select" in values:
+        values["select"] = rule(words, str(values["select"])) if found.code != "selection_unknown" else values["select"]
+    return words(f"remark.{found.code}", **values)
+
+
+def remarks(findings: Findings, words: Words, *levels: Level) -> list[tuple[Remark, str]]:
+    return [(each, remark(each, words, findings)) for each in findings.remarks if each.level in levels]
+
+
+def rule(words: Words, select: str) -> str:
+    return (
+        words(f"rule.{select}")
+        if words.has(f"rule.{select}") and select != "other"
+        else words("rule.other", rule=select)
+    )
+
+
+def reading(curve: Curve, words: Words) -> str:
+    """What one training's losses say."""
+    found = curve.reading
+    if found is None or found.lowest is None or found.last is None:
+        return words("reading.none")
+    values = {
+        "step": found.lowest_step,
+        "loss": words.number(found.lowest, 3),
+        "last": words.number(found.last, 3),
+        "last_step": found.last_step,
+    }
+    said = []
+    if found.of == "train":
+        said.append(words("reading.train_only", first=words.number(curve.train[0].loss, 3), **values))
+    elif found.turned:
+        said.append(words("reading.turned", rise=words.number(found.rise or 0, 3), **values))
+    elif found.lowest_step == found.last_step:
+        said.append(words("reading.falling", **values))
+    else:
+        said.append(words("reading.flat", **values))
+    if found.gap is not None:
+        key = "reading.gap" if found.gap >= 0 else "reading.gap_below"
+        said.append(words(key, gap=words.number(abs(found.gap), 3)))
+    if found.slow_step is not None:
+        said.append(words("reading.slow", step=found.slow_step))
+    return " ".join(said)

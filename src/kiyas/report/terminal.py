@@ -1,0 +1,74 @@
+"""The report for the terminal: the table of results and the conclusion, plain text."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from kiyas.analyse.findings import Findings, Level
+from kiyas.report import sentences, tables
+from kiyas.report.words import Words
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
+
+
+def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
+    """Rows of the result table, then the differences, the conclusion and its warnings."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        no_color=not color,
+        color_system="standard" if color else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    made = tables.tables(findings, words)
+    console.print(Text(_safe(findings.name), style="bold"))
+    for name in ("results", "contrasts"):
+        if name in made:
+            console.print()
+            console.print(_table(made[name]))
+    found = sentences.conclusion(findings, words)
+    console.print()
+    console.print(Text(f"{words('text.conclusion')}: {found.badge}", style=STYLE.get(found.decision, "bold")))
+    for line in (found.sentence, *found.more):
+        console.print(Padding(Text(_safe(line)), (0, 0, 0, 2)))
+    warnings = sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
+    if warnings or findings.notes:
+        console.print()
+        console.print(Text(words("heading.read_first"), style="bold yellow"))
+        for remark, text in warnings:
+            mark = "!" if remark.level is Level.WARNING else "·"
+            console.print(Padding(Text(f"{mark} {_safe(text)}"), (0, 0, 0, 2)))
+        for note in findings.notes[:8]:
+            console.print(Padding(Text(f"· {_safe(note)}"), (0, 0, 0, 2)))
+        if len(findings.notes) > 8:
+            console.print(Padding(Text(f"· … +{len(findings.notes) - 8}"), (0, 0, 0, 2)))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _table(table: tables.Table) -> RichTable:
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
+    keys = [(key, title) for key, title in table.columns if any(row.get(key) for row in table.shown)]
+    for key, title in keys:
+        made.add_column(title, justify="right" if key in table.numeric else "left")
+    for i, row in enumerate(table.shown):
+        cells = [Text(_safe(row.get(key, ""))) for key, _ in keys]
+        made.add_row(*cells, style="bold" if i in table.strong else None)
+    return made
+
+
+def _safe(text: str) -> str:
+    """Names come from files: no control character may reach the terminal."""
+    return CONTROL.sub("�", text)
