@@ -55,7 +55,13 @@ CONFIGS = {
     "gemma3": Gemma3TextConfig(**_SHAPE, head_dim=8, sliding_window=8, sliding_window_pattern=2),
     # No attention interface (ALiBi): takes the padded path.
     "bloom": BloomConfig(
-        vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, bos_token_id=None, eos_token_id=END, pad_token_id=END
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        n_layer=2,
+        n_head=4,
+        bos_token_id=None,
+        eos_token_id=END,
+        pad_token_id=END,
     ),
 }
 PACKED = ("qwen2", "llama", "gpt2", "gemma3")

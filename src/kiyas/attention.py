@@ -32,7 +32,7 @@ from transformers.masking_utils import AttentionMaskInterface
 NAME = "kiyas"
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """The model's attention asks for something that these layouts do not do."""
 
 
@@ -68,12 +68,12 @@ def _attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     if not _current:
-        raise Unsupported("no layout is current")
+        raise UnsupportedError("no layout is current")
     if softcap is not None or s_aux is not None or not getattr(module, "is_causal", True):
-        raise Unsupported(f"{type(module).__name__} uses soft-capping, sinks or two-sided attention")
+        raise UnsupportedError(f"{type(module).__name__} uses soft-capping, sinks or two-sided attention")
     layer = getattr(module, "layer_idx", None)
     if layer is None:
-        raise Unsupported(f"{type(module).__name__} does not say which layer it is")
+        raise UnsupportedError(f"{type(module).__name__} does not say which layer it is")
     return _current[-1].attend(layer, query, key, value, scaling, sliding_window), None
 
 
@@ -135,9 +135,11 @@ class Packed:
     rows: Tensor | None = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
-        K, H, T, E = q.shape
+        K, H, T, _ = q.shape
         spread = [
-            _Spread.apply(x.transpose(1, 2).reshape(K * T, x.shape[1], x.shape[3]), self.index, self.inverse)
+            _Spread.apply(  # type: ignore[no-untyped-call]
+                x.transpose(1, 2).reshape(K * T, x.shape[1], x.shape[3]), self.index, self.inverse
+            )
             for x in (q, k, v)
         ]
         outputs, start, sample = [], 0, 0
@@ -152,7 +154,7 @@ class Packed:
                 k_SGLE = k_SGLE.repeat_interleave(repeat, 1)
                 v_SGLE = v_SGLE.repeat_interleave(repeat, 1)
             mask = None
-            if window is not None and L > window:
+            if window is not None and window < L:
                 distance = torch.arange(L, device=q.device)[:, None] - torch.arange(L, device=q.device)
                 mask = (distance >= 0) & (distance < window)
             out = scaled_dot_product_attention(
@@ -162,7 +164,8 @@ class Packed:
             start += S * L
             sample += S
         slots = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        return _Collect.apply(slots, self.inverse).view(K, T, H, -1)
+        collected: Tensor = _Collect.apply(slots, self.inverse)  # type: ignore[no-untyped-call]
+        return collected.view(K, T, H, -1)
 
 
 class SlotCache:

@@ -62,7 +62,7 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        return torch.device(self.model.device)
 
     @property
     def parameters(self) -> int:
@@ -73,9 +73,7 @@ class Base:
         """Compares the head alone, and packed attention, with the model's own logits on two short samples."""
         vocabulary = self.model.get_input_embeddings().num_embeddings
         generator = torch.Generator().manual_seed(0)
-        first, second = (
-            torch.randint(0, vocabulary, (1, n), generator=generator).to(self.device) for n in (11, 7)
-        )
+        first, second = (torch.randint(0, vocabulary, (1, n), generator=generator).to(self.device) for n in (11, 7))
         expected = torch.cat([self.model(input_ids=x).logits[0] for x in (first, second)]).float()
         tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.05
         scale = expected.abs().max().clamp(min=1e-6)
@@ -94,7 +92,7 @@ class Base:
         layout = attention.Packed(slots, index, [(2, 11)])
         ids = torch.cat([first, second], 1)
         positions = torch.cat([torch.arange(11), torch.arange(7)])[None].to(self.device)
-        with contextlib.suppress(attention.Unsupported, ValueError, TypeError):
+        with contextlib.suppress(attention.UnsupportedError, ValueError, TypeError):
             self.model.set_attn_implementation(attention.NAME)
             self.packed = self.model.config._attn_implementation == attention.NAME
             self.packed = self.packed and same(self.logits(self.hidden(ids, positions, None, layout)))
@@ -125,7 +123,7 @@ class Base:
         if not self.plain_head:
             return nn.functional.cross_entropy(selected.float(), target, reduction="none")
         head = self.model.get_output_embeddings()
-        result: Tensor = HeadLoss.apply(selected, head.weight, head.bias, target)
+        result: Tensor = HeadLoss.apply(selected, head.weight, head.bias, target)  # type: ignore[no-untyped-call]
         return result
 
     @cached_property
@@ -149,9 +147,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise KiyasError(
-            f"training.device: {name!r} is not to be had here ({str(error).splitlines()[0]})"
-        ) from error
+        raise KiyasError(f"training.device: {name!r} is not to be had here ({str(error).splitlines()[0]})") from error
     return device
 
 
@@ -162,7 +158,6 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
-
 
 
 class HeadLoss(torch.autograd.Function):

@@ -58,7 +58,11 @@ class Batch:
         layout = self.layout
         if layout is not None:
             layout = Packed(
-                layout.index.to(device), layout.inverse.to(device), layout.shapes, layout.cache, move(layout.rows)
+                layout.index.to(device),
+                layout.inverse.to(device),
+                layout.shapes,
+                layout.cache,
+                move(layout.rows),
             )
         return Batch(
             self.ids.to(device),

@@ -24,7 +24,7 @@ class Chat:
         """Raises KiyasError when the folder has no usable tokenizer."""
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # noqa: BLE001 (the tokenizers library raises bare Exception)
+        except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise KiyasError(f"cannot load the tokenizer in {path}: {reason}") from error
         # A missing vocabulary file gives an empty tokenizer without any complaint.

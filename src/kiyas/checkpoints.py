@@ -69,7 +69,14 @@ def _read(folder: Path) -> _Adapter:
     config = read_json(folder / CONFIG)
     odd = [
         name
-        for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication")
+        for name in (
+            "use_dora",
+            "use_rslora",
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "layer_replication",
+        )
         if config.get(name)
     ]
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:

@@ -77,7 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     def add(name: str, call: Callable[[argparse.Namespace], Any], help: str, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(
-            name, help=help, description=textwrap.dedent(text), formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=help,
+            description=textwrap.dedent(text),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.set_defaults(call=call)
         return command
@@ -140,7 +143,12 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--language", choices=("en", "tr"), help="default: the study's own")
     report.add_argument("--text", action="store_true", help="print only; write nothing")
 
-    judge = add("judge", judge_cli.run, "judge programs: run them on tests and say what happened", judge_cli.DESCRIPTION)
+    judge = add(
+        "judge",
+        judge_cli.run,
+        "judge programs: run them on tests and say what happened",
+        judge_cli.DESCRIPTION,
+    )
     judge_cli.add_arguments(judge)
 
     imported = add(
@@ -159,7 +167,11 @@ def build_parser() -> argparse.ArgumentParser:
     imported.add_argument("--problems", type=Path, metavar="FILE", help="the problems with their tests (JSONL)")
     imported.add_argument("--name", help="default: the run folder's name")
     imported.add_argument(
-        "--arm", action="append", default=[], metavar="TEXT=ARM", help="files with TEXT in their name belong to ARM"
+        "--arm",
+        action="append",
+        default=[],
+        metavar="TEXT=ARM",
+        help="files with TEXT in their name belong to ARM",
     )
 
     doctor = add(
@@ -170,7 +182,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(call=_doctor)
 
-    add("schema", _schema, "print the JSON Schema of the study file", "For editors: every key of the study file.")
+    add(
+        "schema",
+        _schema,
+        "print the JSON Schema of the study file",
+        "For editors: every key of the study file.",
+    )
     return parser
 
 
@@ -183,7 +200,9 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     stages = ("data", "train", "generate", "judge", "analyse", "report")
     command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
     command.add_argument("--until", choices=stages, default="report", help="stop after this stage")
-    command.add_argument("--redo", choices=stages, help="throw away what this stage and later ones made, and do it again")
+    command.add_argument(
+        "--redo", choices=stages, help="throw away what this stage and later ones made, and do it again"
+    )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
 
 
@@ -232,8 +251,9 @@ def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
 def _print_findings(folder: Any, language: str) -> None:
     from kiyas import report
     from kiyas.analyse import Findings
+    from kiyas.rundir import read_json
 
-    findings = Findings.from_json(folder.findings.read_text(encoding="utf-8"))
+    findings = Findings.from_json(read_json(folder.findings))
     print(report.text(findings, language=language, color=sys.stdout.isatty()))
     print(f"\nreport: {(folder.report / 'index.html').resolve()}")
 
@@ -281,7 +301,7 @@ def _status(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from kiyas import report
     from kiyas.analyse import analyse
-    from kiyas.rundir import RunDir, atomic_text, read_json
+    from kiyas.rundir import RunDir, read_json, write_json
 
     folder = RunDir(args.run)
     if not folder.resolved.exists():
@@ -291,7 +311,7 @@ def _report(args: argparse.Namespace) -> int:
     findings = analyse(folder.root)
     if not args.text:
         with folder.lock():
-            atomic_text(folder.findings, findings.to_json())
+            write_json(folder.findings, findings.to_json())
             report.write(folder.root, findings, language=language)
     print(report.text(findings, language=language, color=sys.stdout.isatty()))
     if not args.text:
@@ -308,9 +328,7 @@ def _import(args: argparse.Namespace) -> int:
         if not equals or not text or not arm:
             raise KiyasError(f"--arm {pair!r}: it looks like TEXT=ARM")
         arms[text] = arm
-    summary = interop.import_study(
-        args.sources, args.out, problems=args.problems, name=args.name, arm_of=arms or None
-    )
+    summary = interop.import_study(args.sources, args.out, problems=args.problems, name=args.name, arm_of=arms or None)
     print(summary, file=sys.stderr)
     print(f"next: kiyas report {args.out}", file=sys.stderr)
     return 0

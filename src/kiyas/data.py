@@ -98,7 +98,10 @@ class ArmData:
 def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: str) -> ArmData:
     """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    for role, column in (("prompt_column", settings.prompt_column), ("completion_column", settings.completion_column)):
+    for role, column in (
+        ("prompt_column", settings.prompt_column),
+        ("completion_column", settings.completion_column),
+    ):
         if column not in columns:
             raise KiyasError(
                 f"arm {arm}: {source} has no column {column!r}; it has {', '.join(columns)}",
@@ -115,12 +118,23 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
         split = "validation" if split in _VALIDATION else split
         if split not in ("train", "validation"):
             result.dropped["other_split"] += 1
-        elif not isinstance(prompt, str) or not isinstance(completion, str) or not prompt.strip() or not completion.strip():
+        elif (
+            not isinstance(prompt, str)
+            or not isinstance(completion, str)
+            or not prompt.strip()
+            or not completion.strip()
+        ):
             result.dropped["empty"] += 1
         else:
             identity = row.get("id")
             result.examples.append(
-                Example(str(number if identity is None else identity), prompt, completion, str(row.get(group_column)), split)
+                Example(
+                    str(number if identity is None else identity),
+                    prompt,
+                    completion,
+                    str(row.get(group_column)),
+                    split,
+                )
             )
     if split_column is None:
         result.examples = _hold_out(result.examples, settings.validation_fraction)

@@ -80,11 +80,9 @@ def rows_that_fit(base: Base, longest: int, jobs: int, asked: int | None) -> int
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     per_token = 2 * config.num_hidden_layers * heads * width * base.model.dtype.itemsize
-    if base.device.type == "cuda":
-        memory = int(0.7 * torch.cuda.mem_get_info(base.device)[0])
-    else:
-        memory = 2**28
-    return max(1, min(jobs, memory // (per_token * longest), 1024))
+    on_gpu = base.device.type == "cuda"
+    memory: int = int(0.7 * torch.cuda.mem_get_info(base.device)[0]) if on_gpu else 2**28
+    return int(max(1, min(jobs, memory // (per_token * longest), 1024)))
 
 
 class Generator:
@@ -278,7 +276,8 @@ class _Flight:
 
     def _part(self, row: list[tuple[int, Job]]) -> list[tuple[int, Job]]:
         """Takes prompts off a row's front, as many as one prefill pass may hold."""
-        part, room = [], PREFILL_TOKENS // len(self.kept)
+        part: list[tuple[int, Job]] = []
+        room = PREFILL_TOKENS // len(self.kept)
         while row and (not part or room >= len(row[0][1].question.prompt)):
             room -= len(row[0][1].question.prompt)
             part.append(row.pop(0))
@@ -344,9 +343,7 @@ class _Flight:
 
     def _compact(self) -> None:
         """Once half of the rows are free for good: drops adapters that are done and unused slots."""
-        rows = {
-            p: [b for b in range(p * self.S, (p + 1) * self.S) if self.jobs[b]] for p in range(len(self.kept))
-        }
+        rows = {p: [b for b in range(p * self.S, (p + 1) * self.S) if self.jobs[b]] for p in range(len(self.kept))}
         rows = {p: row for p, row in rows.items() if row}
         slots = max(map(len, rows.values()))
         if 2 * slots * len(rows) > len(self.jobs):

@@ -24,7 +24,17 @@ from kiyas import __version__, benchmarks, judge, judging, report
 from kiyas.analyse import Findings, analyse
 from kiyas.practice import base_path
 from kiyas.progress import bar, tell
-from kiyas.rundir import RunDir, Stage, atomic_text, digest, read_json, read_jsonl, sha256, write_json, write_jsonl
+from kiyas.rundir import (
+    RunDir,
+    Stage,
+    atomic_text,
+    digest,
+    read_json,
+    read_jsonl,
+    sha256,
+    write_json,
+    write_jsonl,
+)
 from kiyas.study import PRACTICE, Study, Training
 from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
 from kiyas.workers import default_workers, run_parts, uses_gpu
@@ -98,7 +108,9 @@ class Prepared:
         """One line an arm: what is trained on, and what was left out."""
         lines = []
         for name, count in self.counts.items():
-            left_out = {why.removeprefix("dropped_").replace("_", " "): n for why, n in count.items() if "dropped" in why}
+            left_out = {
+                why.removeprefix("dropped_").replace("_", " "): n for why, n in count.items() if "dropped" in why
+            }
             told = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
             lines.append(
                 f"arm {name}: {count['train']} training samples of {count['groups']} problems "
@@ -140,12 +152,10 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     assert manifest is not None
     steps = budget_steps(study.training, manifest["counts"]["arms"])
     # Seeds together: the arms of one seed see the same order of samples, and stack best.
-    trainings = [[arm, "", seed] for seed in study.seed_list for arm in study.arms]
+    trainings: list[list[Any]] = [[arm, "", seed] for seed in study.seed_list for arm in study.arms]
     parts = _layout(folder, Stage.TRAIN, study, trainings)
     total = sum(steps[arm] for arm, _, _ in trainings)
-    done = sum(
-        min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share
-    )
+    done = sum(min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share)
     with bar("train", total, "adapter-steps", done) as progress:
         study_json = study.model_dump(mode="json")
         run_parts(
@@ -191,13 +201,13 @@ def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
     """Judgments and losses → findings."""
-    atomic_text(folder.findings, analyse(folder.root).to_json())
+    write_json(folder.findings, analyse(folder.root).to_json())
     return {}
 
 
 def write_report(study: Study, folder: RunDir) -> dict[str, Any]:
     """Findings → page, figures, tables."""
-    findings = Findings.from_json(folder.findings.read_text(encoding="utf-8"))
+    findings = Findings.from_json(read_json(folder.findings))
     path = report.write(folder.root, findings, language=study.report.language)
     return {"page": path.name}
 
@@ -277,7 +287,13 @@ def _inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         Stage.TRAIN: [path for path in arms if path != folder.problems],
         Stage.GENERATE: [folder.problems, folder.stage(Stage.TRAIN) / "manifest.json"],
         Stage.JUDGE: [folder.problems, folder.completions],
-        Stage.ANALYSE: [folder.problems, folder.train_log, folder.completions, folder.judgments, folder.resolved],
+        Stage.ANALYSE: [
+            folder.problems,
+            folder.train_log,
+            folder.completions,
+            folder.judgments,
+            folder.resolved,
+        ],
         Stage.REPORT: [folder.findings],
     }
     return {
@@ -342,11 +358,7 @@ def changes(before: Any, now: Any, at: str = "") -> list[str]:
     """Dotted keys in which two resolved studies differ."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = dict.fromkeys([*before, *now])
-        return [
-            found
-            for key in keys
-            for found in changes(before.get(key), now.get(key), f"{at}.{key}" if at else key)
-        ]
+        return [found for key in keys for found in changes(before.get(key), now.get(key), f"{at}.{key}" if at else key)]
     return [] if before == now else [at]
 
 

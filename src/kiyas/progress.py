@@ -8,7 +8,14 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 PLAIN_EVERY_S = 10.0
 
@@ -21,7 +28,9 @@ class Bar:
         self._first = done
         self._progress = progress
         self._started = self._told = time.monotonic()
-        self._task = progress.add_task(label, total=total, completed=done, unit=unit, note="", rate="") if progress else None
+        self._task = (
+            progress.add_task(label, total=total, completed=done, unit=unit, note="", rate="") if progress else None
+        )
 
     @property
     def rate(self) -> float:
@@ -35,10 +44,10 @@ class Bar:
             self._progress.update(self._task, completed=self.done, **changes)  # type: ignore[arg-type]
         elif time.monotonic() - self._told > PLAIN_EVERY_S:
             self._told = time.monotonic()
-            left = (self.total - self.done) / self.rate if self.rate else 0
+            left = f", about {_minutes((self.total - self.done) / self.rate)} left" if self.rate else ""
             tell(
-                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:,.1f}/s, "
-                f"about {_minutes(left)} left{f', {note}' if note else ''}"
+                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:,.1f}/s{left}"
+                + (f", {note}" if note else "")
             )
 
 

@@ -399,9 +399,9 @@ def _explain(tree: dict[str, Any], error: Any) -> str:
 
 def _suggest(location: tuple[Any, ...]) -> str:
     key = str(location[-1])
-    section: Any = Study
+    section: type[Section] | None = Study
     for part in location[:-1]:
-        field = section.model_fields.get(part) if isinstance(section, type) else None
+        field = section.model_fields.get(part) if section else None
         section = _model_in(field.annotation) if field else Arm if section is None else section
     keys = list(section.model_fields) if section else []
     close = difflib.get_close_matches(key, keys, 1, 0.75)
@@ -479,7 +479,8 @@ def _absolute(study: Study, folder: Path) -> Study:
         update={
             "model_name_or_path": full(study.model_name_or_path),
             "arms": {
-                name: arm.model_copy(update={"dataset_name": full(arm.dataset_name)}) for name, arm in study.arms.items()
+                name: arm.model_copy(update={"dataset_name": full(arm.dataset_name)})
+                for name, arm in study.arms.items()
             },
             "benchmarks": study.benchmarks.model_copy(
                 update={"primary": primary.model_copy(update={"dataset": full(primary.dataset)})}

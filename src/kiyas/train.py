@@ -30,6 +30,7 @@ from kiyas.study import Study, Training
 from kiyas.types import AdapterId, Example, KiyasError, Sample
 from kiyas.workers import Report
 
+
 @dataclass(frozen=True)
 class Run:
     """One training: an arm with a seed, its samples and how many steps it may take."""
@@ -78,7 +79,7 @@ class AdamW:
 
 def clip(gradient_KP: Tensor, limit: float) -> Tensor:
     """Clips each adapter's gradient to `limit` in place, as torch's clip_grad_norm_. Returns the norms [K]."""
-    norm_K = gradient_KP.norm(dim=1)
+    norm_K = torch.linalg.vector_norm(gradient_KP, dim=1)
     gradient_KP.mul_((limit / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
     return norm_K
 
@@ -139,8 +140,7 @@ class JointTraining:
     def active(self, step: int) -> list[bool]:
         """Which adapters take the 0-based step: not those that have finished or were stopped."""
         return [
-            step < run.steps and stopped is None
-            for run, stopped in zip(self.runs, self.memory.stopped, strict=True)
+            step < run.steps and stopped is None for run, stopped in zip(self.runs, self.memory.stopped, strict=True)
         ]
 
     def run(self, report: Report = lambda count, note: None) -> None:
@@ -198,7 +198,7 @@ class JointTraining:
         self.model.dropout = self.dropout
         for batch in self._passes(chosen, step):
             loss_M = self._losses(batch)
-            (loss_M * weight_K[batch.owner]).sum().backward()
+            (loss_M * weight_K[batch.owner]).sum().backward()  # type: ignore[no-untyped-call]
             sums.index_add_(0, batch.owner, loss_M.detach())
         self.model.dropout = Dropout(0.0)
         norm_K = clip(self.gradient, t.max_grad_norm)
@@ -226,9 +226,7 @@ class JointTraining:
             rows = [[chosen[k][i] for i in part[k]] for k in range(len(chosen))]
             keys = None
             if step is not None and self.dropout.p:
-                keys = [
-                    [_dropout_key(self.runs[k].id.seed, step, i) for i in part[k]] for k in range(len(chosen))
-                ]
+                keys = [[_dropout_key(self.runs[k].id.seed, step, i) for i in part[k]] for k in range(len(chosen))]
             made = pack(rows, keys) if self.base.packed else pad(rows, self.base.chat.pad_id, keys)
             yield made.to(self.base.device)
 
@@ -386,9 +384,13 @@ def load_arms(folder: RunDir, study: Study, base: Base) -> tuple[dict[str, list[
     return train, validation
 
 
-
 def train_part(
-    root: str, study_json: dict[str, Any], trainings: list[list[Any]], steps: dict[str, int], part: int, report: Report
+    root: str,
+    study_json: dict[str, Any],
+    trainings: list[list[Any]],
+    steps: dict[str, int],
+    part: int,
+    report: Report,
 ) -> None:
     """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)

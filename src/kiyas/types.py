@@ -49,7 +49,12 @@ class AdapterId:
     @property
     def folder(self) -> str:
         """Path below `train/checkpoints/`: ARM[/VARIANT]/seed-S/step-000200."""
-        parts = [self.arm, *([self.variant] if self.variant else []), f"seed-{self.seed}", f"step-{self.step:06d}"]
+        parts = [
+            self.arm,
+            *([self.variant] if self.variant else []),
+            f"seed-{self.seed}",
+            f"step-{self.step:06d}",
+        ]
         return "/".join(parts)
 
     def __str__(self) -> str:

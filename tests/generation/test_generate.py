@@ -7,9 +7,9 @@ from typing import Any
 
 import peft
 import pytest
-import tiny
 import torch
 
+import tiny
 from kiyas import checkpoints, generate
 from kiyas.adapters import AdapterStack, Spec, StackedLinear, StackedModel
 from kiyas.base import Base

@@ -10,10 +10,10 @@ from typing import Any
 
 import peft
 import pytest
-import tiny
 import torch
 from transformers import get_scheduler
 
+import tiny
 from kiyas import batches
 from kiyas.adapters import AdapterStack, Spec, StackedModel
 from kiyas.base import Base
@@ -98,7 +98,11 @@ def test_packed_equals_padded(family: str) -> None:
 
 def peft_model(family: str, stack: AdapterStack, k: int, model: StackedModel) -> Any:
     config = peft.LoraConfig(
-        r=4, lora_alpha=8, target_modules=[s.name for s in model.sites], fan_in_fan_out=model.conv1d, bias="none"
+        r=4,
+        lora_alpha=8,
+        target_modules=[s.name for s in model.sites],
+        fan_in_fan_out=model.conv1d,
+        bias="none",
     )
     made = peft.get_peft_model(tiny.model(family), config)
     with torch.no_grad():
@@ -171,7 +175,10 @@ def test_gradients_equal_peft() -> None:
         parts = []
         for site in training.model.sites:
             layer = made.base_model.model.get_submodule(site.name)
-            parts += [layer.lora_A["default"].weight.grad.flatten(), layer.lora_B["default"].weight.grad.flatten()]
+            parts += [
+                layer.lora_A["default"].weight.grad.flatten(),
+                layer.lora_B["default"].weight.grad.flatten(),
+            ]
         assert close(training.gradient[k], torch.cat(parts), 1e-4)
 
 
