@@ -1,0 +1,56 @@
+"""Run untrusted Python programs on test cases and say what happened. Standard library only.
+
+    from kiyas.judge import judge, read_problems, read_programs
+
+    for verdict in judge(read_programs("programs.jsonl"), read_problems("problems.jsonl")):
+        print(verdict.problem_id, verdict.verdict, f"{verdict.passed}/{verdict.total}")
+
+See docs/judge.md for what each tier of isolation does and does not guarantee.
+"""
+
+from .extract import extract
+from .formats import problem_from_row, programs_from_row, read_problems, read_programs
+from .pool import judge
+from .tiers import Report, TierReport, probe
+from .types import (
+    ExceptionInfo,
+    Extraction,
+    InputError,
+    JudgeError,
+    Limits,
+    Mode,
+    Outcome,
+    Problem,
+    Program,
+    SandboxError,
+    Test,
+    TestResult,
+    Tier,
+    Verdict,
+)
+
+__all__ = [
+    "ExceptionInfo",
+    "Extraction",
+    "InputError",
+    "JudgeError",
+    "Limits",
+    "Mode",
+    "Outcome",
+    "Problem",
+    "Program",
+    "Report",
+    "SandboxError",
+    "Test",
+    "TestResult",
+    "Tier",
+    "TierReport",
+    "Verdict",
+    "extract",
+    "judge",
+    "probe",
+    "problem_from_row",
+    "programs_from_row",
+    "read_problems",
+    "read_programs",
+]

@@ -1,0 +1,18 @@
+"""`python -m kiyas.judge`: the judge's command line without the rest of Kıyas."""
+
+import argparse
+import sys
+
+from . import cli
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m kiyas.judge", description=cli.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cli.add_arguments(parser)
+    return cli.run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

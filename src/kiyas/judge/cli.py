@@ -1,0 +1,298 @@
+"""`kiyas judge`: verdicts as JSONL on stdout or in a file, progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from . import tiers
+from .formats import FORMATS, program_files, read_problems, read_programs
+from .pool import judge
+from .types import InputError, JudgeError, Limits, Mode, Outcome, Program, SandboxError, Tier, Verdict
+
+DESCRIPTION = """\
+Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
+Verdicts come as JSONL in input order; progress goes to stderr.
+
+example:
+  kiyas judge programs.jsonl --problems problems.jsonl --out verdicts.jsonl
+
+  programs.jsonl:  {"problem_id": "double", "program": "print(int(input()) * 2)"}
+  problems.jsonl:  {"id": "double", "tests": [{"input": "21\\n", "output": "42\\n"}]}
+
+Exit code: 0 whatever the programs did, 1 for bad input, 2 when the sandbox failed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `kiyas judge`, also of `python -m kiyas.judge`."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "programs",
+        nargs="+",
+        metavar="PROGRAMS",
+        help="files (.jsonl, .json), folders or quoted globs with programs or model answers",
+    )
+    parser.add_argument(
+        "--problems", required=True, metavar="FILE", help="problems with their tests (.jsonl, .json, .gz)"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=[mode.value for mode in Mode],
+        default="strict",
+        help="strict: a real script, a process per test (default); livecodebench: pass or fail as its own checker "
+        "gives it; both: strict, with the other verdict beside it",
+    )
+    parser.add_argument("--workers", type=_positive_int, metavar="N", help="programs at once (default: CPU cores)")
+    parser.add_argument(
+        "--time-limit", type=_positive, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=_positive_int,
+        metavar="MB",
+        help="memory per test, over the problem's own (default 1024)",
+    )
+    parser.add_argument(
+        "--isolation",
+        choices=[*(tier.value for tier in Tier), "best"],
+        default="strong",
+        metavar="TIER",
+        help="strong (default), standard or weak; refuses if it does not hold here. best: the best that does",
+    )
+    parser.add_argument("--out", metavar="FILE", help="append verdicts to this file; run again to resume")
+    parser.add_argument(
+        "--python", metavar="PATH", help="interpreter for the programs, with its packages (default: ours, with none)"
+    )
+    parser.add_argument("--stop-early", action="store_true", help="stop a program at its first failed test")
+    parser.add_argument("--format", choices=FORMATS, help="format of the problems, where it is not recognised")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code: 0, 1 (bad input) or 2 (the sandbox failed)."""
+    try:
+        return _run(args)
+    except SandboxError as error:
+        print(f"kiyas judge: the sandbox failed: {error}", file=sys.stderr)
+        return 2
+    except JudgeError as error:
+        print(f"kiyas judge: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our verdicts has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        again = "; the same command goes on from here" if args.out else ""
+        print(f"\nkiyas judge: interrupted{again}", file=sys.stderr)
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
+    tier = tiers.choose(args.isolation, args.python)
+    files = program_files(args.programs)
+    expected = _check_programs(files, problems)
+    meta = _settings(args, tier)
+    with contextlib.ExitStack() as stack:
+        done = 0
+        out: IO[str] = sys.stdout
+        if args.out:
+            path = Path(args.out)
+            done = _resume(path, meta, files)
+            out = stack.enter_context(path.open("a", encoding="utf-8"))
+        if done:
+            print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
+        programs = read_programs(files)
+        for _ in range(done):
+            next(programs, None)
+        verdicts = judge(
+            programs,
+            problems,
+            mode=args.mode,
+            limits=Limits(args.time_limit, args.memory_limit),
+            workers=args.workers,
+            isolation=tier.value,
+            python=args.python,
+            stop_early=args.stop_early,
+        )
+        stack.callback(verdicts.close)  # type: ignore[attr-defined]
+        counts = _write(verdicts, out, expected - done, args.mode == "both")
+    print(f"isolation: {tier}", file=sys.stderr)
+    return 2 if counts[Outcome.IE] else 0
+
+
+def _check_programs(files: list[Path], problems: dict[str, Any]) -> int:
+    """Read all of it once before anything runs: a mistake in the last line should not cost an hour."""
+    count = 0
+    for program in read_programs(files):
+        count += 1
+        if program.problem_id not in problems:
+            file, _, line = program.origin.rpartition(":")
+            raise InputError(
+                file, int(line), f"problem {program.problem_id!r} is not among the problems", "check --problems"
+            )
+    if not count:
+        raise InputError(", ".join(map(str, files)), 0, "no programs in it")
+    return count
+
+
+def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
+    from kiyas import __version__
+
+    return {
+        "mode": args.mode,
+        "time_limit": args.time_limit,
+        "memory_limit": args.memory_limit,
+        "tier": tier.value,
+        "python": args.python,
+        "stop_early": args.stop_early,
+        "problems": _digest(Path(args.problems)),
+        "programs": [_digest(file) for file in program_files(args.programs)],
+        "kiyas_version": __version__,
+        "python_version": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
+    """How many verdicts the file holds already. Refuses one made with other settings; drops a torn last line."""
+    if any(out.exists() and out.samefile(file) for file in files):
+        raise InputError(str(out), 0, "is one of the inputs", "name another --out")
+    beside = Path(f"{out}.meta.json")
+    rows = 0
+    try:
+        if out.exists() and out.stat().st_size:
+            if not beside.exists():
+                raise InputError(str(out), 0, f"exists, but without {beside.name}", "name another --out, or remove it")
+            before = json.loads(beside.read_text(encoding="utf-8"))
+            differing = sorted(key for key in meta if before.get(key) != meta[key])
+            if differing:
+                told = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
+                raise InputError(str(out), 0, f"was made with other settings: {told}", "name another --out")
+            rows = _repair(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = beside.with_name(beside.name + ".tmp")
+        temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(beside)
+    except (OSError, ValueError) as error:
+        raise InputError(str(out), 0, f"cannot be written or resumed: {error}") from None
+    return rows
+
+
+def _repair(out: Path) -> int:
+    good = rows = 0
+    with out.open("rb") as file:
+        for line in file:
+            try:
+                whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
+            except ValueError:
+                whole = False
+            if not whole:
+                break
+            good += len(line)
+            rows += 1
+    os.truncate(out, good)
+    return rows
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    program: Program = verdict.program
+    row = {**program.row, **verdict.to_row()}
+    if program.extraction is not None:
+        row["extraction"] = {"method": program.extraction.method, "reason": program.extraction.reason}
+        row["program"] = program.source
+    return row
+
+
+def _write(verdicts: Iterator[Verdict], out: IO[str], expected: int, both: bool) -> Counter[Outcome]:
+    counts: Counter[Outcome] = Counter()
+    differing: list[str] = []
+    progress = _Progress(expected)
+    for verdict in verdicts:
+        out.write(json.dumps(_row(verdict)) + "\n")
+        out.flush()
+        counts[verdict.verdict] += 1
+        if both and verdict.livecodebench is not None and verdict.accepted != (verdict.livecodebench is Outcome.AC):
+            differing.append(
+                f"{verdict.problem_id}: {verdict.verdict} strict, {verdict.livecodebench} livecodebench; "
+                f"{verdict.detail}"
+            )
+        progress.step(counts)
+    progress.end()
+    print(summary(counts), file=sys.stderr)
+    if both:
+        print(f"the modes differ on {len(differing)} of {sum(counts.values())} programs", file=sys.stderr)
+        for line in differing:
+            print(f"  {line}", file=sys.stderr)
+    if counts[Outcome.IE]:
+        print("IE is the sandbox's failure, not the program's: judge those again", file=sys.stderr)
+    return counts
+
+
+def summary(counts: Counter[Outcome]) -> str:
+    total = sum(counts.values())
+    if not total:
+        return "nothing left to judge"
+    parts = ", ".join(f"{counts[kind]} {kind}" for kind in Outcome if counts[kind])
+    return f"{total} programs: {parts} ({100 * counts[Outcome.AC] / total:.1f} % accepted)"
+
+
+class _Progress:
+    """A bar on a terminal; a plain line every ten seconds elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.start, self.last = total, time.monotonic(), 0.0
+        self.terminal = sys.stderr.isatty()
+        self.drawn = False
+
+    def step(self, counts: Counter[Outcome]) -> None:
+        now, done = time.monotonic() - self.start, sum(counts.values())
+        if now - self.last < (0.1 if self.terminal else 10.0):
+            return
+        self.last = now
+        rate = done / now
+        left = (self.total - done) / rate
+        text = (
+            f"{done}/{self.total}  {rate:.1f}/s  {int(left) // 60}:{int(left) % 60:02d} left  {counts[Outcome.AC]} AC"
+        )
+        if self.terminal:
+            filled = 24 * done // max(1, self.total)
+            print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=sys.stderr, flush=True)
+            self.drawn = True
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,293 @@
+"""The Linux calls that Python does not wrap: mounts, namespaces, capabilities, Landlock, seccomp. By ctypes.
+
+Every function raises OSError naming the call. Nothing here decides policy except the list of denied system calls.
+"""
+
+# ruff: noqa: PTH112
+import ctypes
+import os
+import platform
+import struct
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_NEWTIME = 0x00000080
+ALL_NAMESPACES = (
+    CLONE_NEWNS
+    | CLONE_NEWCGROUP
+    | CLONE_NEWUTS
+    | CLONE_NEWIPC
+    | CLONE_NEWUSER
+    | CLONE_NEWPID
+    | CLONE_NEWNET
+    | CLONE_NEWTIME
+)
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
+
+# (x86_64, aarch64); None where the architecture has no such call.
+SYSCALLS: dict[str, tuple[int | None, int | None]] = {
+    "acct": (163, 89),
+    "add_key": (248, 217),
+    "adjtimex": (159, 171),
+    "bpf": (321, 280),
+    "chroot": (161, 51),
+    "clock_adjtime": (305, 266),
+    "clock_settime": (227, 112),
+    "delete_module": (176, 106),
+    "fanotify_init": (300, 262),
+    "finit_module": (313, 273),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    "fsopen": (430, 430),
+    "fspick": (433, 433),
+    "init_module": (175, 105),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425),
+    "ioperm": (173, None),
+    "iopl": (172, None),
+    "kcmp": (312, 272),
+    "kexec_file_load": (320, 294),
+    "kexec_load": (246, 104),
+    "keyctl": (250, 219),
+    "lookup_dcookie": (212, 18),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "migrate_pages": (256, 238),
+    "mount": (165, 40),
+    "mount_setattr": (442, 442),
+    "move_mount": (429, 429),
+    "move_pages": (279, 239),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "msgget": (68, 186),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "open_tree": (428, 428),
+    "perf_event_open": (298, 241),
+    "personality": (135, 92),
+    "pidfd_getfd": (438, 438),
+    "pivot_root": (155, 41),
+    "process_madvise": (440, 440),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "ptrace": (101, 117),
+    "quotactl": (179, 60),
+    "quotactl_fd": (443, 443),
+    "reboot": (169, 142),
+    "request_key": (249, 218),
+    "semget": (64, 190),
+    "setdomainname": (171, 162),
+    "sethostname": (170, 161),
+    "setns": (308, 268),
+    "settimeofday": (164, 170),
+    "shmget": (29, 194),
+    "socket": (41, 198),
+    "swapoff": (168, 225),
+    "swapon": (167, 224),
+    "syslog": (103, 116),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "userfaultfd": (323, 282),
+    "vhangup": (153, 58),
+    # Not denied, only called from here or filtered by argument:
+    "capset": (126, 91),
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "landlock_add_rule": (445, 445),
+    "landlock_create_ruleset": (444, 444),
+    "landlock_restrict_self": (446, 446),
+}
+NOT_DENIED = ("capset", "clone", "clone3", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self")
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+MACHINE = platform.machine()
+LAST_KNOWN_SYSCALL = 462
+
+
+def number(name: str) -> int | None:
+    """The system call's number on this machine, None where it has none or the machine is unknown."""
+    if MACHINE not in AUDIT_ARCH:
+        return None
+    return SYSCALLS[name][0 if MACHINE == "x86_64" else 1]
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"{what}: {os.strerror(errno)}")
+    return result
+
+
+def syscall(name: str, *args: object) -> int:
+    nr = number(name)
+    if nr is None:
+        raise OSError(38, f"{name}: no such system call on {MACHINE}")
+    converted = [ctypes.c_long(a) if isinstance(a, int) else a for a in args]
+    return _check(_libc.syscall(ctypes.c_long(nr), *converted), name)
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+
+
+def setns(fd: int, flags: int) -> None:
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+
+
+def prctl(option: int, *args: int) -> int:
+    padded = [ctypes.c_ulong(a) for a in (*args, 0, 0, 0, 0)[:4]]
+    return _check(_libc.prctl(ctypes.c_int(option), *padded), f"prctl({option})")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    result = _libc.mount(
+        source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), data.encode()
+    )
+    _check(result, f"mount {kind or 'bind'} on {target}")
+
+
+def umount(target: str) -> None:
+    _check(_libc.umount2(target.encode(), ctypes.c_int(MNT_DETACH)), f"umount {target}")
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    syscall("pivot_root", ctypes.c_char_p(new_root.encode()), ctypes.c_char_p(put_old.encode()))
+
+
+def make_readonly(target: str) -> None:
+    """Turn the mount at `target` and those below it read-only, without set-uid programs and devices (Linux 5.12)."""
+    attr = struct.pack("=QQQQ", 0x1 | 0x2 | 0x4, 0, 0, 0)
+    at_fdcwd, at_recursive = -100, 0x8000
+    buffer = ctypes.create_string_buffer(attr, len(attr))
+    syscall("mount_setattr", at_fdcwd, ctypes.c_char_p(target.encode()), at_recursive, buffer, len(attr))
+
+
+def drop_bounding_set() -> None:
+    """No exec may ever bring a capability back. To be called while CAP_SETPCAP is still held, before setuid."""
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == 22:  # past the last capability this kernel knows
+                break
+            if error.errno != 1:  # an ordinary user, who has none to begin with
+                raise
+
+
+def drop_capabilities() -> None:
+    """Give up every capability that is held."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    none = ctypes.create_string_buffer(struct.pack("=6I", 0, 0, 0, 0, 0, 0), 24)
+    syscall("capset", header, none)
+
+
+# --- seccomp ---------------------------------------------------------------------------------------------------
+
+_LD_W_ABS, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_EPERM, _ENOSYS = 1, 38
+
+
+def seccomp_program() -> bytes:
+    """A BPF filter: the calls of SYSCALLS fail with EPERM, new namespaces too, unknown calls with ENOSYS.
+
+    Another architecture's calls kill the process. Raises OSError for a machine it knows no numbers of.
+    """
+    if MACHINE not in AUDIT_ARCH:
+        raise OSError(38, f"seccomp: no system call table for {MACHINE}")
+
+    def ins(code: int, jt: int, jf: int, k: int) -> bytes:
+        return struct.pack("=HBBI", code, jt, jf, k & 0xFFFFFFFF)
+
+    program = [
+        ins(_LD_W_ABS, 0, 0, 4),
+        ins(_JEQ, 1, 0, AUDIT_ARCH[MACHINE]),
+        ins(_RET, 0, 0, _KILL),
+        ins(_LD_W_ABS, 0, 0, 0),
+        # Also x32, whose numbers have bit 30 set.
+        ins(_JGE, 0, 1, LAST_KNOWN_SYSCALL + 1),
+        ins(_RET, 0, 0, _ERRNO | _ENOSYS),
+        # clone3 hides its flags behind a pointer; ENOSYS makes every libc fall back to clone.
+        ins(_JEQ, 0, 1, number("clone3") or 0),
+        ins(_RET, 0, 0, _ERRNO | _ENOSYS),
+    ]
+    for name in SYSCALLS:
+        nr = number(name)
+        if name not in NOT_DENIED and nr is not None:
+            program += [ins(_JEQ, 0, 1, nr), ins(_RET, 0, 0, _ERRNO | _EPERM)]
+    program += [
+        ins(_JEQ, 0, 3, number("clone") or 0),
+        ins(_LD_W_ABS, 0, 0, 16),
+        ins(_JSET, 0, 1, ALL_NAMESPACES & ~CLONE_NEWTIME),  # the low byte of clone's flags is a signal
+        ins(_RET, 0, 0, _ERRNO | _EPERM),
+        ins(_RET, 0, 0, _ALLOW),
+    ]
+    return b"".join(program)
+
+
+def install_seccomp(program: bytes) -> None:
+    """Needs no_new_privs. Holds for this process and all its descendants, for good."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(instructions))
+    buffer = ctypes.create_string_buffer(header, len(header))
+    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(buffer))
+
+
+# --- Landlock --------------------------------------------------------------------------------------------------
+
+_FS_READ = 0x1 | 0x4 | 0x8  # execute, read file, read folder
+_FS_ALL_V1 = (1 << 13) - 1
+_FILE_ONLY = 0x1 | 0x2 | 0x4 | (1 << 14) | (1 << 15)
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock version; 0 where there is none."""
+    try:
+        return syscall("landlock_create_ruleset", 0, 0, 1)
+    except OSError:
+        return 0
+
+
+def restrict_files(readable: list[str], writable: list[str]) -> int:
+    """Landlock: only these paths are visible to open(); no TCP; no signals or abstract sockets to the outside.
+
+    The last two where the kernel has them (ABI 4, ABI 6). Needs no_new_privs. Returns the ABI that was used.
+    """
+    abi = landlock_abi()
+    if abi < 1:
+        raise OSError(38, "Landlock is not in this kernel")
+    every = _FS_ALL_V1 | (1 << 13 if abi >= 2 else 0) | (1 << 14 if abi >= 3 else 0) | (1 << 15 if abi >= 5 else 0)
+    attributes = struct.pack("=QQQ", every, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    ruleset = syscall("landlock_create_ruleset", buffer, size, 0)
+    try:
+        for paths, access in ((readable, _FS_READ), (writable, every)):
+            for path in paths:
+                try:
+                    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    continue
+                try:
+                    allowed = access if os.path.isdir(path) else access & _FILE_ONLY & every
+                    rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, fd), 12)
+                    syscall("landlock_add_rule", ruleset, 1, rule, 0)
+                finally:
+                    os.close(fd)
+        syscall("landlock_restrict_self", ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return abi

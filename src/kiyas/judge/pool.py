@@ -1,0 +1,190 @@
+"""Many programs at once, verdicts in input order, bounded memory; a broken sandbox is replaced, its work done again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+
+from . import tiers
+from .sandbox import Sandbox
+from .types import InputError, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .verdicts import check_mode, internal_error, judge_program
+
+ATTEMPTS = 3
+
+
+def judge(
+    programs: Iterable[Program],
+    problems: Iterable[Problem] | Mapping[str, Problem],
+    *,
+    mode: str = "strict",
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    workers: int | None = None,
+    isolation: str = "strong",
+    python: str | None = None,
+    stop_early: bool = False,
+) -> Iterator[Verdict]:
+    """Judge programs, one verdict each, in input order, as a stream.
+
+    `programs` is read only a few ahead. `isolation`: strong, standard, weak, or best (the best that holds here).
+    Raises SandboxError at once, before anything runs, if the tier asked for does not hold; InputError for a
+    program whose problem is unknown. Work that a broken sandbox lost is done again; the third time it is IE.
+    Closing the iterator, or Ctrl-C, ends every process that was started.
+    """
+    known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}
+    chosen = Mode(mode) if mode in list(Mode) else None
+    if chosen is None:
+        raise JudgeError(f"unknown mode {mode!r}", "one of strict, livecodebench, both")
+    count = workers if workers is not None else os.cpu_count() or 1
+    if count < 1:
+        raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
+    for limit in (limits.time_s, limits.memory_mb, limits.output_mb):
+        if limit is not None and not limit > 0:
+            raise JudgeError(f"a limit of {limit} makes no sense")
+    tier = tiers.choose(isolation, python)
+    return _Pool(known, chosen, limits, count, tier, python, stop_early).stream(iter(programs))
+
+
+class Gate:
+    """Tests of all workers run side by side, or one runs alone."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._running = 0
+        self._alone = False
+        self._waiting = 0
+
+    @contextlib.contextmanager
+    def __call__(self, alone: bool) -> Iterator[None]:
+        with self._condition:
+            if alone:
+                self._waiting += 1
+                self._condition.wait_for(lambda: not self._running and not self._alone)
+                self._waiting -= 1
+                self._alone = True
+            else:
+                self._condition.wait_for(lambda: not self._alone and not self._waiting)
+                self._running += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                if alone:
+                    self._alone = False
+                else:
+                    self._running -= 1
+                self._condition.notify_all()
+
+
+class _Pool:
+    """A thread per sandbox (its zygote dies with that thread). The threads only wait: programs run elsewhere."""
+
+    def __init__(
+        self,
+        problems: Mapping[str, Problem],
+        mode: Mode,
+        limits: Limits,
+        workers: int,
+        tier: Tier,
+        python: str | None,
+        stop_early: bool,
+    ) -> None:
+        self.problems, self.mode, self.limits, self.tier = problems, mode, limits, tier
+        self.python, self.stop_early, self.workers = python, stop_early, workers
+        self.gate = Gate()
+        self.todo: queue.Queue[tuple[int, Program, Problem] | None] = queue.Queue()
+        self.done: queue.Queue[tuple[int, Verdict | BaseException]] = queue.Queue()
+        self.sandboxes: dict[int, Sandbox] = {}
+        self.stop = threading.Event()
+
+    def stream(self, programs: Iterator[Program]) -> Iterator[Verdict]:
+        threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"judge-{number}", daemon=True)
+            for number in range(self.workers)
+        ]
+        ready: dict[int, Verdict] = {}
+        given = yielded = 0
+        exhausted = False
+        try:
+            for thread in threads:
+                thread.start()
+            while True:
+                while not exhausted and given - yielded < 4 * self.workers:
+                    program = next(programs, None)
+                    if program is None:
+                        exhausted = True
+                        break
+                    self.todo.put((given, program, self._problem_of(program)))
+                    given += 1
+                if exhausted and yielded == given:
+                    return
+                while yielded not in ready:
+                    number, verdict = self.done.get()
+                    if isinstance(verdict, BaseException):
+                        raise verdict
+                    ready[number] = verdict
+                yielded += 1
+                yield ready.pop(yielded - 1)
+        finally:
+            self.stop.set()
+            for sandbox in list(self.sandboxes.values()):
+                sandbox.cancelled = True
+            for _ in threads:
+                self.todo.put(None)
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(15)
+
+    def _problem_of(self, program: Program) -> Problem:
+        problem = self.problems.get(program.problem_id)
+        if problem is None:
+            file, _, line = program.origin.rpartition(":")
+            raise InputError(
+                file or "programs", int(line or 0), f"problem {program.problem_id!r} is not among the problems"
+            )
+        check_mode(problem, self.mode)
+        return problem
+
+    def _work(self, number: int) -> None:
+        sandbox: Sandbox | None = None
+        try:
+            while not self.stop.is_set():
+                task = self.todo.get()
+                if task is None or self.stop.is_set():
+                    return
+                index, program, problem = task
+                reason = ""
+                for _ in range(ATTEMPTS):
+                    try:
+                        if sandbox is None:
+                            sandbox = self.sandboxes[number] = Sandbox(self.tier, self.python, number)
+                        verdict = judge_program(
+                            sandbox, program, problem, self.mode, self.limits, self.stop_early, self.gate
+                        )
+                        break
+                    except SandboxError as error:
+                        reason = str(error)
+                        if sandbox is not None:
+                            sandbox.close()
+                            sandbox = None
+                        if self.stop.is_set():
+                            return
+                else:
+                    verdict = internal_error(self.tier, program, problem, reason)
+                self.done.put((index, verdict))
+        except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
+            self.done.put((-1, error))
+        finally:
+            if sandbox is not None:
+                sandbox.close()
+
+
+def outcome_counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
+    """How many of each, all outcomes named."""
+    counts = dict.fromkeys(Outcome, 0)
+    for verdict in verdicts:
+        counts[verdict.verdict] += 1
+    return counts

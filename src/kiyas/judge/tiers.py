@@ -1,0 +1,176 @@
+"""What isolation really holds on this machine: a probe program is run in each tier and tries to break out."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from dataclasses import dataclass
+
+from .sandbox import Job, Sandbox
+from .types import SandboxError, Tier
+
+# Run inside the sandbox. Each line of its answer is one attempt; a tier holds if its own all failed as they should.
+PROBE = r"""
+import ctypes, json, os, socket, sys
+found = {}
+def attempt(name, act):
+    try:
+        found[name] = ["done", str(act())[:80]]
+    except Exception as error:
+        found[name] = ["refused", f"{type(error).__name__}: {error}"[:120]]
+def status(key):
+    for line in open("/proc/self/status"):
+        if line.startswith(key + ":"):
+            return line.split()[1]
+def libc(name, *arguments):
+    call = getattr(ctypes.CDLL(None, use_errno=True), name)
+    if call(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+attempt("pids", lambda: sorted(int(n) for n in os.listdir("/proc") if n.isdigit()))
+attempt("capabilities", lambda: int(status("CapEff"), 16) | int(status("CapBnd"), 16) | int(status("CapPrm"), 16))
+attempt("no_new_privs", lambda: status("NoNewPrivs"))
+attempt("seccomp", lambda: status("Seccomp"))
+attempt("interfaces", lambda: sorted(l.split(":")[0].strip() for l in open("/proc/self/net/dev") if ":" in l))
+attempt("uid", os.getuid)
+attempt("read /etc/passwd", lambda: open("/etc/passwd").read())
+attempt("read /etc/hostname", lambda: open("/etc/hostname").read())
+attempt("write interpreter", lambda: open(os.path.join(sys.prefix, "lib", "kiyas-probe"), "w").write("x"))
+attempt("write /", lambda: os.mkdir("/kiyas-probe"))
+attempt("socket", lambda: socket.socket())
+attempt("unshare", lambda: libc("unshare", 0x10000000))
+attempt("mount", lambda: libc("mount", b"none", b"/tmp", b"tmpfs", 0, None))
+attempt("ptrace", lambda: libc("ptrace", 0, 0, 0, 0))
+attempt("shmget", lambda: libc("shmget", 0, 4096, 0o1600))
+def fill():
+    for i in range(12):
+        open(f"fill{i}", "wb").write(b"x" * (8 << 20))
+attempt("fill scratch", fill)
+for name in os.listdir("."):
+    if name.startswith("fill"):
+        os.remove(name)
+attempt("write scratch", lambda: open("small", "w").write("x"))
+def fd_open(n):
+    try:
+        os.fstat(n)
+        return True
+    except OSError:
+        return False
+attempt("descriptors", lambda: [n for n in range(3, 1024) if fd_open(n)])
+attempt("environment", lambda: sorted(os.environ))
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True)
+class TierReport:
+    """One tier: whether it holds here, why not, and what was found."""
+
+    tier: Tier
+    holds: bool
+    reason: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """All tiers, best first."""
+
+    tiers: tuple[TierReport, ...]
+
+    @property
+    def best(self) -> Tier:
+        """The best tier that holds. Raises SandboxError where not even `weak` does."""
+        for tier in self.tiers:
+            if tier.holds:
+                return tier.tier
+        raise SandboxError("no isolation of any kind works here", self.tiers[-1].reason)
+
+
+def probe(python: str | None = None) -> Report:
+    """Start each tier and let a program try to get out of it. Takes about half a second."""
+    return Report(tuple(probe_tier(tier, python) for tier in Tier))
+
+
+@functools.lru_cache(maxsize=32)
+def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
+    if tier is not Tier.WEAK and not sys.platform.startswith("linux"):
+        return TierReport(tier, False, f"needs Linux, this is {sys.platform}")
+    try:
+        with Sandbox(tier, python, number=63) as sandbox:
+            run = sandbox.run(Job("script", PROBE, cpu_s=5, wall_s=10))
+            notes = [
+                "distinct uid: "
+                + ("yes" if sandbox.uid is not None else "no (not root, or only root can read the interpreter)")
+            ]
+            notes.append(f"Landlock ABI {sandbox.landlock}" if sandbox.landlock else "Landlock: none in this kernel")
+    except SandboxError as error:
+        return TierReport(tier, False, str(error))
+    try:
+        found = json.loads(run.stdout)
+    except ValueError:
+        said = run.stderr.decode("utf-8", "replace").strip().splitlines()
+        return TierReport(tier, False, f"the probe did not run: {said[-1] if said else run.killed or run.code}")
+    wrong = [] if tier is Tier.WEAK else faults(tier, found, sandbox)
+    if found.get("descriptors") != ["done", "[]"]:
+        wrong.append(f"open descriptors: {found.get('descriptors')}")
+    notes.append("memory and CPU are summed over the tree from /proc; no cgroup is used")
+    return TierReport(tier, not wrong, "; ".join(wrong), tuple(notes))
+
+
+def faults(tier: Tier, found: dict[str, list[str]], sandbox: Sandbox) -> list[str]:
+    """What the tier promises and the probe saw otherwise."""
+    wrong = []
+
+    def must_be_refused(name: str) -> None:
+        if found[name][0] != "refused":
+            wrong.append(f"not refused: {name} ({found[name][1]})")
+
+    for name in (
+        "read /etc/passwd",
+        "read /etc/hostname",
+        "write interpreter",
+        "write /",
+        "socket",
+        "unshare",
+        "mount",
+        "ptrace",
+        "shmget",
+    ):
+        must_be_refused(name)
+    if found["write scratch"][0] != "done":
+        wrong.append(f"the scratch folder cannot be used: {found['write scratch'][1]}")
+    if tier is Tier.STRONG:
+        must_be_refused("fill scratch")
+        expected = {
+            "capabilities": "0",
+            "no_new_privs": "1",
+            "seccomp": "2",
+            "uid": "1000",
+            "interfaces": "['lo']",
+            "pids": "[1, 2]",
+        }
+        wrong += [
+            f"{name}: {found[name][1]}, not {value}"
+            for name, value in expected.items()
+            if found[name] != ["done", value]
+        ]
+    elif not sandbox.landlock:
+        wrong.append("Landlock is not in this kernel")
+    return wrong
+
+
+def choose(isolation: str, python: str | None = None) -> Tier:
+    """The tier asked for, if it holds; `best`: the best that does. Never a silent step down: SandboxError."""
+    if isolation == "best":
+        return next((t for t in Tier if probe_tier(t, python).holds), None) or probe(python).best
+    try:
+        tier = Tier(isolation)
+    except ValueError:
+        raise SandboxError(f"unknown isolation {isolation!r}", "one of strong, standard, weak, best") from None
+    report = probe_tier(tier, python)
+    if report.holds:
+        return tier
+    lower = next((t for t in list(Tier)[list(Tier).index(tier) + 1 :] if probe_tier(t, python).holds), None)
+    hint = f"to accept less: --isolation {lower}" if lower else "`kiyas doctor` shows every tier"
+    raise SandboxError(f"isolation {tier} does not hold on this machine: {report.reason}", hint)

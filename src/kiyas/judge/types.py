@@ -1,0 +1,252 @@
+"""The judge's nouns. Frozen; standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class JudgeError(Exception):
+    """Anything the judge raises on purpose. `hint` says what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}\n  hint: {self.hint}" if self.hint else message
+
+
+class SandboxError(JudgeError):
+    """The sandbox failed, not the program: no verdict may be drawn from it."""
+
+
+class InputError(JudgeError):
+    """The user's file is wrong: where, and what is wrong. `line` counts from 1; 0 speaks of the whole file."""
+
+    def __init__(self, file: str, line: int, reason: str, hint: str = "") -> None:
+        self.file, self.line, self.reason = file, line, reason
+        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}", hint)
+
+
+class Outcome(StrEnum):
+    AC = "AC"
+    """accepted"""
+    WA = "WA"
+    """wrong answer"""
+    TLE = "TLE"
+    """time limit exceeded (CPU time, or asleep past the wall backstop)"""
+    MLE = "MLE"
+    """memory limit exceeded, or an uncaught MemoryError"""
+    RE = "RE"
+    """runtime error: an exception, an exit code other than 0, a signal"""
+    OLE = "OLE"
+    """output limit exceeded"""
+    CE = "CE"
+    """does not compile"""
+    IE = "IE"
+    """internal error: the sandbox failed; not a statement about the program"""
+
+
+# A program's verdict is the first of these among its tests; CE and IE go before all.
+PRIORITY = (Outcome.IE, Outcome.CE, Outcome.RE, Outcome.OLE, Outcome.WA, Outcome.TLE, Outcome.MLE, Outcome.AC)
+
+
+class Tier(StrEnum):
+    """How well programs are kept apart from the machine, best first. See docs/judge.md."""
+
+    STRONG = "strong"
+    STANDARD = "standard"
+    WEAK = "weak"
+
+
+class Mode(StrEnum):
+    STRICT = "strict"
+    LIVECODEBENCH = "livecodebench"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one test; None: what the problem says, else the default in DEFAULT_LIMITS."""
+
+    time_s: float | None = None
+    """CPU seconds, summed over the process tree; the wall backstop is 3 times this + 2 s"""
+    memory_mb: int | None = None
+    """resident memory, summed over the process tree"""
+    output_mb: int | None = None
+    """of stdout, and of stderr; raised to twice the expected output where that is larger"""
+
+
+DEFAULT_TIME_S = 6.0
+DEFAULT_MEMORY_MB = 1024
+DEFAULT_OUTPUT_MB = 16
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test case. With the problem's `entry_point`: one JSON argument per line, and a JSON result."""
+
+    __test__ = False  # not a pytest class
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    id: str
+    tests: tuple[Test, ...]
+    title: str = ""
+    statement: str = ""
+    entry_point: str | None = None
+    """function-style: the function to call (`name`, `Class.method`; a method of `Solution` is found by its name)"""
+    test_code: str | None = None
+    """assert-style: Python that fails by AssertionError; runs in the program's own module"""
+    checker: str | None = None
+    """Python source of `check(input, expected, output) -> bool`, run in a sandbox of its own"""
+    tolerance: float | None = None
+    """numbers may differ by this, absolutely or relatively"""
+    time_limit_s: float | None = None
+    memory_limit_mb: int | None = None
+    platform: str = ""
+    difficulty: str = ""
+    date: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return 1 if self.test_code is not None else len(self.tests)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The program found in a model's answer, and how. `program` is "" where none was found; `reason` says why."""
+
+    program: str
+    method: str
+    reason: str
+    livecodebench: str = ""
+    """what LiveCodeBench's own rule finds: between the last two lines that contain three backticks"""
+
+
+@dataclass(frozen=True)
+class Program:
+    problem_id: str
+    source: str
+    row: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """the input's keys, passed through to the verdict's row"""
+    extraction: Extraction | None = None
+    origin: str = field(default="", compare=False)
+    """file:line it was read from, for messages"""
+
+
+@dataclass(frozen=True)
+class ExceptionInfo:
+    """The uncaught exception as the end of stderr shows it (so the program could have written it there itself)."""
+
+    type: str
+    line: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class TestResult:
+    __test__ = False
+
+    verdict: Outcome
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_mb: float = 0.0
+    exit_code: int | None = None
+    signal: str | None = None
+    got: str = ""
+    stderr: str = ""
+    exception: ExceptionInfo | None = None
+    detail: str = ""
+    flags: tuple[str, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "verdict": self.verdict.value,
+            "cpu_s": round(self.cpu_s, 4),
+            "wall_s": round(self.wall_s, 4),
+            "peak_mb": round(self.peak_mb, 1),
+            "exit_code": self.exit_code,
+            "signal": self.signal,
+        }
+        if self.verdict is not Outcome.AC:
+            row["got"] = self.got
+            row["stderr"] = self.stderr
+            row["exception"] = (
+                None
+                if self.exception is None
+                else {
+                    "type": self.exception.type,
+                    "line": self.exception.line,
+                    "message": self.exception.message,
+                }
+            )
+            row["detail"] = self.detail
+        if self.flags:
+            row["flags"] = list(self.flags)
+        return row
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one program earned. `tests` stands in the order of the problem's tests; fewer after `stop_early`."""
+
+    program: Program
+    verdict: Outcome
+    passed: int
+    total: int
+    tests: tuple[TestResult, ...]
+    detail: str
+    tier: Tier
+    flags: tuple[str, ...] = ()
+    livecodebench: Outcome | None = None
+    """the verdict of the mode `livecodebench`, where the mode is `both`"""
+
+    @property
+    def problem_id(self) -> str:
+        return self.program.problem_id
+
+    @property
+    def accepted(self) -> bool:
+        return self.verdict is Outcome.AC
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(test.cpu_s for test in self.tests)
+
+    @property
+    def wall_s(self) -> float:
+        return sum(test.wall_s for test in self.tests)
+
+    @property
+    def peak_mb(self) -> float:
+        return max((test.peak_mb for test in self.tests), default=0.0)
+
+    def with_livecodebench(self, outcome: Outcome) -> Verdict:
+        return replace(self, livecodebench=outcome)
+
+    def to_row(self) -> dict[str, Any]:
+        """The verdict's own keys; the command line puts the program's row before them."""
+        row: dict[str, Any] = {
+            "verdict": self.verdict.value,
+            "passed": self.passed,
+            "total": self.total,
+            "cpu_s": round(self.cpu_s, 4),
+            "wall_s": round(self.wall_s, 4),
+            "peak_mb": round(self.peak_mb, 1),
+            "tests": [test.to_row() for test in self.tests],
+            "detail": self.detail,
+            "flags": list(self.flags),
+            "tier": self.tier.value,
+        }
+        if self.livecodebench is not None:
+            row["verdict_livecodebench"] = self.livecodebench.value
+        return row

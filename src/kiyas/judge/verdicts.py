@@ -1,0 +1,398 @@
+"""From how a process tree ended to what the program earned. The expected output is known here and nowhere below."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import compare
+from .sandbox import Job, Run, Sandbox
+from .types import (
+    DEFAULT_MEMORY_MB,
+    DEFAULT_OUTPUT_MB,
+    DEFAULT_TIME_S,
+    PRIORITY,
+    ExceptionInfo,
+    JudgeError,
+    Limits,
+    Mode,
+    Outcome,
+    Problem,
+    Program,
+    SandboxError,
+    TestResult,
+    Verdict,
+)
+
+SHOWN = 2048
+# In a crowd, a program is killed only at this multiple of its limit; between the two it is judged again alone.
+CROWD = 1.25
+Comparison = Callable[[Run], "TestResult"]
+Gate = Callable[[bool], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Limits of one problem, all known."""
+
+    time_s: float
+    memory_bytes: int
+    output_mb: int
+
+    @classmethod
+    def of(cls, limits: Limits, problem: Problem) -> Resolved:
+        return cls(
+            limits.time_s or problem.time_limit_s or DEFAULT_TIME_S,
+            (limits.memory_mb or problem.memory_limit_mb or DEFAULT_MEMORY_MB) << 20,
+            limits.output_mb or DEFAULT_OUTPUT_MB,
+        )
+
+
+def check_mode(problem: Problem, mode: Mode) -> None:
+    """LiveCodeBench has no assert-style problems, so there is nothing to agree with."""
+    if mode is not Mode.STRICT and problem.test_code is not None:
+        raise JudgeError(
+            f"problem {problem.id}: mode {mode} knows no assert-style problems (LiveCodeBench has none)",
+            "use --mode strict",
+        )
+
+
+def judge_program(
+    sandbox: Sandbox, program: Program, problem: Problem, mode: Mode, limits: Limits, stop_early: bool, gate: Gate
+) -> Verdict:
+    """Run all tests of one program. `gate(alone)` is held while a test runs."""
+    resolved = Resolved.of(limits, problem)
+    if mode is Mode.LIVECODEBENCH:
+        return _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
+    results = []
+    for job, finish in _strict_jobs(program, problem, resolved, sandbox):
+        result = _attempt(sandbox, job, resolved, finish, gate)
+        results.append(result)
+        if result.verdict is Outcome.CE or (stop_early and result.verdict is not Outcome.AC):
+            break
+    if results[-1].verdict is Outcome.CE and not stop_early:
+        results += [results[-1]] * (problem.total - len(results))
+    verdict = _verdict(sandbox, program, problem, results)
+    if mode is Mode.BOTH:
+        other = _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
+        verdict = verdict.with_livecodebench(other.verdict)
+    return verdict
+
+
+def _verdict(sandbox: Sandbox, program: Program, problem: Problem, results: list[TestResult]) -> Verdict:
+    outcome = next(kind for kind in PRIORITY if any(result.verdict is kind for result in results))
+    flags = sorted({flag for result in results for flag in result.flags})
+    if program.extraction is not None and program.extraction.method == "none":
+        flags.append(f"no program in the answer: {program.extraction.reason}")
+    decisive = next((n for n, result in enumerate(results, 1) if result.verdict is outcome), 0)
+    detail = "" if outcome is Outcome.AC else f"test {decisive}: {results[decisive - 1].detail}"
+    passed = sum(result.verdict is Outcome.AC for result in results)
+    return Verdict(program, outcome, passed, problem.total, tuple(results), detail, sandbox.tier, tuple(flags))
+
+
+def internal_error(sandbox_tier: Any, program: Program, problem: Problem, reason: str) -> Verdict:
+    return Verdict(program, Outcome.IE, 0, problem.total, (), reason, sandbox_tier)
+
+
+# --- strict ------------------------------------------------------------------------------------------------------
+
+
+def _strict_jobs(
+    program: Program, problem: Problem, limits: Resolved, sandbox: Sandbox
+) -> list[tuple[Job, Comparison]]:
+    common: dict[str, Any] = {
+        "source": program.source,
+        "time_limit_s": limits.time_s,
+        "memory_bytes": limits.memory_bytes,
+    }
+    if problem.test_code is not None:
+        token = secrets.token_hex(16)
+        job = Job(
+            "asserts",
+            extra={"test_code": problem.test_code, "token": token},
+            output_bytes=limits.output_mb << 20,
+            **common,
+        )
+        return [(job, lambda run: _finish_asserts(run, token))]
+    jobs: list[tuple[Job, Comparison]] = []
+    for test in problem.tests:
+        expected = test.output.encode("utf-8", "surrogatepass")
+        cap = max(limits.output_mb << 20, 2 * len(expected) + (1 << 20))
+        if problem.entry_point is not None:
+            arguments = [json.loads(line) for line in test.input.split("\n")]
+            job = Job("function", extra=arguments, entry_point=problem.entry_point, output_bytes=cap, **common)
+            jobs.append((job, lambda run, test=test: _finish_function(run, problem, test.input, test.output, sandbox)))  # type: ignore[misc]
+        else:
+            job = Job("script", stdin=test.input.encode("utf-8", "surrogatepass"), output_bytes=cap, **common)
+            jobs.append((job, lambda run, test=test: _finish_script(run, problem, test.input, test.output, sandbox)))  # type: ignore[misc]
+    return jobs
+
+
+def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate) -> TestResult:
+    """In the crowd first; near a limit of time once more, alone, and then it counts."""
+    for alone in (False, True):
+        cpu_s = limits.time_s * (1.0 if alone else CROWD)
+        with gate(alone):
+            run = sandbox.run(replace(job, cpu_s=cpu_s, wall_s=3 * limits.time_s + 2))
+        finished_late = not run.killed and limits.time_s < run.cpu_s
+        starved = run.killed == "wall" and run.cpu_s + run.waited_s > 0.3 * limits.time_s
+        if not alone and (finished_late or starved):
+            continue
+        result = _classify(run, limits, finish)
+        return replace(result, flags=(*result.flags, "judged again alone")) if alone else result
+    raise AssertionError("the second attempt always counts")
+
+
+def _measures(run: Run) -> dict[str, Any]:
+    exit_code, name = None, None
+    if run.code is not None:
+        code = os.waitstatus_to_exitcode(run.code)
+        if code >= 0:
+            exit_code = code
+        else:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = f"SIG{-code}"
+    return {"cpu_s": run.cpu_s, "wall_s": run.wall_s, "peak_mb": run.peak_mb, "exit_code": exit_code, "signal": name}
+
+
+def _classify(run: Run, limits: Resolved, finish: Comparison) -> TestResult:
+    """Every end but a normal one is decided here; `finish` compares what a program left that ended well."""
+    measures = _measures(run)
+    error = parse_exception(run.stderr)
+    flags = []
+    if run.left_behind:
+        flags.append("left processes running")
+    if error and error.type == "ModuleNotFoundError":
+        missing = re.search(r"'([^']+)'", error.message)
+        name = missing[1].partition(".")[0] if missing else "?"
+        if name not in sys.stdlib_module_names:
+            flags.append(f"missing module: {name}")
+
+    def ended(verdict: Outcome, detail: str) -> TestResult:
+        return TestResult(
+            verdict,
+            **measures,
+            got=_cut(run.stdout),
+            stderr=_tail(run.stderr),
+            exception=error if verdict in (Outcome.RE, Outcome.MLE, Outcome.CE) else None,
+            detail=detail,
+            flags=tuple(flags),
+        )
+
+    def result() -> TestResult:
+        if run.killed == "judge":
+            raise SandboxError("the program was stopped although nothing asked for it")
+        if not run.report.startswith(b"C"):
+            if run.report.startswith(b"E"):
+                reason = run.report[1:].decode("utf-8", "replace").strip()
+            else:
+                reason = "it cannot be compiled within the limits"
+            compile_error = parse_exception(run.report[1:])
+            return replace(
+                ended(Outcome.CE, reason.splitlines()[-1] if reason else ""),
+                exception=compile_error,
+                stderr=reason[:SHOWN],
+            )
+        if run.killed == "output":
+            return ended(Outcome.OLE, "more output than is allowed")
+        if run.killed == "memory" or run.peak_mb > limits.memory_bytes / 2**20:
+            return ended(Outcome.MLE, f"{run.peak_mb:.0f} MB, allowed are {limits.memory_bytes >> 20} MB")
+        if run.killed == "cpu" or measures["signal"] == "SIGXCPU" or run.cpu_s > limits.time_s:
+            return ended(Outcome.TLE, f"more than {limits.time_s:g} s of CPU time")
+        if run.killed == "wall":
+            return ended(
+                Outcome.TLE, f"not finished after {run.wall_s:.1f} s (it mostly slept: {run.cpu_s:.2f} s of CPU time)"
+            )
+        if measures["signal"] == "SIGKILL" and run.peak_mb > 0.8 * limits.memory_bytes / 2**20:
+            return ended(Outcome.MLE, "killed by the system near the memory limit")
+        if error and error.type == "MemoryError" and measures["exit_code"]:
+            return ended(Outcome.MLE, "MemoryError")
+        judged = finish(run)
+        if judged.verdict is Outcome.RE:
+            if measures["signal"]:
+                return ended(Outcome.RE, f"ended by {measures['signal']}")
+            said = f"{error.type}: {error.message}" + (f" (line {error.line})" if error.line else "") if error else ""
+            return ended(Outcome.RE, said or f"exit code {measures['exit_code']}")
+        if judged.verdict is Outcome.AC:
+            return replace(judged, **measures, flags=tuple(flags), stderr="", got="")
+        return replace(ended(judged.verdict, judged.detail), got=judged.got or _cut(run.stdout))
+
+    return result()
+
+
+def _finish_script(run: Run, problem: Problem, given: str, expected: str, sandbox: Sandbox) -> TestResult:
+    if run.code != 0:
+        return TestResult(Outcome.RE)
+    if problem.checker is not None:
+        return _ask_checker(sandbox, problem.checker, given, expected, run.stdout.decode("utf-8", "replace"))
+    reason = compare.strict(run.stdout, expected.encode("utf-8", "surrogatepass"), problem.tolerance)
+    return TestResult(Outcome.AC) if reason is None else TestResult(Outcome.WA, detail=reason)
+
+
+def _finish_function(run: Run, problem: Problem, given: str, expected: str, sandbox: Sandbox) -> TestResult:
+    if run.code != 0:
+        return TestResult(Outcome.RE)
+    answer = _last_object(run.report[1:])
+    if "not_json" in answer:
+        return TestResult(Outcome.WA, detail=f"the result is not JSON: {answer['not_json']}")
+    if "result" not in answer:
+        return TestResult(Outcome.WA, detail="it ended without a result")
+    got = json.dumps(answer["result"], ensure_ascii=False)
+    if problem.checker is not None:
+        return _ask_checker(sandbox, problem.checker, given, expected, got)
+    if compare.strict_json(answer["result"], json.loads(expected), problem.tolerance):
+        return TestResult(Outcome.AC)
+    return TestResult(Outcome.WA, got=got[:SHOWN], detail=f"{got[:80]}, expected {expected.strip()[:80]}")
+
+
+def _finish_asserts(run: Run, token: str) -> TestResult:
+    answer = _last_object(run.report[1:])
+    if answer.get("token") == token and run.code == 0:
+        return TestResult(Outcome.AC)
+    if answer.get("failed") is True:
+        error = parse_exception(run.stderr)
+        return TestResult(
+            Outcome.WA,
+            detail="a test's assertion failed" + (f": {error.message[:200]}" if error and error.message else ""),
+        )
+    if run.code != 0:
+        return TestResult(Outcome.RE)
+    return TestResult(Outcome.WA, detail="it ended before the tests did")
+
+
+def _last_object(report: bytes) -> dict[str, Any]:
+    """The last line of a report as a JSON object; {} for anything else (the program may have written there)."""
+    lines = report.strip().splitlines()
+    try:
+        answer = json.loads(lines[-1]) if lines else {}
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _ask_checker(sandbox: Sandbox, checker: str, given: str, expected: str, output: str) -> TestResult:
+    """`check(input, expected, output)` in a sandbox of its own; a checker that fails is our failure."""
+    job = Job("function", checker, extra=[given, expected, output], entry_point="check", cpu_s=10, wall_s=32)
+    run = sandbox.run(job)
+    answer = _last_object(run.report[1:])
+    if run.code != 0 or not isinstance(answer.get("result"), bool):
+        error = parse_exception(run.stderr)
+        raise SandboxError(
+            f"the problem's checker failed: {error.type + ': ' + error.message if error else 'no true or false'}"
+        )
+    return TestResult(Outcome.AC) if answer["result"] else TestResult(Outcome.WA, detail="refused by the checker")
+
+
+# --- livecodebench -----------------------------------------------------------------------------------------------
+
+
+def _livecodebench_tests(
+    sandbox: Sandbox, program: Program, problem: Problem, limits: Resolved, gate: Gate
+) -> list[TestResult]:
+    """All tests in one process, as LiveCodeBench runs them; each answer is compared by its rule."""
+    total = len(problem.tests)
+    job = Job(
+        "livecodebench",
+        program.source,
+        extra=[test.input for test in problem.tests],
+        entry_point=problem.entry_point.rpartition(".")[2] if problem.entry_point else None,
+        time_limit_s=limits.time_s,
+        cpu_s=(limits.time_s + 1) * total + 5,
+        wall_s=3 * (limits.time_s + 1) * total + 15,
+        memory_bytes=limits.memory_bytes,
+        output_bytes=limits.output_mb << 20,
+    )
+    with gate(False):
+        run = sandbox.run(job)
+    results: list[TestResult] = []
+    for answer in _answers(run.report[1:], total):
+        test = problem.tests[len(results)]
+        results.append(replace(_livecodebench_result(answer, test.output, problem), peak_mb=run.peak_mb))
+        if "error" in answer:
+            break
+    if len(results) < total:
+        if results and results[-1].verdict in (Outcome.RE, Outcome.TLE):
+            last = replace(results[-1], cpu_s=0.0, wall_s=0.0, detail=f"not run: test {len(results)} ended the process")
+        else:
+            # LiveCodeBench ignores exit codes, but a process without answers fails there too.
+            last = _classify(run, replace(limits, time_s=math.inf), lambda _: TestResult(Outcome.RE))
+            if last.verdict is Outcome.RE and not last.exit_code and not last.signal:
+                last = replace(last, detail="the process ended before all tests had run")
+        results += [last] * (total - len(results))
+    return results
+
+
+def _answers(report: bytes, total: int) -> list[dict[str, Any]]:
+    """The answers in order; the first line that is not the next answer ends them."""
+    answers: list[dict[str, Any]] = []
+    for line in report.splitlines():
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(answer, dict) or answer.get("i") != len(answers) or len(answers) >= total:
+            break
+        answers.append(answer)
+    return answers
+
+
+def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Problem) -> TestResult:
+    times: dict[str, Any] = {
+        key: float(answer[key]) if isinstance(answer.get(key), int | float) else 0.0 for key in ("cpu_s", "wall_s")
+    }
+    if "error" in answer:
+        text = str(answer["error"])
+        verdict = Outcome.TLE if answer.get("timeout") else Outcome.RE
+        return TestResult(
+            verdict, **times, exception=parse_exception(text.encode("utf-8", "replace")), detail=text.strip()[-200:]
+        )
+    if problem.entry_point is not None:
+        got = json.dumps(answer.get("result"))
+        right = "result" in answer and compare.livecodebench_json(answer["result"], expected)
+        reason = None if right else str(answer.get("not_json") or f"{got[:80]}, expected {expected.strip()[:80]}")
+    else:
+        got = str(answer.get("out", ""))
+        reason = compare.livecodebench(got, expected)
+    if reason is None:
+        return TestResult(Outcome.AC, **times)
+    return TestResult(Outcome.WA, **times, got=got[:SHOWN], detail=reason)
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+_LOCATION = re.compile(r'^\s+File "[^"]*main\.py", line (\d+)', re.MULTILINE)
+_LAST = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
+
+
+def parse_exception(stderr: bytes) -> ExceptionInfo | None:
+    """The exception that ends the last traceback (or bare `Type: message`) on stderr."""
+    text = stderr.decode("utf-8", "replace").rstrip()
+    trace = text.rpartition("Traceback (most recent call last):")
+    block = trace[2] if trace[1] else text[-4000:]
+    for line in reversed(block.splitlines()[-50:]):
+        match = _LAST.match(line)
+        if match and (
+            match[1].endswith(("Error", "Exception", "Interrupt", "Warning", "Exit", "Iteration")) or trace[1]
+        ):
+            lines = [int(number) for number in _LOCATION.findall(block)]
+            return ExceptionInfo(match[1], lines[-1] if lines else None, (match[2] or "")[:500])
+    return None
+
+
+def _cut(output: bytes) -> str:
+    return output[:SHOWN].decode("utf-8", "replace")
+
+
+def _tail(output: bytes) -> str:
+    return output[-SHOWN:].decode("utf-8", "replace")
