@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas import __version__
+from kiyas.judge import InputError, SandboxError
 from kiyas.judge import cli as judge_cli
 from kiyas.types import KiyasError
 
@@ -41,9 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return int(args.call(args) or 0)
-    except KiyasError as error:
+    except (KiyasError, InputError) as error:
         print(f"kiyas: {error}", file=sys.stderr)
         return 1
+    except SandboxError as error:
+        print(f"kiyas: the sandbox failed (nothing was counted against a program): {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nkiyas: stopped; the same command goes on from here", file=sys.stderr)
         return 130

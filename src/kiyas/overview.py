@@ -96,5 +96,13 @@ def doctor() -> str:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     gpu = "a GPU driver" if uses_gpu("auto") else "no GPU"
     lines.append(f"  {usable_cores()} cores, {memory:.0f} GiB memory, {free:.0f} GiB free disk here, {gpu}")
-    lines += ["", "isolation of judged programs (docs/judge.md):", str(judge.probe())]
+    lines += ["", "isolation of judged programs (docs/judge.md):", *_tiers()]
     return "\n".join(lines)
+
+
+def _tiers() -> list[str]:
+    lines = []
+    for tier in judge.probe().tiers:
+        lines.append(f"  {tier.tier:<9} {'holds' if tier.holds else 'does not hold: ' + tier.reason}")
+        lines += [f"            {note}" for note in tier.notes if tier.holds]
+    return lines

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kiyas import __version__, benchmarks, judge, judging, report
+from kiyas import __version__, benchmarks, judging, report
 from kiyas.analyse import Findings, analyse
+from kiyas.judge.tiers import choose
 from kiyas.practice import base_path
 from kiyas.progress import bar, tell
 from kiyas.rundir import (
@@ -328,7 +329,8 @@ def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> None
         return
     if any(folder.stage(stage).exists() for stage in Stage):
         raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
-    tier = judge.require(study.judge.isolation)
+    # Before anything is spent: a machine that cannot isolate as asked is found out now.
+    tier = choose(study.judge.isolation, study.judge.python)
     packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
     if text:
         atomic_text(folder.study_copy, text)

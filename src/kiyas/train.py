@@ -79,7 +79,7 @@ class AdamW:
 
 def clip(gradient_KP: Tensor, limit: float) -> Tensor:
     """Clips each adapter's gradient to `limit` in place, as torch's clip_grad_norm_. Returns the norms [K]."""
-    norm_K = torch.linalg.vector_norm(gradient_KP, dim=1)
+    norm_K: Tensor = torch.linalg.vector_norm(gradient_KP, dim=1)
     gradient_KP.mul_((limit / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
     return norm_K
 
