@@ -24,9 +24,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        base_path(), local_files_only=True, dtype=torch.float32
-    )
+    return transformers.AutoModelForCausalLM.from_pretrained(base_path(), local_files_only=True, dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +92,7 @@ def test_chat_is_qwens_chatml_without_a_default_system_message(tokenizer: Any) -
     user = {"role": "user", "content": "Q"}
     assert chat(tokenizer, [user], True) == "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
     system = {"role": "system", "content": "S"}
-    assert chat(tokenizer, [system, user], True).startswith(
-        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user"
-    )
+    assert chat(tokenizer, [system, user], True).startswith("<|im_start|>system\nS<|im_end|>\n<|im_start|>user")
     answered = chat(tokenizer, [user, {"role": "assistant", "content": "A"}], False)
     assert answered == "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
 

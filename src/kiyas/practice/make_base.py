@@ -37,6 +37,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config,
 
 from kiyas.practice.worlds import FULL_SHARE_OF_BASE, base_examples, benchmark, vocabulary_texts
 
+POSITIONS = 512
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -85,9 +86,7 @@ class Recipe:
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * (
-            self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * done))
-        )
+        return self.learning_rate * (self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
@@ -110,7 +109,11 @@ def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     roles = ["user\n", "assistant\n", "system\n"] * recipe.vocabulary_examples
     bpe.train_from_iterator([*vocabulary_texts(recipe.vocabulary_examples, recipe.seed), *roles], trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
+        tokenizer_object=bpe,
+        pad_token=PAD,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+        model_max_length=POSITIONS,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
@@ -147,8 +150,7 @@ def _cut(
         width = max(len(ids) for ids, _ in rows)
         tokens = [ids + [pad] * (width - len(ids)) for ids, _ in rows]
         weights = [
-            [recipe.prompt_weight] * head + [1.0] * (len(ids) - head) + [0.0] * (width - len(ids))
-            for ids, head in rows
+            [recipe.prompt_weight] * head + [1.0] * (len(ids) - head) + [0.0] * (width - len(ids)) for ids, head in rows
         ]
         yield torch.tensor(tokens), torch.tensor(weights), sum(len(ids) - head for ids, head in rows)
 
@@ -163,7 +165,7 @@ def make_model(recipe: Recipe, tokenizer: Any) -> Qwen2ForCausalLM:
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.key_value_heads,
         intermediate_size=recipe.mlp_size,
-        max_position_embeddings=512,
+        max_position_embeddings=POSITIONS,
         tie_word_embeddings=True,
         use_cache=True,
         bos_token_id=None,
@@ -219,9 +221,7 @@ def pretrain(recipe: Recipe, tokenizer: Any, model: Any) -> dict[str, float]:
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int = 160) -> list[str]:
     """Greedy answers to all prompts as one left-padded batch."""
     heads = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
+        tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
         for prompt in prompts
     ]
     batch = tokenizer(heads, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
@@ -286,8 +286,9 @@ def make(out: Path, recipe: Recipe, threads: int) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    # Measured as it will be loaded: rounded to bfloat16, computed in float32.
-    verdicts = measure(model.float(), tokenizer)
+    # Measured as it will be used: rounded to bfloat16, loaded again, computed in float32.
+    loaded = Qwen2ForCausalLM.from_pretrained(out, dtype=torch.float32)
+    verdicts = measure(loaded, tokenizer)
     weights = (out / "model.safetensors").read_bytes()
     provenance = {
         "made_by": "python -m kiyas.practice.make_base",
@@ -316,9 +317,7 @@ def make(out: Path, recipe: Recipe, threads: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line of the module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m kiyas.practice.make_base", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m kiyas.practice.make_base", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
