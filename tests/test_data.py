@@ -1,0 +1,144 @@
+"""Rows → examples: columns, splits by group, what is dropped is counted, clear errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from kiyas import data
+from kiyas.chat import Chat
+from kiyas.study import Dataset, Study
+from kiyas.types import Example, KiyasError
+
+
+def study(**more: Any) -> Study:
+    return Study.model_validate(
+        {
+            "name": "t",
+            "model_name_or_path": "practice",
+            "arms": {"x": {"dataset_name": "x"}, "y": {"dataset_name": "y"}},
+            **more,
+        }
+    )
+
+
+def rows(count: int, **columns: Any) -> list[dict[str, Any]]:
+    return [{"prompt": f"p{i}", "completion": f"c{i}", **columns} for i in range(count)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    import pandas
+
+    path = tmp_path / f"d{suffix}"
+    written = [{"prompt": 'a,"b"\nc', "completion": "ç"}, {"prompt": "d", "completion": "e"}]
+    frame = pandas.DataFrame(written)
+    if suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, written)))
+    elif suffix == ".json":
+        path.write_text(json.dumps(written))
+    elif suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    assert data.read_rows(str(path)) == written
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("d.jsonl", '{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
+        ("d.jsonl", "[1]\n", "line 1: expected an object"),
+        ("d.jsonl", "", "holds no rows"),
+        ("d.json", '{"a": 1}', "expected a list"),
+        ("d.parquet", "nonsense", "not a Parquet file"),
+        ("d.txt", "x", "give .jsonl, .json, .csv or .parquet"),
+        ("d.csv", 'a,b\n"x', "not valid CSV"),
+    ],
+)
+def test_broken_files(tmp_path: Path, name: str, content: str, told: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(KiyasError, match=told):
+        data.read_rows(str(tmp_path / name))
+
+
+def test_bytes_that_are_not_text(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(b'{"a": "\xff"}\n')
+    with pytest.raises(KiyasError, match="not UTF-8"):
+        data.read_rows(str(tmp_path / "d.jsonl"))
+
+
+def test_split_column_words() -> None:
+    given = [{**row, "split": s} for row, s in zip(rows(5), ("train", "valid", "VAL ", "test", "Train"), strict=True)]
+    made = data.examples(given, Dataset(), "x", "f")
+    assert [e.split for e in made.examples] == ["train", "validation", "validation", "train"]
+    assert made.dropped["other_split"] == 1
+
+
+def test_groups_never_stand_on_both_sides() -> None:
+    given = [{"prompt": f"p{i % 20}", "completion": f"c{i}"} for i in range(100)]
+    made = data.examples(given, Dataset(validation_fraction=0.2), "x", "f")
+    train, held = ({e.group for e in made.split(s)} for s in ("train", "validation"))
+    assert len(held) == 4 and not train & held
+    again = data.examples(given[:50], Dataset(validation_fraction=0.2), "y", "f")
+    assert {e.group for e in again.split("validation")} == held, "arms hold the same problems out"
+
+
+def test_a_group_held_out_by_one_arm_is_taken_out_of_all(tmp_path: Path) -> None:
+    for name, held in (("x", "p0"), ("y", "p1")):
+        lines = [json.dumps({**row, "split": "validation" if row["prompt"] == held else "train"}) for row in rows(6)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    arms = data.read_arms(study(arms={n: {"dataset_name": str(tmp_path / f"{n}.jsonl")} for n in ("x", "y")}))
+    for arm in arms.values():
+        assert not {"p0", "p1"} & {e.group for e in arm.split("train")}
+        assert arm.dropped["in_a_validation_set"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "told"),
+    [
+        (rows(3), Dataset(prompt_column="input"), "no column 'input'; it has prompt, completion"),
+        (rows(3), Dataset(split_column="part"), "no column 'part'"),
+        (rows(3, split="test"), Dataset(), "no train rows in f .column 'split' holds 'test': 3"),
+        (rows(3, split="train"), Dataset(), "no validation rows in f"),
+        ([{"prompt": " ", "completion": "x"}], Dataset(), "no train rows in f .1 rows, 1 without text"),
+        ([{"prompt": 3, "completion": None}], Dataset(), "1 without text"),
+    ],
+)
+def test_unusable_rows(given: list[dict[str, Any]], settings: Dataset, told: str) -> None:
+    with pytest.raises(KiyasError, match=told):
+        data.examples(given, settings, "x", "f")
+
+
+def test_too_long_samples_are_dropped_for_all_arms_and_counted() -> None:
+    chat = Chat(tiny.tokenizer(), "tiny")
+    long = "x" * 200
+
+    def arm(*texts: tuple[str, str]) -> data.ArmData:
+        return data.ArmData([Example(str(i), group, text, group) for i, (group, text) in enumerate(texts)])
+
+    arms = {"x": arm(("g1", long), ("g2", "short"), ("g3", "short")), "y": arm(("g1", "short"), ("g4", "short"))}
+    samples = data.drop_too_long(arms, chat, study(training={"max_length": 100}))
+    assert [e.group for e in arms["x"].examples] == ["g2", "g3"] and arms["x"].dropped["too_long"] == 1
+    assert [e.group for e in arms["y"].examples] == ["g4"] and arms["y"].dropped["too_long_in_another_arm"] == 1
+    assert [len(s) for s in samples.values()] == [2, 1]
+    with pytest.raises(KiyasError, match="no training rows are left"):
+        data.drop_too_long(arms, chat, study(training={"max_length": 10}))
+
+
+def test_tokens_and_mask_one_by_one() -> None:
+    chat = Chat(tiny.tokenizer(), "tiny")
+    sample = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(dataset={"system": "s"}))
+    start, end = 256, tiny.END
+    text = chat.tokenizer.decode(sample.ids)
+    assert (
+        text == "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nok<|im_end|>"
+    )
+    assert sample.ids[0] == start and sample.ids[-1] == end
+    assert chat.tokenizer.decode(sample.ids[sample.start :]) == "ok<|im_end|>", "the end of turn is learned: pad = eos"
+    whole = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(training={"completion_only_loss": False}))
+    assert whole.start == 0 and whole.labels == len(whole.ids) - 1
