@@ -144,9 +144,7 @@ def _wanted(arms: list[str], declared: Any) -> tuple[str, ...]:
 def _pairs(order: list[str], wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The primary contrast first, then every arm against the base, then the other pairs of arms."""
     arms = [arm for arm in order if arm != BASE_ARM]
-    pairs: list[tuple[str, ...]] = (
-        [wanted] if len(wanted) == 2 and all(arm in order for arm in wanted) else []
-    )
+    pairs: list[tuple[str, ...]] = [wanted] if len(wanted) == 2 and all(arm in order for arm in wanted) else []
     if BASE_ARM in order:
         pairs += [(BASE_ARM, arm) for arm in arms]
     between = list(itertools.combinations(arms, 2))
@@ -157,9 +155,7 @@ def _pairs(order: list[str], wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
     return list(first.values())
 
 
-def _refuse_missing(
-    loaded: Loaded, judged: dict[Training, list[AdapterId]], select: str, found: Contrast
-) -> Contrast:
+def _refuse_missing(loaded: Loaded, judged: dict[Training, list[AdapterId]], select: str, found: Contrast) -> Contrast:
     """Declared seeds that were never judged are owed; so is every candidate when the best one is chosen."""
     arms = {found.a, found.b} - {BASE_ARM}
     each = loaded.samples * len(loaded.problems)

@@ -7,6 +7,7 @@ from typing import Any
 
 from kiyas.analyse.findings import Choice, Curve, Level, Remark, Score
 from kiyas.analyse.load import Loaded
+from kiyas.rundir import digest
 from kiyas.types import AdapterId
 
 FEW_VALIDATION = 50
@@ -25,6 +26,7 @@ def checklist(
 ) -> tuple[Remark, ...]:
     """Warnings first, then notes, then what was checked and is fine."""
     found = [
+        *_declared(loaded),
         *_base(scores),
         *_owed(scores),
         *_tests(loaded),
@@ -38,6 +40,16 @@ def checklist(
     ]
     order = [Level.WARNING, Level.NOTE, Level.OK]
     return tuple(sorted(found, key=lambda remark: order.index(remark.level)))
+
+
+def _declared(loaded: Loaded) -> list[Remark]:
+    """Was `compare` changed after the run started? Its digest was stamped into the run then."""
+    stamped, compare = loaded.resolved.get("declared_sha256"), loaded.study.get("compare")
+    if not stamped or compare is None:
+        return []
+    if digest(compare) != stamped:
+        return [Remark("declaration_changed", WARN)]
+    return [Remark("declared_before", OK)]
 
 
 def _base(scores: tuple[Score, ...]) -> list[Remark]:
@@ -74,9 +86,7 @@ def _tests(loaded: Loaded) -> list[Remark]:
         share = samples_only(loaded.problems)
         values = {"tests": sum(counts), "problems": P, "share": share}
         found.append(
-            Remark("sample_tests_only", WARN, values)
-            if share and share > 0.9
-            else Remark("tests", OK, values)
+            Remark("sample_tests_only", WARN, values) if share and share > 0.9 else Remark("tests", OK, values)
         )
     elif P and counts:
         totals = {
@@ -120,17 +130,13 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...], select: str) -> list[Rem
     else:
         found.append(Remark("seeds", OK, {"seeds": min(counts)}))
     if len(counts) > 1:
-        found.append(
-            Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {n}" for a, n in seeds.items())})
-        )
+        found.append(Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {n}" for a, n in seeds.items())}))
     if declared := declared_seeds(loaded.study):
         missing = {arm: sorted(declared - of) for arm, of in _seeds_of(choices).items() if declared - of}
         if missing:
             listed = "; ".join(f"{arm}: {', '.join(map(str, each))}" for arm, each in missing.items())
             found.append(Remark("seeds_missing", WARN, {"seeds": listed}))
-    steps = {
-        c.training.arm: {x.chosen.step for x in choices if x.training.arm == c.training.arm} for c in choices
-    }
+    steps = {c.training.arm: {x.chosen.step for x in choices if x.training.arm == c.training.arm} for c in choices}
     if select == "last" and (uneven := [arm for arm, each in steps.items() if len(each) > 1]):
         found.append(Remark("uneven_last_step", WARN, {"arms": ", ".join(uneven)}))
     if len({choice.training.variant for choice in choices}) > 1:
@@ -138,9 +144,7 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...], select: str) -> list[Rem
     return found
 
 
-def _selection(
-    select: str, declared: bool, choices: tuple[Choice, ...], curves: tuple[Curve, ...]
-) -> list[Remark]:
+def _selection(select: str, declared: bool, choices: tuple[Choice, ...], curves: tuple[Curve, ...]) -> list[Remark]:
     several = any(choice.best_of.checkpoints > 1 for choice in choices)
     if not several:
         return []
@@ -190,9 +194,7 @@ def _validation(loaded: Loaded, curves: tuple[Curve, ...]) -> list[Remark]:
     }
     found = []
     if small:
-        found.append(
-            Remark("small_validation", WARN, {"rows": ", ".join(f"{a} {n}" for a, n in small.items())})
-        )
+        found.append(Remark("small_validation", WARN, {"rows": ", ".join(f"{a} {n}" for a, n in small.items())}))
     if curves and not any(curve.validation for curve in curves):
         found.append(Remark("no_validation", WARN))
     missing = [arm for arm in loaded.arms if arm not in {curve.training.arm for curve in curves}]

@@ -50,16 +50,13 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
     )
     owed = loaded.owed(adapter)
     right = [
-        sum(row["verdict"] == SOLVED for row in loaded.answers[adapter].get(problem, []))
-        for problem in loaded.problems
+        sum(row["verdict"] == SOLVED for row in loaded.answers[adapter].get(problem, [])) for problem in loaded.problems
     ]
     at_k: dict[str, float] = {}
     if not owed:
         ks = sorted({k for k in (1, 5, 10, 100, loaded.samples) if k <= loaded.samples})
         at_k = {
-            str(k): float(
-                np.mean([stats.pass_at_k(loaded.samples, min(c, loaded.samples), k) for c in right])
-            )
+            str(k): float(np.mean([stats.pass_at_k(loaded.samples, min(c, loaded.samples), k) for c in right]))
             for k in ks
         }
     return Score(
@@ -239,9 +236,7 @@ def decide(
     return Decision.UNDECIDED
 
 
-def what_would_decide(
-    d_SP: Floats, components: stats.Components | None, difference: float, samples: int
-) -> Needed:
+def what_would_decide(d_SP: Floats, components: stats.Components | None, difference: float, samples: int) -> Needed:
     """Designs that would see `difference` with 80 % power, if spread and discordance stay as observed."""
     S, P = d_SP.shape
     if components is None:

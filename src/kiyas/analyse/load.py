@@ -77,9 +77,7 @@ def load(run: Path) -> Loaded:
             f"{run} holds neither verdicts nor a training log: there is nothing to analyse",
             "run the study (or the import) to the end first",
         )
-    problems = (
-        {str(row["id"]): row for row in read_jsonl(folder.problems)} if folder.problems.exists() else {}
-    )
+    problems = {str(row["id"]): row for row in read_jsonl(folder.problems)} if folder.problems.exists() else {}
 
     answers: dict[AdapterId, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for number, row in enumerate(judgments, 1):

@@ -64,11 +64,7 @@ def reading(train: tuple[LossPoint, ...], validation: tuple[LossPoint, ...]) -> 
     lowest = min(points, key=lambda point: point.loss)
     last = points[-1]
     drop = points[0].loss - lowest.loss
-    slow = (
-        next((p.step for p in points if points[0].loss - p.loss >= SLOW_SHARE * drop), None)
-        if drop > 0
-        else None
-    )
+    slow = next((p.step for p in points if points[0].loss - p.loss >= SLOW_SHARE * drop), None) if drop > 0 else None
     turned = rise = gap = None
     if of == "validation":
         after = [point.loss for point in points if point.step > lowest.step]

@@ -64,9 +64,7 @@ def stability(
         if len(adapters) < 2:
             continue
         table_CP = np.stack([rates[a] for a in adapters])
-        kinds: dict[str, list[str]] = {
-            kind: [] for kind in ("always", "learned", "forgotten", "flickering", "never")
-        }
+        kinds: dict[str, list[str]] = {kind: [] for kind in ("always", "learned", "forgotten", "flickering", "never")}
         lost_P, from_P = np.zeros(len(names)), np.zeros(len(names))
         for i, name in enumerate(names):
             if np.isnan(table_CP[:, i]).any():

@@ -42,6 +42,19 @@ class ImportSummary:
     files: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """For the terminal: what was found, then every oddity on a line of its own."""
+        arms: dict[str, list[str]] = {}
+        for each in self.checkpoints:
+            at = f"{each.step}" if not each.seed else f"{each.step} (seed {each.seed})"
+            arms.setdefault(each.arm, []).append("" if each.is_base else at)
+        lines = [
+            f"{self.name}: {len(self.files)} files, {self.judgments} verdicts on {self.problems} problems, "
+            f"{self.log_rows} losses"
+        ]
+        lines += [f"  {arm}: steps {', '.join(steps)}" if any(steps) else f"  {arm}" for arm, steps in arms.items()]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
 
 def import_study(
     sources: list[Path],
@@ -54,7 +67,7 @@ def import_study(
     """Reads files and folders (searched through) and writes a run folder of kind "import".
 
     `problems`: the benchmark in the judge's format; without it problems are rebuilt from the rows (no tests).
-    `arm_of`: arm for a file name, path, glob or for a name found in a file name.
+    `arm_of`: text, path or glob found in a file's name → its arm; or an arm as found → its right name.
     Raises KiyasError for a file that cannot be read (file and line), and when nothing usable is there.
     """
     started = time.monotonic()
@@ -79,8 +92,7 @@ def import_study(
     if not outcomes.kept and not log:
         raise KiyasError(
             "found neither results nor training logs in " + ", ".join(map(str, sources)),
-            "results: JSONL with question_id and passed; "
-            "logs: CSV with Step and Train_Loss, or trainer_state.json",
+            "results: JSONL with question_id and passed; logs: CSV with Step and Train_Loss, or trainer_state.json",
         )
     benchmark = _problems(problems, outcomes, notes)
     _missing(outcomes, benchmark, notes)
@@ -183,13 +195,9 @@ def _problems(given: Path | None, outcomes: Outcomes, notes: list[str]) -> list[
             notes.append(f"{given.name}: {_several(unjudged)} never judged here; left out")
         strange = [problem for problem in outcomes.problems if problem not in known]
         if strange:
-            notes.append(
-                f"{given.name} does not hold {_several(strange)}; rebuilt from the rows, without tests"
-            )
+            notes.append(f"{given.name} does not hold {_several(strange)}; rebuilt from the rows, without tests")
     elif outcomes.problems:
-        notes.append(
-            "no problem file was given: problems were rebuilt from the rows; their tests are unknown"
-        )
+        notes.append("no problem file was given: problems were rebuilt from the rows; their tests are unknown")
     order = [problem for problem in known if problem in outcomes.problems]
     order += sorted(problem for problem in outcomes.problems if problem not in known)
     return [known.get(problem) or {**outcomes.problems[problem], "tests": []} for problem in order]

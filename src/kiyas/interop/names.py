@@ -59,11 +59,10 @@ def window(text: str) -> tuple[date, date] | None:
 
 
 def given(path: Path, arm_of: Mapping[str, str]) -> str | None:
-    """The arm that the user named for this file: by its name, its path or a glob on either."""
+    """The arm that the user named for this file: by its path, a glob, or a text in its name."""
     for pattern, arm in arm_of.items():
-        if pattern in (path.name, path.stem, str(path)) or any(
-            fnmatch.fnmatch(text, pattern) for text in (path.name, str(path))
-        ):
+        globs = (fnmatch.fnmatch(text, pattern) for text in (path.name, str(path)))
+        if pattern == str(path) or pattern in path.name or any(globs):
             return arm
     return None
 
@@ -73,11 +72,7 @@ def of_outcomes(path: Path, arm_of: Mapping[str, str]) -> Named:
     stem = path.stem.rsplit("__", 1)[-1]
     step = STEP.search(stem) or STEP.search(path.parent.name)
     seed = SEED.search(str(path.parent.name + "/" + stem))
-    head = (
-        re.split(r"[_\-](?=checkpoint|step|epoch)", stem, maxsplit=1, flags=re.IGNORECASE)[0]
-        if step
-        else stem
-    )
+    head = re.split(r"[_\-](?=checkpoint|step|epoch)", stem, maxsplit=1, flags=re.IGNORECASE)[0] if step else stem
     said = tokens(head)
     arm = given(path, arm_of)
     if arm is None and BASE.search(head) and not step:

@@ -129,9 +129,7 @@ class Outcomes:
             if row.get(source) and not known.get(key):
                 known[key] = str(row[source])
 
-    def _keep(
-        self, adapter: AdapterId, problem: str, sample: int, row: Row, judgment: Row, odd: Counter[str]
-    ) -> None:
+    def _keep(self, adapter: AdapterId, problem: str, sample: int, row: Row, judgment: Row, odd: Counter[str]) -> None:
         key = (adapter, problem, sample)
         text = row.get("model_output_raw", row.get("answer", judgment["program"]))
         completion = {

@@ -100,7 +100,7 @@ def _finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
             "title": None,
             "labelFontSize": 12,
             "symbolSize": 90,
-            "symbolStrokeWidth": 2.5,
+            "symbolOpacity": 1,
             "labelColor": "#2b2f3a",
             "labelLimit": 260,
         },

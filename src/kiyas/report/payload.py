@@ -135,7 +135,8 @@ def _failing(i: int, test: Mapping[str, Any], problem: Mapping[str, Any], words:
     known = problem.get("tests") or []
     of = known[i] if i < len(known) and isinstance(known[i], dict) else {}
     first = next((test[key] for key in ("got", "output", "stdout") if test.get(key) is not None), None)
-    error = next((test[key] for key in ("stderr", "error", "detail") if test.get(key)), None)
+    said = [_text(test[key]).strip() for key in ("detail", "stderr", "error") if test.get(key)]
+    error = "\n".join(dict.fromkeys(said))
     given = of.get("input", problem.get("test_code"))
     return {
         "n": i + 1,
@@ -143,7 +144,7 @@ def _failing(i: int, test: Mapping[str, Any], problem: Mapping[str, Any], words:
         "input": cut(given, words) if given is not None else None,
         "expected": cut(of["output"], words) if of.get("output") is not None else None,
         "got": cut(first, words) if first is not None else None,
-        "error": cut(_text(error), words) if error else None,
+        "error": cut(error, words) if error else None,
     }
 
 

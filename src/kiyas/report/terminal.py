@@ -13,9 +13,10 @@ from rich.text import Text
 
 from kiyas.analyse.findings import Findings, Level
 from kiyas.report import sentences, tables
-from kiyas.report.words import Words
+from kiyas.report.words import DASH, Words
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+LEFT_OUT = ("test", "seeds", "primary", "tests_passed")
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
 
 
@@ -38,6 +39,7 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
     for name in ("results", "contrasts"):
         if name in made:
             console.print()
+            console.print(Text(made[name].title, style="dim"))
             console.print(_table(made[name]))
     found = sentences.conclusion(findings, words)
     console.print()
@@ -59,10 +61,15 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
 
 
 def _table(table: tables.Table) -> RichTable:
-    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=None)
-    keys = [(key, title) for key, title in table.columns if any(row.get(key) for row in table.shown)]
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    keys = [
+        (key, title) for key, title in table.columns if any(row.get(key, "") not in ("", DASH) for row in table.shown)
+    ]
+    keys = [(key, title) for key, title in keys if key not in LEFT_OUT]
     for key, title in keys:
-        made.add_column(title, justify="right" if key in table.numeric else "left")
+        made.add_column(
+            title, justify="right" if key in table.numeric else "left", no_wrap=key != "arm", overflow="fold"
+        )
     for i, row in enumerate(table.shown):
         cells = [Text(_safe(row.get(key, ""))) for key, _ in keys]
         made.add_row(*cells, style="bold" if i in table.strong else None)

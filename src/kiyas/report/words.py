@@ -76,13 +76,14 @@ class Words:
     def share_interval(self, interval: Interval) -> str:
         if not math.isfinite(interval.low):
             return DASH
-        return f"{self.percent(interval.low)} – {self.percent(interval.high)}"
+        low, high = self.number(100 * interval.low), self.number(100 * interval.high)
+        return f"%{low}–{high}" if self.language == "tr" else f"{low}–{high}%"
 
     def points_interval(self, interval: Interval | None) -> str:
         if interval is None or not math.isfinite(interval.low):
             return DASH
-        joint = "ile" if self.language == "tr" else "to"
-        return f"{self.points(interval.low)} {joint} {self.points(interval.high)}"
+        joint = "…" if self.language == "tr" else "to"
+        return f"{self.points(interval.low)} {joint} {self.points(interval.high)}".replace(" ", "\u00a0")
 
     def p(self, value: float | None) -> str:
         if value is None or not math.isfinite(value):

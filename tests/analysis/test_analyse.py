@@ -1,0 +1,216 @@
+"""From a run folder to findings: what is claimed, what is refused, and what is said beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic import STEPS, make_run, read
+
+from kiyas.analyse import Decision, Findings, analyse
+from kiyas.analyse.checklist import samples_only
+from kiyas.analyse.contrasts import decide
+from kiyas.analyse.findings import LossPoint
+from kiyas.analyse.losses import reading
+from kiyas.analyse.problems import pattern
+from kiyas.rundir import write_json
+from kiyas.stats import Interval
+from kiyas.types import AdapterId, KiyasError
+
+Row = dict[str, Any]
+
+
+def codes(findings: Findings) -> set[str]:
+    return {remark.code for remark in findings.remarks}
+
+
+def test_several_seeds_speak_of_the_data(tmp_path: Path) -> None:
+    findings = analyse(make_run(tmp_path / "run"))
+    found = findings.primary
+    assert found is not None and (found.a, found.b) == ("deep", "diverse")
+    assert found.method == "two-way" and found.seeds == 3 and found.bootstrap is not None
+    assert len(found.pairs) == 3 and len(findings.columns) == 1 + 2 * 3 * len(STEPS)
+    by_hand = np.mean([pair.difference for pair in found.pairs])
+    assert found.difference == pytest.approx(by_hand)
+    assert {each.arm for each in findings.same_arm} == {"deep", "diverse"}
+    assert {"base_measured", "nothing_missing", "seeds", "selection_clean", "declared_before"} <= codes(findings)
+    assert {(c.a, c.b) for c in findings.contrasts} == {("deep", "diverse"), ("base", "deep"), ("base", "diverse")}
+
+
+def test_findings_survive_json(tmp_path: Path) -> None:
+    findings = analyse(
+        make_run(tmp_path / "run", seeds=(0,), change=lambda r: None if r["problem_id"] == "p001" else r)
+    )
+    again = Findings.from_json(json.loads(json.dumps(findings.to_json(), allow_nan=False)))
+    assert again.to_json() == findings.to_json()
+    assert type(again.columns[0]) is AdapterId and type(again.contrasts[0].decision) is Decision
+    with pytest.raises(ValueError, match="format"):
+        Findings.from_json({"format": 0})
+
+
+def test_a_clear_winner_and_its_mirror(tmp_path: Path) -> None:
+    up = analyse(make_run(tmp_path / "up", rates={"a": 0.15, "b": 0.75})).primary
+    down = analyse(make_run(tmp_path / "down", rates={"a": 0.75, "b": 0.15})).primary
+    assert up is not None and up.decision is Decision.MORE and up.needed is None
+    assert down is not None and down.decision is Decision.LESS
+
+
+def test_equivalent_needs_a_declared_margin(tmp_path: Path) -> None:
+    wide = {"compare": {"matters": 0.4}}
+    found = analyse(make_run(tmp_path / "run", rates={"a": 0.4, "b": 0.4}, problems=120, **wide)).primary  # type: ignore[arg-type]
+    assert found is not None and found.decision is Decision.EQUIVALENT
+    assert found.interval90.inside(0.4)
+    narrow = Interval(-0.01, 0.01, 0.9)
+    assert decide(0.0, Interval(-0.02, 0.02), narrow, 0.9, None, agree=True) is Decision.UNDECIDED
+    assert decide(0.0, Interval(-0.02, 0.02), narrow, 0.9, 0.05, agree=True) is Decision.EQUIVALENT
+
+
+def test_interval_and_test_must_agree() -> None:
+    clear, wide = Interval(0.02, 0.2), Interval(0.03, 0.19, 0.9)
+    assert decide(0.1, clear, wide, 0.01, 0.05, agree=True) is Decision.MORE
+    assert decide(0.1, clear, wide, 0.01, 0.05, agree=False) is Decision.UNDECIDED
+    assert decide(0.1, clear, wide, 0.06, 0.05, agree=True) is Decision.UNDECIDED
+    assert decide(0.1, Interval(-0.01, 0.2), wide, 0.04, 0.05, agree=True) is Decision.UNDECIDED
+
+
+@pytest.mark.parametrize("what", ["missing", "IE"])
+def test_owed_work_refuses_a_conclusion(tmp_path: Path, what: str) -> None:
+    def spoil(row: Row) -> Row | None:
+        if (row["arm"], row["seed"], row["step"], row["problem_id"]) != ("deep", 1, STEPS[-1], "p007"):
+            return row
+        return None if what == "missing" else {**row, "verdict": "IE"}
+
+    findings = analyse(make_run(tmp_path / "run", change=spoil))
+    found = findings.primary
+    assert found is not None and found.decision is Decision.OWED and found.owed == 1
+    assert math.isnan(found.difference)
+    score = findings.score(AdapterId("deep", "", 1, STEPS[-1]))
+    assert score is not None and math.isnan(score.rate) and score.owed == 1
+    other = next(c for c in findings.contrasts if (c.a, c.b) == ("base", "diverse"))
+    assert other.decision is not Decision.OWED
+    assert "owed" in codes(findings)
+
+
+def test_a_whole_missing_seed_or_arm_is_owed(tmp_path: Path) -> None:
+    seed = analyse(make_run(tmp_path / "seed", change=lambda r: None if (r["arm"], r["seed"]) == ("deep", 2) else r))
+    assert seed.primary is not None and seed.primary.decision is Decision.OWED
+    assert "seeds_missing" in codes(seed)
+    arm = analyse(make_run(tmp_path / "arm", change=lambda r: None if r["arm"] == "diverse" else r))
+    assert arm.primary is None and arm.wanted == ("deep", "diverse")
+
+
+def test_owed_elsewhere_does_not_stop_the_conclusion(tmp_path: Path) -> None:
+    early = lambda r: None if (r["step"], r["problem_id"]) == (STEPS[0], "p003") else r  # noqa: E731
+    found = analyse(make_run(tmp_path / "run", change=early)).primary
+    assert found is not None and found.decision is not Decision.OWED
+    best = analyse(make_run(tmp_path / "best", change=early, compare={"select": "primary"})).primary
+    assert best is not None and best.decision is Decision.OWED
+
+
+def test_one_seed_is_two_adapters(tmp_path: Path) -> None:
+    findings = analyse(make_run(tmp_path / "run", seeds=(0,)))
+    found = findings.primary
+    assert found is not None and found.method == "pair" and found.pairs[0].exact_p is not None
+    pair = found.pairs[0]
+    assert pair.both + pair.only_a + pair.only_b + pair.neither == 41
+    assert "one_seed" in codes(findings)
+
+
+def test_several_samples(tmp_path: Path) -> None:
+    findings = analyse(make_run(tmp_path / "run", seeds=(0,), samples=4, steps=(60, 120)))
+    score = findings.score(AdapterId("deep", "", 0, 120))
+    assert score is not None and set(score.at_k) == {"1", "4"}
+    assert score.at_k["1"] == pytest.approx(score.rate)
+    assert score.at_k["4"] >= score.at_k["1"]
+    assert findings.primary is not None and findings.primary.pairs[0].exact_p is None
+
+
+@pytest.mark.parametrize("select", ["last", "validation", "primary"])
+def test_checkpoint_rules(tmp_path: Path, select: str) -> None:
+    findings = analyse(make_run(tmp_path / "run", compare={"select": select}))
+    for choice in findings.choices:
+        assert choice.last.step == STEPS[-1]
+        rates = {s.adapter: s.rate for s in findings.scores if s.adapter.training == choice.last.training}
+        assert rates[choice.best] == max(rates.values()) == pytest.approx(choice.best_of.measured)
+        assert choice.lowest_validation is not None
+        assert choice.lowest_validation.step in (60, 80)
+        wanted = {"last": choice.last, "validation": choice.lowest_validation, "primary": choice.best}
+        assert choice.chosen == wanted[select]
+    assert ("selected_on_test" in codes(findings)) == (select == "primary")
+
+
+def test_changed_declaration_and_unapplied_adapter(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", program="same everywhere {problem}")
+    resolved = read(run / "resolved.json")
+    resolved["study"]["compare"]["matters"] = 0.2
+    write_json(run / "resolved.json", resolved)
+    assert {"declaration_changed", "adapter_like_base"} <= codes(analyse(run))
+
+
+def test_no_base_and_one_arm(tmp_path: Path) -> None:
+    no_base = analyse(make_run(tmp_path / "a", base=False))
+    assert "base_missing" in codes(no_base) and not no_base.base_measured
+    one = analyse(make_run(tmp_path / "b", rates={"only": 0.4}))
+    assert one.primary is not None and (one.primary.a, one.primary.b) == ("base", "only")
+    alone = analyse(make_run(tmp_path / "c", rates={"only": 0.4}, base=False))
+    assert alone.primary is None
+
+
+def test_nothing_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KiyasError, match="no such file"):
+        analyse(tmp_path)
+    write_json(tmp_path / "resolved.json", {"kind": "run", "name": "x"})
+    with pytest.raises(KiyasError, match="nothing to analyse"):
+        analyse(tmp_path)
+
+
+def test_fast_enough(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=(0,), steps=tuple(range(10, 80, 10)))
+    started = time.perf_counter()
+    analyse(run)
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("solved", "expected"),
+    [("111", "always"), ("000", "never"), ("011", "learned"), ("110", "forgotten"), ("010", "forgotten"),
+     ("101", "flickering"), ("0101", "flickering"), ("1010", "flickering")],
+)  # fmt: skip
+def test_patterns(solved: str, expected: str) -> None:
+    assert pattern([c == "1" for c in solved]) == expected
+
+
+def points(*losses: float) -> tuple[LossPoint, ...]:
+    return tuple(LossPoint(10 * (i + 1), loss) for i, loss in enumerate(losses))
+
+
+def test_reading_of_losses() -> None:
+    turned = reading(points(1, 0.5, 0.3, 0.2, 0.1), points(1.0, 0.8, 0.7, 0.8, 0.9))
+    assert turned is not None and turned.turned and turned.lowest_step == 30
+    assert turned.rise == pytest.approx(0.2) and turned.gap == pytest.approx(0.9 - 0.2)
+    assert turned.slow_step == 30
+    falling = reading(points(1, 0.9), points(1.0, 0.9, 0.8))
+    assert falling is not None and not falling.turned and falling.rise == 0
+    jitter = reading((), points(1.0, 0.80, 0.84, 0.81, 0.85, 0.81, 0.84, 0.82))
+    assert jitter is not None and not jitter.turned
+    only = reading(points(1.0, 0.5), ())
+    assert only is not None and only.of == "train" and only.turned is None
+    assert reading((), ()) is None
+
+
+def test_sample_tests_are_recognised() -> None:
+    shown = {
+        "p": {
+            "statement": "Sample Input 1\n\n3 4\n\nSample Output 1\n\n7",
+            "tests": [{"input": "3 4\n", "output": "7\n"}],
+        }
+    }
+    assert samples_only(shown) == 1.0
+    shown["p"]["tests"] = [{"input": "9 9\n", "output": "18\n"}]
+    assert samples_only(shown) == 0.0
+    assert samples_only({"p": {"tests": []}}) is None

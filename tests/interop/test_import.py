@@ -1,0 +1,231 @@
+"""Other people's files: read whole, marked as read, nothing invented, bad ones refused with file and line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiyas.analyse import analyse
+from kiyas.interop import import_study, names
+from kiyas.rundir import read_json, read_jsonl, write_json
+from kiyas.types import AdapterId, KiyasError
+
+Row = dict[str, Any]
+DEEP = "deep_instruction_checkpoint-step-100-epoch-1_2408-2502_atcoder.jsonl"
+
+
+def outcome(problem: str, right: int, total: int = 2, **more: Any) -> Row:
+    """A row of the course evaluator: `right` of `total` tests passed."""
+    failed = total - right
+    return {
+        "question_id": problem,
+        "problem_title": problem.upper(),
+        "problem_prompt": f"Solve {problem}.",
+        "model_output_raw": "```python\nprint(1)\n```",
+        "extracted_code": "print(1)",
+        "passed": right == total,
+        "test_results": {"total": total, "passed": right, "failed": failed, "timeout": 0, "error": 0},
+        "error": None,
+        **more,
+    }
+
+
+def put(path: Path, *rows: Row, tail: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail, encoding="utf-8")
+    return path
+
+
+def test_the_real_study(shared_data: Path, tmp_path: Path) -> None:
+    problems = shared_data / "atcoder-easy-41" / "problems.jsonl"
+    summary = import_study([shared_data / "study-a"], tmp_path / "run", problems=problems, name="study a")
+    steps = [AdapterId(arm, "", 0, step) for arm in ("deep", "diverse") for step in (100, 200, 300)]
+    assert summary.checkpoints == (AdapterId("base"), *steps)
+    assert (summary.problems, summary.judgments) == (41, 287)
+    findings = analyse(tmp_path / "run")
+    solved = {(s.adapter.arm, s.adapter.step): s.solved for s in findings.scores}
+    assert solved == {
+        ("base", 0): 11, ("deep", 100): 13, ("deep", 200): 14, ("deep", 300): 10,
+        ("diverse", 100): 9, ("diverse", 200): 12, ("diverse", 300): 10,
+    }  # fmt: skip
+    codes = {remark.code for remark in findings.remarks}
+    assert {"sample_tests_only", "one_seed", "recorded_verdicts", "selection_not_declared"} <= codes
+    assert findings.tests == 118
+    deep = next(curve for curve in findings.curves if curve.training.arm == "deep")
+    assert deep.train[0].loss == 0.4587 and deep.train[0].step == 20 and "test" in deep.others
+    assert "41 problems" in str(summary)
+
+
+def test_without_problems_they_are_rebuilt(shared_data: Path, tmp_path: Path) -> None:
+    summary = import_study([shared_data / "study-a" / "outcomes"], tmp_path / "run")
+    rows = read_jsonl(tmp_path / "run" / "data" / "problems.jsonl")
+    assert len(rows) == 41 and all(row["statement"] and row["tests"] == [] for row in rows)
+    assert any("rebuilt from the rows" in note for note in summary.notes)
+    assert "tests_unknown" in {remark.code for remark in analyse(tmp_path / "run").remarks}
+
+
+def test_trainer_state_and_jsonl_logs(shared_data: Path, tmp_path: Path) -> None:
+    import_study([shared_data / "study-seed"], tmp_path / "seed")
+    curves = {curve.training.arm: curve for curve in analyse(tmp_path / "seed").curves}
+    assert set(curves) == {"deep", "diverse"}
+    lowest = curves["deep"].reading
+    assert lowest is not None and lowest.lowest_step == 500
+    assert lowest.lowest == pytest.approx(0.9360201358795166)
+    import_study([shared_data / "foreign-logs"], tmp_path / "foreign")
+    curves = {curve.training.arm: curve for curve in analyse(tmp_path / "foreign").curves}
+    assert set(curves) == {"deep", "diverse"}
+    assert curves["diverse"].validation[-1].step == 700
+    resolved = read_json(tmp_path / "foreign" / "resolved.json")
+    assert resolved["kind"] == "import" and any("summary row" in note for note in resolved["notes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "step", "seed"),
+    [
+        (DEEP, "deep", 100, 0),
+        ("base_model_2408-2502_atcoder.jsonl", "base", 0, 0),
+        ("diverse_think_checkpoint-step-400-epoch-2_easy.jsonl", "diverse-think", 400, 0),
+        ("diverse_seed-2_checkpoint-800.jsonl", "diverse", 800, 2),
+        ("checkpoint-step-40.jsonl", "mixed", 40, 0),
+        ("deep_best.jsonl", "deep-best", None, 0),
+    ],
+)
+def test_outcome_names(name: str, arm: str, step: int | None, seed: int) -> None:
+    found = names.of_outcomes(Path("mixed") / name, {})
+    assert (found.arm, found.step, found.seed) == (arm, step, seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "arm"),
+    [
+        ("deep/trainer_state.json", "deep"),
+        ("diverse/checkpoint-500/trainer_state.json", "diverse"),
+        ("who__what__training_logs_deep_deep_20251215_152158_training_log.jsonl", "deep"),
+        ("loss_diverse_v4.csv", "diverse"),
+    ],
+)
+def test_log_names(name: str, arm: str) -> None:
+    assert names.of_log(Path(name), {}, []).arm == arm
+    assert names.of_log(Path(name), {name.rsplit("/", 1)[-1]: "other"}, []).arm == "other"
+    assert names.of_log(Path("x") / name, {}, [arm.upper()]).arm == arm.upper()
+
+
+def test_arm_of_renames(tmp_path: Path) -> None:
+    put(tmp_path / DEEP, outcome("abc365_a", 2))
+    assert (
+        import_study([tmp_path], tmp_path / "r1", arm_of={"deep": "five solutions"}).checkpoints[0].arm
+        == "five solutions"
+    )
+    assert import_study([tmp_path / DEEP], tmp_path / "r2", arm_of={"deep_*": "x"}).checkpoints[0].arm == "x"
+
+
+def test_oddities_become_owed_and_noted(tmp_path: Path) -> None:
+    nothing = {"total": 0, "passed": 0, "failed": 0, "timeout": 0, "error": 0}
+    put(
+        tmp_path / "in" / DEEP,
+        outcome("abc365_a", 2),
+        outcome("abc365_a", 0, test_results=nothing, passed=False),
+        outcome("abc366_a", 0, test_results=nothing, passed=False, error="CUDA out of memory"),
+        outcome("abc367_a", 0, test_results=nothing, passed=False, extracted_code=""),
+        outcome("abc368_a", 1, passed=True),
+        outcome("abc369_a", 0, test_results={"total": 2, "passed": 0, "failed": 0, "timeout": 2, "error": 0}),
+        outcome("abc370_a", 1, test_results={"total": 2, "passed": 1, "failed": 0, "timeout": 0, "error": 1}),
+        outcome("abc301_a", 2),
+        tail='{"question_id": "abc37',
+    )
+    put(tmp_path / "in" / DEEP.replace("100", "200"), outcome("abc365_a", 2))
+    (tmp_path / "in" / "summary.json").write_text('{"best": 1}')
+    (tmp_path / "in" / "readme.txt").write_text("hello")
+    (tmp_path / "in" / "empty.jsonl").write_text("")
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    verdicts = {
+        row["problem_id"]: row["verdict"]
+        for row in read_jsonl(tmp_path / "run" / "judge" / "judgments.jsonl")
+        if row["step"] == 100
+    }
+    assert verdicts == {
+        "abc365_a": "AC", "abc366_a": "IE", "abc367_a": "WA", "abc368_a": "WA", "abc369_a": "TLE", "abc370_a": "RE",
+        "abc301_a": "AC",
+    }  # fmt: skip
+    said = "\n".join(summary.notes)
+    for part in (
+        "cut off",
+        "evaluation itself failed",
+        "no program",
+        "contradicts",
+        "2408",
+        "summary.json",
+        "earlier verdict",
+    ):
+        assert part in said, part
+    assert "of another time" in said and "2023" in said
+    assert "step-000200: no verdict for 6 problems" in said
+    assert all(row["recorded"] for row in read_jsonl(tmp_path / "run" / "judge" / "judgments.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (DEEP, '{"question_id": "a", "passed": true}\n{broken\n{"x": 1}\n', "line 2: not valid JSON"),
+        (DEEP, '{"question_id": "a", "passed": true}\n[1]\n', "line 2: expected a JSON object"),
+        (DEEP, '{"question_id": "a", "passed": true}\n{"passed": true}\n', "line 2: no question_id"),
+        (DEEP, '{"question_id": "a", "passed": true, "test_results": {"total": 1, "passed": 3}}\n', "line 1: 3 tests"),
+        (DEEP, '{"question_id": "a", "passed": true, "test_results": {"total": "x"}}\n', "test_results.total"),
+        ("deep.csv", "Step,Train_Loss\n20,abc\n", "line 2: train_loss is 'abc'"),
+        ("deep.csv", "Step,Train_Loss\n20,1,2,3\n", "line 2: more fields"),
+        ("trainer_state.json", "{", "not valid JSON"),
+        ("notes.json", "{}", "neither results nor a training log"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(KiyasError, match=message) as caught:
+        import_study([path], tmp_path / "run")
+    assert name in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_usable_and_foreign_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(KiyasError, match="neither results nor training logs"):
+        import_study([tmp_path / "in"], tmp_path / "run")
+    with pytest.raises(KiyasError, match="no such file"):
+        import_study([tmp_path / "absent"], tmp_path / "run")
+    put(tmp_path / "in" / DEEP, outcome("p", 1))
+    write_json(tmp_path / "run" / "resolved.json", {"kind": "run"})
+    with pytest.raises(KiyasError, match="made here"):
+        import_study([tmp_path / "in"], tmp_path / "run")
+
+
+def test_import_again_replaces(tmp_path: Path) -> None:
+    put(tmp_path / "in" / DEEP, outcome("p", 1), outcome("q", 2))
+    import_study([tmp_path / "in"], tmp_path / "run")
+    put(tmp_path / "in" / DEEP, outcome("p", 2))
+    import_study([tmp_path / "in"], tmp_path / "run")
+    rows = read_jsonl(tmp_path / "run" / "judge" / "judgments.jsonl")
+    assert [(row["problem_id"], row["verdict"]) for row in rows] == [("p", "AC")]
+    for stage in ("data", "generate", "judge"):
+        assert read_json(tmp_path / "run" / stage / "manifest.json")["stage"] == stage
+
+
+def test_given_problems_and_strangers(tmp_path: Path) -> None:
+    tests = [{"input": "1", "output": "2"}]
+    put(tmp_path / "problems.jsonl", {"id": "p", "tests": tests}, {"id": "unused", "tests": tests})
+    put(tmp_path / "in" / DEEP, outcome("p", 2), outcome("stranger", 2))
+    summary = import_study([tmp_path / "in"], tmp_path / "run", problems=tmp_path / "problems.jsonl")
+    rows = read_jsonl(tmp_path / "run" / "data" / "problems.jsonl")
+    assert [(row["id"], len(row["tests"])) for row in rows] == [("p", 1), ("stranger", 0)]
+    assert any("unused" in note for note in summary.notes) and any("stranger" in note for note in summary.notes)
+
+
+def test_odd_logs(tmp_path: Path) -> None:
+    (tmp_path / "deep.csv").write_text("step,train_loss,val_loss\n20,1.0,\n40,nan,0.9\n20,0.8,\n")
+    summary = import_study([tmp_path / "deep.csv"], tmp_path / "run")
+    rows = read_jsonl(tmp_path / "run" / "train" / "log.jsonl")
+    assert [(row["kind"], row["step"], row["loss"]) for row in rows] == [("train", 20, 0.8), ("validation", 40, 0.9)]
+    said = " ".join(summary.notes)
+    assert "steps go back" in said and "not a finite number" in said and "two different losses" in said
