@@ -12,6 +12,7 @@ import numpy as np
 from kiyas.rundir import digest, write_json, write_jsonl
 
 Row = dict[str, Any]
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2>\u2028{{7*7}}<!--"
 STEPS = (20, 40, 60, 80, 100, 120)
 
 

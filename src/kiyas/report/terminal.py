@@ -65,7 +65,8 @@ def _table(table: tables.Table) -> RichTable:
     keys = [
         (key, title) for key, title in table.columns if any(row.get(key, "") not in ("", DASH) for row in table.shown)
     ]
-    keys = [(key, title) for key, title in keys if key not in LEFT_OUT]
+    told = {key for row in table.shown for key, text in row.items() if text not in ("", DASH)}
+    keys = [(key, title) for key, title in table.columns if key in told and key not in LEFT_OUT]
     for key, title in keys:
         made.add_column(
             title, justify="right" if key in table.numeric else "left", no_wrap=key != "arm", overflow="fold"

@@ -1,0 +1,34 @@
+"""The made-up runs of tests/analysis, analysed and written once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
+
+from synthetic import HOSTILE, make_run
+
+from kiyas import report
+from kiyas.analyse import analyse
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two arms × two seeds × six checkpoints, with texts that try to become markup everywhere they can."""
+    folder = tmp_path_factory.mktemp("runs") / "hostile"
+
+    def spoil(row: dict) -> dict:  # type: ignore[type-arg]
+        hostile = {"got": HOSTILE, "stderr": HOSTILE}
+        tests = [{**t, **hostile} if t["verdict"] != "AC" else t for t in row["tests"]]
+        return {**row, "program": HOSTILE + row["program"], "detail": HOSTILE, "flags": [HOSTILE], "tests": tests}
+
+    make_run(folder, rates={"deep": 0.3, "<b>div</b>": 0.4}, seeds=(0, 1), change=spoil)
+    rows = (folder / "data" / "problems.jsonl").read_text()
+    (folder / "data" / "problems.jsonl").write_text(
+        rows.replace("Do thing", "</script><b>Do thing").replace('"Problem ', '"<i>Problem ')
+    )
+    report.write(folder, analyse(folder))
+    return folder

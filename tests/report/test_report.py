@@ -1,0 +1,255 @@
+"""The report's files: complete, offline, safe, and saying only what was found."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import string
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import HOSTILE, make_run
+
+import kiyas.analyse.checklist
+from kiyas import report
+from kiyas.analyse import Decision, Findings, analyse
+from kiyas.report import sentences, tables
+from kiyas.report.payload import script_json
+from kiyas.report.words import Words, languages, phrases
+from kiyas.types import KiyasError
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.handlers: list[str] = []
+        self.policy = ""
+        self._script: dict[str, str | None] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.handlers += [name for name in values if name.startswith("on")]
+        self.loads += [v for k in ("src", "srcset", "data") if (v := values.get(k))]
+        if tag == "link" and values.get("href"):
+            self.loads.append(str(values["href"]))
+        if tag == "a":
+            self.links.append(str(values.get("href")))
+        if tag == "meta" and values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = str(values["content"])
+        if tag == "script":
+            self._script = values
+            self.scripts.append((values, ""))
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self._script = None
+
+
+@pytest.fixture(scope="session")
+def page(written: Path) -> Page:
+    return Page((written / "report" / "index.html").read_text(encoding="utf-8"))
+
+
+def test_all_files_are_there(written: Path) -> None:
+    folder = written / "report"
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"index.html", "report.md", "figures/pass.svg", "figures/pass.png", "figures/differences.svg"} <= found
+    assert {"figures/loss-deep.svg", "tables/results.csv", "tables/grid.csv", "tables/losses.csv"} <= found
+    assert (folder / "figures" / "pass.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "figures" / "pass.svg").read_text()
+    assert not [name for name in found if name.endswith(".tmp")]
+
+
+def test_the_page_loads_nothing_and_runs_only_its_own_scripts(page: Page) -> None:
+    assert all(load.startswith("data:") for load in page.loads)
+    assert not page.handlers
+    assert all(re.match(r"#|tables/|figures/", link) for link in page.links)
+    assert "default-src 'none'" in page.policy and "unsafe-eval" not in page.policy
+    scripts_allowed = page.policy.split("script-src")[1]
+    assert "unsafe-inline" not in scripts_allowed
+    running = [text for values, text in page.scripts if values.get("type") != "application/json"]
+    assert len(running) == 2 and len(page.scripts) == 3
+    for text in running:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in scripts_allowed
+
+
+def test_hostile_texts_stay_texts(written: Path, page: Page) -> None:
+    html = (written / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<script>window.hacked" not in html and "<img src=x" not in html
+    assert "<b>div</b>" not in html and "<i>Problem" not in html
+    data = json.loads(next(text for values, text in page.scripts if values.get("id") == "data"))
+    assert any(text.startswith(HOSTILE) for text in data["texts"])
+    failing = [s["failing"] for row in data["cells"] for cell in row for s in cell if "failing" in s]
+    assert failing and all(HOSTILE in each["got"] for each in failing)
+    assert "<b>div" not in (written / "report" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "\u2028\u2029", "<!--<script>", "]]>", "\ud800", "&lt;", "\\u003c/script>"])
+def test_script_json_round_trip(text: str) -> None:
+    written = script_json({"x": text})
+    assert not set(written) & set("<>&\u2028\u2029")
+    written.encode("utf-8")
+    assert json.loads(written)["x"].replace("?", "\ud800") == text.replace("?", "\ud800")
+
+
+def test_tables_as_csv(written: Path) -> None:
+    findings = analyse(written)
+    with (written / "report" / "tables" / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["arm"] for row in rows] == ["base"] + ["deep"] * 3 + ["<b>div</b>"] * 3
+    mean = next(row for row in rows if row["arm"] == "deep" and row["seed"] == "mean")
+    assert float(mean["pass1"]) == pytest.approx(findings.results[1].mean, abs=1e-6)
+    with (written / "report" / "tables" / "grid.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 41
+
+
+def test_csv_does_not_hold_formulas() -> None:
+    table = tables.Table("t", "T", (("a", "A"),), ({"a": "x"},), ({"a": "=1+1"}, {"a": -0.5}, {"a": None}))
+    assert list(csv.reader(io.StringIO(table.csv()))) == [["a"], ["'=1+1"], ["-0.5"], [""]]
+
+
+def test_text_for_the_terminal(written: Path) -> None:
+    findings = analyse(written)
+    text = report.text(findings)
+    assert "deep" in text and "Conclusion" in text and "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "\x1b[" in report.text(findings, color=True)
+    narrow = report.text(findings, width=70)
+    assert max(map(len, narrow.splitlines())) <= 70
+    evil = dataclasses.replace(findings, name="a\x1b]0;owned\x07b", notes=("x\x1b[2J",))
+    assert "\x1b" not in report.text(evil)
+
+
+@pytest.fixture(scope="module")
+def every_decision(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findings]:
+    tmp_path = tmp_path_factory.mktemp("decisions")
+    lost = lambda row: None if row["problem_id"] == "p001" else row  # noqa: E731
+    runs = {
+        "more": make_run(tmp_path / "more", rates={"a": 0.15, "b": 0.8}),
+        "less": make_run(tmp_path / "less", rates={"a": 0.8, "b": 0.15}, seeds=(0,)),
+        "equivalent": make_run(tmp_path / "same", rates={"a": 0.4, "b": 0.4}, compare={"matters": 0.45}),
+        "undecided": make_run(tmp_path / "open", rates={"a": 0.3, "b": 0.36}, seeds=(0,)),
+        "owed": make_run(tmp_path / "owed", change=lost),
+        "none": make_run(tmp_path / "none", rates={"a": 0.4}, base=False),
+    }
+    return {name: analyse(run) for name, run in runs.items()}
+
+
+@pytest.mark.parametrize("language", languages())
+def test_words_follow_numbers(every_decision: dict[str, Findings], language: str) -> None:
+    words = Words(language)
+    for name, findings in every_decision.items():
+        found = sentences.conclusion(findings, words)
+        assert found.decision == name
+        said = " ".join((found.sentence, *found.more))
+        assert not re.search(r"proven|kanıtlan", said, re.IGNORECASE)
+        assert "{" not in said and "nan" not in said.lower().split()
+        primary = findings.primary
+        if language == "en":
+            more = "solves more of" in said or "solves more than" in said
+            assert more == (name in ("more", "less")), said
+            if name == "less":
+                assert found.sentence.startswith("Of these two adapters, a (step 120) solves more than b")
+            if primary is not None and name != "owed":
+                assert ("two adapters" in said) == (primary.method == "pair")
+        assert report.text(findings, language=language)
+
+
+def test_a_single_seed_never_speaks_of_the_data(tmp_path: Path) -> None:
+    findings = analyse(make_run(tmp_path / "run", rates={"a": 0.1, "b": 0.9}, seeds=(0,)))
+    found = sentences.conclusion(findings, Words("en"))
+    assert findings.primary is not None and findings.primary.decision is Decision.MORE
+    assert "these two adapters" in found.sentence and "trained on" not in found.sentence.lower()
+
+
+def fields(phrase: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
+
+
+@pytest.mark.parametrize("language", languages())
+def test_no_phrase_is_missing(language: str) -> None:
+    english, other = phrases("en"), phrases(language)
+    assert english.keys() == other.keys()
+    for key, phrase in english.items():
+        assert other[key].strip(), key
+        assert fields(other[key]) == fields(phrase), key
+    if language != "en":
+        same = [k for k in english if english[k] == other[k] and len(english[k]) > 12 and not fields(english[k])]
+        assert not same
+
+
+def test_every_phrase_asked_for_exists() -> None:
+    """Keys in the code, the template and the script, and every code of the checklist."""
+    known = phrases("en").keys()
+    package = Path(report.__file__).parent
+    sources = [path for path in package.glob("*.py") if path.name != "words.py"]
+    for path in [*sources, *(package / "assets").iterdir()]:
+        text = path.read_text(encoding="utf-8")
+        for key in re.findall(r"\bw(?:ords)?\(\s*\"([a-z_]+\.[A-Za-z_0-9]+)\"\s*[,)]", text):
+            assert key in known, f"{path.name}: {key}"
+    text = Path(kiyas.analyse.checklist.__file__).read_text(encoding="utf-8")
+    codes = set(re.findall(r"Remark\(\s*\"(\w+)\"", text))
+    assert len(codes) > 25
+    for code in codes:
+        assert f"remark.{code}" in known, code
+    for column in re.findall(r'"(\w+)"', " ".join(re.findall(r"columns\(words, ([^)*]+)\)", text))):
+        assert f"column.{column}" in known
+
+
+def test_numbers_in_both_languages() -> None:
+    english, turkish = Words("en"), Words("tr") if "tr" in languages() else None
+    assert english.percent(0.3171) == "31.7%"
+    assert english.points(-0.024) == "−2.4" and english.points(0.1) == "+10.0" and english.points(0) == "0.0"
+    assert english.points(-0.00001) == "0.0"
+    assert english.p(0.0000001) == "< 0.001" and english.p(None) == "–"
+    assert english.percent(float("nan")) == "–"
+    if turkish:
+        assert turkish.percent(0.3171) == "%31,7" and turkish.points(-0.024) == "−2,4"
+    with pytest.raises(KiyasError, match="no report in language"):
+        phrases("xx")
+
+
+def test_turkish_page(tmp_path: Path) -> None:
+    if "tr" not in languages():
+        pytest.skip("no Turkish phrases")
+    run = make_run(tmp_path / "run", steps=(60, 120), problems=6)
+    html = report.write(run, analyse(run), language="tr").read_text(encoding="utf-8")
+    assert '<html lang="tr">' in html and "Sonuç" in html
+
+
+def test_training_only_and_verdicts_only(tmp_path: Path) -> None:
+    only_log = make_run(tmp_path / "log", problems=3)
+    (only_log / "judge" / "judgments.jsonl").unlink()
+    text = report.write(only_log, analyse(only_log)).read_text(encoding="utf-8")
+    assert "No program was judged" in text
+    only_verdicts = make_run(tmp_path / "verdicts", problems=3)
+    (only_verdicts / "train" / "log.jsonl").unlink()
+    text = report.write(only_verdicts, analyse(only_verdicts)).read_text(encoding="utf-8")
+    assert "No training log was found" in text
+
+
+def test_long_texts_are_cut(tmp_path: Path) -> None:
+    def long(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "tests": [{"verdict": "WA", "got": "y" * 9000, "stderr": "z" * 9000}], "verdict": "WA"}
+
+    run = make_run(tmp_path / "run", steps=(120,), seeds=(0,), problems=3, change=long)
+    html = report.write(run, analyse(run)).read_text(encoding="utf-8")
+    assert "y" * 2048 in html and "y" * 2049 not in html and "z" * 2060 not in html
