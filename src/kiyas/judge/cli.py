@@ -122,7 +122,7 @@ def _run(args: argparse.Namespace) -> int:
         out: IO[str] = sys.stdout
         if args.out:
             path = Path(args.out)
-            done = _resume(path, meta, files)
+            done = _resume(path, meta, [*files, Path(args.problems)])
             out = stack.enter_context(path.open("a", encoding="utf-8"))
         if done:
             print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
@@ -187,7 +187,7 @@ def _digest(path: Path) -> str:
 
 def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
     """How many verdicts the file holds already. Refuses one made with other settings; drops a torn last line."""
-    if any(out.exists() and out.samefile(file) for file in files):
+    if out.resolve() in {file.resolve() for file in files}:
         raise InputError(str(out), 0, "is one of the inputs", "name another --out")
     beside = Path(f"{out}.meta.json")
     rows = 0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import textwrap
 import warnings
 
 from .types import Extraction
 
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^[ \t>]*(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[^\s`]*)[^`]*$")
+_FENCE = re.compile(r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[^\s`]*)[^`]*$")
 _LONGEST_PARSED = 2_000_000
 
 
@@ -48,12 +47,18 @@ def extract(answer: str) -> Extraction:
 
 
 class _Block:
-    def __init__(self, tag: str) -> None:
-        self.tag, self.lines, self.closed = tag, list[str](), False
+    """`code` is the block as it stands, less the indentation of its fence (in a list, say)."""
+
+    def __init__(self, tag: str, indent: int) -> None:
+        self.tag, self.indent, self.lines, self.closed = tag, indent, list[str](), False
 
     @property
     def code(self) -> str:
-        return textwrap.dedent("\n".join(self.lines)) + "\n"
+        lines = []
+        for line in self.lines:
+            spaces = len(line) - len(line.lstrip(" \t"))
+            lines.append(line[min(self.indent, spaces) :])
+        return "\n".join(lines) + "\n"
 
 
 def fenced_blocks(text: str) -> list[_Block]:
@@ -65,7 +70,7 @@ def fenced_blocks(text: str) -> list[_Block]:
         if not fence:
             if match:
                 fence = match["fence"]
-                blocks.append(_Block(match["tag"]))
+                blocks.append(_Block(match["tag"], len(match["indent"])))
         elif match and match["fence"][0] == fence[0] and len(match["fence"]) >= len(fence) and not match["tag"]:
             blocks[-1].closed, fence = True, ""
         else:

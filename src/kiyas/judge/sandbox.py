@@ -366,7 +366,8 @@ def others_can_read(folders: list[str]) -> bool:
 
 def remove_folder(folder: str) -> None:
     """However deep, however locked; never follows a link out of it."""
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):
         subprocess.run(["chmod", "-R", "u+rwx", folder], capture_output=True, check=False)
         subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)

@@ -174,15 +174,16 @@ def flush() -> bool:
     return fine
 
 
-def find(module: ModuleType, entry_point: str) -> Any:
-    """`name`, `Class.name`, or a method of `Solution` as LeetCode has it."""
+def find(module: ModuleType, entry_point: str, given: dict[str, Any]) -> Any:
+    """`name`, `Class.name`, or a method of `Solution` as LeetCode has it; never one of the names `given` by us."""
     owner, _, name = entry_point.rpartition(".")
     if owner:
         return getattr(getattr(module, owner)(), name)
-    if hasattr(module, name):
-        return getattr(module, name)
-    if hasattr(module, "Solution"):
-        return getattr(module.Solution(), name)
+    names = module.__dict__
+    if name in names and names[name] is not given.get(name, NotImplemented):
+        return names[name]
+    if "Solution" in names:
+        return getattr(names["Solution"](), name)
     raise NameError(f"name {name!r} is not defined")
 
 
@@ -221,9 +222,10 @@ def run_function(code: Any, path: str, folder: str, entry_point: str, arguments:
     module = new_module("solution", path, folder)
     exec(PREAMBLE, module.__dict__)
     module.__dict__["__name__"] = "solution"
+    given = dict(module.__dict__)
     try:
         exec(code, module.__dict__)
-        result = find(module, entry_point)(*arguments)
+        result = find(module, entry_point, given)(*arguments)
         try:
             answer = encode({"result": plain(result)})
         except TypeError as error:

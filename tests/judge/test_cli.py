@@ -1,0 +1,152 @@
+"""The command line: rows, exit codes, resuming, clean ends."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import descendants
+
+pytestmark = pytest.mark.usefixtures("strong")
+
+PROBLEMS = [{"id": "double", "tests": [{"input": "21\n", "output": "42\n"}, {"input": "0\n", "output": "0\n"}]}]
+AC, WA = "print(int(input()) * 2)", "print(42)"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    problems, programs = tmp_path / "problems.jsonl", tmp_path / "programs.jsonl"
+    problems.write_text("".join(json.dumps(row) + "\n" for row in PROBLEMS))
+    rows = [{"problem_id": "double", "program": (AC, WA)[i % 2], "number": i} for i in range(12)]
+    programs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return programs, problems
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "kiyas.judge", *map(str, arguments)]
+
+
+def kiyas(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rows_in_order_with_the_input_keys(files: tuple[Path, Path]) -> None:
+    done = kiyas(files[0], "--problems", files[1])
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert [row["number"] for row in rows] == list(range(12))
+    assert [row["verdict"] for row in rows] == ["AC", "WA"] * 6
+    assert (rows[1]["passed"], rows[1]["total"], rows[1]["tier"]) == (1, 2, "strong")
+    assert {"cpu_s", "wall_s", "peak_mb", "tests", "detail", "flags"} <= rows[0].keys()
+    assert {"got", "stderr", "exception"} <= rows[1]["tests"][1].keys()
+    assert "12 programs: 6 AC, 6 WA (50.0 % accepted)" in done.stderr
+    assert "strong" in done.stderr
+
+
+def test_both_modes(files: tuple[Path, Path]) -> None:
+    done = kiyas(files[0], "--problems", files[1], "--mode", "both")
+    assert {json.loads(line)["verdict_livecodebench"] for line in done.stdout.splitlines()} == {"AC", "WA"}
+    assert "the modes differ on 0 of 12 programs" in done.stderr
+
+
+def test_stop_early(files: tuple[Path, Path]) -> None:
+    files[0].write_text(json.dumps({"problem_id": "double", "program": "print(1)"}) + "\n")
+    row = json.loads(kiyas(files[0], "--problems", files[1], "--stop-early").stdout)
+    assert len(row["tests"]) == 1 and row["total"] == 2
+
+
+def test_mistakes_exit_1_without_traceback(files: tuple[Path, Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"problem_id": "double", "program": ""}\n{"problem_id": "nope", "program": ""}\n')
+    for arguments in (
+        (bad, "--problems", files[1]),
+        (files[0], "--problems", tmp_path / "nope"),
+        (files[1], "--problems", files[1]),
+        (files[0], "--problems", files[1], "--out", files[0]),
+        (files[0], "--problems", files[1], "--out", tmp_path / "no" / "x" / ".." / ".." / "problems.jsonl"),
+    ):
+        done = kiyas(*arguments)
+        assert done.returncode == 1, done
+        assert "Traceback" not in done.stderr
+    assert f"{bad}:2: problem 'nope'" in kiyas(bad, "--problems", files[1]).stderr
+
+
+def test_sandbox_failure_exits_2(files: tuple[Path, Path]) -> None:
+    done = kiyas(files[0], "--problems", files[1], "--python", "/nonexistent/python")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """A zombie has ended: when it is reaped is the machine's affair."""
+    deadline = time.monotonic() + 5
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                assert time.monotonic() < deadline, "processes outlived the judge"
+                time.sleep(0.01)
+
+
+def test_resume_after_kill(files: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    slow = "import time\nend = time.time() + 0.15\nwhile time.time() < end: pass\n" + AC
+    rows = [{"problem_id": "double", "program": slow, "number": i} for i in range(12)]
+    files[0].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = (files[0], "--problems", files[1], "--out", out)
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not out.exists() or out.read_bytes().count(b"\n") < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    started = descendants(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for_end(started)
+    kept = out.read_bytes()
+    out.write_bytes(kept + b'{"problem_id": "dou')
+    done = kiyas(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "verdicts are there already" in done.stderr
+    assert out.read_bytes().startswith(kept)
+    assert [row["number"] for row in read(out)] == list(range(12))
+    assert {row["verdict"] for row in read(out)} == {"AC"}
+    before = out.read_bytes()
+    assert kiyas(*arguments).returncode == 0
+    assert out.read_bytes() == before
+
+
+def test_resume_refuses_other_settings(files: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    assert kiyas(files[0], "--problems", files[1], "--out", out).returncode == 0
+    assert json.loads(Path(f"{out}.meta.json").read_text())["tier"] == "strong"
+    done = kiyas(files[0], "--problems", files[1], "--out", out, "--time-limit", "2")
+    assert done.returncode == 1 and "time_limit" in done.stderr
+
+
+def test_interrupt_leaves_nothing(files: tuple[Path, Path]) -> None:
+    files[0].write_text(json.dumps({"problem_id": "double", "program": "while True: pass"}) + "\n")
+    process = subprocess.Popen(
+        command(files[0], "--problems", files[1]), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 20
+    while len(started := descendants(process.pid)) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and b"interrupted" in said and b"Traceback" not in said
+    wait_for_end(started)
+
+
+def test_help_shows_an_example() -> None:
+    said = kiyas("--help").stdout
+    assert "example:" in said and "--isolation" in said

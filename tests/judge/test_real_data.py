@@ -1,0 +1,48 @@
+"""Recorded evaluations: 287 real programs, HumanEval's 164 canonical solutions."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from kiyas.judge import Limits, Outcome, Program, extract, judge, read_problems, read_programs
+
+pytestmark = pytest.mark.usefixtures("strong")
+
+
+def test_recorded_verdicts_are_found_again(shared_data: Path) -> None:
+    """Passed or not, tests passed, tests in all: as recorded, but where a package is missing here."""
+    problems = read_problems(shared_data / "atcoder-easy-41" / "problems.jsonl")
+    programs = list(read_programs(shared_data / "study-a" / "outcomes"))
+    assert (len(programs), len(problems)) == (287, 41)
+    for program, verdict in zip(programs, judge(programs, problems, limits=Limits(1.0)), strict=True):
+        assert verdict.program is program
+        row = program.row
+        assert verdict.accepted == row["passed"], (program.origin, verdict.detail)
+        assert verdict.total == row["test_results"]["total"]
+        if not any(flag.startswith("missing module") for flag in verdict.flags):
+            assert verdict.passed == row["test_results"]["passed"], (program.origin, verdict.detail)
+
+
+def test_recorded_programs_are_extracted(shared_data: Path) -> None:
+    for program in read_programs(shared_data / "study-a" / "outcomes"):
+        found = extract(program.row["model_output_raw"])
+        assert found.program.strip() == program.source.strip(), (program.origin, found.method)
+
+
+def test_humaneval_canonical_solutions(shared_data: Path) -> None:
+    file = shared_data / "humaneval" / "HumanEval.jsonl.gz"
+    problems = read_problems(file)
+    with gzip.open(file, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    programs = [Program(row["task_id"], row["prompt"] + row["canonical_solution"]) for row in rows]
+    verdicts = list(judge(programs, problems))
+    assert len(verdicts) == 164
+    assert [(v.problem_id, v.detail) for v in verdicts if v.verdict is not Outcome.AC] == []
+
+
+def test_humaneval_stubs_fail(shared_data: Path) -> None:
+    problems = read_problems(shared_data / "humaneval" / "HumanEval.jsonl.gz")[:20]
+    programs = [Program(p.id, f"def {p.entry_point}(*a, **k):\n    import os\n    os._exit(0)") for p in problems]
+    assert {v.verdict for v in judge(programs, problems)} == {Outcome.WA}
