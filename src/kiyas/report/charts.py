@@ -136,12 +136,13 @@ def loss(arm: str, name: str, curves: list[Curve], words: Words) -> Chart:
             for label, points in named
             for p in points
         ]
+    decimal = {"labelExpr": "replace(datum.label, '.', ',')"} if words.language == "tr" else {}
     colour = alt.Color(
         "set:N", scale=alt.Scale(domain=sets, range=[COLOURS[0], COLOURS[1], *COLOURS[2:][: len(sets) - 2]])
     )
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("step:Q", title=words("chart.step"), axis=alt.Axis(tickMinStep=1, grid=False)),
-        y=alt.Y("loss:Q", title=words("chart.loss"), scale=alt.Scale(zero=False, nice=True)),
+        y=alt.Y("loss:Q", title=words("chart.loss"), scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(**decimal)),
         color=colour,
         detail="seed:N",
         tooltip=[
@@ -220,12 +221,13 @@ def pass_over_steps(findings: Findings, words: Words) -> Chart:
     layers: list[Any] = []
     if single:
         layers.append(base.mark_area(opacity=0.10).encode(y="low:Q", y2="high:Q"))
-    layers.append(base.mark_line(strokeWidth=2.2 if single else 1.4, opacity=1 if single else 0.65).encode(y=y))
-    layers.append(
-        base.mark_point(filled=True, size=60, opacity=1).encode(
-            y=y, tooltip=tooltip, shape=alt.Shape("arm:N", scale=alt.Scale(domain=arms))
-        )
-    )
+    else:
+        means = alt.Chart(alt.Data(values=_means(rows))).encode(x="step:Q", y=y, color=colour, detail="arm:N")
+        layers.append(means.mark_line(strokeWidth=3))
+    layers.append(base.mark_line(strokeWidth=2.2 if single else 1, opacity=1 if single else 0.4).encode(y=y))
+    shape = alt.Shape("arm:N", scale=alt.Scale(domain=arms))
+    marks = base.mark_point(filled=True, size=60 if single else 34, opacity=1 if single else 0.75)
+    layers.append(marks.encode(y=y, tooltip=tooltip, shape=shape))
     measured = [s for s in findings.scores if s.adapter.is_base and math.isfinite(s.rate)]
     if measured:
         values = [{"rate": s.rate, "what": f"{words('chart.base')} {words.percent(s.rate)}"} for s in measured]
@@ -241,6 +243,20 @@ def pass_over_steps(findings: Findings, words: Words) -> Chart:
             )
         )
     return Chart("pass", words("heading.pass_lead"), _finish(alt.layer(*layers), 900, 300))
+
+
+def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean over the seeds, at the steps that every seed of the arm has."""
+    seeds: dict[str, set[str]] = {}
+    rates: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        seeds.setdefault(row["arm"], set()).add(row["line"])
+        rates.setdefault((row["arm"], row["step"]), []).append(row["rate"])
+    return [
+        {"arm": arm, "step": step, "rate": sum(found) / len(found)}
+        for (arm, step), found in rates.items()
+        if len(found) == len(seeds[arm])
+    ]
 
 
 def differences(findings: Findings, words: Words) -> Chart:

@@ -16,7 +16,7 @@ from kiyas.report import sentences, tables
 from kiyas.report.words import DASH, Words
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-LEFT_OUT = ("test", "seeds", "primary", "tests_passed")
+LEFT_OUT = ("test", "seeds", "primary", "tests_passed", "vs_base_interval")
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
 
 
@@ -68,8 +68,13 @@ def _table(table: tables.Table) -> RichTable:
     told = {key for row in table.shown for key, text in row.items() if text not in ("", DASH)}
     keys = [(key, title) for key, title in table.columns if key in told and key not in LEFT_OUT]
     for key, title in keys:
+        longest = max(len(title), *(len(row.get(key, "")) for row in table.shown))
         made.add_column(
-            title, justify="right" if key in table.numeric else "left", no_wrap=key != "arm", overflow="fold"
+            title,
+            justify="right" if key in table.numeric else "left",
+            no_wrap=key != "arm",
+            overflow="fold",
+            min_width=min(longest, 16) if key == "arm" else None,
         )
     for i, row in enumerate(table.shown):
         cells = [Text(_safe(row.get(key, ""))) for key, _ in keys]
