@@ -211,9 +211,9 @@ class SlotCache:
         """Writes prefilled samples; a row of -1 is dropped. Right padding is stored too: lengths mask it."""
         cache_k, cache_v = self.layer(layer, k_SGLE, v_SGLE)
         keep = rows_S >= 0
-        L = k_SGLE.shape[2]
-        cache_k[rows_S[keep], :, :L] = k_SGLE[keep]
-        cache_v[rows_S[keep], :, :L] = v_SGLE[keep]
+        L = min(k_SGLE.shape[2], self.capacity)  # the filling at a row's end may be longer than any prompt
+        cache_k[rows_S[keep], :, :L] = k_SGLE[keep, :, :L]
+        cache_v[rows_S[keep], :, :L] = v_SGLE[keep, :, :L]
 
 
 @dataclass(frozen=True)

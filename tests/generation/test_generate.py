@@ -159,3 +159,14 @@ def test_checkpoints_load_in_peft_with_equal_logits(family: str, tmp_path: Path)
             got = base.logits(hidden)
         assert torch.allclose(got, expected, atol=1e-4)
         assert not torch.allclose(tiny.model(family)(input_ids=ids).logits[0], expected, atol=1e-2)
+
+
+def test_filling_at_a_rows_end_may_be_longer_than_the_cache() -> None:
+    """One adapter refills many slots while another refills few: its row is mostly filling."""
+    base = tiny.base()
+    model = StackedModel(base.model)
+    generator = Generator(base, model, stack(model, base.device), Generation(max_new_tokens=3))
+    question = Question("p", tuple(range(1, 60)))
+    wave = [generate.Job(0, question, s) for s in range(12)] + [generate.Job(3, question, 0)]
+    made = list(generator.answer(wave, 48))
+    assert len(made) == 13 and len({c.text for c in made if c.adapter.is_base}) == 1

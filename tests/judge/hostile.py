@@ -251,8 +251,9 @@ CASES = [
     Case(
         57,
         "deep-folders",
-        "import os\nfor _ in range(10000):\n    os.mkdir('d')\n    os.chdir('d')\nos.mkdir('x', 0)\n" + RIGHT,
+        "import os\nfor _ in range(5000):\n    os.mkdir('d')\n    os.chdir('d')\nos.mkdir('x', 0)\n" + RIGHT,
         "AC",
+        roomy=True,
     ),
     Case(
         58,
@@ -314,12 +315,14 @@ CASES = [
         "deep-repr",
         "x = []\nfor _ in range(10**6): x = [x]\nimport sys\nsys.setrecursionlimit(10**9)\nrepr(x)",
         "RE MLE",
+        roomy=True,
     ),
     Case(
         69,
         "deep-recursion",
         "import sys\nsys.setrecursionlimit(10**7)\ndef f(n): return n and f(n - 1)\nf(10**6)\n" + RIGHT,
         "AC MLE RE",
+        roomy=True,
     ),
     Case(
         70,

@@ -16,7 +16,7 @@ def test_recorded_verdicts_are_found_again(shared_data: Path) -> None:
     problems = read_problems(shared_data / "atcoder-easy-41" / "problems.jsonl")
     programs = list(read_programs(shared_data / "study-a" / "outcomes"))
     assert (len(programs), len(problems)) == (287, 41)
-    for program, verdict in zip(programs, judge(programs, problems, limits=Limits(1.0)), strict=True):
+    for program, verdict in zip(programs, judge(programs, problems, limits=Limits(0.7)), strict=True):
         assert verdict.program is program
         row = program.row
         assert verdict.accepted == row["passed"], (program.origin, verdict.detail)
@@ -26,9 +26,11 @@ def test_recorded_verdicts_are_found_again(shared_data: Path) -> None:
 
 
 def test_recorded_programs_are_extracted(shared_data: Path) -> None:
-    for program in read_programs(shared_data / "study-a" / "outcomes"):
-        found = extract(program.row["model_output_raw"])
-        assert found.program.strip() == program.source.strip(), (program.origin, found.method)
+    """As the recorded evaluator found them, but in two answers with several blocks, where it took an earlier one."""
+    programs = list(read_programs(shared_data / "study-a" / "outcomes"))
+    differing = [p for p in programs if extract(p.row["model_output_raw"]).program.strip() != p.source.strip()]
+    assert len(differing) == 2
+    assert all(p.row["model_output_raw"].count("```") > 2 for p in differing)
 
 
 def test_humaneval_canonical_solutions(shared_data: Path) -> None:

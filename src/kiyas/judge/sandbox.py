@@ -26,13 +26,14 @@ Not guaranteed: that a kernel bug cannot be exploited from inside; exact peaks o
 of grandchildren whose parent ignores SIGCHLD and which live for less than one look.
 """
 
+# Paths relative to a descriptor, which pathlib does not have:
+# ruff: noqa: PTH101, PTH106, PTH108
 from __future__ import annotations
 
 import contextlib
 import json
 import os
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
@@ -216,7 +217,8 @@ class Sandbox:
             raise SandboxError(f"{type(error).__name__}: {error}") from error
         finally:
             if folder is not None:
-                remove_folder(folder)
+                with contextlib.suppress(OSError):
+                    remove_folder(folder)
 
     def _run(self, job: Job, folder: str | None) -> Run:
         header = {
@@ -365,9 +367,29 @@ def others_can_read(folders: list[str]) -> bool:
 
 
 def remove_folder(folder: str) -> None:
-    """However deep, however locked; never follows a link out of it."""
-    with contextlib.suppress(RecursionError):
-        shutil.rmtree(folder, ignore_errors=True)
-    if os.path.lexists(folder):
-        subprocess.run(["chmod", "-R", "u+rwx", folder], capture_output=True, check=False)
-        subprocess.run(["rm", "-rf", folder], capture_output=True, check=False)
+    """However deep, however locked, in linear time and with one descriptor. Follows no link."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    here, names = os.open(folder, flags), list[str]()
+    try:
+        while True:
+            inner = None
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        inner = entry.name
+                        break
+                    os.unlink(entry.name, dir_fd=here)
+            if inner is not None:
+                os.chmod(inner, 0o700, dir_fd=here)
+                following = os.open(inner, flags, dir_fd=here)
+                names.append(inner)
+            elif names:
+                following = os.open("..", flags, dir_fd=here)
+                os.rmdir(names.pop(), dir_fd=following)
+            else:
+                break
+            os.close(here)
+            here = following
+    finally:
+        os.close(here)
+    Path(folder).rmdir()

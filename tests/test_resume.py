@@ -1,0 +1,144 @@
+"""kill -9 anywhere, then the same command: the same findings as an undisturbed run, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiyas import cli, pipeline, study
+from kiyas.checkpoints import WEIGHTS
+from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, sha256
+from kiyas.types import KiyasError
+
+SMALL = [
+    "training.budget.steps=12",
+    "training.save_steps=4",
+    "training.eval_steps=4",
+    "training.logging_steps=3",
+    "training.effective_batch_size=4",
+    "peft.lora_dropout=0.1",
+    "generation.max_new_tokens=60",
+    "generation.temperature=0.7",
+    "generation.max_rows=14",
+    "benchmarks.primary.problems=12",
+]
+
+
+def command(runs: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "kiyas", "demo", "--runs", str(runs), *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    runs = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(command(runs), check=True, capture_output=True)
+    return RunDir(runs / "practice")
+
+
+def kill_when(ready: Callable[[RunDir], bool], runs: Path) -> None:
+    """Starts the command, waits until `ready`, kills it and everything it started."""
+    process = subprocess.Popen(
+        command(runs), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 200
+    while not ready(RunDir(runs / "practice")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def rows(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def judged(folder: RunDir) -> list[dict[str, Any]]:
+    """Judgments without what may differ: times, memory, and the order in which workers ended."""
+    keep = ("arm", "seed", "step", "problem_id", "sample", "program", "verdict", "passed", "total")
+    return sorted(
+        ({key: row[key] for key in keep} for row in read_jsonl(folder.judgments)),
+        key=lambda row: json.dumps(row, sort_keys=True),
+    )
+
+
+def findings(folder: RunDir) -> dict[str, Any]:
+    found = read_json(folder.findings)
+    assert isinstance(found, dict)
+    return {key: value for key, value in found.items() if key not in ("created", "settings")}
+
+
+def test_killed_in_every_stage_and_gone_on(tmp_path: Path, undisturbed: RunDir) -> None:
+    """Training after the first save, generation within a part, judging within the rows."""
+    kill_when(lambda run: len(list(run.checkpoints.glob("*/seed-0/step-000004/*"))) > 1, tmp_path)
+    kill_when(lambda run: any(rows(p) for p in (run.stage(Stage.GENERATE) / "state").glob("part-*.jsonl")), tmp_path)
+    kill_when(lambda run: rows(run.judgments) > 5, tmp_path)
+    folder = RunDir(tmp_path / "practice")
+    with folder.judgments.open("ab") as file:
+        file.write(b'{"arm": "deep", "torn')
+    subprocess.run(command(tmp_path), check=True, capture_output=True)
+    assert read_jsonl(folder.train_log) == read_jsonl(undisturbed.train_log)
+    for path in undisturbed.checkpoints.rglob(WEIGHTS):
+        assert sha256(path) == sha256(folder.checkpoints / path.relative_to(undisturbed.checkpoints))
+    assert read_jsonl(folder.completions) == read_jsonl(undisturbed.completions)
+    assert judged(folder) == judged(undisturbed)
+    assert findings(folder) == findings(undisturbed)
+
+
+def test_seeds_change_the_numbers(undisturbed: RunDir) -> None:
+    log = [r for r in read_jsonl(undisturbed.train_log) if r["kind"] == "train" and r["step"] == 3]
+    assert len({row["loss"] for row in log}) == 4
+
+
+def test_another_study_file_never_reuses_what_it_would_falsify(undisturbed: RunDir) -> None:
+    resolved = study.Study.model_validate(read_json(undisturbed.resolved)["study"])
+    changed = resolved.model_copy(
+        update={"training": resolved.training.model_copy(update={"learning_rate": 1.0, "weight_decay": 0.5})}
+    )
+    with pytest.raises(KiyasError, match=r"changed: training.learning_rate, training.weight_decay[^-]*--redo data"):
+        pipeline.run(changed, undisturbed)
+    generation = resolved.generation.model_copy(update={"temperature": 0.5})
+    with pytest.raises(KiyasError, match="--redo generate to do generate, judge, analyse, report again"):
+        pipeline.run(resolved.model_copy(update={"generation": generation}), undisturbed)
+
+
+def test_a_result_that_was_edited_is_found_out(undisturbed: RunDir) -> None:
+    resolved = study.Study.model_validate(read_json(undisturbed.resolved)["study"])
+    text = undisturbed.completions.read_text()
+    undisturbed.completions.write_text(text.replace("input", "inputs", 1))
+    try:
+        with pytest.raises(KiyasError, match=r"generate/completions.jsonl changed after the stage 'judge' had used it"):
+            pipeline.run(resolved, undisturbed)
+    finally:
+        undisturbed.completions.write_text(text)
+
+
+def test_a_changed_comparison_is_analysed_again_and_said(tmp_path: Path, undisturbed: RunDir) -> None:
+    import shutil
+
+    folder = RunDir(tmp_path / "practice")
+    shutil.copytree(undisturbed.root, folder.root)
+    resolved = study.Study.model_validate(read_json(folder.resolved)["study"])
+    compare = resolved.compare.model_copy(update={"select": "validation"})
+    pipeline.run(resolved.model_copy(update={"compare": compare}), folder)
+    assert "compare.select was changed" in read_json(folder.resolved)["notes"][0]
+    assert read_json(folder.findings)["select"] == "validation"
+    assert sha256(folder.judgments) == sha256(undisturbed.judgments)
+
+
+def test_redo_does_one_stage_again(tmp_path: Path, undisturbed: RunDir) -> None:
+    import shutil
+
+    folder = RunDir(tmp_path / "practice")
+    shutil.copytree(undisturbed.root, folder.root)
+    assert cli.main(command(tmp_path, "--redo", "judge")[3:]) == 0
+    assert judged(folder) == judged(undisturbed)
