@@ -181,7 +181,7 @@ def test_livecodebench_has_no_assert_style() -> None:
         ("(", Outcome.CE),
         ("import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)\nelse: print(42)", Outcome.AC),
         (
-            "import os\nfor _ in range(1200):\n    os.mkdir('d')\n    os.chdir('d')\nos.mkdir('x', 0)\nprint(42)",
+            "import os\nfor _ in range(300):\n    os.mkdir('d')\n    os.chdir('d')\nos.mkdir('x', 0)\nprint(42)",
             Outcome.AC,
         ),
     ],

@@ -27,7 +27,6 @@ of grandchildren whose parent ignores SIGCHLD and which live for less than one l
 """
 
 # Paths relative to a descriptor, which pathlib does not have:
-# ruff: noqa: PTH101, PTH106, PTH108
 from __future__ import annotations
 
 import contextlib

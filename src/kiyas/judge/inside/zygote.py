@@ -198,8 +198,6 @@ def become_program(config: dict[str, Any], job: dict[str, Any], folder: str, sec
         limit(resource.RLIMIT_DATA, job["memory"] + job["memory_slack"])
     seconds = int(job["cpu_s"]) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    with suppress(OSError, ValueError):
-        limit(resource.RLIMIT_STACK, 64 << 20)
     if tier == "strong" or config["uid"] is not None:
         limit(resource.RLIMIT_NPROC, job["processes"])
     if linux is None:
