@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kiyas import __version__
 from kiyas.judge import InputError, SandboxError
@@ -36,7 +36,12 @@ first steps:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     parser = build_parser()
-    args = parser.parse_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    # argparse gives up on KEY=VALUE after an option; we do not.
+    if rest and hasattr(args, "overrides") and all("=" in word and word[0] != "-" for word in rest):
+        args.overrides += rest
+    elif rest:
+        parser.error(f"unknown: {' '.join(rest)}")
     if not hasattr(args, "call"):
         parser.print_help()
         return 0
@@ -67,9 +72,16 @@ def _our_bug(error: Exception) -> int:
     return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A mistake on the command line is the user's: exit code 1, not argparse's 2."""
+        print(f"{self.prog}: {message}\n  hint: {self.prog} --help", file=sys.stderr)
+        raise SystemExit(1)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and options. Help texts are written to be read on their own."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="kiyas",
         description="Which training data makes the better code model? Fine-tune, run the programs, and claim only "
         "what the numbers show.",

@@ -266,15 +266,20 @@ def _layout(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) 
 
 def _model_files(study: Study) -> list[Path]:
     root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
-    return sorted(root.glob("*.safetensors"))
+    return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
 
 
-def _parameters(study: Study) -> int:
-    """Weights of the base, counted in the headers of its files (a u64 length, then JSON)."""
+def _parameters(study: Study) -> int | None:
+    """Weights of the base, counted in the headers of its safetensors files (a u64 length, then JSON)."""
     total = 0
     for path in _model_files(study):
+        if path.suffix != ".safetensors":
+            return None
         with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
+            header = json.loads(file.read(length))
         total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     return total
 

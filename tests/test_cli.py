@@ -1,0 +1,218 @@
+"""The command line as a newcomer meets it: help that teaches, mistakes told in words, exit codes, no tracebacks."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from kiyas import cli
+from kiyas.rundir import RunDir
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ("demo", "init", "check", "run", "status", "report", "judge", "import", "doctor", "schema")
+
+
+def call(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def test_every_command_has_help_and_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call() == 0
+    listed = capsys.readouterr().out
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in COMMANDS:
+        assert f"    {command} " in listed
+        assert f"kiyas {command}" in readme, f"the README does not show `kiyas {command}`"
+        with pytest.raises(SystemExit) as ended:
+            call(command, "--help")
+        assert ended.value.code == 0
+        assert len(capsys.readouterr().out) > 150
+    known = {*COMMANDS, "--version", "--help"}
+    for used in re.findall(r"^\s*(?:\$ )?kiyas ([a-z-]+)", readme, re.MULTILINE):
+        assert used in known, f"the README shows `kiyas {used}`, which does not exist"
+
+
+def test_init_check_and_never_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "s.yaml"
+    assert call("init", file, "--preset", "practice") == 0
+    assert call("check", file) == 0
+    out = capsys.readouterr().out
+    assert "arm deep: 1000 training samples of 200 problems (5 solutions each)" in out
+    assert "arm diverse: 1000 training samples of 1000 problems (1 solutions each)" in out
+    assert call("init", file) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_own_data_preset_names_every_missing_file_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("init", tmp_path / "s.yaml") == 0
+    assert call("run", tmp_path / "s.yaml", "--runs", tmp_path / "runs") == 1
+    told = capsys.readouterr().err
+    for missing in ("Qwen2.5-Coder-1.5B-Instruct", "first.jsonl", "second.jsonl", "problems.jsonl"):
+        assert missing in told
+    assert not (tmp_path / "runs").exists(), "nothing is written for a study that cannot run"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "none.yaml"], "no study file none.yaml"),
+        (["check", "none.yaml"], "no study file none.yaml"),
+        (["status", "none"], "none is no run folder"),
+        (["report", "none"], "none is no run folder"),
+        (["demo", "seedz=3"], "unknown key seedz; did you mean seeds?"),
+        (["demo", "--limit", "0"], "benchmarks.primary.problems"),
+        (["import", "none", "--out", "x"], "none"),
+        (["judge", "none.jsonl", "--problems", "none.jsonl"], "none.jsonl"),
+    ],
+)
+def test_mistakes_are_told_in_words(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments) == 1
+    err = capsys.readouterr().err
+    assert told in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def study_file(folder: Path, **changes: str) -> Path:
+    """A study of a tiny model on two files of our own."""
+    tiny.save(folder / "model")
+    for arm in ("a", "b"):
+        rows = [{"prompt": f"{arm} {i}", "completion": f"print({i})"} for i in range(20)]
+        (folder / f"{arm}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problem = {"id": "p", "statement": "Print 1", "tests": [{"input": "", "output": "1"}]}
+    (folder / "p.jsonl").write_text(json.dumps(problem) + "\n")
+    settings = {"budget": "{steps: 2}", "max_length": "200", "more": "", **changes}
+    (folder / "s.yaml").write_text(
+        f"""\
+name: own
+model_name_or_path: model
+arms: {{a: {{dataset_name: a.jsonl}}, b: {{dataset_name: b.jsonl}}}}
+seeds: 1
+peft: {{r: 2, lora_alpha: 4}}
+training: {{budget: {settings["budget"]}, effective_batch_size: 2, max_length: {settings["max_length"]}, workers: 1}}
+benchmarks: {{primary: {{dataset: p.jsonl}}}}
+generation: {{max_new_tokens: 4}}
+judge: {{isolation: best}}
+{settings["more"]}
+"""
+    )
+    return folder / "s.yaml"
+
+
+def test_own_files_from_nothing_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path)
+    assert call("check", file) == 0
+    assert call("run", file, "--runs", tmp_path / "runs", "--until", "train") == 0
+    assert call("status", tmp_path / "runs" / "own") == 0
+    assert "generate  to do" in capsys.readouterr().out
+    assert call("run", file, "--runs", tmp_path / "runs") == 0
+    assert call("report", tmp_path / "runs" / "own", "--text", "--language", "tr") == 0
+    assert call("status", tmp_path / "runs" / "own") == 0
+    assert "report:" in capsys.readouterr().out
+    folder = RunDir(tmp_path / "runs" / "own")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl", "model", "p.jsonl", "runs", "s.yaml"]
+    assert not folder.train_state.exists(), "optimizer state is removed when training has finished"
+
+
+def broken(folder: Path, what: str) -> tuple[Path, str]:
+    """A study with one thing wrong, and what must be told."""
+    if what == "long":
+        return study_file(folder, max_length="10"), "training.max_length = 10"
+    if what == "nan":
+        return study_file(folder, more="", budget="{steps: 400}"), ""
+    file = study_file(folder)
+    if what == "columns":
+        (folder / "a.jsonl").write_text('{"input": "x", "output": "y"}\n')
+        return file, "arm a: " + str(folder / "a.jsonl") + " has no column 'prompt'; it has input, output"
+    if what == "empty":
+        (folder / "b.jsonl").write_text("")
+        return file, "b.jsonl holds no rows"
+    if what == "no validation":
+        rows = [{"prompt": "x", "completion": "y", "split": "train"}] * 3
+        (folder / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return file, "arm b: no validation rows"
+    if what == "weights":
+        (folder / "model" / "model.safetensors").write_bytes(b"not weights")
+        return file, "model"
+    if what == "tokenizer":
+        (folder / "model" / "tokenizer.json").unlink()
+        (folder / "model" / "tokenizer_config.json").unlink()
+        return file, "tokenizer"
+    if what == "problems":
+        (folder / "p.jsonl").write_text('{"id": "p"}\n')
+        return file, "p.jsonl"
+    if what == "statement":
+        (folder / "p.jsonl").write_text('{"id": "p", "tests": [{"input": "", "output": "1"}]}\n')
+        return file, "problem p has no statement"
+    assert what == "modules"
+    return study_file(folder, more="").with_name("s.yaml"), ""
+
+
+@pytest.mark.parametrize(
+    "what", ["long", "columns", "empty", "no validation", "weights", "tokenizer", "problems", "statement"]
+)
+def test_unusable_input_is_told_and_exits_1(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file, told = broken(tmp_path, what)
+    assert call("run", file, "--runs", tmp_path / "runs") == 1
+    err = capsys.readouterr().err
+    assert told in err and "Traceback" not in err, err
+
+
+def test_diverging_loss_stops_with_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path, budget="{steps: 60}")
+    arguments = ("training.learning_rate=1e30", "training.max_grad_norm=1e30", "training.warmup_ratio=0")
+    assert call("run", file, "--runs", tmp_path / "runs", *arguments) == 1
+    assert "the training loss of" in capsys.readouterr().err
+
+
+def test_unknown_modules_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path)
+    assert call("run", file, "--runs", tmp_path / "runs", "peft.target_modules=[q_projj]") == 1
+    assert "no linear layer called 'q_projj'" in capsys.readouterr().err
+
+
+def test_a_second_process_on_the_same_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path)
+    with RunDir(tmp_path / "runs" / "own").lock():
+        code = "import sys; from kiyas.cli import main; sys.exit(main(sys.argv[1:]))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "run", str(file), "--runs", str(tmp_path / "runs")],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1 and "another process" in done.stderr
+
+
+def test_our_bug_is_told_as_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "_schema", lambda args: 1 / 0)
+    assert call("schema") == 2
+    err = capsys.readouterr().err
+    assert "this should not have happened: ZeroDivisionError" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("kiyas.judge", ("torch", "numpy", "pydantic", "rich", "pandas")),
+        ("kiyas", ("torch", "numpy", "pydantic")),
+        ("kiyas.cli", ("torch", "transformers", "altair")),
+        ("kiyas.report", ("torch", "transformers")),
+        ("kiyas.interop", ("torch", "transformers")),
+    ],
+)
+def test_light_imports(module: str, forbidden: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([m for m in {forbidden} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_schema_is_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Study"
