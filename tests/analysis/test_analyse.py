@@ -161,6 +161,13 @@ def test_no_base_and_one_arm(tmp_path: Path) -> None:
     assert alone.primary is None
 
 
+@pytest.mark.parametrize("problems", [1, 2])
+def test_hardly_any_problems(tmp_path: Path, problems: int) -> None:
+    for seeds in ((0,), (0, 1)):
+        findings = analyse(make_run(tmp_path / f"run{len(seeds)}", problems=problems, seeds=seeds, samples=len(seeds)))
+        assert findings.primary is not None and findings.primary.decision is not Decision.OWED
+
+
 def test_nothing_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(KiyasError, match="no such file"):
         analyse(tmp_path)

@@ -106,7 +106,9 @@ def test_two_way_equals_an_anova_by_hand() -> None:
     assert found.interval().excludes_zero() == (found.p < 0.05)
 
 
-@pytest.mark.parametrize("sizes", [(3, 41, 0.003, 0.02), (3, 150, 0.003, 0.02), (5, 41, 0.0, 0.0), (2, 41, 0.01, 0.0)])
+@pytest.mark.parametrize(
+    "sizes", [(3, 41, 0.003, 0.02), (3, 150, 0.003, 0.02), (5, 41, 0.0, 0.0), (2, 41, 0.01, 0.0), (2, 300, 0.003, 0.15)]
+)
 def test_two_way_keeps_its_level(sizes: tuple[int, int, float, float]) -> None:
     """No true difference: the two-way test says "more" in at most about one of twenty studies."""
     S, P, seed_variance, problem_variance = sizes

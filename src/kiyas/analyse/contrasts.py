@@ -55,10 +55,7 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
     at_k: dict[str, float] = {}
     if not owed:
         ks = sorted({k for k in (1, 5, 10, 100, loaded.samples) if k <= loaded.samples})
-        at_k = {
-            str(k): float(np.mean([stats.pass_at_k(loaded.samples, min(c, loaded.samples), k) for c in right]))
-            for k in ks
-        }
+        at_k = {str(k): float(np.mean([stats.pass_at_k(loaded.samples, c, k) for c in right])) for k in ks}
     return Score(
         adapter=adapter,
         problems=len(loaded.problems),
@@ -125,6 +122,8 @@ def arm_result(loaded: Loaded, arm: str, adapters: list[AdapterId], rates: Rates
         interval, mean = UNKNOWN, math.nan
     elif len(adapters) == 1:
         interval, mean = rate_interval(table_SP[0], loaded.samples), float(table_SP.mean())
+    elif table_SP.shape[1] < 2:
+        interval, mean = Interval(0.0, 1.0), float(table_SP.mean())
     else:
         interval, mean = stats.two_way(table_SP).interval(), float(table_SP.mean())
         interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
@@ -185,7 +184,7 @@ def contrast(
     compared = tuple(pair(loaded, x, y, rates) for x, y in pairs)
     owed = sum(loaded.owed(adapter) for adapter in {adapter for both in pairs for adapter in both})
     P = len(loaded.problems)
-    if owed or P < 2:
+    if owed or not P:
         return Contrast(
             a, b, primary, "none", len(pairs), P, math.nan, UNKNOWN, UNKNOWN, None, math.nan, Decision.OWED,
             margin, compared, None, None, owed,
@@ -195,7 +194,7 @@ def contrast(
     mean = float(d_SP.mean())
     bootstrap: Interval | None = None
     components: stats.Components | None = None
-    if len(pairs) > 1:
+    if len(pairs) > 1 and P > 1:
         method, found = "two-way", stats.two_way(d_SP)
         interval, interval90, p = found.interval(), found.interval(0.90), found.p
         bootstrap, components = stats.crossed_bootstrap(d_SP), found.components

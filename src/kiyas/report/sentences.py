@@ -46,6 +46,8 @@ def conclusion(findings: Findings, words: Words) -> Conclusion:
     if found.decision is Decision.OWED:
         what = words("conclusion.owed_what", a=a, b=b)
         return Conclusion("owed", badge, words("conclusion.owed", n=found.owed, what=what), ())
+    if findings.select == "primary":
+        badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
     more += needed(found, words)
     more += [
