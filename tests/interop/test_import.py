@@ -91,6 +91,8 @@ def test_trainer_state_and_jsonl_logs(shared_data: Path, tmp_path: Path) -> None
         ("diverse_seed-2_checkpoint-800.jsonl", "diverse", 800, 2),
         ("checkpoint-step-40.jsonl", "mixed", 40, 0),
         ("deep_best.jsonl", "deep-best", None, 0),
+        ("Qwen2.5-Coder-1.5B-Instruct_deep_ckpt-300.jsonl", "deep", 300, 0),
+        ("diverse_epoch-2.jsonl", "diverse", 2, 0),
     ],
 )
 def test_outcome_names(name: str, arm: str, step: int | None, seed: int) -> None:
@@ -220,6 +222,28 @@ def test_given_problems_and_strangers(tmp_path: Path) -> None:
     rows = read_jsonl(tmp_path / "run" / "data" / "problems.jsonl")
     assert [(row["id"], len(row["tests"])) for row in rows] == [("p", 1), ("stranger", 0)]
     assert any("unused" in note for note in summary.notes) and any("stranger" in note for note in summary.notes)
+
+
+def test_other_shapes_of_results(tmp_path: Path) -> None:
+    tests = [{"passed": True}, {"passed": False, "actual": "3"}]
+    rows = [
+        {"question_id": "a", "passed": True, "extracted_code": "x"},
+        {"question_id": "b", "passed": False, "extracted_code": "x"},
+        {"question_id": "c", "passed": False, "test_results": tests},
+        {"question_id": "d", "passed": True, "total_tests": 3, "passed_tests": 3},
+    ]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "deep_step-100.json").write_text(json.dumps({"model": "deep", "results": rows}))
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    read = read_jsonl(tmp_path / "run" / "judge" / "judgments.jsonl")
+    assert [(row["verdict"], row["passed"], row["total"]) for row in read] == [
+        ("AC", None, None),
+        ("WA", None, None),
+        ("WA", 1, 2),
+        ("AC", 3, 3),
+    ]
+    assert any("no test counts (2 rows)" in note for note in summary.notes)
+    analyse(tmp_path / "run")
 
 
 def test_odd_logs(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from kiyas import __version__
 from kiyas.interop import logs, names
-from kiyas.interop.outcomes import Outcomes, is_outcome, rows
+from kiyas.interop.outcomes import Outcomes, is_outcome, listed, rows
 from kiyas.rundir import RunDir, Stage, read_json, sha256, write_json, write_jsonl
 from kiyas.types import AdapterId, KiyasError
 
@@ -166,10 +166,9 @@ def _kind(path: Path) -> str:
     if path.suffix == ".csv":
         return "log" if logs.is_log_row(logs.csv_header(path)) else "other"
     if path.suffix == ".json":
-        try:
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise KiyasError(f"{path}: not valid JSON ({error})", "repair or remove this file") from error
+        if listed(path, path.read_bytes()):
+            return "outcomes"
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(value, dict):
             return "log" if isinstance(value.get("log_history"), list) else "other"
         rows_ = value if isinstance(value, list) else []

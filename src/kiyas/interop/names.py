@@ -18,21 +18,23 @@ NOISE = frozenset((
 ))
 # fmt: on
 KINDS = ("think", "thinking", "reasoning")
-STEP = re.compile(r"(?:step|checkpoint)[-_]?(\d+)", re.IGNORECASE)
+STEP = re.compile(r"(?:steps?|checkpoint|ckpt)[-_]?(\d+)", re.IGNORECASE)
 SEED = re.compile(r"seed[-_]?(\d+)", re.IGNORECASE)
-EPOCH = re.compile(r"epoch[-_]?\d+", re.IGNORECASE)
+EPOCH = re.compile(r"epoch[-_]?(\d+)", re.IGNORECASE)
+MODEL = re.compile(r"(?:qwen|llama|codellama|starcoder|gemma|phi)\d*|\d+b|coder|instruct|atcoder", re.IGNORECASE)
 WINDOW = re.compile(r"(?<!\d)(\d{2})(\d{2})-(\d{2})(\d{2})(?!\d)")
 BASE = re.compile(r"(?:^|[_\-])base(?:line)?(?:$|[_\-])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a name says; `step` is None where it says nothing."""
+    """What a name says; `step` is None where it says nothing, `by_epoch` that it counts epochs."""
 
     arm: str
     seed: int
     step: int | None
     window: tuple[date, date] | None
+    by_epoch: bool = False
 
     @property
     def is_base(self) -> bool:
@@ -43,7 +45,8 @@ def tokens(text: str) -> list[str]:
     """The words of a name that may say which arm it is: noise, numbers and dates left out, each once."""
     text = WINDOW.sub(" ", EPOCH.sub(" ", SEED.sub(" ", STEP.sub(" ", text))))
     words = [word for word in re.split(r"[^\w]+|_", text) if word]
-    return list(dict.fromkeys(w for w in words if w.lower() not in NOISE and not w.isdigit()))
+    kept = (w for w in words if w.lower() not in NOISE and not w.isdigit() and not MODEL.fullmatch(w))
+    return list(dict.fromkeys(kept))
 
 
 def window(text: str) -> tuple[date, date] | None:
@@ -70,9 +73,9 @@ def given(path: Path, arm_of: Mapping[str, str]) -> str | None:
 def of_outcomes(path: Path, arm_of: Mapping[str, str]) -> Named:
     """Names like `deep_instruction_checkpoint-step-100_2408-2502_atcoder.jsonl`, `base_model_*.jsonl`."""
     stem = path.stem.rsplit("__", 1)[-1]
-    step = STEP.search(stem) or STEP.search(path.parent.name)
+    step = STEP.search(stem) or STEP.search(path.parent.name) or EPOCH.search(stem)
     seed = SEED.search(str(path.parent.name + "/" + stem))
-    head = re.split(r"[_\-](?=checkpoint|step|epoch)", stem, maxsplit=1, flags=re.IGNORECASE)[0] if step else stem
+    head = re.split(r"[_\-](?=checkpoint|ckpt|step|epoch)", stem, maxsplit=1, flags=re.IGNORECASE)[0] if step else stem
     said = tokens(head)
     arm = given(path, arm_of)
     if arm is None and BASE.search(head) and not step:
@@ -89,6 +92,7 @@ def of_outcomes(path: Path, arm_of: Mapping[str, str]) -> Named:
         int(seed.group(1)) if seed else 0,
         0 if arm == "base" else (int(step.group(1)) if step else None),
         window(path.stem),
+        step is not None and step.re is EPOCH,
     )
 
 

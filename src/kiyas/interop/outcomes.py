@@ -21,8 +21,14 @@ VERDICTS = frozenset(["AC", "WA", "TLE", "MLE", "RE", "OLE", "CE", "IE"])
 
 
 def rows(path: Path, notes: list[str]) -> Iterator[tuple[int, Row]]:
-    """Numbered rows of a JSONL file. A torn last line is noted; anything else broken raises KiyasError."""
+    """Numbered rows of a JSONL file. A torn last line is noted; anything else broken raises KiyasError.
+
+    A .json file may hold a list of rows, or an object with such a list in it.
+    """
     data = path.read_bytes()
+    if path.suffix == ".json":
+        yield from enumerate(listed(path, data), 1)
+        return
     lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -40,6 +46,19 @@ def rows(path: Path, notes: list[str]) -> Iterator[tuple[int, Row]]:
         if not isinstance(row, dict):
             raise KiyasError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
         yield number, row
+
+
+def listed(path: Path, data: bytes) -> list[Row]:
+    """The rows of a JSON document: itself a list, or the first list of outcomes or of log rows in an object."""
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise KiyasError(f"{path}: not valid JSON ({error})", "repair or remove this file") from error
+    lists = [value] if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
+    for each in lists:
+        if isinstance(each, list) and each and all(isinstance(row, dict) for row in each) and is_outcome(each[0]):
+            return each
+    return []
 
 
 def problem_id(row: Row) -> str | None:
@@ -64,6 +83,8 @@ class Outcomes:
         step = named.step
         if step is None:
             self.notes.append(f"{path.name}: the name tells no step; taken as step 0 of arm {named.arm}")
+        elif named.by_epoch:
+            self.notes.append(f"{path.name}: the name tells epochs, not steps; epoch {step} stands as the step")
         adapter = AdapterId(named.arm, seed=named.seed, step=step or 0)
         odd: Counter[str] = Counter()
         outside: list[str] = []
@@ -154,19 +175,15 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
     """(verdict, passed, total) as the row has them. `odd` counts what had to be said about it."""
     if row.get("verdict") in VERDICTS:
         return str(row["verdict"]), row.get("passed"), row.get("total")
-    results = row.get("test_results")
-    results = results if isinstance(results, dict) else {}
-    counts: dict[str, int | None] = {}
-    for key in ("total", "passed", "failed", "timeout", "error"):
-        value = results.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise KiyasError(f"{where}: test_results.{key} is {value!r}, expected a whole number")
-        counts[key] = value
+    counts = _counts(row, where)
     total, passed = counts["total"], counts["passed"]
     if total is not None and passed is not None and passed > total:
         raise KiyasError(f"{where}: {passed} tests passed of {total}")
     said = row.get("passed")
     program = str(row.get("extracted_code", row.get("program")) or "").strip()
+    if total is None and isinstance(said, bool) and not row.get("error"):
+        odd["only passed or not was recorded, no test counts"] += 1
+        return ("AC" if said else "WA"), None, None
     if not total:
         if row.get("error"):
             odd["the evaluation itself failed; no verdict"] += 1
@@ -185,3 +202,29 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
     if counts["timeout"] and not counts["failed"]:
         return "TLE", passed, total
     return "WA", passed, total
+
+
+def _counts(row: Row, where: str) -> dict[str, int | None]:
+    """Tests in all, passed, failed, timed out and ended in an error, as far as the row tells."""
+    results = row.get("test_results")
+    if isinstance(results, list):
+        return {"total": len(results), "passed": sum(map(_test_passed, results)), **_NOTHING}
+    results = results if isinstance(results, dict) else {}
+    other = {
+        "total": row.get("total_tests", row.get("total")),
+        "passed": row.get("passed_tests", row.get("tests_passed")),
+    }
+    counts: dict[str, int | None] = {}
+    for key in ("total", "passed", *_NOTHING):
+        value = results.get(key, other.get(key))
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise KiyasError(f"{where}: test_results.{key} is {value!r}, expected a whole number")
+        counts[key] = value
+    return counts
+
+
+_NOTHING: dict[str, int | None] = {"failed": None, "timeout": None, "error": None}
+
+
+def _test_passed(test: Any) -> bool:
+    return bool(test.get("passed")) if isinstance(test, dict) else test is True
