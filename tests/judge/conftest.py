@@ -11,7 +11,7 @@ import pytest
 from kiyas.judge import Limits, Mode, Problem, Program, SandboxError, Test, Tier, Verdict
 from kiyas.judge.sandbox import Sandbox
 from kiyas.judge.tiers import probe_tier
-from kiyas.judge.verdicts import judge_program
+from kiyas.judge.verdicts import Resolved, judge_program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = Limits(time_s=0.5, memory_mb=128)
@@ -56,7 +56,7 @@ class Bench:
                 Program(problem.id, source),
                 problem,
                 mode,
-                limits,
+                Resolved.of(limits, problem),
                 False,
                 lambda alone: contextlib.nullcontext(),
             )

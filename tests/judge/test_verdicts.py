@@ -26,6 +26,7 @@ from kiyas.judge import (
     tiers,
 )
 from kiyas.judge.sandbox import Job, Sandbox
+from kiyas.judge.verdicts import Resolved
 
 LCB = Mode.LIVECODEBENCH
 
@@ -77,6 +78,29 @@ def test_problem_limits_and_their_order(bench: Bench) -> None:
     tight = problem(time_limit_s=0.1)
     assert bench.judge(burn, tight, limits=Limits()).verdict is Outcome.TLE
     assert bench.judge(burn, tight, limits=Limits(1.0)).verdict is Outcome.AC
+    resolved = Resolved.of(Limits(memory_mb=64), tight, Limits(time_s=3, memory_mb=32, output_mb=2))
+    assert resolved == Resolved(0.1, 64 << 20, 2)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import multiprocessing as m\ndef f(x): return 2 * x\nwith m.Pool(2) as p: print(p.map(f, [21])[0])",
+        "import asyncio\nasync def f(): print(42)\nasyncio.run(f())",
+        "import concurrent.futures as c\nwith c.ThreadPoolExecutor(4) as p: print(sum(p.map(int, ['40', '2'])))",
+        "import subprocess as s, sys\nprint(s.run([sys.executable, '-S', '-c', 'print(42)'], stdout=-1).stdout.decode())",
+        "import ssl, sqlite3, lzma, zoneinfo\nprint(sqlite3.connect(':memory:').execute('select 42').fetchone()[0])",
+        "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f: print(42)",
+        "import sys\nsys.exit(print(42))",
+        "import atexit\natexit.register(print, 42)",
+        "class A:\n    def __del__(self): print(42)\na = A()",
+        "import threading\nthreading.Timer(0.05, print, [42]).start()",
+        "import os\nif os.fork():\n    os.wait()\nelse:\n    print(42)",
+    ],
+)
+def test_honest_use_of_the_system(bench: Bench, source: str) -> None:
+    verdict = bench.judge(source, problem(), limits=Limits(2, 512))
+    assert verdict.verdict is Outcome.AC, verdict.tests
 
 
 @pytest.mark.parametrize(

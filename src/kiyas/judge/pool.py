@@ -7,11 +7,12 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 
 from . import tiers
 from .sandbox import Sandbox
 from .types import InputError, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
-from .verdicts import check_mode, internal_error, judge_program
+from .verdicts import Resolved, check_mode, internal_error, judge_program
 
 ATTEMPTS = 3
 
@@ -22,6 +23,7 @@ def judge(
     *,
     mode: str = "strict",
     limits: Limits = Limits(),  # noqa: B008  (frozen)
+    defaults: Limits = Limits(),  # noqa: B008
     workers: int | None = None,
     isolation: str = "strong",
     python: str | None = None,
@@ -29,7 +31,8 @@ def judge(
 ) -> Iterator[Verdict]:
     """Judge programs, one verdict each, in input order, as a stream.
 
-    `programs` is read only a few ahead. `isolation`: strong, standard, weak, or best (the best that holds here).
+    `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
+    `isolation`: strong, standard, weak, or best (the best that holds here).
     Raises SandboxError at once, before anything runs, if the tier asked for does not hold; InputError for a
     program whose problem is unknown. Work that a broken sandbox lost is done again; the third time it is IE.
     Closing the iterator, or Ctrl-C, ends every process that was started.
@@ -41,11 +44,11 @@ def judge(
     count = workers if workers is not None else os.cpu_count() or 1
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
-    for limit in (limits.time_s, limits.memory_mb, limits.output_mb):
+    for limit in (*astuple(limits), *astuple(defaults)):
         if limit is not None and not limit > 0:
             raise JudgeError(f"a limit of {limit} makes no sense")
     tier = tiers.choose(isolation, python)
-    return _Pool(known, chosen, limits, count, tier, python, stop_early).stream(iter(programs))
+    return _Pool(known, chosen, (limits, defaults), count, tier, python, stop_early).stream(iter(programs))
 
 
 class Gate:
@@ -86,7 +89,7 @@ class _Pool:
         self,
         problems: Mapping[str, Problem],
         mode: Mode,
-        limits: Limits,
+        limits: tuple[Limits, Limits],
         workers: int,
         tier: Tier,
         python: str | None,
@@ -156,13 +159,14 @@ class _Pool:
                 if task is None or self.stop.is_set():
                     return
                 index, program, problem = task
+                limits = Resolved.of(self.limits[0], problem, self.limits[1])
                 reason = ""
                 for _ in range(ATTEMPTS):
                     try:
                         if sandbox is None:
                             sandbox = self.sandboxes[number] = Sandbox(self.tier, self.python, number)
                         verdict = judge_program(
-                            sandbox, program, problem, self.mode, self.limits, self.stop_early, self.gate
+                            sandbox, program, problem, self.mode, limits, self.stop_early, self.gate
                         )
                         break
                     except SandboxError as error:

@@ -49,11 +49,12 @@ class Resolved:
     output_mb: int
 
     @classmethod
-    def of(cls, limits: Limits, problem: Problem) -> Resolved:
+    def of(cls, limits: Limits, problem: Problem, defaults: Limits = Limits()) -> Resolved:  # noqa: B008  (frozen)
+        """`limits`, else the problem's own, else `defaults`, else the judge's."""
         return cls(
-            limits.time_s or problem.time_limit_s or DEFAULT_TIME_S,
-            (limits.memory_mb or problem.memory_limit_mb or DEFAULT_MEMORY_MB) << 20,
-            limits.output_mb or DEFAULT_OUTPUT_MB,
+            limits.time_s or problem.time_limit_s or defaults.time_s or DEFAULT_TIME_S,
+            (limits.memory_mb or problem.memory_limit_mb or defaults.memory_mb or DEFAULT_MEMORY_MB) << 20,
+            limits.output_mb or defaults.output_mb or DEFAULT_OUTPUT_MB,
         )
 
 
@@ -67,10 +68,9 @@ def check_mode(problem: Problem, mode: Mode) -> None:
 
 
 def judge_program(
-    sandbox: Sandbox, program: Program, problem: Problem, mode: Mode, limits: Limits, stop_early: bool, gate: Gate
+    sandbox: Sandbox, program: Program, problem: Problem, mode: Mode, resolved: Resolved, stop_early: bool, gate: Gate
 ) -> Verdict:
     """Run all tests of one program. `gate(alone)` is held while a test runs."""
-    resolved = Resolved.of(limits, problem)
     if mode is Mode.LIVECODEBENCH:
         return _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
     results = []
@@ -147,7 +147,7 @@ def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, g
         starved = run.killed == "wall" and run.cpu_s + run.waited_s > 0.3 * limits.time_s
         if not alone and (finished_late or starved):
             continue
-        result = _classify(run, limits, finish)
+        result = _classify(run, limits, job.output_bytes, finish)
         return replace(result, flags=(*result.flags, "judged again alone")) if alone else result
     raise AssertionError("the second attempt always counts")
 
@@ -166,11 +166,13 @@ def _measures(run: Run) -> dict[str, Any]:
     return {"cpu_s": run.cpu_s, "wall_s": run.wall_s, "peak_mb": run.peak_mb, "exit_code": exit_code, "signal": name}
 
 
-def _classify(run: Run, limits: Resolved, finish: Comparison) -> TestResult:
+def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison) -> TestResult:
     """Every end but a normal one is decided here; `finish` compares what a program left that ended well."""
     measures = _measures(run)
     error = parse_exception(run.stderr)
     flags = []
+    if not run.killed and len(run.stdout) > 0.8 * output_bytes:
+        flags.append("output near the limit")
     if run.left_behind:
         flags.append("left processes running")
     if error and error.type == "ModuleNotFoundError":
@@ -326,7 +328,7 @@ def _livecodebench_tests(
             last = replace(results[-1], cpu_s=0.0, wall_s=0.0, detail=f"not run: test {len(results)} ended the process")
         else:
             # LiveCodeBench ignores exit codes, but a process without answers fails there too.
-            last = _classify(run, replace(limits, time_s=math.inf), lambda _: TestResult(Outcome.RE))
+            last = _classify(run, replace(limits, time_s=math.inf), job.output_bytes, lambda _: TestResult(Outcome.RE))
             if last.verdict is Outcome.RE and not last.exit_code and not last.signal:
                 last = replace(last, detail="the process ended before all tests had run")
         results += [last] * (total - len(results))
