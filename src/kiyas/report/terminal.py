@@ -36,7 +36,9 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
     )
     made = tables.tables(findings, words)
     console.print(Text(_safe(findings.name), style="bold"))
-    for name in ("results", "contrasts"):
+    # What a best checkpoint would show stands beside it where one was, or might have been, chosen so.
+    flatters = ["best_of"] if findings.select == "primary" or not findings.select_declared else []
+    for name in ("results", "contrasts", *flatters):
         if name in made:
             console.print()
             console.print(Text(made[name].title, style="dim"))
