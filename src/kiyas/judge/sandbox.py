@@ -90,14 +90,17 @@ def interpreter(python: str | None) -> tuple[list[str], list[str]]:
     if python is None:
         executable = getattr(sys, "_base_executable", None) or sys.executable
         return [str(Path(executable).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
-    question = "import sys; print(sys.executable, sys.prefix, sys.base_prefix, sys.version_info[:2], sep='\\n')"
+    question = "import sys; print(sys.executable, sys.prefix, sys.base_prefix, *sys.version_info[:2], sep='\\n')"
     try:
         done = subprocess.run(
             [python, "-s", "-c", question], capture_output=True, text=True, timeout=30, check=True, env={}
         )
-        executable, prefix, base, _ = done.stdout.splitlines()
+        executable, prefix, base, major, minor = done.stdout.splitlines()
+        version = int(major), int(minor)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SandboxError(f"--python {python}: not a working interpreter ({error})") from None
+    if version < (3, 10):
+        raise SandboxError(f"--python {python}: is {major}.{minor}; programs need 3.10 or newer")
     return [executable, "-s"], sorted({prefix, base})
 
 

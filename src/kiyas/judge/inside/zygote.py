@@ -16,6 +16,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -135,6 +136,7 @@ def enter_strong(config: dict[str, Any]) -> int:
     The pid and mount namespaces of a test are made anew below these (`isolate_test`).
     """
     enter_user_namespace(os.getuid(), os.getgid(), config["uid"])
+    die_with_parent()  # again: the kernel forgets it when a process changes its rights
     linux.unshare(
         linux.CLONE_NEWNS
         | linux.CLONE_NEWPID
@@ -410,6 +412,7 @@ def supervise(config: dict[str, Any], job: dict[str, Any], fds: list[int], secco
     strong = config["tier"] == "strong"
     status = socket.socket(fileno=fds[5])
     program: int | None = None
+    folder = ""
     try:
         if strong:
             for source, target in ((fds[1], 1), (fds[2], 2)):
@@ -438,8 +441,12 @@ def supervise(config: dict[str, Any], job: dict[str, Any], fds: list[int], secco
         answer = {"error": f"{type(error).__name__}: {error}"}
     if program == 0:
         start_program(config, job, folder, fds, seccomp)
-    with suppress(OSError):
+    try:
         status.sendall(json.dumps(answer).encode())
+    except OSError:
+        # The judge is gone and will not tidy up.
+        if not strong:
+            shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

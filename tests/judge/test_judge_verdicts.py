@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from judge_bench import QUICK, Bench, descendants, function, problem
 
-from conftest import QUICK, Bench, descendants, function, problem
 from kiyas.judge import (
     InputError,
     JudgeError,
@@ -88,7 +88,7 @@ def test_problem_limits_and_their_order(bench: Bench) -> None:
         "import multiprocessing as m\ndef f(x): return 2 * x\nwith m.Pool(2) as p: print(p.map(f, [21])[0])",
         "import asyncio\nasync def f(): print(42)\nasyncio.run(f())",
         "import concurrent.futures as c\nwith c.ThreadPoolExecutor(4) as p: print(sum(p.map(int, ['40', '2'])))",
-        "import subprocess as s, sys\nprint(s.run([sys.executable, '-S', '-c', 'print(42)'], stdout=-1).stdout.decode())",
+        "import subprocess as s, sys\nprint(s.run([sys.executable, '-Sc', 'print(42)'], stdout=-1).stdout.decode())",
         "import ssl, sqlite3, lzma, zoneinfo\nprint(sqlite3.connect(':memory:').execute('select 42').fetchone()[0])",
         "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f: print(42)",
         "import sys\nsys.exit(print(42))",

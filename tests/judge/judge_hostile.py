@@ -3,7 +3,8 @@
 
 from dataclasses import dataclass, field
 
-from conftest import function, problem
+from judge_bench import function, problem
+
 from kiyas.judge import Problem
 
 RIGHT = "print(42)\n"

@@ -1,9 +1,9 @@
 """Every hostile and awkward program gets its verdict in the tier `strong`, and so does the next one after it."""
 
 import pytest
-from hostile import CASES, Case
+from judge_bench import QUICK, Bench, function, problem
+from judge_hostile import CASES, Case
 
-from conftest import QUICK, Bench, function, problem
 from kiyas.judge import Limits, Outcome, Problem, Test
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from conftest import descendants
+from judge_bench import descendants
 
 pytestmark = pytest.mark.usefixtures("strong")
 
