@@ -130,7 +130,7 @@ def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache 
     ordered = sorted(segments, key=lambda segment: -segment[1])
     groups: list[list[tuple[int, int, int]]] = []
     for segment in ordered:
-        if groups and groups[-1][0][1] <= 1.5 * segment[1]:
+        if groups and groups[-1][0][1] <= 1.2 * segment[1]:
             groups[-1].append(segment)
         else:
             groups.append([segment])

@@ -38,7 +38,7 @@ from kiyas.rundir import (
 )
 from kiyas.study import PRACTICE, Study, Training
 from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
-from kiyas.workers import default_workers, run_parts, uses_gpu
+from kiyas.workers import default_workers, run_parts, uses_gpu, warm
 
 # Which stage a change of each section of the study file falsifies first. `None`: no stage.
 FALSIFIES: dict[str, Stage | None] = {
@@ -74,6 +74,8 @@ def run(
         if redo is not None:
             folder.drop(redo)
         _open(study, folder, text, overrides or [])
+        if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
+            warm()
         for stage, work in STAGES.items():
             inputs = _inputs(stage, folder, study)
             manifest = folder.manifest(stage)
@@ -255,13 +257,16 @@ def _layout(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) 
     """How units are shared out to workers: decided once and kept, since rounding depends on it."""
     path = folder.stage(stage) / "state" / "layout.json"
     if not path.exists():
-        workers = study.training.workers or default_workers(
-            study.training.device, sum(path.stat().st_size for path in _model_files(study)), len(units)
-        )
+        workers = _workers(study, len(units))
         size = -(-len(units) // min(workers, len(units)))
         write_json(path, [units[start : start + size] for start in range(0, len(units), size)])
     parts: list[list[list[Any]]] = read_json(path)
     return parts
+
+
+def _workers(study: Study, units: int) -> int:
+    size = sum(path.stat().st_size for path in _model_files(study))
+    return study.training.workers or default_workers(study.training.device, size, units)
 
 
 def _model_files(study: Study) -> list[Path]:

@@ -15,6 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +54,19 @@ def default_workers(device: str, model_bytes: int, units: int) -> int:
 def run_parts(function: Callable[..., None], parts: list[tuple[Any, ...]], bar: Bar) -> None:
     """Calls `function(*part, report)` for every part, at the same time. Raises the first failure after stopping all.
 
-    `function` must be importable by name (it is sent to fresh processes).
+    `function` must be importable by name (it is sent to other processes).
     """
     if len(parts) == 1:
         function(*parts[0], bar.update)
         return
-    context = multiprocessing.get_context("spawn")
+    context = warm()
     messages: Any = context.Queue()
-    with _one_thread():
-        processes = [
-            context.Process(target=_work, args=(os.getpid(), messages, number, function, part), daemon=True)
-            for number, part in enumerate(parts)
-        ]
-        for process in processes:
-            process.start()
+    processes = [
+        context.Process(target=_work, args=(messages, number, function, part), daemon=True)
+        for number, part in enumerate(parts)
+    ]
+    for process in processes:
+        process.start()
     try:
         _listen(processes, messages, bar)
     finally:
@@ -103,11 +103,23 @@ def _listen(processes: list[Any], messages: Any, bar: Bar) -> None:
             raise WorkerError(value)
 
 
-def _work(parent: int, messages: Any, number: int, function: Callable[..., None], part: tuple[Any, ...]) -> None:
+def warm() -> Any:
+    """Starts the process that workers are forked from, so that it loads torch while this one does other things.
+
+    It has loaded torch, but run nothing: forking it is safe, and every later worker starts at once.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "kiyas.train", "kiyas.generate"])
+    with _one_thread():
+        forkserver.ensure_running()
+    return context
+
+
+def _work(messages: Any, number: int, function: Callable[..., None], part: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to stop
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
+    if os.getppid() == 1:  # the parent ended before it could be followed
         return
     try:
         import torch
