@@ -188,9 +188,10 @@ class StackedLinear(nn.Module):
         if stack is None:
             return y
         K = len(stack)
-        a_KRI, b_KOR = stack.a(self.site.name).to(x.dtype), stack.b(self.site.name).to(x.dtype)
+        a_KRI = stack.a(self.site.name).to(x.dtype)
+        b_KOR = (stack.b(self.site.name) * stack.scale_K[:, None, None]).to(x.dtype)
         x_KNI = self._owner[0].dropout(x.reshape(K, -1, self.site.inputs), self.site.name)
-        h_KNR = torch.bmm(x_KNI, a_KRI.transpose(1, 2)) * stack.scale_K.to(x.dtype)[:, None, None]
+        h_KNR = torch.bmm(x_KNI, a_KRI.transpose(1, 2))
         y_KNO = torch.baddbmm(y.reshape(K, -1, self.site.outputs), h_KNR, b_KOR.transpose(1, 2))
         return y_KNO.view_as(y)
 
