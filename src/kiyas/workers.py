@@ -7,12 +7,11 @@ dies with its parent. Its mistakes are told as the parent's own.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import queue
 import signal
-import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
@@ -117,10 +116,7 @@ def warm() -> Any:
 
 def _work(messages: Any, number: int, function: Callable[..., None], part: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to stop
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() == 1:  # the parent ended before it could be followed
-        return
+    threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         import torch
 
@@ -131,6 +127,14 @@ def _work(messages: Any, number: int, function: Callable[..., None], part: tuple
         messages.put((number, "mistake", (error.args[0], error.hint)))
     except BaseException:  # noqa: BLE001 (sent to the parent, which raises it)
         messages.put((number, "error", traceback.format_exc()))
+
+
+def _follow_parent() -> None:
+    """Ends this worker when the process that asked for it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextlib.contextmanager
