@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 from kiyas import data
 from kiyas.chat import Chat
 from kiyas.study import Dataset, Study

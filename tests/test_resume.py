@@ -142,3 +142,16 @@ def test_redo_does_one_stage_again(tmp_path: Path, undisturbed: RunDir) -> None:
     shutil.copytree(undisturbed.root, folder.root)
     assert cli.main(command(tmp_path, "--redo", "judge")[3:]) == 0
     assert judged(folder) == judged(undisturbed)
+
+
+def test_from_python(undisturbed: RunDir, tmp_path: Path) -> None:
+    import kiyas
+
+    run = kiyas.Run(undisturbed.root)
+    assert "differ" in run.conclusion or "solves more" in run.conclusion or "difference" in run.conclusion
+    assert len(run.results) == 13 * 12 and set(run.results["arm"]) == {"base", "deep", "diverse"}
+    assert set(run.curves["kind"]) == {"train", "validation"}
+    assert "Conclusion" in str(run)
+    with pytest.raises(kiyas.KiyasError, match="is no run folder"):
+        kiyas.Run(tmp_path)
+    assert sorted(dir(kiyas)) == sorted(kiyas.__all__)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -73,7 +74,7 @@ def test_workers_die_with_a_killed_parent() -> None:
         "    import os; print(os.getpid(), flush=True)\n"
         "    test_workers.run('sleep', 'sleep')\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     parent = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     family: list[Any] = []

@@ -1,3 +1,32 @@
-"""Kıyas: which training data makes the better code model?"""
+"""Kıyas: which training data makes the better code model?
+
+    run = kiyas.run("study.yaml")     # trains, generates, judges, analyses, reports; resumes
+    run.conclusion, run.results, run.curves
+    kiyas.Run("runs/practice")        # any run folder, imported ones too
+    from kiyas.judge import judge     # the judge alone
+
+Names are loaded when first used: importing kiyas is light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kiyas.api import KiyasError, Run, run
+
+__all__ = ["KiyasError", "Run", "__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from kiyas import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'kiyas' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

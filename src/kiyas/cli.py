@@ -202,7 +202,9 @@ def build_parser() -> argparse.ArgumentParser:
         "schema",
         _schema,
         "print the JSON Schema of the study file",
-        "For editors: every key of the study file.",
+        """\
+        Every key of the study file with its type, default and meaning, as JSON Schema: for reading, and for editors
+        that complete and check YAML (`kiyas schema > study.schema.json`).""",
     )
     return parser
 

@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
-from kiyas.report import charts, markdown, page, tables, terminal
+from kiyas.report import charts, markdown, page, sentences, tables, terminal
 from kiyas.report.words import Words, languages
 from kiyas.rundir import RunDir, atomic_bytes, atomic_text
 
-__all__ = ["languages", "text", "write"]
+__all__ = ["conclusion", "languages", "text", "write"]
 
 
 def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
@@ -40,3 +40,8 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
 def text(findings: Findings, *, language: str = "en", width: int = 100, color: bool = False) -> str:
     """The table of results, the differences and the conclusion as plain text."""
     return terminal.render(findings, Words(language), width=width, color=color)
+
+
+def conclusion(findings: Findings, *, language: str = "en") -> str:
+    """The conclusion in one sentence."""
+    return sentences.conclusion(findings, Words(language)).sentence

@@ -1,0 +1,78 @@
+"""Kıyas from Python and notebooks: the same pipeline as the command line, results as text and data frames."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kiyas import report
+from kiyas.analyse import Findings, analyse
+from kiyas.rundir import RunDir, read_jsonl
+from kiyas.study import load
+from kiyas.types import KiyasError
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["KiyasError", "Run", "run"]
+
+
+class Run:
+    """A run folder: finished, under way, or imported.
+
+    Raises KiyasError when the folder is none.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = RunDir(Path(folder))
+        if not self.folder.resolved.exists():
+            raise KiyasError(f"{folder} is no run folder: it holds no resolved.json")
+
+    @cached_property
+    def findings(self) -> Findings:
+        """Everything that the report shows, as a tree of frozen dataclasses."""
+        return analyse(self.folder.root)
+
+    @property
+    def conclusion(self) -> str:
+        """What the numbers support, in one English sentence."""
+        return report.conclusion(self.findings)
+
+    @cached_property
+    def results(self) -> pandas.DataFrame:
+        """One row per program: arm, variant, seed, step, problem_id, sample, verdict, passed, total, program."""
+        import pandas
+
+        columns = ["arm", "variant", "seed", "step", "problem_id", "sample", "verdict", "passed", "total", "program"]
+        return pandas.DataFrame(read_jsonl(self.folder.judgments), columns=columns)
+
+    @cached_property
+    def curves(self) -> pandas.DataFrame:
+        """One row per logged loss, as in train/log.jsonl; `kind` is train or validation."""
+        import pandas
+
+        return pandas.DataFrame(read_jsonl(self.folder.train_log))
+
+    def report(self, language: str = "en") -> Path:
+        """Writes the report again; returns the page's path."""
+        with self.folder.lock():
+            return report.write(self.folder.root, self.findings, language=language)
+
+    def __str__(self) -> str:
+        return report.text(self.findings)
+
+
+def run(study: str | Path, *overrides: str, runs: str | Path = "runs") -> Run:
+    """Runs a study file, or goes on with it: `kiyas.run("study.yaml", "training.learning_rate=1e-4")`.
+
+    Raises KiyasError, which says what is wrong, where, and what to do. A script that calls this with several
+    workers needs the usual `if __name__ == "__main__":`.
+    """
+    from kiyas import pipeline
+
+    path = Path(study)
+    settings = load(path, list(overrides))
+    folder = RunDir(Path(runs) / settings.name)
+    pipeline.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
+    return Run(folder.root)
