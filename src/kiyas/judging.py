@@ -47,6 +47,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
             }
             yield judge.Program(completion.problem_id, extraction.program, row, extraction)
 
+    reason = ""
     with JsonlWriter(folder.judgments) as writer:
         for verdict in judge.judge(
             programs(),
@@ -59,13 +60,15 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
         ):
             writer.write({**verdict.program.row, **verdict.to_row()})
             have[_key(verdict.program.row)] = verdict.verdict.value
+            if verdict.verdict is judge.Outcome.IE:
+                reason = verdict.detail
             bar.update()
     counts: dict[str, int] = {}
     for outcome in have.values():
         counts[outcome] = counts.get(outcome, 0) + 1
     if broken := counts.get(judge.Outcome.IE.value, 0):
         raise KiyasError(
-            f"{broken} of {len(completions)} programs could not be judged: the sandbox failed, not the programs",
+            f"{broken} of {len(completions)} programs could not be judged: the sandbox failed, not the programs ({reason})",
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
     return dict(sorted(counts.items()))
