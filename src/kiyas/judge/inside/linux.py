@@ -33,6 +33,7 @@ ALL_NAMESPACES = (
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
@@ -109,9 +110,30 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "clone3": (435, 435),
     "landlock_add_rule": (445, 445),
     "landlock_create_ruleset": (444, 444),
+    "ioprio_set": (251, 30),
     "landlock_restrict_self": (446, 446),
+    "prlimit64": (302, 261),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "setpriority": (141, 140),
 }
-NOT_DENIED = ("capset", "clone", "clone3", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self")
+# (call, number of an argument, its value): what would reach process 1, the zygote, which may have the same user.
+SPARED = (
+    ("ioprio_set", 0, 3),
+    ("ioprio_set", 1, 1),
+    ("prlimit64", 0, 1),
+    ("sched_setaffinity", 0, 1),
+    ("sched_setattr", 0, 1),
+    ("sched_setparam", 0, 1),
+    ("sched_setscheduler", 0, 1),
+    ("setpriority", 0, 2),
+    ("setpriority", 1, 1),
+)
+NOT_DENIED = {"capset", "clone", "clone3", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self"} | {
+    name for name, _, _ in SPARED
+}
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINE = platform.machine()
 LAST_KNOWN_SYSCALL = 462
@@ -167,12 +189,12 @@ def pivot_root(new_root: str, put_old: str) -> None:
     syscall("pivot_root", ctypes.c_char_p(new_root.encode()), ctypes.c_char_p(put_old.encode()))
 
 
-def make_readonly(target: str) -> None:
-    """Turn the mount at `target` and those below it read-only, without set-uid programs and devices (Linux 5.12)."""
-    attr = struct.pack("=QQQQ", 0x1 | 0x2 | 0x4, 0, 0, 0)
-    at_fdcwd, at_recursive = -100, 0x8000
+def restrict_mount(target: str, attributes: int, recursive: bool = True) -> None:
+    """Give these attributes to the mount at `target`, and to those below it (Linux 5.12)."""
+    attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    at_fdcwd, flags = -100, 0x8000 if recursive else 0
     buffer = ctypes.create_string_buffer(attr, len(attr))
-    syscall("mount_setattr", at_fdcwd, ctypes.c_char_p(target.encode()), at_recursive, buffer, len(attr))
+    syscall("mount_setattr", at_fdcwd, ctypes.c_char_p(target.encode()), flags, buffer, len(attr))
 
 
 def drop_bounding_set() -> None:
@@ -187,11 +209,23 @@ def drop_bounding_set() -> None:
                 raise
 
 
+_CAPSET = (
+    ctypes.c_long(number("capset") or 0),
+    ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8),
+    ctypes.create_string_buffer(struct.pack("=6I", 0, 0, 0, 0, 0, 0), 24),
+)
+_BE_DUMPABLE = (ctypes.c_int(PR_SET_DUMPABLE), *map(ctypes.c_ulong, (1, 0, 0, 0)))
+
+
 def drop_capabilities() -> None:
     """Give up every capability that is held."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
-    none = ctypes.create_string_buffer(struct.pack("=6I", 0, 0, 0, 0, 0, 0), 24)
-    syscall("capset", header, none)
+    if _libc.syscall(*_CAPSET) < 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def become_dumpable() -> None:
+    if _libc.prctl(*_BE_DUMPABLE) < 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 # --- seccomp ---------------------------------------------------------------------------------------------------
@@ -203,6 +237,8 @@ _EPERM, _ENOSYS = 1, 38
 
 def seccomp_program() -> bytes:
     """A BPF filter: the calls of SYSCALLS fail with EPERM, new namespaces too, unknown calls with ENOSYS.
+
+    Those of SPARED fail for these arguments only.
 
     Another architecture's calls kill the process. Raises OSError for a machine it knows no numbers of.
     """
@@ -228,6 +264,14 @@ def seccomp_program() -> bytes:
         nr = number(name)
         if name not in NOT_DENIED and nr is not None:
             program += [ins(_JEQ, 0, 1, nr), ins(_RET, 0, 0, _ERRNO | _EPERM)]
+    for name, argument, value in SPARED:
+        program += [
+            ins(_JEQ, 0, 4, number(name) or 0),
+            ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),
+            ins(_JEQ, 0, 1, value),
+            ins(_RET, 0, 0, _ERRNO | _EPERM),
+            ins(_LD_W_ABS, 0, 0, 0),
+        ]
     program += [
         ins(_JEQ, 0, 3, number("clone") or 0),
         ins(_LD_W_ABS, 0, 0, 16),

@@ -1,4 +1,4 @@
-"""The last of our code that runs before the program's: four ways to run one.
+"""The last of our code that runs before the program's: three ways to run one (`livecodebench.py` has the fourth).
 
 The process has already given up its rights. Descriptor 3 is the report, 4 the payload (the program and, after it,
 what its way of running needs). First byte of the report: `C` the program compiles, `E` it does not (the reason
@@ -9,10 +9,8 @@ is believed as little as its stdout: it can only ever be compared with an expect
 # A program may raise anything at all.
 # ruff: noqa: PTH118, PTH123, BLE001, N818
 import builtins
-import io
 import json
 import os
-import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -31,36 +29,29 @@ PREAMBLE = "\n".join(
 )
 
 
-def run(kind: str, folder: str, entry_point: str | None, time_limit: float) -> None:
+def run(kind: str, folder: str, entry_point: str | None) -> None:
     """Never returns."""
     source, extra = read_payload()
     path = os.path.join(folder, "main.py")
-    fresh_streams()
-    fresh_builtins()
     try:
-        if kind != "livecodebench":
-            with open(path, "wb") as file:
-                file.write(source)
-            code = compile(source, path, "exec", dont_inherit=True)
-        else:
-            code = None  # it is compiled in the shape LiveCodeBench gives it
+        with open(path, "wb", buffering=0) as file:
+            file.write(source)
+        code = compile(source, path, "exec", dont_inherit=True)
     except BaseException as error:
-        os.write(
-            REPORT, ("E" + "".join(traceback.format_exception_only(type(error), error))).encode("utf-8", "replace")
-        )
+        does_not_compile(error)
         os._exit(1)
+    os.write(REPORT, b"C")
     if kind == "script":
-        os.write(REPORT, b"C")
         os.close(REPORT)
         run_script(code, path, folder)
     elif kind == "function":
-        os.write(REPORT, b"C")
         run_function(code, path, folder, entry_point or "", json.loads(extra))
-    elif kind == "asserts":
-        os.write(REPORT, b"C")
-        run_asserts(code, path, folder, json.loads(extra))
     else:
-        run_livecodebench(source.decode("utf-8", "surrogatepass"), entry_point, json.loads(extra), time_limit)
+        run_asserts(code, path, folder, json.loads(extra))
+
+
+def does_not_compile(error: BaseException) -> None:
+    write_all(("E" + "".join(traceback.format_exception_only(type(error), error))).encode("utf-8", "replace"))
 
 
 def read_payload() -> tuple[bytes, bytes]:
@@ -263,149 +254,3 @@ def run_asserts(code: Any, path: str, folder: str, extra: dict[str, Any]) -> Non
         os._exit(1)
     write_all(json.dumps({"token": extra["token"]}).encode() + b"\n")
     os._exit(0)
-
-
-# --- LiveCodeBench's way: every test in this one process ---------------------------------------------------------
-
-
-class TimeoutException(Exception):
-    """The name matters: LiveCodeBench looks for it in the exception's repr."""
-
-
-def run_livecodebench(text: str, entry_point: str | None, inputs: list[str], time_limit: float) -> None:
-    import ast
-    import faulthandler  # noqa: F401  (imported there too: programs may rely on it)
-    from time import perf_counter, process_time
-    from unittest.mock import mock_open, patch
-
-    write = write_all
-    encode = json.JSONEncoder(ensure_ascii=True).encode
-
-    def on_alarm(number: int, frame: Any) -> None:
-        print("timeout occured: alarm went off")
-        raise TimeoutException
-
-    signal.signal(signal.SIGALRM, on_alarm)
-    signal.signal(signal.SIGPROF, on_alarm)
-
-    def arm(seconds: float) -> None:
-        # CPU time decides; wall time only as a backstop.
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        signal.setitimer(signal.ITIMER_REAL, 3 * seconds + 2 if seconds else 0)
-
-    unparse: Any = ast.unparse  # takes lists too, whatever its signature says
-
-    def wrap(code: str) -> str:
-        """A main guard at the very end is opened; all but the imports becomes the body of one function."""
-        try:
-            tree = ast.parse(code)
-            last = tree.body[-1]
-            if isinstance(last, ast.If) and ast.unparse(last.test).strip() == "__name__ == '__main__'":
-                code = unparse(tree.body[:-1]) + "\n" + unparse(last.body)
-        except Exception:
-            code = str(code)
-        try:
-            tree = ast.parse(code)
-            imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-            others = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
-            no_arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
-            function = ast.FunctionDef(
-                name="wrapped_function", args=no_arguments, body=others, decorator_list=[], lineno=-1
-            )
-            start = PREAMBLE + "\nsys.setrecursionlimit(50000)\n"
-            return str(start + "\n" + unparse(imports) + "\n" + ast.unparse(function))
-        except Exception:
-            return code
-
-    def build(code: str) -> Any:
-        arm(time_limit)
-        try:
-            module = ModuleType("tmp_sol", "")
-            exec(code, module.__dict__)
-            return module.Solution() if "class Solution" in code else module
-        finally:
-            arm(0)
-
-    def call_stdio(function: Any, given: str) -> None:
-        lines = iter(given.split("\n"))
-        with (
-            patch("builtins.open", mock_open(read_data=given)),
-            patch("sys.stdin", io.StringIO(given)),
-            patch("sys.stdin.readline", lambda *a: next(lines)),
-            patch("sys.stdin.readlines", lambda *a: given.split("\n")),
-            patch("sys.stdin.read", lambda *a: given),
-            suppress(SystemExit),
-        ):
-            function()
-
-    def failure(error: BaseException) -> dict[str, Any]:
-        timed_out = "timeoutexception" in repr(error).lower()
-        lines = "".join(traceback.format_exception_only(type(error), error))
-        return {"error": lines[-2000:], "timeout": timed_out}
-
-    disable_functions()
-    try:
-        code = PREAMBLE + "\nsys.setrecursionlimit(50000)\n\n\n" + text if entry_point else wrap(text)
-        try:
-            compile(code, "<string>", "exec")
-        except BaseException as error:
-            write(("E" + "".join(traceback.format_exception_only(type(error), error))).encode("utf-8", "replace"))
-            os._exit(0)
-        write(b"C")
-        built = build(code)
-        method = getattr(built, entry_point or "wrapped_function")
-    except BaseException as error:
-        write(encode({"i": 0, **failure(error)}).encode() + b"\n")
-        os._exit(0)
-    for i, given in enumerate(inputs):
-        answer: dict[str, Any] = {"i": i}
-        began = process_time(), perf_counter()
-        real_stdout = sys.stdout
-        try:
-            if entry_point:
-                arguments = [json.loads(line) for line in given.split("\n")]
-                arm(time_limit)
-                result = method(*arguments)
-                arm(0)
-                try:
-                    answer["result"] = plain(result, nested_tuples=False)
-                except TypeError as error:
-                    answer["not_json"] = str(error)
-            else:
-                sys.stdout = captured = io.StringIO()
-                captured.close = lambda *a: None  # type: ignore[method-assign]
-                arm(time_limit)
-                call_stdio(method, given)
-                arm(0)
-                answer["out"] = captured.getvalue()
-        except BaseException as error:  # SystemExit in function mode ends LiveCodeBench's own process: a failure
-            arm(0)
-            answer.update(failure(error))
-        finally:
-            arm(0)
-            sys.stdout = real_stdout
-        answer["cpu_s"], answer["wall_s"] = process_time() - began[0], perf_counter() - began[1]
-        write(encode(answer).encode() + b"\n")
-        if "error" in answer:
-            break
-    os._exit(0)
-
-
-DISABLED = """kill system putenv remove removedirs rmdir fchdir setuid fork forkpty killpg rename renames truncate
-replace unlink fchmod fchown chmod chown chroot lchflags lchmod lchown getcwd chdir"""
-
-
-def disable_functions() -> None:
-    """The names LiveCodeBench's `reliability_guard` sets to None, so that programs fail on them as they do there."""
-    import shutil
-    import subprocess
-
-    os.environ["OMP_NUM_THREADS"] = "1"
-    setattr(builtins, "quit", None)  # noqa: B010
-    for name in DISABLED.split():
-        setattr(os, name, None)
-    for name in ("rmtree", "move", "chown"):
-        setattr(shutil, name, None)
-    setattr(subprocess, "Popen", None)  # noqa: B010
-    for name in ("ipdb", "joblib", "resource", "psutil", "tkinter"):
-        sys.modules[name] = None  # type: ignore[assignment]
