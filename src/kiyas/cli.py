@@ -346,7 +346,9 @@ def _import(args: argparse.Namespace) -> int:
         if not equals or not text or not arm:
             raise KiyasError(f"--arm {pair!r}: it looks like TEXT=ARM")
         arms[text] = arm
-    summary = interop.import_study(args.sources, args.out, problems=args.problems, name=args.name, arm_of=arms or None)
+    summary = interop.import_study(
+        args.sources, args.out, problems=args.problems, name=args.name or args.out.resolve().name, arm_of=arms or None
+    )
     print(summary, file=sys.stderr)
     print(f"next: kiyas report {args.out}", file=sys.stderr)
     return 0

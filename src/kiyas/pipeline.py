@@ -73,7 +73,11 @@ def run(
     with folder.lock():
         if redo is not None:
             folder.drop(redo)
-        _open(study, folder, text, overrides or [])
+        tier = _open(study, folder, text, overrides or [])
+        tell(
+            f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
+            f"programs run in {tier} isolation"
+        )
         if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
             warm()
         for stage, work in STAGES.items():
@@ -325,8 +329,8 @@ def _refuse_foreign(stage: Stage, folder: RunDir, manifest: dict[str, Any] | Non
     )
 
 
-def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> None:
-    """Stamps a new run folder, or checks that an old one is of the same study."""
+def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> str:
+    """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation."""
     now = study.model_dump(mode="json")
     if folder.resolved.exists():
         resolved = read_json(folder.resolved)
@@ -336,7 +340,7 @@ def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> None
         if resolved["study"] != now:
             resolved["notes"] += _notes_of_change(resolved["study"], now)
             write_json(folder.resolved, {**resolved, "study": now})
-        return
+        return str(resolved["judge"]["tier"])
     if any(folder.stage(stage).exists() for stage in Stage):
         raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
     # Before anything is spent: a machine that cannot isolate as asked is found out now.
@@ -364,6 +368,7 @@ def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> None
             "notes": [],
         },
     )
+    return tier.value
 
 
 def changes(before: Any, now: Any, at: str = "") -> list[str]:
