@@ -68,7 +68,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
         counts[outcome] = counts.get(outcome, 0) + 1
     if broken := counts.get(judge.Outcome.IE.value, 0):
         raise KiyasError(
-            f"{broken} of {len(completions)} programs could not be judged: the sandbox failed, not the programs ({reason})",
+            f"{broken} of {len(completions)} programs could not be judged: the sandbox failed, not they ({reason})",
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
     return dict(sorted(counts.items()))
