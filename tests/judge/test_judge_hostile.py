@@ -2,14 +2,14 @@
 
 import pytest
 from judge_bench import QUICK, Bench, function, problem
-from judge_hostile import CASES, Case
+from judge_hostile import CASES, Case, refused
 
 from kiyas.judge import Limits, Outcome, Problem, Test
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case, bench: Bench) -> None:
-    limits = Limits(3, 2048) if case.roomy else QUICK
+    limits = Limits(3, 2048) if case.roomy else Limits(0.1, 128) if case.asleep else QUICK
     verdict = bench.judge(case.source, case.problem, limits=limits)
     assert verdict.verdict in case.verdicts.split(), f"{verdict.detail} | {verdict.tests}"[:2000]
     if case.flag:
@@ -23,8 +23,36 @@ def test_30_overload(strong: None) -> None:
     from kiyas.judge import Program, judge
 
     burn = "import time\nwhile time.process_time() < 0.25: pass\nprint(42)\n"
-    verdicts = list(judge([Program("p", burn)] * 24, [problem()], limits=QUICK, workers=16))
-    assert [v.verdict for v in verdicts] == [Outcome.AC] * 24, {v.detail for v in verdicts}
+    verdicts = list(judge([Program("p", burn)] * 16, [problem()], limits=QUICK, workers=16))
+    assert [v.verdict for v in verdicts] == [Outcome.AC] * 16, {v.detail for v in verdicts}
+
+
+def test_54_process_1_is_out_of_reach(bench: Bench) -> None:
+    """Process 1 lasts from test to test: no signal reaches it, no limit or priority of it can be changed."""
+    source = refused(
+        "resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))",
+        "os.setpriority(os.PRIO_PROCESS, 1, 19)",
+        "os.setpriority(os.PRIO_USER, 0, 19)",
+        "os.sched_setaffinity(1, {0})",
+        "os.sched_setscheduler(1, os.SCHED_BATCH, os.sched_param(0))",
+        "open('/proc/1/oom_score_adj', 'w')",
+        "os.mkdir('/x')",
+        "os.mkdir('/scratch/x')",
+        "os.chmod('/scratch', 0o777)",
+    )
+    attack = "import os, signal\nfor n in range(1, 65):\n    try: os.kill(1, n)\n    except OSError: pass\n" + source
+    assert bench.judge(attack, problem()).verdict is Outcome.AC
+    assert bench.judge(source, problem()).verdict is Outcome.AC
+
+
+def test_50_no_counter_survives(bench: Bench) -> None:
+    """Neither process ids nor inode numbers tell how many tests there were before."""
+    source = (
+        "import os\nfor _ in range(3):\n    if os.fork() == 0: os._exit(0)\n    os.wait()\n"
+        "for i in range(9): open(f'{i}', 'w').close()\nprint(os.getpid(), os.getppid(), os.stat('8').st_ino)"
+    )
+    shown = {bench.judge(source, Problem("p", (Test("", ""),))).tests[0].got for _ in range(3)}
+    assert len(shown) == 1 and next(iter(shown)).startswith("2 1 "), shown
 
 
 def test_49_50_fresh_arguments_and_state(bench: Bench) -> None:

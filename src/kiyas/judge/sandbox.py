@@ -154,7 +154,7 @@ class Sandbox:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"},
+                env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
                 cwd="/",
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -245,6 +245,8 @@ class Sandbox:
                 reader, writer = os.pipe()
                 outside.append(reader)
                 given.append(writer)
+                if self.uid is not None:  # so that /dev/stdout can be opened
+                    os.fchown(writer, self.uid, -1)
             given.append(memory_file(len(source).to_bytes(8, "big") + source + extra))
             socket.send_fds(self._socket, [json.dumps(header).encode()], given)
             while given:

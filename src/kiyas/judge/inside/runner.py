@@ -7,7 +7,7 @@ is believed as little as its stdout: it can only ever be compared with an expect
 """
 
 # A program may raise anything at all.
-# ruff: noqa: PTH118, PTH123, BLE001, N818
+# ruff: noqa: PTH118, PTH123, BLE001
 import builtins
 import json
 import os

@@ -13,6 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 TICK_S = 0.012
+PAGE_KB = resource.getpagesize() // 1024
+TICKS = os.sysconf("SC_CLK_TCK")
 HAS_PROC = os.path.exists("/proc/self/statm")
 
 
@@ -36,8 +38,6 @@ class Watch:
 
     def __init__(self, strong: bool) -> None:
         self.strong = strong
-        self.page_kb = resource.getpagesize() // 1024
-        self.tick = os.sysconf("SC_CLK_TCK")
         self.own_cpu: dict[int, float] = {}
         self.peak_kb = 0
 
@@ -56,10 +56,10 @@ class Watch:
             with suppress(OSError, ValueError, IndexError):
                 with open(f"/proc/{pid}/stat", "rb") as file:
                     fields = file.read().rpartition(b")")[2].split()
-                own = (int(fields[11]) + int(fields[12])) / self.tick
+                own = (int(fields[11]) + int(fields[12])) / TICKS
                 self.own_cpu[pid] = max(own, self.own_cpu.get(pid, 0.0))
-                cpu += own + (int(fields[13]) + int(fields[14])) / self.tick
-                total_kb += int(fields[21]) * self.page_kb
+                cpu += own + (int(fields[13]) + int(fields[14])) / TICKS
+                total_kb += int(fields[21]) * PAGE_KB
         if total_kb > limit_kb and len(live) > 1:
             total_kb = sum(map(self.proportional_kb, live))
         self.peak_kb = max(self.peak_kb, total_kb)
@@ -129,7 +129,7 @@ def watch_program(
 ) -> dict[str, Any]:
     """Wait for the program's end or for a limit, kill what is left; the answer for the judge.
 
-    `reaper`: a process whose parent ends becomes our child. Once the program has ended and we have no child, none is left.
+    `reaper`: a process whose parent ends becomes our child. No child after the program's end: no process is left.
     """
     watch, start, waited = Watch(strong), time.monotonic(), 0.0
     limit_kb = job["memory"] // 1024

@@ -11,10 +11,10 @@ a new scratch folder for each test.
 """
 
 # pathlib is left out for its import time.
-# ruff: noqa: PTH100, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH208, PTH211, PTH102, PTH106, BLE001
+# ruff: noqa: PTH100, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211, PTH102, PTH106, BLE001
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found,unused-ignore]  # whose functions are not wrapped into enums
 import gc
 import json
 import os
@@ -43,6 +43,30 @@ WARM = (
     "atexit collections bisect heapq math itertools functools operator re string random decimal fractions statistics "
     "typing copy io array queue threading datetime dataclasses enum contextlib traceback linecache ast site"
 )
+
+# What a first program would otherwise make the interpreter set up, in every fork anew: the compiler's types, caches.
+REHEARSAL = """
+import io, sys
+from collections import defaultdict
+def solve(n, items):
+    counts = defaultdict(int)
+    for i in range(n):
+        counts[items[i]] += 1
+    return sorted(items, reverse=True), [f"{key}: {value}" for key, value in counts.items() if value > 1]
+class Point:
+    def __init__(self, x): self.x = x
+file = io.StringIO("3\\n3 1 2\\n")
+n = int(file.readline().strip())
+a, b = solve(n, list(map(int, file.readline().split())))
+while n > 0:
+    n -= 1
+try:
+    print(*a, sep=" ", end="", file=file)
+    print(" ".join(map(str, b)), a[0] // 2, a[-1] / 1, max(a), min(a), len(a), sum(a), Point(1).x, file=file)
+    a[9]
+except IndexError as error:
+    str(error)
+"""
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -140,7 +164,7 @@ def build_root(visible: list[str]) -> None:
 
 
 def enter_strong(config: dict[str, Any], control: socket.socket) -> socket.socket:
-    """Namespaces per worker: user, net, ipc, uts, cgroup, mount, pid. Returns, in pid 1 of them, the line to the keeper.
+    """Namespaces per worker: user, net, ipc, uts, cgroup, mount, pid. Returns, as pid 1, the line to the keeper.
 
     The keeper, our parent, stays outside the pid namespace and keeps the right to mount, which we give up.
     """
@@ -308,6 +332,7 @@ class Zygote:
         for name in WARM.split():
             __import__(name)
         os.register_at_fork = register
+        exec(compile(REHEARSAL, "rehearsal", "exec"), {})
         # Streams depend on what they are made on: here something to be sought (/dev/null, as stdin), and two pipes.
         kept, pipe = [os.dup(fd) for fd in (1, 2)], os.pipe()
         for target in (1, 2):
@@ -324,16 +349,13 @@ class Zygote:
         for name in ("linux", "runner", "livecodebench", "watch"):
             sys.modules.pop(name, None)
 
-    def fresh_folder(self, job: dict[str, Any], fds: list[int]) -> str:
+    def fresh_folder(self, job: dict[str, Any]) -> str:
         if not self.strong:
             folder: str = job["folder"]
             os.environ["HOME"] = os.environ["TMPDIR"] = folder
             if self.config["uid"] is not None:
                 os.chown(folder, self.config["uid"], self.config["uid"])
             return folder
-        for fd in fds[1:3]:  # so that /dev/stdout can be opened
-            with suppress(OSError):
-                os.fchown(fd, INSIDE_UID, -1)
         if (answer := self.keeper.recv(1000)) != b"ok":
             raise OSError(f"no scratch folder: {answer.decode()}")
         # Process ids are no memory of earlier tests either: each program is process 2.
@@ -359,14 +381,15 @@ class Zygote:
 def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
     """Fork the program, watch it to its end; the answer for the judge. Returns only in the zygote."""
     try:
-        folder = zygote.fresh_folder(job, fds)
+        folder = zygote.fresh_folder(job)
         program = os.fork()
         if program == 0:
             start_program(zygote, job, folder, fds)
         for fd in fds:
             os.close(fd)
         fds.clear()
-        return watch.watch_program(job, program, zygote.control, zygote.strong, linux is not None)
+        answer: dict[str, Any] = watch.watch_program(job, program, zygote.control, zygote.strong, linux is not None)
+        return answer
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
