@@ -5,22 +5,30 @@ Theory of operation
 Two kinds of failure exist and never mix. The *program* fails: `Run` says how it ended. The *sandbox* fails (the zygote
 died, a mount was refused, the supervisor vanished): `SandboxError`, and no verdict may be drawn from it.
 
-Four processes are at work. This one, the *judge*, knows the expected outputs and never gives them away. It starts the
-*zygote* (`inside/zygote.py`), a new interpreter by exec, with an empty environment and one socket. For each job the
-judge makes three pipes (stdout, stderr, report) and two files in memory (stdin; the payload: the program's text),
-and passes their descriptors over the socket. The zygote forks the *supervisor*, which isolates and watches, and
-that forks the *program*. The judge meanwhile drains the pipes, both at once, up to a cap.
+This process, the *judge*, knows the expected outputs and never gives them away. It starts the *zygote*
+(`inside/zygote.py`), a new interpreter by exec, with an empty environment and one socket. For each job the judge makes
+three pipes (stdout, stderr, report) and two files in memory (stdin; the payload: the program's text), and passes their
+descriptors over the socket. The zygote forks the *program* and watches it (`inside/watch.py`). The judge meanwhile
+drains the pipes, all at once, up to a cap. The zygote never reads the payload and runs no line of a program, so that
+every fork of it is fresh.
 
-What a program could still reach decides the tier. `strong`: user, pid, mount, net, ipc, uts and cgroup namespaces;
-a root folder with only the interpreter and the system's libraries, read-only; a capped /tmp made for this one test;
-another uid and no capabilities; seccomp; no_new_privs; rlimits. pid 1 of the namespace is our supervisor, so
-its end takes every process with it. `standard`: Landlock and seccomp in place of the namespaces. `weak`: rlimits,
-process group, subreaper; nothing keeps a hostile program from reading your files, killing the judge or dialling
-out. `tiers.py` finds out by running a probe in each what really holds here.
+What a program could still reach decides the tier. `strong`: user, pid, mount, net, ipc, uts and cgroup namespaces,
+made once per worker; a root folder with only the interpreter and the system's libraries, read-only; another uid and no
+capabilities; seccomp; no_new_privs; rlimits. The zygote is pid 1 of the namespace: signals from inside do not reach it,
+every orphan becomes its child, and its end takes every process with it. After each test it kills all processes
+but itself and reaps until it has no child left: then none exists. A fourth process, the *keeper*, outside the pid
+namespace, puts a new capped tmpfs in the place of the old /tmp for each test, as the zygote has given up the right to
+mount: seccomp and Landlock bind it as they bind its programs. Process ids start anew too, so that no counter tells
+of earlier tests. `standard`: Landlock and seccomp in place of the namespaces. `weak`: rlimits, process group,
+subreaper; nothing keeps a hostile program from reading your files, killing the judge or dialling out. `tiers.py`
+finds out by running a probe in each what really holds here.
 
-CPU time decides, not wall time: the supervisor sums it over the tree from /proc (about every 12 ms) and from
-getrusage at the end. Wall time is a backstop, and time that the program spent waiting for a free core is not held
+CPU time decides, not wall time: the zygote sums it over the tree from /proc (about every 12 ms) and from what wait4
+says at the end. Wall time is a backstop, and time that the program spent waiting for a free core is not held
 against it. Memory is the resident memory of the tree; when the plain sum is too large, shared pages are counted once.
+
+What a test costs is mostly pages: each one that the zygote or the program writes to after the fork is copied first. So
+there is one fork per test, what can be prepared is prepared before it, and little of our own Python runs after it.
 
 Not guaranteed: that a kernel bug cannot be exploited from inside; exact peaks of memory between two looks; CPU time
 of grandchildren whose parent ignores SIGCHLD and which live for less than one look.
@@ -195,7 +203,7 @@ class Sandbox:
         """End the zygote and everything below it."""
         self._socket.close()
         if self.tier is not Tier.STRONG:
-            # Its supervisor must be left the time to kill a tree that no namespace holds together.
+            # The zygote must be left the time to kill a tree that no namespace holds together.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
         self._process.kill()

@@ -83,7 +83,7 @@ def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def enter_user_namespace(outside_uid: int, outside_gid: int, program_uid: int) -> None:
-    """Called as root: two ids (0 for the supervisor, INSIDE_UID for programs); else only our own, as INSIDE_UID."""
+    """Called as root: two ids (0 for the zygote, INSIDE_UID for programs); else only our own, as INSIDE_UID."""
     if os.geteuid() == 0:
         ids = f"0 0 1\n{INSIDE_UID} {program_uid} 1"
         ready_r, ready_w = os.pipe()
@@ -236,9 +236,10 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
         os.chdir(folder)
         os.setsid()
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        for hook in zygote.fork_hooks:
-            os.register_at_fork(after_in_child=hook)
-            if hook.__module__ != "threading":  # which has nothing to forget: no thread was ever started
+        for hooks in zygote.fork_hooks:
+            os.register_at_fork(**hooks)
+            hook = hooks.get("after_in_child")
+            if hook is not None and hook.__module__ != "threading":  # it has nothing to forget: no thread was started
                 hook()
         become_program(zygote, job, folder)
     except BaseException as error:
@@ -282,7 +283,7 @@ class Zygote:
         self.config, self.control, self.tier = config, control, config["tier"]
         self.strong = self.tier == "strong"
         self.program_uid = INSIDE_UID if self.strong else config["uid"]
-        self.fork_hooks: list[Any] = []
+        self.fork_hooks: list[dict[str, Any]] = []
         self.last_pid = -1
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
@@ -328,7 +329,7 @@ class Zygote:
 
     def warm(self) -> None:
         """Import what programs import most, prepare what each of them has: streams, environment, `exit`."""
-        register, os.register_at_fork = os.register_at_fork, lambda **hooks: self.fork_hooks.extend(hooks.values())
+        register, os.register_at_fork = os.register_at_fork, lambda **hooks: self.fork_hooks.append(hooks)
         for name in WARM.split():
             __import__(name)
         os.register_at_fork = register
@@ -384,7 +385,10 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> dict[str, An
         folder = zygote.fresh_folder(job)
         program = os.fork()
         if program == 0:
-            start_program(zygote, job, folder, fds)
+            try:
+                start_program(zygote, job, folder, fds)
+            finally:
+                os._exit(1)
         for fd in fds:
             os.close(fd)
         fds.clear()
