@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 Two kinds of failure exist and never mix. The *program* fails: `Run` says how it ended. The *sandbox* fails (the zygote
-died, a mount was refused, the supervisor vanished): `SandboxError`, and no verdict may be drawn from it.
+died, a mount was refused, the keeper vanished): `SandboxError`, and no verdict may be drawn from it.
 
 This process, the *judge*, knows the expected outputs and never gives them away. It starts the *zygote*
 (`inside/zygote.py`), a new interpreter by exec, with an empty environment and one socket. For each job the judge makes

@@ -81,7 +81,7 @@ class Watch:
         return 0.0
 
     def left_behind(self) -> int:
-        """Living processes beside the supervisor (zombies are none)."""
+        """Living processes beside the zygote (zombies are none)."""
         count = 0
         for pid in self.pids():
             with suppress(OSError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:

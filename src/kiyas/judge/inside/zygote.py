@@ -11,7 +11,7 @@ a new scratch folder for each test.
 """
 
 # pathlib is left out for its import time.
-# ruff: noqa: PTH100, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211, PTH102, PTH106, BLE001
+# ruff: noqa: PTH100, PTH120, BLE001
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found,unused-ignore]  # whose functions are not wrapped into enums
@@ -31,13 +31,10 @@ import watch  # type: ignore[import-not-found,unused-ignore]
 
 try:
     import linux  # type: ignore[import-not-found,unused-ignore]
+    import namespaces  # type: ignore[import-not-found,unused-ignore]
 except (ImportError, AttributeError, OSError):
     linux = None  # type: ignore[assignment,unused-ignore]  # no ctypes, or not Linux: only the tier `weak`
 
-INSIDE_UID = 1000
-# Landlock knows a folder in which something is mounted only by the folder above: hence two levels. /tmp leads here.
-SCRATCH = "/scratch/tmp"
-WORK = SCRATCH + "/run"
 DEVICES = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
 WARM = (
     "atexit collections bisect heapq math itertools functools operator re string random decimal fractions statistics "
@@ -77,147 +74,6 @@ def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
             os._exit(0)
         if job := message.lstrip(b"s"):  # a "stop" that came too late
             return json.loads(job), descriptors
-
-
-# --- strong: namespaces and the view of the file system ----------------------------------------------------------
-
-
-def enter_user_namespace(outside_uid: int, outside_gid: int, program_uid: int) -> None:
-    """Called as root: two ids (0 for the zygote, INSIDE_UID for programs); else only our own, as INSIDE_UID."""
-    if os.geteuid() == 0:
-        ids = f"0 0 1\n{INSIDE_UID} {program_uid} 1"
-        ready_r, ready_w = os.pipe()
-        me, helper = os.getpid(), os.fork()
-        if helper == 0:
-            # Only a process outside the new namespace may write a map of more than its own id.
-            os.read(ready_r, 1)
-            try:
-                for name in ("uid_map", "gid_map"):
-                    with open(f"/proc/{me}/{name}", "w") as file:
-                        file.write(ids)
-            except OSError:
-                os._exit(1)
-            os._exit(0)
-        try:
-            linux.unshare(linux.CLONE_NEWUSER)
-        finally:
-            os.write(ready_w, b"x")
-            os.close(ready_r)
-            os.close(ready_w)
-            status = os.waitpid(helper, 0)[1]
-        if status:
-            raise OSError("the id maps of the user namespace could not be written")
-    else:
-        linux.unshare(linux.CLONE_NEWUSER)
-        for name, line in (
-            ("setgroups", "deny"),
-            ("uid_map", f"{INSIDE_UID} {outside_uid} 1"),
-            ("gid_map", f"{INSIDE_UID} {outside_gid} 1"),
-        ):
-            with open(f"/proc/self/{name}", "w") as file:
-                file.write(line)
-
-
-def build_root(visible: list[str]) -> None:
-    """A root of its own: `visible` paths read-only, five devices, empty /tmp. Everything else does not exist."""
-    sources = {}
-    links = {}
-    for path in visible:
-        if os.path.islink(path):
-            links[path] = os.readlink(path)
-        elif os.path.exists(path):
-            sources[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in ("null", "zero", "full", "random", "urandom")}
-    linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
-    linux.mount("kiyas", "/tmp", "tmpfs", linux.MS_NOSUID, "mode=755,size=1m")
-    root = "/tmp"
-    for path, fd in sources.items():
-        target = root + path
-        if os.path.isdir(path):
-            os.makedirs(target, exist_ok=True)
-        else:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
-        linux.mount(f"/proc/self/fd/{fd}", target, None, linux.MS_BIND | linux.MS_REC)
-        linux.restrict_mount(target, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV)
-        os.close(fd)
-    for path, destination in links.items():
-        os.makedirs(os.path.dirname(root + path), exist_ok=True)
-        os.symlink(destination, root + path)
-    for folder in ("proc", "dev", SCRATCH, "old"):
-        os.makedirs(f"{root}/{folder}", exist_ok=True)
-    for name, fd in devices.items():
-        os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY))
-        linux.mount(f"/proc/self/fd/{fd}", f"{root}/dev/{name}", None, linux.MS_BIND)
-        os.close(fd)
-    for name, destination in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        os.symlink(f"/proc/self/fd{destination}", f"{root}/dev/{name}")
-    os.symlink(SCRATCH + "/shm", f"{root}/dev/shm")
-    os.symlink(SCRATCH, f"{root}/tmp")
-    linux.mount("proc", f"{root}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    os.chdir(root)
-    linux.pivot_root(".", "old")
-    os.chdir("/")
-    linux.umount("/old")
-    os.rmdir("/old")
-    linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY, recursive=False)
-
-
-def enter_strong(config: dict[str, Any], control: socket.socket) -> socket.socket:
-    """Namespaces per worker: user, net, ipc, uts, cgroup, mount, pid. Returns, as pid 1, the line to the keeper.
-
-    The keeper, our parent, stays outside the pid namespace and keeps the right to mount, which we give up.
-    """
-    enter_user_namespace(os.getuid(), os.getgid(), config["uid"])
-    die_with_parent()  # again: the kernel forgets it when a process changes its rights
-    linux.unshare(
-        linux.CLONE_NEWNS
-        | linux.CLONE_NEWPID
-        | linux.CLONE_NEWNET
-        | linux.CLONE_NEWIPC
-        | linux.CLONE_NEWUTS
-        | linux.CLONE_NEWCGROUP
-    )
-    ours, keepers = socket.socketpair()
-    if child := os.fork():
-        ours.close()
-        control.close()
-        keep_scratch(config, keepers)
-        _, status = os.waitpid(child, 0)
-        os._exit(0 if status == 0 else 1)
-    keepers.close()
-    die_with_parent()
-    build_root(config["visible"])
-    return ours
-
-
-def keep_scratch(config: dict[str, Any], line: socket.socket) -> None:
-    """In the keeper: for each byte a new empty, capped /tmp in place of the old one, until pid 1 is gone."""
-    size = f"size={config['scratch_mb']}m,nr_inodes={config['inodes']},mode=755"
-    mounted = False
-    while line.recv(1):
-        answer = b"ok"
-        try:
-            if mounted:
-                linux.umount(SCRATCH)
-            linux.mount("kiyas", SCRATCH, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
-            mounted = True
-            for folder in (SCRATCH, WORK, SCRATCH + "/shm"):
-                if folder != SCRATCH:
-                    os.mkdir(folder)
-                os.chown(folder, INSIDE_UID, INSIDE_UID)
-        except OSError as error:
-            answer = f"{type(error).__name__}: {error}".encode()
-        line.sendall(answer)
-
-
-def die_with_parent() -> None:
-    """Only in `strong`, where our end takes everything below along.
-
-    Elsewhere the closed sockets tell us to clean up.
-    """
-    if linux is not None:
-        linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
 
 
 # --- the program -------------------------------------------------------------------------------------------------
@@ -282,14 +138,14 @@ class Zygote:
     def __init__(self, config: dict[str, Any], control: socket.socket) -> None:
         self.config, self.control, self.tier = config, control, config["tier"]
         self.strong = self.tier == "strong"
-        self.program_uid = INSIDE_UID if self.strong else config["uid"]
+        self.program_uid = namespaces.INSIDE_UID if self.strong else config["uid"]
         self.fork_hooks: list[dict[str, Any]] = []
         self.last_pid = -1
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
         if self.strong:
-            die_with_parent()
-            self.keeper = enter_strong(config, control)
+            namespaces.die_with_parent()
+            self.keeper = namespaces.enter_strong(config, control)
             with suppress(OSError):
                 self.last_pid = os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY | os.O_CLOEXEC)
             self.keeper.sendall(b"x")
@@ -324,7 +180,7 @@ class Zygote:
             return
         linux.drop_bounding_set()
         if self.strong and linux.landlock_abi():
-            linux.restrict_files([*self.config["visible"], "/proc"], [os.path.dirname(SCRATCH), *DEVICES])
+            linux.restrict_files([*self.config["visible"], "/proc"], [os.path.dirname(namespaces.SCRATCH), *DEVICES])
         linux.install_seccomp(linux.seccomp_program())
 
     def warm(self) -> None:
@@ -344,10 +200,11 @@ class Zygote:
             os.dup2(fd, target)
         for fd in (*pipe, *kept):
             os.close(fd)
+        home = namespaces.WORK if self.strong else "/"
         os.environ.clear()
-        os.environ.update({"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": WORK, "TMPDIR": WORK})
+        os.environ.update({"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home})
         os.environ["PATH"] = os.path.dirname(sys.executable) + ":/usr/bin:/bin"
-        for name in ("linux", "runner", "livecodebench", "watch"):
+        for name in ("linux", "namespaces", "runner", "livecodebench", "watch"):
             sys.modules.pop(name, None)
 
     def fresh_folder(self, job: dict[str, Any]) -> str:
@@ -362,7 +219,7 @@ class Zygote:
         # Process ids are no memory of earlier tests either: each program is process 2.
         if self.last_pid >= 0:
             os.pwrite(self.last_pid, b"1", 0)
-        return WORK
+        return str(namespaces.WORK)
 
     def serve(self) -> None:
         while True:
