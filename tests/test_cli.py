@@ -81,6 +81,14 @@ def test_mistakes_are_told_in_words(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_mistakes_of_the_command_line_itself_exit_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("demo", "--until", "nowhere"), ("nonsense",), ("status", "a", "b"), ("run",)):
+        with pytest.raises(SystemExit) as ended:
+            call(*words)
+        assert ended.value.code == 1
+        assert "--help" in capsys.readouterr().err
+
+
 def study_file(folder: Path, **changes: str) -> Path:
     """A study of a tiny model on two files of our own."""
     tiny.save(folder / "model")
@@ -126,8 +134,6 @@ def broken(folder: Path, what: str) -> tuple[Path, str]:
     """A study with one thing wrong, and what must be told."""
     if what == "long":
         return study_file(folder, max_length="10"), "training.max_length = 10"
-    if what == "nan":
-        return study_file(folder, more="", budget="{steps: 400}"), ""
     file = study_file(folder)
     if what == "columns":
         (folder / "a.jsonl").write_text('{"input": "x", "output": "y"}\n')
@@ -142,6 +148,15 @@ def broken(folder: Path, what: str) -> tuple[Path, str]:
     if what == "weights":
         (folder / "model" / "model.safetensors").write_bytes(b"not weights")
         return file, "model"
+    if what == "cut off":
+        weights = folder / "model" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1000])
+        return file, "model.safetensors is not a safetensors file, or it was cut off"
+    if what == "positions":
+        (folder / "model" / "config.json").write_text(
+            (folder / "model" / "config.json").read_text().replace("32768", "20")
+        )
+        return file, "but the base model ends at 20"
     if what == "tokenizer":
         (folder / "model" / "tokenizer.json").unlink()
         (folder / "model" / "tokenizer_config.json").unlink()
@@ -152,12 +167,23 @@ def broken(folder: Path, what: str) -> tuple[Path, str]:
     if what == "statement":
         (folder / "p.jsonl").write_text('{"id": "p", "tests": [{"input": "", "output": "1"}]}\n')
         return file, "problem p has no statement"
-    assert what == "modules"
-    return study_file(folder, more="").with_name("s.yaml"), ""
+    raise AssertionError(what)
 
 
 @pytest.mark.parametrize(
-    "what", ["long", "columns", "empty", "no validation", "weights", "tokenizer", "problems", "statement"]
+    "what",
+    [
+        "long",
+        "columns",
+        "empty",
+        "no validation",
+        "weights",
+        "cut off",
+        "positions",
+        "tokenizer",
+        "problems",
+        "statement",
+    ],
 )
 def test_unusable_input_is_told_and_exits_1(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     file, told = broken(tmp_path, what)
@@ -189,6 +215,23 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path: Path, capsys: pyt
             text=True,
         )
     assert done.returncode == 1 and "another process" in done.stderr
+
+
+def test_a_run_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "own").write_text("precious")
+    assert call("run", file, "--runs", tmp_path / "runs") == 1
+    assert call("run", file, "--runs", tmp_path / "s.yaml") == 1
+    assert "cannot write" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "own").read_text() == "precious"
+
+
+def test_patience_needs_validation_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = study_file(tmp_path)
+    for wish in ("training.patience=1", "compare.select=validation"):
+        assert call("check", file, wish, "dataset.validation_fraction=0") == 1
+        assert "needs validation rows, and there are none in a, b" in capsys.readouterr().err
 
 
 def test_our_bug_is_told_as_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
         ("d.parquet", "nonsense", "not a Parquet file"),
         ("d.txt", "x", "give .jsonl, .json, .csv or .parquet"),
         ("d.csv", 'a,b\n"x', "not valid CSV"),
+        ("d.csv", "a,b\n1,2\n1,2,3", "row 2: more cells than the header"),
     ],
 )
 def test_broken_files(tmp_path: Path, name: str, content: str, told: str) -> None:
@@ -121,12 +122,17 @@ def test_too_long_samples_are_dropped_for_all_arms_and_counted() -> None:
     def arm(*texts: tuple[str, str]) -> data.ArmData:
         return data.ArmData([Example(str(i), group, text, group) for i, (group, text) in enumerate(texts)])
 
-    arms = {"x": arm(("g1", long), ("g2", "short"), ("g3", "short")), "y": arm(("g1", "short"), ("g4", "short"))}
+    arms = {
+        "x": arm(("shared", long), ("shared", "short"), ("own", long), ("own", "short")),
+        "y": arm(("shared", "short"), ("else", "short")),
+    }
     samples = data.drop_too_long(arms, chat, study(training={"max_length": 100}))
-    assert [e.group for e in arms["x"].examples] == ["g2", "g3"] and arms["x"].dropped["too_long"] == 1
-    assert [e.group for e in arms["y"].examples] == ["g4"] and arms["y"].dropped["too_long_in_another_arm"] == 1
-    assert [len(s) for s in samples.values()] == [2, 1]
-    with pytest.raises(KiyasError, match="no training rows are left"):
+    assert [e.group for e in arms["x"].examples] == ["own"], "the arm that has the long one loses the problem too"
+    assert [e.group for e in arms["y"].examples] == ["else"]
+    assert (arms["x"].dropped["too_long"], arms["x"].dropped["too_long_elsewhere"]) == (2, 1)
+    assert (arms["y"].dropped["too_long"], arms["y"].dropped["too_long_elsewhere"]) == (0, 1)
+    assert [len(s) for s in samples.values()] == [1, 1]
+    with pytest.raises(KiyasError, match="no train rows are left"):
         data.drop_too_long(arms, chat, study(training={"max_length": 10}))
 
 
@@ -142,3 +148,19 @@ def test_tokens_and_mask_one_by_one() -> None:
     assert chat.tokenizer.decode(sample.ids[sample.start :]) == "ok<|im_end|>", "the end of turn is learned: pad = eos"
     whole = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(training={"completion_only_loss": False}))
     assert whole.start == 0 and whole.labels == len(whole.ids) - 1
+
+
+def test_rows_without_a_group_are_their_own() -> None:
+    given = [{**row, "group": ""} for row in rows(3)]
+    assert {e.group for e in data.examples(given, Dataset(validation_fraction=0), "x", "f").examples} == {
+        "p0",
+        "p1",
+        "p2",
+    }
+
+
+def test_a_template_that_refuses_the_system_prompt() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}x"
+    with pytest.raises(KiyasError, match=r"refuses this chat: no system role[^$]*leave dataset.system out"):
+        Chat(tokenizer, "tiny").prompt_ids("hi", "s")

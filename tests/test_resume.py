@@ -135,6 +135,30 @@ def test_a_changed_comparison_is_analysed_again_and_said(tmp_path: Path, undistu
     assert sha256(folder.judgments) == sha256(undisturbed.judgments)
 
 
+def test_redo_never_deletes_before_everything_else_agrees(tmp_path: Path, undisturbed: RunDir) -> None:
+    before = sha256(undisturbed.judgments)
+    assert cli.main(command(undisturbed.root.parent, "--redo", "judge", "peft.r=8")[3:]) == 1
+    assert sha256(undisturbed.judgments) == before
+    precious = tmp_path / "practice" / "data" / "thesis.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("mine")
+    assert cli.main(command(tmp_path, "--redo", "data")[3:]) == 1
+    assert precious.read_text() == "mine"
+
+
+def test_another_base_under_the_same_name_is_found_out(
+    undisturbed: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pipeline, "_fingerprint", lambda study: "another")
+    assert cli.main(command(undisturbed.root.parent)[3:]) == 1
+    assert "practice changed after the stage 'train' had used it" in capsys.readouterr().err
+
+
+def test_layout_settings_may_change(undisturbed: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(command(undisturbed.root.parent, "training.workers=1", "training.max_tokens_per_pass=999")[3:]) == 0
+    assert cli.main(command(undisturbed.root.parent)[3:]) == 0
+
+
 def test_redo_does_one_stage_again(tmp_path: Path, undisturbed: RunDir) -> None:
     import shutil
 

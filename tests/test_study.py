@@ -72,6 +72,7 @@ compare: {primary: [deep, dip], select: besst}
         ("name: \t{", "s.yaml, line 1"),
         (GOOD.replace("name: a", "name: ../up"), "line 1: name:"),
         (GOOD.replace("deep: {", "base: {"), "'base' is the untrained model's own name"),
+        (GOOD.replace("deep: {", "problems: {"), "'problems' is the benchmark's own file name"),
         (GOOD.replace("diverse: {", "DEEP: {"), "differ only in upper and lower case"),
         (GOOD.replace("practice/deep", "practice/dep"), "line 4: arms.deep.dataset_name: no 'practice/dep'"),
         (GOOD.replace("practice/deep", "nope.jsonl"), "line 4: arms.deep.dataset_name: no data file 'nope.jsonl'"),

@@ -12,8 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GPTNeoConfig,
     LlamaConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -53,7 +55,21 @@ CONFIGS = {
     ),
     # Layers that see only the last 8 tokens, between layers that see all.
     "gemma3": Gemma3TextConfig(**_SHAPE, head_dim=8, sliding_window=8, sliding_window_pattern=2),
-    # No attention interface (ALiBi): takes the padded path.
+    # Soft-capped attention and logits: the packed layout does not do that, nor is the head plain.
+    "gemma2": Gemma2Config(**_SHAPE, head_dim=8, attn_logit_softcapping=3.0, final_logit_softcapping=5.0),
+    # No attention interface; learned positions, which left padding shifts.
+    "gpt_neo": GPTNeoConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=8,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=END,
+    ),
+    # No attention interface; ALiBi.
     "bloom": BloomConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,

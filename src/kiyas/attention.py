@@ -182,9 +182,8 @@ class SlotCache:
         """Makes room for `length` tokens a row."""
         if length > self.capacity:
             self.capacity = -(-length // self.BLOCK) * self.BLOCK
-            self._layers = {
-                layer: (self._grown(k_BGLE), self._grown(v_BGLE)) for layer, (k_BGLE, v_BGLE) in self._layers.items()
-            }
+            for layer, (k_BGLE, v_BGLE) in self._layers.items():  # one by one: the old ones are freed as we go
+                self._layers[layer] = (self._grown(k_BGLE), self._grown(v_BGLE))
 
     def _grown(self, x_BGLE: Tensor) -> Tensor:
         B, G, L, E = x_BGLE.shape
@@ -192,12 +191,11 @@ class SlotCache:
         grown[:, :, :L] = x_BGLE
         return grown
 
-    def select(self, rows_B: Tensor) -> SlotCache:
-        """A smaller cache of the given rows."""
-        made = SlotCache(len(rows_B))
-        made.capacity = self.capacity
-        made._layers = {layer: (k_BGLE[rows_B], v_BGLE[rows_B]) for layer, (k_BGLE, v_BGLE) in self._layers.items()}
-        return made
+    def keep(self, rows_B: Tensor) -> None:
+        """Drops all rows but the given ones, which take their order."""
+        self.rows = len(rows_B)
+        for layer, (k_BGLE, v_BGLE) in self._layers.items():
+            self._layers[layer] = (k_BGLE[rows_B], v_BGLE[rows_B])
 
     def layer(self, layer: int, like_k: Tensor, like_v: Tensor) -> tuple[Tensor, Tensor]:
         if layer not in self._layers:

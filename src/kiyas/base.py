@@ -6,12 +6,14 @@ Shapes: T tokens, D model width, V vocabulary, M labelled tokens.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -46,7 +48,7 @@ class Base:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=pick_dtype(dtype, where), local_files_only=True, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise KiyasError(f"cannot load the model in {folder}: {reason}") from error
         return cls.of(model.to(where), chat, str(path))
@@ -94,8 +96,8 @@ class Base:
         positions = torch.cat([torch.arange(11), torch.arange(7)])[None].to(self.device)
         with contextlib.suppress(attention.UnsupportedError, ValueError, TypeError):
             self.model.set_attn_implementation(attention.NAME)
-            self.packed = self.model.config._attn_implementation == attention.NAME
-            self.packed = self.packed and same(self.logits(self.hidden(ids, positions, None, layout)))
+            if self.model.config._attn_implementation == attention.NAME:
+                self.packed = same(self.logits(self.hidden(ids, positions, None, layout)))
         if not self.packed:
             self.model.set_attn_implementation(own)
 
@@ -118,7 +120,10 @@ class Base:
         return self.model.get_output_embeddings()(hidden) if self.plain_head else hidden
 
     def losses(self, hidden: Tensor, label_index: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of M labelled tokens, float32 [M], from `hidden` [N, D]. Never holds [M, V] whole."""
+        """Cross-entropy of M labelled tokens, float32 [M], from `hidden` [N, D].
+
+        With a plain head [M, V] never exists whole.
+        """
         selected = hidden.index_select(0, label_index)
         if not self.plain_head:
             return nn.functional.cross_entropy(selected.float(), target, reduction="none")
@@ -132,6 +137,18 @@ class Base:
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         more = configured if isinstance(configured, list) else [configured]
         return frozenset(i for i in (self.chat.end_of_turn, self.chat.tokenizer.eos_token_id, *more) if i is not None)
+
+
+@contextlib.contextmanager
+def told_out_of_memory(setting: str) -> Iterator[None]:
+    """Turns a device that is out of memory into a message that names the setting to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise KiyasError(
+            f"the device ran out of memory: {str(error).splitlines()[0]}",
+            f"set a lower {setting} and give the same command again; finished work is kept",
+        ) from error
 
 
 def base_folder(study: Study) -> Path:
@@ -154,7 +171,8 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """auto: bfloat16 on a GPU that has it, else float32."""
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        real = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if real else torch.float32
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype

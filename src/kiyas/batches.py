@@ -191,8 +191,19 @@ def _token_keys(sample_key: int, length: int) -> Tensor:
 def split(rows: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]], budget: int) -> list[list[list[int]]]:
     """Cuts a batch into passes of at most `budget` tokens over all adapters (at least one sample each).
 
-    rows[k] are positions in adapter k's batch; lengths[k] their token counts. Every pass has one list per adapter.
+    rows[k] are positions in adapter k's batch, in the order in which they are taken; lengths[k] the token counts of
+    that batch. A pass has one list per adapter and costs K × its longest row.
     """
-    total = sum(sum(lengths[k]) for k in range(len(rows)))
-    passes = min(max(len(row) for row in rows), max(1, -(-total // budget)))
-    return [[list(row[len(row) * p // passes : len(row) * (p + 1) // passes]) for row in rows] for p in range(passes)]
+    K = len(rows)
+    passes: list[list[list[int]]] = []
+    used = [0] * K
+    for i in range(max(len(row) for row in rows)):
+        taken = [row[i : i + 1] for row in rows]
+        longer = [used[k] + sum(lengths[k][p] for p in taken[k]) for k in range(K)]
+        if not passes or K * max(longer) > budget:
+            passes.append([[] for _ in rows])
+            longer = [sum(lengths[k][p] for p in taken[k]) for k in range(K)]
+        used = longer
+        for k in range(K):
+            passes[-1][k] += taken[k]
+    return passes

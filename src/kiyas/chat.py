@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from kiyas.types import KiyasError
@@ -57,7 +58,13 @@ class Chat:
             return list(self.tokenizer(text)["input_ids"])
         messages = [{"role": "system", "content": system}] if system is not None else []
         messages.append({"role": "user", "content": prompt})
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError as error:
+            raise KiyasError(
+                f"the chat template in {self.path} refuses this chat: {error}",
+                "some templates know no system role: leave dataset.system out",
+            ) from error
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def completion_ids(self, completion: str) -> list[int]:

@@ -68,9 +68,13 @@ def _csv(path: Path) -> list[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            return list(csv.DictReader(file, strict=True))
+            rows = list(csv.DictReader(file, strict=True))
         except csv.Error as error:
             raise KiyasError(f"{path}: not valid CSV ({error})") from error
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise KiyasError(f"{path}, row {number}: more cells than the header has columns")
+    return rows
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -118,12 +122,9 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
         split = "validation" if split in _VALIDATION else split
         if split not in ("train", "validation"):
             result.dropped["other_split"] += 1
-        elif (
-            not isinstance(prompt, str)
-            or not isinstance(completion, str)
-            or not prompt.strip()
-            or not completion.strip()
-        ):
+        elif not isinstance(prompt, str) or not isinstance(completion, str):
+            result.dropped["not_text"] += 1
+        elif not prompt.strip() or not completion.strip():
             result.dropped["empty"] += 1
         else:
             identity = row.get("id")
@@ -132,7 +133,7 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
                     str(number if identity is None else identity),
                     prompt,
                     completion,
-                    str(row.get(group_column)),
+                    str(row.get(group_column) or prompt),
                     split,
                 )
             )
@@ -141,7 +142,8 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
     for split in ("train", "validation"):
         if not result.split(split) and (split == "train" or split_column):
             values = ", ".join(f"{value!r}: {count}" for value, count in seen.most_common(6))
-            left_out = f", {result.dropped['empty']} without text" if result.dropped["empty"] else ""
+            empty = result.dropped["empty"] + result.dropped["not_text"]
+            left_out = f", {empty} without text" if empty else ""
             where = f"column {split_column!r} holds {values}" if split_column else f"{len(rows)} rows"
             raise KiyasError(
                 f"arm {arm}: no {split} rows in {source} ({where}{left_out})",
@@ -192,26 +194,30 @@ def tokenise(example: Example, chat: Chat, study: Study) -> Sample:
 
 
 def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[Sample]]:
-    """Drops samples above max_length; a problem that is too long in one arm is dropped from all that share it.
+    """Drops samples above max_length; a problem that arms share, and that is too long once, leaves all of them.
 
     Returns the training samples that are left, by arm.
     """
     limit = study.training.max_length
     samples = {name: {id(e): tokenise(e, chat, study) for e in data.examples} for name, data in arms.items()}
+    here = Counter(group for data in arms.values() for group in {e.group for e in data.examples})
     long = {
-        name: {e.group for e in data.examples if len(samples[name][id(e)].ids) > limit} for name, data in arms.items()
+        e.group
+        for name, data in arms.items()
+        for e in data.examples
+        if here[e.group] > 1 and len(samples[name][id(e)].ids) > limit
     }
     for name, data in arms.items():
-        elsewhere = set().union(*(groups for other, groups in long.items() if other != name))
-        mine = samples[name]
+        mine, validated = samples[name], bool(data.split("validation"))
         _drop(data, "too_long", lambda e, mine=mine: len(mine[id(e)].ids) > limit)  # type: ignore[misc]
-        _drop(data, "too_long_in_another_arm", lambda e, groups=elsewhere: e.group in groups)  # type: ignore[misc]
-        if not data.split("train"):
-            raise KiyasError(
-                f"arm {name}: no training rows are left: {data.dropped['too_long']} are longer than "
-                f"training.max_length = {limit} tokens, {data.dropped['too_long_in_another_arm']} share a problem "
-                "with one that is"
-            )
+        _drop(data, "too_long_elsewhere", lambda e: e.group in long)
+        for split in ("train", "validation") if validated else ("train",):
+            if not data.split(split):
+                raise KiyasError(
+                    f"arm {name}: no {split} rows are left: {data.dropped['too_long']} are longer than "
+                    f"training.max_length = {limit} tokens, {data.dropped['too_long_elsewhere']} belong to problems "
+                    "that have such a row in this arm or another"
+                )
     return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
 
 

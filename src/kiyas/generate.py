@@ -16,6 +16,7 @@ Shapes: K adapters, S slots per adapter, B = K·S rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from transformers import DynamicCache
 
 from kiyas.adapters import AdapterStack, StackedModel
 from kiyas.attention import Decode, SlotCache
-from kiyas.base import Base, base_folder
+from kiyas.base import Base, base_folder, told_out_of_memory
 from kiyas.batches import pack
 from kiyas.checkpoints import load_stack
 from kiyas.rundir import JsonlWriter, RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
@@ -72,10 +73,8 @@ def waves(adapters: int, questions: Sequence[Question], samples: int, rows: int)
     ]
 
 
-def rows_that_fit(base: Base, longest: int, jobs: int, asked: int | None) -> int:
+def rows_that_fit(base: Base, longest: int, jobs: int) -> int:
     """How many answers of `longest` tokens are decoded at once: by memory, at most what there is to do."""
-    if asked is not None:
-        return min(asked, jobs)
     config = base.model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -98,23 +97,23 @@ class Generator:
 
     @torch.inference_mode()
     def canary(self, question: Question) -> None:
-        """Raises NotAppliedError when an adapter with non-zero B weights gives the base's own logits."""
+        """Raises NotAppliedError when an adapter with non-zero B weights gives the base's own hidden states."""
         ids = torch.tensor([question.prompt] * len(self.stack), device=self.base.device)
         rows = [[Sample(question.prompt, len(question.prompt))]] * len(self.stack)
         batch = pack(rows).to(self.base.device)
 
-        def last() -> Tensor:
-            hidden = self.base.hidden(
-                ids, batch.positions, torch.ones_like(ids), batch.layout if self.base.packed else None
-            )
-            return self.base.logits(hidden.view(len(self.stack), ids.shape[1], -1)[:, -1])
+        def hidden() -> Tensor:
+            layout = batch.layout if self.base.packed else None
+            made = self.base.hidden(ids, batch.positions, torch.ones_like(ids), layout)
+            return made.view(len(self.stack), ids.shape[1], -1)
 
+        # All positions, not the last one's logits alone: in bfloat16 a young adapter may round away there.
         self.model.stack = None
-        plain_KV = last()
+        plain_KTD = hidden()
         self.model.stack = self.stack
-        adapted_KV = last()
+        adapted_KTD = hidden()
         for k, moved in enumerate(self.stack.moved()):
-            if moved and torch.equal(plain_KV[k], adapted_KV[k]):
+            if moved and torch.equal(plain_KTD[k], adapted_KTD[k]):
                 raise NotAppliedError(
                     f"{self.stack.ids[k]}: the adapter's weights are not zero, yet the model answers exactly as the "
                     "base: the adapter is not applied. Nothing was generated with it."
@@ -164,9 +163,16 @@ class Generator:
         open_rows = {b for b, job in enumerate(jobs) if job}
         limits = [self._limit(len(prompt)) for prompt in prompts]
         noise = [self._noise(job) if job else None for job in jobs]
+        # Left padding shifts positions; models with absolute ones must be told.
+        placed = "position_ids" in inspect.signature(self.base.model.forward).parameters
         while open_rows:
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             logits_BV = self.base.model(
-                input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                **({"position_ids": positions} if placed else {}),
             ).logits[:, -1]
             uniform_B = None
             if self.settings.temperature:
@@ -353,7 +359,7 @@ class _Flight:
             spare = [b for b in range(p * self.S, (p + 1) * self.S) if not self.jobs[b]]
             order += (row + spare)[:slots]
         index = torch.tensor(order, device=self.length.device)
-        self.cache = self.cache.select(index)
+        self.cache.keep(index)
         self.length, self.last, self.made, self.limit, self.out = (
             x[index] for x in (self.length, self.last, self.made, self.limit, self.out)
         )
@@ -375,44 +381,53 @@ def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any
     base = Base.load(base_folder(study), study.training.device, study.training.dtype)
     model = StackedModel(base.model, study.peft.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
-    stack = load_stack([(id, None if id.is_base else folder.checkpoints / id.folder) for id in ids], model, base.device)
     questions = [
         Question(problem.id, tuple(base.chat.prompt_ids(problem.statement, study.dataset.system)))
         for problem in map(Problem.of, read_jsonl(folder.problems))
     ]
-    generator = Generator(base, model, stack, study.generation)
-    generator.canary(questions[0])
     rows = _fixed_rows(folder, base, questions, study.generation, len(ids), part)
     path = part_file(folder, part)
     made = {c.key: c for c in map(Completion.of, read_jsonl(path))} if path.exists() else {}
-    owed = []
     whole: list[Completion] = []
-    for wave in waves(len(ids), questions, study.generation.num_samples, rows):
-        keys = [(ids[job.k], job.question.problem_id, job.sample) for job in wave]
-        if all(key in made for key in keys):
-            whole += [made[key] for key in keys]
-        else:
-            owed.append(wave)
+    owed: list[tuple[list[AdapterId], list[list[Job]]]] = []
+    # With more adapters than rows, only so many at a time: memory stays bounded.
+    for group in (ids[start : start + rows] for start in range(0, len(ids), rows)):
+        missing = []
+        for wave in waves(len(group), questions, study.generation.num_samples, rows):
+            keys = [(group[job.k], job.question.problem_id, job.sample) for job in wave]
+            if all(key in made for key in keys):
+                whole += [made[key] for key in keys]
+            else:
+                missing.append(wave)
+        owed.append((group, missing))
     write_jsonl(path, [completion.to_row() for completion in whole])
     report(len(whole), "")
-    with JsonlWriter(path) as writer:
-        for wave in owed:
-            answered = []
-            for completion in generator.answer(wave, rows):
-                answered.append(completion.to_row())
-                report(1, "")
-            writer.write(*answered)
+    with JsonlWriter(path) as writer, told_out_of_memory("generation.max_rows"):
+        for group, missing in owed:
+            if not missing:
+                continue
+            places = [(id, None if id.is_base else folder.checkpoints / id.folder) for id in group]
+            generator = Generator(base, model, load_stack(places, model, base.device), study.generation)
+            generator.canary(questions[0])
+            for wave in missing:
+                answered = []
+                for completion in generator.answer(wave, rows):
+                    answered.append(completion.to_row())
+                    report(1, "")
+                writer.write(*answered)
 
 
 def _fixed_rows(
     folder: RunDir, base: Base, questions: list[Question], settings: Generation, adapters: int, part: int
 ) -> int:
     """Rows decoded at once: chosen when the part first starts and kept, since rounding depends on it."""
+    if settings.max_rows is not None:
+        return settings.max_rows
     path = part_file(folder, part).with_suffix(".rows.json")
     if not path.exists():
         longest = max(len(question.prompt) for question in questions) + settings.max_new_tokens
         jobs = adapters * len(questions) * settings.num_samples
-        write_json(path, {"rows": rows_that_fit(base, longest, jobs, settings.max_rows)})
+        write_json(path, {"rows": rows_that_fit(base, longest, jobs)})
     return int(read_json(path)["rows"])
 
 

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from kiyas import __version__, judge
-from kiyas.pipeline import prepare, saved_checkpoints
+from kiyas.pipeline import parameters, prepare, saved_checkpoints
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
 from kiyas.study import Study
 from kiyas.types import KiyasError
@@ -19,12 +19,14 @@ from kiyas.workers import usable_cores, uses_gpu
 
 def describe(study: Study) -> str:
     """What a study would train, ask and judge. Raises KiyasError for data that cannot be used."""
+    size = parameters(study)
     prepared = prepare(study)
     steps = prepared.steps(study)
     seeds = len(study.seed_list)
     saves = sum(seeds * math.ceil(count / study.training.save_steps) for count in steps.values())
     answers = (saves + 1) * len(prepared.problems) * study.generation.num_samples
-    lines = [f"{study.name}: {len(study.arms)} arms × {seeds} seeds on {study.model_name_or_path}", ""]
+    told = f" ({size:,} parameters)" if size else ""
+    lines = [f"{study.name}: {len(study.arms)} arms × {seeds} seeds on {study.model_name_or_path}{told}", ""]
     lines += [f"  {line}" for line in prepared.sentences()]
     lines.append("")
     for arm, count in prepared.counts.items():

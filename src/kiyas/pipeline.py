@@ -71,9 +71,9 @@ def run(
     Raises KiyasError when the folder holds another study's results or is in use.
     """
     with folder.lock():
+        tier = _open(study, folder, text, overrides or [], redo)
         if redo is not None:
             folder.drop(redo)
-        tier = _open(study, folder, text, overrides or [])
         tell(
             f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
             f"programs run in {tier} isolation"
@@ -137,7 +137,25 @@ def prepare(study: Study) -> Prepared:
     arms = data.read_arms(study)
     samples = data.drop_too_long(arms, Chat.load(base_folder(study)), study)
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
+    _refuse_unfit(study, counts)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
+
+
+def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+    """What the settings ask of the data and the base, and they cannot give."""
+    blind = [arm for arm, count in counts.items() if not count["validation"]]
+    if blind and (study.training.patience or study.compare.select == "validation"):
+        key = "training.patience" if study.training.patience else "compare.select: validation"
+        raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
+    root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
+    config = read_json(root / "config.json")
+    most = config.get("max_position_embeddings") or config.get("n_positions")
+    longest = max(count["max_tokens"] for count in counts.values())
+    if most and longest > most:
+        raise KiyasError(
+            f"training.max_length: a sample has {longest} tokens, but the base model ends at {most}",
+            f"set training.max_length to {most} or less",
+        )
 
 
 def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
@@ -169,6 +187,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             train_part,
             [(str(folder.root), study_json, share, steps, part) for part, share in enumerate(parts)],
             progress,
+            study.training.workers,
         )
     write_jsonl(folder.train_log, merge_logs(folder, len(parts)))
     shutil.rmtree(folder.train_state)
@@ -189,6 +208,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
             generate_part,
             [(str(folder.root), study_json, share, part) for part, share in enumerate(parts)],
             progress,
+            study.training.workers,
         )
     made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
     order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
@@ -278,19 +298,33 @@ def _model_files(study: Study) -> list[Path]:
     return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
 
 
-def _parameters(study: Study) -> int | None:
+def parameters(study: Study) -> int | None:
     """Weights of the base, counted in the headers of its safetensors files (a u64 length, then JSON)."""
     total = 0
     for path in _model_files(study):
         if path.suffix != ".safetensors":
             return None
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
-            header = json.loads(file.read(length))
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+            header = json.loads(file.read(length)) if length < size else {}
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        if size != 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=-1):
+            raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
+        total += sum(math.prod(entry["shape"]) for entry in tensors)
     return total
+
+
+def _fingerprint(study: Study) -> str:
+    """Says cheaply whether the base is the one that the run began with: sizes, and the ends of every file."""
+    found = []
+    root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
+    for path in [root / "config.json", root / "tokenizer.json", *_model_files(study)]:
+        if path.exists():
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
+                file.seek(max(0, path.stat().st_size - (1 << 16)))
+                found.append([path.name, path.stat().st_size, start.hex(), file.read().hex()])
+    return digest(found)
 
 
 def _inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
@@ -311,7 +345,8 @@ def _inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         ],
         Stage.REPORT: [folder.findings],
     }
-    return {
+    base = {study.model_name_or_path: _fingerprint(study)} if stage in (Stage.TRAIN, Stage.GENERATE) else {}
+    return base | {
         str(path.relative_to(folder.root) if path.is_relative_to(folder.root) else path): sha256(path)
         for path in files[stage]
         if path.exists()
@@ -329,14 +364,17 @@ def _refuse_foreign(stage: Stage, folder: RunDir, manifest: dict[str, Any] | Non
     )
 
 
-def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> str:
-    """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation."""
+def _open(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> str:
+    """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation.
+
+    What `redo` will drop need not agree with the study.
+    """
     now = study.model_dump(mode="json")
     if folder.resolved.exists():
         resolved = read_json(folder.resolved)
         if resolved.get("kind") != "run":
             raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
-        _refuse_changed(folder, resolved["study"], now)
+        _refuse_changed(folder, resolved["study"], now, redo)
         if resolved["study"] != now:
             resolved["notes"] += _notes_of_change(resolved["study"], now)
             write_json(folder.resolved, {**resolved, "study": now})
@@ -361,7 +399,11 @@ def _open(study: Study, folder: RunDir, text: str, overrides: list[str]) -> str:
             "git": _git_revision(),
             "study": now,
             "declared_sha256": digest(now["compare"]),
-            "base": {"name_or_path": study.model_name_or_path, "parameters": _parameters(study)},
+            "base": {
+                "name_or_path": study.model_name_or_path,
+                "parameters": parameters(study),
+                "fingerprint": _fingerprint(study),
+            },
             "judge": {"tier": tier.value, "mode": study.judge.mode},
             "device": "gpu" if uses_gpu(study.training.device) else "cpu",
             "overrides": overrides,
@@ -379,19 +421,25 @@ def changes(before: Any, now: Any, at: str = "") -> list[str]:
     return [] if before == now else [at]
 
 
-# Settings that change how work is laid out, never what comes out of a finished stage.
-_HARMLESS = {"judge.workers"}
+# Settings that change how work is laid out; what comes out differs by rounding at most.
+_HARMLESS = {
+    "judge.workers",
+    "training.workers",
+    "training.device",
+    "training.max_tokens_per_pass",
+    "generation.max_rows",
+}
 
 
-def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:
     changed = [key for key in changes(before, now) if key not in _HARMLESS]
     stages = [(FALSIFIES[key.split(".")[0]], key) for key in changed]
     for stage in Stage:
         guilty = [key for first, key in stages if first is stage]
         if not guilty or stage in (Stage.ANALYSE, Stage.REPORT):
             continue
-        redo = [later for later in stage.later if folder.stage(later).exists()]
-        if redo:
+        kept = [later for later in stage.later if dropped is None or later not in dropped.later]
+        if any(folder.stage(later).exists() for later in kept):
             raise KiyasError(
                 f"{folder.root} was made with another study file; changed: {', '.join(changed)}",
                 f"give the study another `name`, or add --redo {stage.value} to do "

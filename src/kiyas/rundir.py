@@ -39,6 +39,9 @@ class Stage(StrEnum):
         return stages[stages.index(self) :]
 
 
+_ODD = (errno.EIO, errno.ENAMETOOLONG, errno.ELOOP)
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns a full or unwritable disk into a message; other errors pass."""
@@ -50,7 +53,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"the disk is full: could not write {path}",
                 "free some space and give the same command again; what was finished is kept",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, *_ODD):
             raise KiyasError(f"cannot write {path}: {error.strerror}") from error
         raise
 
@@ -271,7 +274,8 @@ class RunDir:
                     f"another process (pid {owner}) is working on {self.root}",
                     "wait for it, or give this study another `name`",
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            with disk_errors(self.root):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
             yield

@@ -237,6 +237,8 @@ class Study(Section):
     def _consistent(self) -> Study:
         if BASE_ARM in self.arms:
             raise ValueError(f"arms: {BASE_ARM!r} is the untrained model's own name; call the arm something else")
+        if "problems" in self.arms:
+            raise ValueError("arms: 'problems' is the benchmark's own file name; call the arm something else")
         folded = [arm.casefold() for arm in self.arms]
         if len(set(folded)) < len(folded):
             raise ValueError("arms: two names differ only in upper and lower case")

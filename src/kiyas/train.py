@@ -9,6 +9,7 @@ Shapes: K adapters, P weights of one adapter, M labelled tokens.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import warnings
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from kiyas import checkpoints
 from kiyas.adapters import AdapterStack, Dropout, Spec, StackedModel
-from kiyas.base import Base, base_folder
+from kiyas.base import Base, base_folder, told_out_of_memory
 from kiyas.batches import Batch, indices, pack, pad, split
 from kiyas.data import tokenise
 from kiyas.rundir import JsonlWriter, RunDir, read_jsonl, write_jsonl
@@ -130,8 +131,7 @@ class JointTraining:
         self.memory = _Memory(0, [0.0] * K, [0] * K, [0] * K, [math.inf] * K, [0] * K, [None] * K)
         self.log: JsonlWriter | None = None
         self.rows: list[dict[str, Any]] = []
-        on_cpu = base.device.type == "cpu"
-        self.pass_tokens = self.settings.max_tokens_per_pass or (4096 if on_cpu else 16384)
+        self.pass_tokens = self.settings.max_tokens_per_pass or pass_tokens(base)
 
     @property
     def steps(self) -> int:
@@ -145,16 +145,13 @@ class JointTraining:
 
     def run(self, report: Report = lambda count, note: None) -> None:
         """Trains to the end. Raises KiyasError when a loss is no longer a number."""
-        self._open()
-        with warnings.catch_warnings():
+        with self._opened(), warnings.catch_warnings():
             # The flat gradient's views are strided; torch mentions it once.
             warnings.filterwarnings("ignore", message="grad and param do not obey")
             if self.memory.step == 0:
-                self._validate(0)
+                self._validate(0, [True] * len(self.runs))
             while any(self.active(self.memory.step)):
                 self._step(report)
-        if self.log is not None:
-            self.log.close()
 
     def _step(self, report: Report) -> None:
         t, memory = self.settings, self.memory
@@ -167,13 +164,16 @@ class JointTraining:
             self.gradient, torch.tensor(rates, device=device), torch.tensor(active, device=device), step
         )
         memory.step = step
+        # Each adapter's rows and checkpoints are its own affair: they never depend on what else is in the stack.
         ends = [run.steps == step for run in self.runs]
-        if step % t.logging_steps == 0 or any(ends):
-            self._log_training(step, rates, norm_K.tolist(), active)
         saves = [on and (step % t.save_steps == 0 or end) for on, end in zip(active, ends, strict=True)]
-        if step % t.eval_steps == 0 or any(saves):
-            own = self._validate(step, active)
-            self._patience(step, own, saves)
+        evaluates = [on and (step % t.eval_steps == 0 or save) for on, save in zip(active, saves, strict=True)]
+        if any(evaluates):
+            self._patience(step, self._validate(step, evaluates), saves)
+        stops = [stopped == step for stopped in self.memory.stopped]
+        last = [end or stop for end, stop in zip(ends, stops, strict=True)]
+        logs = [on and (step % t.logging_steps == 0 or end) for on, end in zip(active, last, strict=True)]
+        self._log_training(step, rates, norm_K.tolist(), logs)
         # An adapter that patience stops here is saved here too: stopping only happens at a save point.
         if any(saves):
             self._save(step, saves)
@@ -259,8 +259,8 @@ class JointTraining:
             start = end
         return [total / tokens for total in sums.tolist()]
 
-    def _validate(self, step: int, active: list[bool] | None = None) -> list[float]:
-        """Logs every active adapter's loss on every arm's validation set; returns each one's loss on its own."""
+    def _validate(self, step: int, chosen: list[bool]) -> list[float]:
+        """Logs the chosen adapters' losses on every arm's validation set; returns each one's loss on its own."""
         own = [math.nan] * len(self.runs)
         measured: dict[tuple[Sample, ...], list[float]] = {}
         for arm, samples in self.validation.items():
@@ -272,7 +272,7 @@ class JointTraining:
             for k, run in enumerate(self.runs):
                 if run.id.arm == arm:
                     own[k] = measured[key][k]
-                if active is None or active[k]:
+                if chosen[k]:
                     row = {"on": arm, "loss": measured[key][k], "tokens": sum(s.labels for s in samples)}
                     self._write("validation", k, step, row)
         return own
@@ -281,7 +281,7 @@ class JointTraining:
         if self.settings.patience is None:
             return
         for k, (loss, saved) in enumerate(zip(own, saves, strict=True)):
-            if not saved:
+            if not saved or math.isnan(loss):
                 continue
             if loss < self.memory.best[k]:
                 self.memory.best[k], self.memory.worse[k] = loss, 0
@@ -290,10 +290,10 @@ class JointTraining:
                 if self.memory.worse[k] >= self.settings.patience:
                     self.memory.stopped[k] = step
 
-    def _log_training(self, step: int, rates: list[float], norms: list[float], active: list[bool]) -> None:
+    def _log_training(self, step: int, rates: list[float], norms: list[float], chosen: list[bool]) -> None:
         memory = self.memory
-        for k, on in enumerate(active):
-            if not on or not memory.loss_tokens[k]:
+        for k, logged in enumerate(chosen):
+            if not logged or not memory.loss_tokens[k]:
                 continue
             row = {
                 "loss": memory.loss_sum[k] / memory.loss_tokens[k],
@@ -332,9 +332,11 @@ class JointTraining:
         assert self.folder is not None
         return self.folder.train_state / f"part-{self.part}.safetensors"
 
-    def _open(self) -> None:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
         """Goes on from the saved state, if there is one: what came after it is taken back and done again."""
         if self.folder is None:
+            yield
             return
         path = part_log(self.folder, self.part)
         state = checkpoints.load_state(self._state_path(), self.base.device)
@@ -354,7 +356,22 @@ class JointTraining:
             for folder in done.glob("step-*"):
                 if int(folder.name.removeprefix("step-")) > step:
                     shutil.rmtree(folder)
-        self.log = JsonlWriter(path)
+        with JsonlWriter(path) as self.log:
+            yield
+
+
+def pass_tokens(base: Base) -> int:
+    """Tokens of one forward and backward pass that fit the device; on a CPU, what its caches like.
+
+    A token's activations, kept for the backward pass, are about 12 widths and 4 MLP widths a layer.
+    """
+    if base.device.type == "cpu":
+        return 4096
+    config = base.model.config
+    width = config.hidden_size
+    values = config.num_hidden_layers * (12 * width + 4 * (getattr(config, "intermediate_size", None) or 4 * width))
+    free = torch.cuda.mem_get_info(base.device)[0]
+    return int(min(16384, max(256, free // 2 // (values * base.model.dtype.itemsize))))
 
 
 def part_log(folder: RunDir, part: int) -> Path:
@@ -363,7 +380,7 @@ def part_log(folder: RunDir, part: int) -> Path:
 
 
 def _dropout_key(seed: int, step: int, position: int) -> int:
-    return (seed * 1_000_003 + step) * 65_537 + position
+    return ((seed * 1_000_003 + step) * 65_537 + position) % 2**62
 
 
 def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
@@ -397,7 +414,8 @@ def train_part(
     base = Base.load(base_folder(study), study.training.device, study.training.dtype)
     train, validation = load_arms(folder, study, base)
     runs = [Run(AdapterId(arm, variant, seed), train[arm], steps[arm]) for arm, variant, seed in trainings]
-    JointTraining(base, runs, validation, study, folder, part).run(report)
+    with told_out_of_memory("training.max_tokens_per_pass"):
+        JointTraining(base, runs, validation, study, folder, part).run(report)
 
 
 def saved_step(folder: RunDir, part: int) -> int:

@@ -50,13 +50,17 @@ def default_workers(device: str, model_bytes: int, units: int) -> int:
     return max(1, min(usable_cores(), units, fitting))
 
 
-def run_parts(function: Callable[..., None], parts: list[tuple[Any, ...]], bar: Bar) -> None:
+def run_parts(
+    function: Callable[..., None], parts: list[tuple[Any, ...]], bar: Bar, workers: int | None = None
+) -> None:
     """Calls `function(*part, report)` for every part, at the same time. Raises the first failure after stopping all.
 
+    With one worker the parts run one after the other, in this process.
     `function` must be importable by name (it is sent to other processes).
     """
-    if len(parts) == 1:
-        function(*parts[0], bar.update)
+    if len(parts) == 1 or workers == 1:
+        for part in parts:
+            function(*part, bar.update)
         return
     context = warm()
     messages: Any = context.Queue()

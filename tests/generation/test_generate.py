@@ -86,6 +86,45 @@ def near_tie(reference: Any, question: Question, base: Base, out: list[int], min
     return bool(best[0] - best[1] < 1e-4)
 
 
+def test_more_adapters_than_rows_are_taken_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`max_rows` bounds what is in flight, whatever the number of adapters; the answers stay the same."""
+    from kiyas.rundir import RunDir, read_jsonl, write_jsonl
+    from kiyas.study import Study
+
+    folder, base = RunDir(tmp_path / "run"), tiny.save(tmp_path / "base")
+    model = StackedModel(tiny.base().model)
+    weights = stack(model, torch.device("cpu"))
+    for k, id in enumerate(IDS):
+        checkpoints.save_adapter(folder.checkpoints / id.folder, weights, k, model, "tiny", 0.0)
+    write_jsonl(folder.problems, [{"id": f"p{i}", "statement": f"Print {i}"} for i in range(5)])
+    settings = {
+        "name": "t",
+        "model_name_or_path": str(base),
+        "arms": {"x": {"dataset_name": "x"}},
+        "generation": {"max_new_tokens": 20, "max_rows": 20},
+    }
+    flown: list[int] = []
+    made = generate._Flight.__init__
+
+    def spy(self: Any, generator: Any, wave: Any, slots: int) -> None:
+        made(self, generator, wave, slots)
+        flown.append(len(self.jobs))
+
+    monkeypatch.setattr(generate._Flight, "__init__", spy)
+    texts = []
+    for part, rows in enumerate((20, 3)):
+        settings["generation"] = {"max_new_tokens": 20, "max_rows": rows}
+        study = Study.model_validate(settings).model_dump(mode="json")
+        generate.generate_part(
+            str(folder.root), study, [[*id.fields().values()] for id in IDS], part, lambda n, t: None
+        )
+        found = read_jsonl(generate.part_file(folder, part))
+        texts.append({(r["arm"], r["step"], r["problem_id"]): r["text"] for r in found})
+        assert max(flown) <= rows
+        flown.clear()
+    assert len(texts[0]) == 20 and texts[0] == texts[1]
+
+
 @pytest.mark.parametrize("rows", [4, 8, 36, 1000])
 def test_greedy_does_not_depend_on_the_number_of_rows(rows: int) -> None:
     assert answers("qwen2", rows) == answers("qwen2", 16)
