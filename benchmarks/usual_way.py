@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kiyas.base import base_folder
 from kiyas.chat import Chat
 from kiyas.data import tokenise
+from kiyas.practice import model_folder
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
 from kiyas.study import Study
 from kiyas.types import Example, Sample
@@ -43,7 +43,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, set_seed
 
-    t, chat = study.training, Chat.load(base_folder(study))
+    t, chat = study.training, Chat.load(model_folder(study.model_name_or_path))
     examples = [Example(**row) for row in read_jsonl(run.arm_data(arm))]
 
     def padded(sample: Sample) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
         for split in ("train", "validation")
     }
     set_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base_folder(study), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(model_folder(study.model_name_or_path), dtype=torch.float32)
     config = peft.LoraConfig(r=study.peft.r, lora_alpha=study.peft.lora_alpha, target_modules="all-linear")
     arguments = TrainingArguments(
         output_dir=str(out),
@@ -95,8 +95,8 @@ def generate_usual(run: RunDir, study: Study, folder: Path | None) -> tuple[floa
     from transformers import AutoModelForCausalLM
 
     started = time.perf_counter()
-    model: Any = AutoModelForCausalLM.from_pretrained(base_folder(study), dtype=torch.float32)
-    chat = Chat.load(base_folder(study))
+    model: Any = AutoModelForCausalLM.from_pretrained(model_folder(study.model_name_or_path), dtype=torch.float32)
+    chat = Chat.load(model_folder(study.model_name_or_path))
     if folder is not None:
         model = peft.PeftModel.from_pretrained(model, str(folder))
     model.eval()

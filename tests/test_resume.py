@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kiyas import cli, pipeline, study
+from kiyas import cli, identity, pipeline, study
 from kiyas.checkpoints import WEIGHTS
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, sha256
 from kiyas.types import KiyasError
@@ -149,9 +149,9 @@ def test_redo_never_deletes_before_everything_else_agrees(tmp_path: Path, undist
 def test_another_base_under_the_same_name_is_found_out(
     undisturbed: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pipeline, "_fingerprint", lambda study: "another")
+    monkeypatch.setattr(identity, "_base", lambda study: {"fingerprint": "another"})
     assert cli.main(command(undisturbed.root.parent)[3:]) == 1
-    assert "practice changed after the stage 'train' had used it" in capsys.readouterr().err
+    assert "practice is not the model that" in capsys.readouterr().err
 
 
 def test_layout_settings_may_change(undisturbed: RunDir, capsys: pytest.CaptureFixture[str]) -> None:

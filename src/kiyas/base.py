@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from kiyas import attention, practice
+from kiyas import attention
 from kiyas.chat import Chat
-from kiyas.study import PRACTICE, Study
 from kiyas.types import KiyasError
 
 
@@ -149,11 +148,6 @@ def told_out_of_memory(setting: str) -> Iterator[None]:
             f"the device ran out of memory: {str(error).splitlines()[0]}",
             f"set a lower {setting} and give the same command again; finished work is kept",
         ) from error
-
-
-def base_folder(study: Study) -> Path:
-    """Where the study's base model lies."""
-    return practice.base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
 
 
 def pick_device(name: str) -> torch.device:

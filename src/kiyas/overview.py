@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 from kiyas import __version__, judge
-from kiyas.pipeline import parameters, prepare, saved_checkpoints
+from kiyas.identity import parameters
+from kiyas.pipeline import prepare, saved_checkpoints
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
 from kiyas.study import Study
 from kiyas.types import KiyasError

@@ -6,55 +6,21 @@ missing and nothing else.
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import json
 import math
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from kiyas import __version__, benchmarks, judging, report
+from kiyas import benchmarks, identity, judging, report
 from kiyas.analyse import Findings, analyse
-from kiyas.judge.tiers import choose
-from kiyas.practice import base_path
+from kiyas.practice import model_folder
 from kiyas.progress import bar, tell
-from kiyas.rundir import (
-    RunDir,
-    Stage,
-    atomic_text,
-    digest,
-    read_json,
-    read_jsonl,
-    sha256,
-    write_json,
-    write_jsonl,
-)
-from kiyas.study import PRACTICE, Study, Training
+from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
+from kiyas.study import Study, Training
 from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
-from kiyas.workers import default_workers, run_parts, uses_gpu, warm
-
-# Which stage a change of each section of the study file falsifies first. `None`: no stage.
-FALSIFIES: dict[str, Stage | None] = {
-    "name": None,
-    "model_name_or_path": Stage.DATA,
-    "arms": Stage.DATA,
-    "dataset": Stage.DATA,
-    "seeds": Stage.TRAIN,
-    "peft": Stage.TRAIN,
-    "training": Stage.DATA,
-    "benchmarks": Stage.DATA,
-    "generation": Stage.GENERATE,
-    "judge": Stage.JUDGE,
-    "compare": Stage.ANALYSE,
-    "report": Stage.REPORT,
-}
+from kiyas.workers import default_workers, run_parts, warm
 
 
 def run(
@@ -71,7 +37,7 @@ def run(
     Raises KiyasError when the folder holds another study's results or is in use.
     """
     with folder.lock():
-        tier = _open(study, folder, text, overrides or [], redo)
+        tier = identity.open_run(study, folder, text, overrides or [], redo)
         if redo is not None:
             folder.drop(redo)
         tell(
@@ -81,13 +47,13 @@ def run(
         if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
             warm()
         for stage, work in STAGES.items():
-            inputs = _inputs(stage, folder, study)
+            inputs = identity.inputs(stage, folder, study)
             manifest = folder.manifest(stage)
             if manifest is None or manifest["inputs"] != inputs:
-                _refuse_foreign(stage, folder, manifest, inputs)
+                identity.refuse_stale(stage, folder, manifest, inputs)
                 started = time.monotonic()
                 counts = work(study, folder)
-                folder.finish(stage, _inputs(stage, folder, study), counts, time.monotonic() - started)
+                folder.finish(stage, identity.inputs(stage, folder, study), counts, time.monotonic() - started)
             if stage == until:
                 break
 
@@ -130,12 +96,11 @@ class Prepared:
 def prepare(study: Study) -> Prepared:
     """Reads, splits, tokenises and counts all data of a study. Writes nothing."""
     from kiyas import data
-    from kiyas.base import base_folder
     from kiyas.chat import Chat
 
     problems = benchmarks.read(study.benchmarks.primary)
     arms = data.read_arms(study)
-    samples = data.drop_too_long(arms, Chat.load(base_folder(study)), study)
+    samples = data.drop_too_long(arms, Chat.load(model_folder(study.model_name_or_path)), study)
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
     _refuse_unfit(study, counts)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
@@ -147,8 +112,7 @@ def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     if blind and (study.training.patience or study.compare.select == "validation"):
         key = "training.patience" if study.training.patience else "compare.select: validation"
         raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
-    root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
-    config = read_json(root / "config.json")
+    config = read_json(model_folder(study.model_name_or_path) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")
     longest = max(count["max_tokens"] for count in counts.values())
     if most and longest > most:
@@ -289,178 +253,5 @@ def _layout(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) 
 
 
 def _workers(study: Study, units: int) -> int:
-    size = sum(path.stat().st_size for path in _model_files(study))
+    size = sum(path.stat().st_size for path in identity.model_files(study))
     return study.training.workers or default_workers(study.training.device, size, units)
-
-
-def _model_files(study: Study) -> list[Path]:
-    root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
-    return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
-
-
-def parameters(study: Study) -> int | None:
-    """Weights of the base, counted in the headers of its safetensors files (a u64 length, then JSON)."""
-    total = 0
-    for path in _model_files(study):
-        if path.suffix != ".safetensors":
-            return None
-        with path.open("rb") as file:
-            length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
-            header = json.loads(file.read(length)) if length < size else {}
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        if size != 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=-1):
-            raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
-        total += sum(math.prod(entry["shape"]) for entry in tensors)
-    return total
-
-
-def _fingerprint(study: Study) -> str:
-    """Says cheaply whether the base is the one that the run began with: sizes, and the ends of every file."""
-    found = []
-    root = base_path() if study.model_name_or_path == PRACTICE else Path(study.model_name_or_path)
-    for path in [root / "config.json", root / "tokenizer.json", *_model_files(study)]:
-        if path.exists():
-            with path.open("rb") as file:
-                start = file.read(1 << 16)
-                file.seek(max(0, path.stat().st_size - (1 << 16)))
-                found.append([path.name, path.stat().st_size, start.hex(), file.read().hex()])
-    return digest(found)
-
-
-def _inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
-    """Digests of the files that a stage reads; a finished stage with other digests is stale."""
-    arms = sorted((folder.root / "data").glob("*.jsonl"))
-    sources = [*(arm.dataset_name for arm in study.arms.values()), study.benchmarks.primary.dataset]
-    files: dict[Stage, list[Path]] = {
-        Stage.DATA: [Path(source) for source in sources if Path(source).is_file()],
-        Stage.TRAIN: [path for path in arms if path != folder.problems],
-        Stage.GENERATE: [folder.problems, folder.stage(Stage.TRAIN) / "manifest.json"],
-        Stage.JUDGE: [folder.problems, folder.completions],
-        Stage.ANALYSE: [
-            folder.problems,
-            folder.train_log,
-            folder.completions,
-            folder.judgments,
-            folder.resolved,
-        ],
-        Stage.REPORT: [folder.findings],
-    }
-    base = {study.model_name_or_path: _fingerprint(study)} if stage in (Stage.TRAIN, Stage.GENERATE) else {}
-    return base | {
-        str(path.relative_to(folder.root) if path.is_relative_to(folder.root) else path): sha256(path)
-        for path in files[stage]
-        if path.exists()
-    }
-
-
-def _refuse_foreign(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, inputs: dict[str, str]) -> None:
-    """Costly work over changed inputs is not thrown away silently."""
-    if manifest is None or stage in (Stage.ANALYSE, Stage.REPORT):
-        return
-    changed = sorted(name for name in inputs | manifest["inputs"] if inputs.get(name) != manifest["inputs"].get(name))
-    raise KiyasError(
-        f"{folder.root}: {', '.join(changed)} changed after the stage {stage.value!r} had used it",
-        f"put it back, or add --redo {stage.value} to do {', '.join(stage.later)} again",
-    )
-
-
-def _open(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> str:
-    """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation.
-
-    What `redo` will drop need not agree with the study.
-    """
-    now = study.model_dump(mode="json")
-    if folder.resolved.exists():
-        resolved = read_json(folder.resolved)
-        if resolved.get("kind") != "run":
-            raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
-        _refuse_changed(folder, resolved["study"], now, redo)
-        if resolved["study"] != now:
-            resolved["notes"] += _notes_of_change(resolved["study"], now)
-            write_json(folder.resolved, {**resolved, "study": now})
-        return str(resolved["judge"]["tier"])
-    if any(folder.stage(stage).exists() for stage in Stage):
-        raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
-    # Before anything is spent: a machine that cannot isolate as asked is found out now.
-    tier = choose(study.judge.isolation, study.judge.python)
-    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
-    if text:
-        atomic_text(folder.study_copy, text)
-    write_json(
-        folder.resolved,
-        {
-            "kind": "run",
-            "name": study.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "kiyas_version": __version__,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": {name: importlib.metadata.version(name) for name in packages},
-            "git": _git_revision(),
-            "study": now,
-            "declared_sha256": digest(now["compare"]),
-            "base": {
-                "name_or_path": study.model_name_or_path,
-                "parameters": parameters(study),
-                "fingerprint": _fingerprint(study),
-            },
-            "judge": {"tier": tier.value, "mode": study.judge.mode},
-            "device": "gpu" if uses_gpu(study.training.device) else "cpu",
-            "overrides": overrides,
-            "notes": [],
-        },
-    )
-    return tier.value
-
-
-def changes(before: Any, now: Any, at: str = "") -> list[str]:
-    """Dotted keys in which two resolved studies differ."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [found for key in keys for found in changes(before.get(key), now.get(key), f"{at}.{key}" if at else key)]
-    return [] if before == now else [at]
-
-
-# Settings that change how work is laid out; what comes out differs by rounding at most.
-_HARMLESS = {
-    "judge.workers",
-    "training.workers",
-    "training.device",
-    "training.max_tokens_per_pass",
-    "generation.max_rows",
-}
-
-
-def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:
-    changed = [key for key in changes(before, now) if key not in _HARMLESS]
-    stages = [(FALSIFIES[key.split(".")[0]], key) for key in changed]
-    for stage in Stage:
-        guilty = [key for first, key in stages if first is stage]
-        if not guilty or stage in (Stage.ANALYSE, Stage.REPORT):
-            continue
-        kept = [later for later in stage.later if dropped is None or later not in dropped.later]
-        if any(folder.stage(later).exists() for later in kept):
-            raise KiyasError(
-                f"{folder.root} was made with another study file; changed: {', '.join(changed)}",
-                f"give the study another `name`, or add --redo {stage.value} to do "
-                f"{', '.join(later.value for later in stage.later)} again",
-            )
-
-
-def _notes_of_change(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    declared = [key for key in changes(before, now) if key.startswith("compare")]
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    return [f"{key} was changed on {stamp}, after the run had started" for key in declared]
-
-
-@functools.cache
-def _git_revision() -> str | None:
-    """Revision of the folder that the command was given in, with + where something is not committed."""
-    try:
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if revision.returncode:
-        return None
-    return revision.stdout.strip() + ("+" if dirty.stdout.strip() else "")
