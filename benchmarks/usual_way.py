@@ -41,7 +41,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
     """One Trainer run with everything padded to max_length; seconds."""
     import peft
     import torch
-    from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, set_seed
+    from transformers import AutoModelForCausalLM, PrinterCallback, Trainer, TrainingArguments, set_seed
 
     t, chat = study.training, Chat.load(model_folder(study.model_name_or_path))
     examples = [Example(**row) for row in read_jsonl(run.arm_data(arm))]
@@ -83,6 +83,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
     trainer = Trainer(
         peft.get_peft_model(model, config), arguments, train_dataset=sets["train"], eval_dataset=sets["validation"]
     )
+    trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
     trainer.train()
     return time.perf_counter() - started
