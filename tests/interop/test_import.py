@@ -10,7 +10,7 @@ import pytest
 
 from kiyas.analyse import analyse
 from kiyas.interop import import_study, names
-from kiyas.rundir import read_json, read_jsonl, write_json
+from kiyas.rundir import RunDir, read_json, read_jsonl, write_json
 from kiyas.types import AdapterId, KiyasError
 
 Row = dict[str, Any]
@@ -201,6 +201,56 @@ def test_nothing_usable_and_foreign_folder(tmp_path: Path) -> None:
     write_json(tmp_path / "run" / "resolved.json", {"kind": "run"})
     with pytest.raises(KiyasError, match="made here"):
         import_study([tmp_path / "in"], tmp_path / "run")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("stage", ["data", "train", "report"])
+def test_a_folder_that_is_no_import_is_never_emptied(tmp_path: Path, stage: str) -> None:
+    source = put(tmp_path / "in" / DEEP, outcome("p", 1))
+    put(tmp_path / "mine" / stage / "precious.jsonl", {"x": 1})
+    before = tree(tmp_path)
+    with pytest.raises(KiyasError, match=f"holds {stage}"):
+        import_study([source], tmp_path / "mine")
+    assert tree(tmp_path) == before
+
+
+def test_sources_are_never_written_over(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "data" / DEEP, outcome("p", 1))
+    put(tmp_path / "b" / DEEP, outcome("p", 1))
+    put(tmp_path / "problems.jsonl", {"id": "p", "tests": [{"input": "1", "output": "2"}]})
+    before = tree(tmp_path)
+    for sources, out, message in (
+        ([tmp_path / "a" / "data"], "a", "holds data"),
+        ([tmp_path / "b" / DEEP], "b", "lies in the folder"),
+        ([tmp_path / "b"], "b", "lies in the folder"),
+        ([tmp_path], "b", "lies in the folder"),
+        ([tmp_path / "b"], "problems.jsonl", "is not a folder"),
+        ([tmp_path / "b"], "b/run/../..", "lies in the folder"),
+    ):
+        with pytest.raises(KiyasError, match=message):
+            import_study(sources, tmp_path / out)
+    with pytest.raises(KiyasError, match="lies in the folder"):
+        import_study([tmp_path / "b"], tmp_path, problems=tmp_path / "problems.jsonl")
+    assert tree(tmp_path) == before
+    import_study([tmp_path / "b"], tmp_path / "run")
+    with pytest.raises(KiyasError, match="lies in the folder"):
+        import_study([tmp_path / "run" / "judge" / "judgments.jsonl"], tmp_path / "run")
+    assert import_study([tmp_path / "b"], tmp_path / "b" / "run").judgments == 1
+    # Found again by searching, the first import is no source of the second.
+    assert import_study([tmp_path / "b"], tmp_path / "b" / "run").files == (str(tmp_path / "b" / DEEP),)
+
+
+def test_a_run_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+    put(tmp_path / "in" / DEEP, outcome("p", 1))
+    import_study([tmp_path / "in"], tmp_path / "run")
+    before = tree(tmp_path / "run" / "judge")
+    put(tmp_path / "in" / DEEP, outcome("p", 2))
+    with RunDir(tmp_path / "run").lock(), pytest.raises(KiyasError, match="another process"):
+        import_study([tmp_path / "in"], tmp_path / "run")
+    assert tree(tmp_path / "run" / "judge") == before
 
 
 def test_import_again_replaces(tmp_path: Path) -> None:

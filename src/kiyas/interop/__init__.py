@@ -7,6 +7,7 @@ and in the report. Recorded verdicts are marked as such; they were not found by 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections import Counter
@@ -68,12 +69,19 @@ def import_study(
 
     `problems`: the benchmark in the judge's format; without it problems are rebuilt from the rows (no tests).
     `arm_of`: text, path or glob found in a file's name → its arm; or an arm as found → its right name.
-    Raises KiyasError for a file that cannot be read (file and line), and when nothing usable is there.
+    Raises KiyasError for a file that cannot be read (file and line), when nothing usable is there, and for a
+    `run` that holds anything but an earlier import; nothing is deleted or written then.
     """
     started = time.monotonic()
     arm_of = dict(arm_of or {})
     notes: list[str] = []
-    outcome_files, log_files = _sort(sources, problems, notes)
+    folder = RunDir(run)
+    _refuse(folder)
+    _refuse_own(folder, [*sources, *([problems] if problems else [])])
+    # The results of an earlier import are no sources of the next, where a source holds the run folder.
+    own = run.resolve() if folder.resolved.exists() else None
+    outcome_files, log_files = _sort(sources, problems, own, notes)
+    _refuse_own(folder, [*outcome_files, *log_files])
 
     outcomes = Outcomes(notes=notes)
     for path in outcome_files:
@@ -101,7 +109,7 @@ def import_study(
     ordered = sorted(log.values(), key=lambda r: (r["step"], r["arm"], r["seed"], r["kind"], r.get("on", "")))
     kept = [outcomes.kept[key] for key in sorted(outcomes.kept)]
     files = [*outcome_files, *log_files, *([problems] if problems else [])]
-    _write(run, title, notes, benchmark, ordered, kept, {str(p): sha256(p) for p in files}, started)
+    _write(folder, title, notes, benchmark, ordered, kept, {str(p): sha256(p) for p in files}, started)
     return ImportSummary(
         run,
         title,
@@ -114,7 +122,34 @@ def import_study(
     )
 
 
-def _files(sources: list[Path]) -> Iterator[tuple[Path, bool]]:
+def _refuse(folder: RunDir) -> None:
+    """An import replaces the stages of an earlier import and nothing else."""
+    if folder.resolved.exists():
+        resolved = read_json(folder.resolved)
+        if not isinstance(resolved, dict) or resolved.get("kind") != "import":
+            raise KiyasError(f"{folder.root} holds a run that was made here", "import into another folder")
+        return
+    if folder.root.exists() and not folder.root.is_dir():
+        raise KiyasError(f"{folder.root} is not a folder", "import into a new folder")
+    there = [stage.value for stage in Stage if os.path.lexists(folder.stage(stage))]
+    if there:
+        raise KiyasError(
+            f"{folder.root} is no import of ours and holds {', '.join(there)}, which an import would replace",
+            "import into a new folder",
+        )
+
+
+def _refuse_own(folder: RunDir, sources: list[Path]) -> None:
+    """No source may lie where the import writes."""
+    root = folder.root.resolve()
+    for path in sources:
+        if path.resolve().is_relative_to(root):
+            raise KiyasError(
+                f"{path} lies in the folder that the import would write, {folder.root}", "import into another folder"
+            )
+
+
+def _files(sources: list[Path], own: Path | None) -> Iterator[tuple[Path, bool]]:
     """Every candidate file once, and whether the user named it."""
     seen: set[Path] = set()
     for source in sources:
@@ -123,16 +158,20 @@ def _files(sources: list[Path]) -> Iterator[tuple[Path, bool]]:
         inside = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
         for path in inside:
             hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
+            if own is not None and path.resolve().is_relative_to(own):
+                continue
             if path.resolve() not in seen and not hidden and not path.is_symlink():
                 seen.add(path.resolve())
                 yield path, path == source
 
 
-def _sort(sources: list[Path], problems: Path | None, notes: list[str]) -> tuple[list[Path], list[Path]]:
+def _sort(
+    sources: list[Path], problems: Path | None, own: Path | None, notes: list[str]
+) -> tuple[list[Path], list[Path]]:
     """(result files, log files); anything else is noted, or an error when the user named it."""
     results, found_logs = [], []
     other: Counter[str] = Counter()
-    for path, named in _files(sources):
+    for path, named in _files(sources, own):
         if problems is not None and path.resolve() == problems.resolve():
             continue
         kind = _kind(path)
@@ -219,7 +258,7 @@ def _several(items: list[str]) -> str:
 
 
 def _write(
-    run: Path,
+    folder: RunDir,
     name: str,
     notes: list[str],
     benchmark: list[Row],
@@ -228,10 +267,8 @@ def _write(
     digests: dict[str, str],
     started: float,
 ) -> None:
-    folder = RunDir(run)
-    if folder.resolved.exists() and read_json(folder.resolved).get("kind") != "import":
-        raise KiyasError(f"{run} holds a run that was made here", "import into another folder")
     with folder.lock():
+        _refuse(folder)
         folder.drop(Stage.DATA)
         write_json(
             folder.resolved,
