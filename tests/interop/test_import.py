@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
+
+from synthetic import make_run
 
 from kiyas.analyse import analyse
 from kiyas.interop import import_study, names
@@ -294,6 +299,55 @@ def test_other_shapes_of_results(tmp_path: Path) -> None:
     ]
     assert any("no test counts (2 rows)" in note for note in summary.notes)
     analyse(tmp_path / "run")
+
+
+def verdict(problem: str, **more: Any) -> Row:
+    """A verdict row as `kiyas judge` writes it."""
+    return {"problem_id": problem, "sample": 0, "program": f"print({more})", "verdict": "AC", "passed": 2, "total": 2,
+            "tests": [], "detail": "", "flags": [], "tier": "strong", **more}  # fmt: skip
+
+
+def test_a_run_of_ours_comes_back_as_it_was(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "made", seeds=(0, 1), steps=(20, 40), problems=9)
+    import_study([made / "judge" / "judgments.jsonl"], tmp_path / "run")
+    before, after = analyse(made), analyse(tmp_path / "run")
+    assert after.columns == before.columns and len(after.columns) == 9
+    assert {s.adapter: s.solved for s in after.scores} == {s.adapter: s.solved for s in before.scores}
+
+
+def test_rows_name_their_arms(tmp_path: Path) -> None:
+    own = [verdict("p", arm=arm, step=step, variant="lr") for arm in ("deep", "base") for step in (100, 200)][:3]
+    put(tmp_path / "in" / "all_seed-3.jsonl", *own)
+    models = [verdict(p, model=model) for model in ("one", "two") for p in "pq"]
+    put(tmp_path / "in" / "models_step-7.jsonl", *models)
+    put(tmp_path / "in" / DEEP.replace("deep", "solo"), *(verdict(p, model="Qwen/Qwen2.5", step=9) for p in "pq"))
+    found = import_study([tmp_path / "in"], tmp_path / "run", arm_of={"one": "1"}).checkpoints
+    assert set(found) == {
+        AdapterId("base"), AdapterId("deep", "lr", 3, 100), AdapterId("deep", "lr", 3, 200), AdapterId("1", step=7),
+        AdapterId("two", step=7), AdapterId("solo", step=100),
+    }  # fmt: skip
+    for odd in (
+        {"arm": 5},
+        {"arm": " "},
+        {"arm": "a", "step": -1},
+        {"arm": "a", "seed": "0"},
+        {"arm": "a", "step": 1e9},
+    ):
+        path = put(tmp_path / "odd.jsonl", verdict("p", arm="a"), verdict("q", **odd))
+        with pytest.raises(KiyasError, match=r"odd.jsonl, line 2: (arm|seed|step) is"):
+            import_study([path], tmp_path / "none")
+
+
+def test_rows_that_mostly_collide_stop_the_import(tmp_path: Path) -> None:
+    programs = [verdict("p", program=f"print({i})") for i in range(3)]
+    path = put(tmp_path / "judgments.jsonl", *programs)
+    with pytest.raises(KiyasError, match=r"judgments.jsonl: 2 of 3 rows answer"):
+        import_study([path], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    put(path, *programs, *(verdict(p) for p in "abcd"))
+    assert any("later row was kept (2 rows)" in note for note in import_study([path], tmp_path / "run").notes)
+    same = import_study([put(path, *[verdict("p")] * 5)], tmp_path / "run")
+    assert same.judgments == 1 and any("same row twice" in note for note in same.notes)
 
 
 def test_odd_logs(tmp_path: Path) -> None:

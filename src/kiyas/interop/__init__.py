@@ -85,7 +85,7 @@ def import_study(
 
     outcomes = Outcomes(notes=notes)
     for path in outcome_files:
-        outcomes.read(path, names.of_outcomes(path, arm_of))
+        outcomes.read(path, names.of_outcomes(path, arm_of), arm_of)
     known = {key[0].arm for key in outcomes.kept} - {"base"}
     log: dict[tuple[Any, ...], Row] = {}
     for path in log_files:

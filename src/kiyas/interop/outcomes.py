@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kiyas.interop.names import Named, contest_date
-from kiyas.types import AdapterId, KiyasError
+from kiyas.types import BASE, BASE_ARM, AdapterId, KiyasError
 
 Row = dict[str, Any]
 ID_KEYS = ("question_id", "problem_id", "task_id")
+MOST_STEPS = 10**12
+"""No training makes more; a larger number is a mistake."""
 VERDICTS = frozenset(["AC", "WA", "TLE", "MLE", "RE", "OLE", "CE", "IE"])
 
 
@@ -78,24 +80,28 @@ class Outcomes:
     problems: dict[str, Row] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def read(self, path: Path, named: Named) -> None:
-        """Adds one file. Raises KiyasError with file and line for a row that cannot be read."""
-        step = named.step
-        if step is None:
-            self.notes.append(f"{path.name}: the name tells no step; taken as step 0 of arm {named.arm}")
-        elif named.by_epoch:
-            self.notes.append(f"{path.name}: the name tells epochs, not steps; epoch {step} stands as the step")
-        adapter = AdapterId(named.arm, seed=named.seed, step=step or 0)
+    def read(self, path: Path, named: Named, arm_of: Mapping[str, str] | None = None) -> None:
+        """Adds one file. A row's own arm, variant, seed and step count for more than the file's name.
+
+        Raises KiyasError with file and line for a row that cannot be read.
+        """
+        arm_of = arm_of or {}
         odd: Counter[str] = Counter()
         outside: list[str] = []
-        count = 0
-        for number, row in rows(path, self.notes):
+        count = clashes = 0
+        nameless: set[str] = set()
+        found = list(rows(path, self.notes))
+        several_models = len({str(row["model"]) for _, row in found if row.get("model")}) > 1
+        for number, row in found:
             problem = problem_id(row)
             if problem is None:
                 raise KiyasError(f"{path}, line {number}: no question_id, problem_id or task_id")
             sample = row.get("sample", 0)
             if not isinstance(sample, int):
                 raise KiyasError(f"{path}, line {number}: sample is {sample!r}, expected a whole number")
+            adapter = _adapter(f"{path}, line {number}", row, named, arm_of, models=several_models)
+            if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
+                nameless.add(adapter.arm)
             judgment = self._judgment(path, number, row, adapter, problem, sample, odd)
             count += 1
             self._problem(problem, row)
@@ -103,9 +109,20 @@ class Outcomes:
                 early, late = (day - named.window[0]).days, (named.window[1] - day).days
                 if min(early, late) < -14:
                     outside.append(problem)
-            self._keep(adapter, problem, sample, row, judgment, odd)
+            clashes += self._keep(adapter, problem, sample, row, judgment, odd)
+        if 2 * clashes > count:
+            raise KiyasError(
+                f"{path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and sample "
+                "has answered otherwise",
+                "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
+            )
         if not count:
             self.notes.append(f"{path.name}: the file is empty")
+        for arm in sorted(nameless):
+            if named.step is None:
+                self.notes.append(f"{path.name}: the name tells no step; taken as step 0 of arm {arm}")
+        if nameless and named.by_epoch:
+            self.notes.append(f"{path.name}: the name tells epochs, not steps; epoch {named.step} stands as the step")
         self.notes += [f"{path.name}: {what} ({n} {'row' if n == 1 else 'rows'})" for what, n in odd.items()]
         if outside:
             named_as = f"{named.window[0]:%Y-%m} to {named.window[1]:%Y-%m}" if named.window else ""
@@ -150,7 +167,8 @@ class Outcomes:
             if row.get(source) and not known.get(key):
                 known[key] = str(row[source])
 
-    def _keep(self, adapter: AdapterId, problem: str, sample: int, row: Row, judgment: Row, odd: Counter[str]) -> None:
+    def _keep(self, adapter: AdapterId, problem: str, sample: int, row: Row, judgment: Row, odd: Counter[str]) -> bool:
+        """Keeps the row; says whether it answers otherwise than an earlier one (neither of them IE)."""
         key = (adapter, problem, sample)
         text = row.get("model_output_raw", row.get("answer", judgment["program"]))
         completion = {
@@ -158,17 +176,37 @@ class Outcomes:
             "text": str(text) if text is not None else "",
             "prompt_tokens": None, "tokens": None, "stop": None,
         }  # fmt: skip
-        before = self.kept.get(key)
+        before, clash = self.kept.get(key), False
         if before is not None:
             old, new = before[0]["verdict"], judgment["verdict"]
             if new == "IE" and old != "IE":
                 odd["answered twice: the earlier verdict was kept, the later was never judged"] += 1
-                return
+                return False
             same = old == new and before[1]["text"] == completion["text"]
             odd["the same row twice" if same else "answered twice: the later row was kept"] += 1
             if old != new:
                 odd["answered twice with different verdicts"] += 1
+            clash = not same and old != "IE"
         self.kept[key] = (judgment, completion)
+        return clash
+
+
+def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, models: bool) -> AdapterId:
+    """Whom the row is about: its own words first, `model` where the file holds several, else the file's name."""
+    if row.get("arm") is None:
+        arm = str(row["model"]) if models and row.get("model") else None
+        arm = named.arm if arm is None else arm_of.get(arm, arm)
+        return BASE if arm == BASE_ARM else AdapterId(arm, seed=named.seed, step=named.step or 0)
+    arm, variant = row["arm"], row.get("variant") or ""
+    if not isinstance(arm, str) or not arm.strip() or not isinstance(variant, str):
+        raise KiyasError(f"{where}: arm is {arm!r} and variant {variant!r}, expected names")
+    named_of = {"seed": named.seed, "step": named.step or 0}
+    own = {key: value if row.get(key) is None else row[key] for key, value in named_of.items()}
+    for key, value in own.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_STEPS:
+            raise KiyasError(f"{where}: {key} is {value!r}, expected a whole number")
+    arm = arm_of.get(arm, arm)
+    return BASE if arm == BASE_ARM else AdapterId(arm, variant, own["seed"], own["step"])
 
 
 def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int | None, int | None]:
