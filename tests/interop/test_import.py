@@ -338,6 +338,56 @@ def test_rows_name_their_arms(tmp_path: Path) -> None:
             import_study([path], tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"passed": "5"}, "passed is '5'"),
+        ({"passed": None}, "passed is None"),
+        ({"passed": True}, "passed is True"),
+        ({"passed": 3}, "3 tests passed of 2"),
+        ({"total": 2.5}, "total is 2.5"),
+        ({"total": None}, "total is None"),
+        ({"passed": -1}, "passed is -1"),
+        ({"sample": True}, "sample is True"),
+    ],
+)
+def test_counts_beside_a_verdict_are_checked(tmp_path: Path, row: Row, message: str) -> None:
+    path = put(tmp_path / "deep_step-1.jsonl", verdict("p"), verdict("q", **{"verdict": "WA", **row}))
+    with pytest.raises(KiyasError, match=f"line 2: {message}"):
+        import_study([path], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_verdict_without_counts(tmp_path: Path) -> None:
+    plain = [{"problem_id": p, "verdict": v, "program": "x"} for p, v in zip("pqr", ("AC", "WA", "TLE"), strict=True)]
+    put(tmp_path / "deep_step-1.jsonl", *plain, {**plain[0], "problem_id": "s", "passed": True})
+    put(tmp_path / "odd_step-1.jsonl", {**plain[0], "verdict": ["AC"], "passed": True})
+    import_study([tmp_path / "deep_step-1.jsonl", tmp_path / "odd_step-1.jsonl"], tmp_path / "run")
+    assert [score.solved for score in analyse(tmp_path / "run").scores] == [2, 1]
+
+
+@pytest.mark.parametrize("tests", [[5], "abc", [{"input": 1, "output": "2"}], []])
+def test_bad_problems_are_named(tmp_path: Path, tests: Any) -> None:
+    put(tmp_path / DEEP, outcome("p", 2))
+    good = {"id": "a", "tests": [{"input": "1", "output": "2"}]}
+    problems = put(tmp_path / "problems.jsonl", good, {"id": "p", "tests": tests})
+    with pytest.raises(KiyasError, match=r"problems.jsonl:2: .*test"):
+        import_study([tmp_path / DEEP], tmp_path / "run", problems=problems)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("step", ["1e300", "1" + "0" * 400, "-5"])
+def test_impossible_steps_in_a_log(tmp_path: Path, step: str) -> None:
+    log = tmp_path / "deep.jsonl"
+    log.write_text('{"step": 20, "loss": 1.0}\n{"step": ' + step + ', "loss": 0.5}\n')
+    if len(step) > 100:
+        with pytest.raises(KiyasError, match="line 2: step is"):
+            import_study([log], tmp_path / "run")
+        return
+    summary = import_study([log], tmp_path / "run")
+    assert summary.log_rows == 1 and any("impossible step" in note for note in summary.notes)
+
+
 def test_rows_that_mostly_collide_stop_the_import(tmp_path: Path) -> None:
     programs = [verdict("p", program=f"print({i})") for i in range(3)]
     path = put(tmp_path / "judgments.jsonl", *programs)

@@ -20,6 +20,7 @@ from typing import Any
 from kiyas import __version__
 from kiyas.interop import logs, names
 from kiyas.interop.outcomes import Outcomes, is_outcome, listed, rows
+from kiyas.judge import InputError, read_problems
 from kiyas.rundir import RunDir, Stage, read_json, sha256, write_json, write_jsonl
 from kiyas.types import AdapterId, KiyasError
 
@@ -224,9 +225,11 @@ def _problems(given: Path | None, outcomes: Outcomes, notes: list[str]) -> list[
     if given is not None:
         if not given.exists():
             raise KiyasError(f"no such file: {given}")
-        for number, row in rows(given, notes):
-            if "id" not in row:
-                raise KiyasError(f"{given}, line {number}: a problem without an id")
+        try:
+            read_problems(given, "kiyas")
+        except InputError as error:
+            raise KiyasError(f"not a problem file: {error.args[0]}", error.hint) from error
+        for _, row in rows(given, notes):
             known[str(row["id"])] = row
         unjudged = [problem for problem in known if problem not in outcomes.problems]
         if unjudged and outcomes.problems:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.interop.names import Named
-from kiyas.interop.outcomes import rows
+from kiyas.interop.outcomes import MOST_STEPS, rows
 from kiyas.types import KiyasError
 
 Row = dict[str, Any]
@@ -42,6 +42,9 @@ def read_log(path: Path, named: Named, notes: list[str]) -> list[Row]:
         step = _number(row.get("step", row.get("global_step")), where, "step")
         if step is None or not math.isfinite(step):
             odd["a row without a step was left out"] += 1
+            continue
+        if not 0 <= step <= MOST_STEPS:
+            odd["a row with an impossible step was left out"] += 1
             continue
         if step < before:
             odd["the steps go back (a restart?); the later row of a step was kept"] += 1
@@ -92,8 +95,8 @@ def _number(value: Any, where: str, key: str) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
-        raise KiyasError(f"{where}: {key} is {value!r}, expected a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise KiyasError(f"{where}: {key} is {str(value)[:80]!r}, expected a number") from None
 
 
 def _raw_rows(path: Path, notes: list[str]) -> list[tuple[str, Row]]:

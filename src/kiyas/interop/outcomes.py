@@ -97,7 +97,7 @@ class Outcomes:
             if problem is None:
                 raise KiyasError(f"{path}, line {number}: no question_id, problem_id or task_id")
             sample = row.get("sample", 0)
-            if not isinstance(sample, int):
+            if isinstance(sample, bool) or not isinstance(sample, int):
                 raise KiyasError(f"{path}, line {number}: sample is {sample!r}, expected a whole number")
             adapter = _adapter(f"{path}, line {number}", row, named, arm_of, models=several_models)
             if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
@@ -211,8 +211,8 @@ def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, m
 
 def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int | None, int | None]:
     """(verdict, passed, total) as the row has them. `odd` counts what had to be said about it."""
-    if row.get("verdict") in VERDICTS:
-        return str(row["verdict"]), row.get("passed"), row.get("total")
+    if isinstance(row.get("verdict"), str) and row["verdict"] in VERDICTS:
+        return (row["verdict"], *_of_verdict(row, where))
     counts = _counts(row, where)
     total, passed = counts["total"], counts["passed"]
     if total is not None and passed is not None and passed > total:
@@ -240,6 +240,19 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
     if counts["timeout"] and not counts["failed"]:
         return "TLE", passed, total
     return "WA", passed, total
+
+
+def _of_verdict(row: Row, where: str) -> tuple[int | None, int | None]:
+    """(passed, total) beside a verdict: both or neither; `passed` may also just say yes or no."""
+    passed, total = row.get("passed"), row.get("total")
+    if total is None and (passed is None or isinstance(passed, bool)):
+        return None, None
+    for key, value in (("passed", passed), ("total", total)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise KiyasError(f"{where}: {key} is {value!r}, expected a whole number")
+    if passed > total:
+        raise KiyasError(f"{where}: {passed} tests passed of {total}")
+    return passed, total
 
 
 def _counts(row: Row, where: str) -> dict[str, int | None]:
