@@ -203,8 +203,7 @@ def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, m
     named_of = {"seed": named.seed, "step": named.step or 0}
     own = {key: value if row.get(key) is None else row[key] for key, value in named_of.items()}
     for key, value in own.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_STEPS:
-            raise KiyasError(f"{where}: {key} is {value!r}, expected a whole number")
+        _whole(value, key, where)
     arm = arm_of.get(arm, arm)
     return BASE if arm == BASE_ARM else AdapterId(arm, variant, own["seed"], own["step"])
 
@@ -242,14 +241,18 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
     return "WA", passed, total
 
 
+def _whole(value: Any, key: str, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_STEPS:
+        raise KiyasError(f"{where}: {key} is {value!r:.80}, expected a whole number")
+    return value
+
+
 def _of_verdict(row: Row, where: str) -> tuple[int | None, int | None]:
     """(passed, total) beside a verdict: both or neither; `passed` may also just say yes or no."""
     passed, total = row.get("passed"), row.get("total")
     if total is None and (passed is None or isinstance(passed, bool)):
         return None, None
-    for key, value in (("passed", passed), ("total", total)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise KiyasError(f"{where}: {key} is {value!r}, expected a whole number")
+    passed, total = _whole(passed, "passed", where), _whole(total, "total", where)
     if passed > total:
         raise KiyasError(f"{where}: {passed} tests passed of {total}")
     return passed, total
@@ -268,9 +271,7 @@ def _counts(row: Row, where: str) -> dict[str, int | None]:
     counts: dict[str, int | None] = {}
     for key in ("total", "passed", *_NOTHING):
         value = results.get(key, other.get(key))
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise KiyasError(f"{where}: test_results.{key} is {value!r}, expected a whole number")
-        counts[key] = value
+        counts[key] = None if value is None else _whole(value, f"test_results.{key}", where)
     return counts
 
 
