@@ -14,7 +14,7 @@ from synthetic import STEPS, make_run, read
 
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.analyse.checklist import samples_only
-from kiyas.analyse.contrasts import decide
+from kiyas.analyse.contrasts import choose, decide
 from kiyas.analyse.findings import LossPoint
 from kiyas.analyse.losses import reading
 from kiyas.analyse.problems import pattern
@@ -142,6 +142,17 @@ def test_checkpoint_rules(tmp_path: Path, select: str) -> None:
         wanted = {"last": choice.last, "validation": choice.lowest_validation, "primary": choice.best}
         assert choice.chosen == wanted[select]
     assert ("selected_on_test" in codes(findings)) == (select == "primary")
+
+
+def test_equal_checkpoints_go_to_the_earlier_step() -> None:
+    """8 of 30 right in another order: the two means differ by float noise, in favour of the later step."""
+    early, late = AdapterId("a", step=20), AdapterId("a", step=40)
+    rates = {early: np.array([2, 1, 1, 0, 1, 0, 1, 0, 1, 1]) / 3, late: np.array([1, 0, 1, 0, 1, 1, 1, 2, 0, 1]) / 3}
+    rng = np.random.default_rng(0)
+    while rates[early].mean() >= rates[late].mean():
+        rates = {a: rng.permutation(r) for a, r in rates.items()}
+    assert round(3 * rates[early].sum()) == round(3 * rates[late].sum()) == 8
+    assert choose([early, late], rates, None, "primary").chosen == early
 
 
 def test_changed_declaration_and_unapplied_adapter(tmp_path: Path) -> None:

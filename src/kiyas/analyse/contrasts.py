@@ -102,7 +102,8 @@ def choose(candidates: list[AdapterId], rates: Rates, curve: Curve | None, selec
     """The checkpoint that stands for a training. Ties go to the earlier step."""
     last = candidates[-1]
     known = {a: r for a in candidates if not np.isnan(r := rates[a]).any()}
-    best = max(known, key=lambda a: (float(known[a].mean()), -a.step), default=last)
+    # Rounded: the same count of right answers can give means that differ in the last bit.
+    best = max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=last)
     losses = {point.step: point.loss for point in curve.validation} if curve else {}
     with_loss = [a for a in candidates if a.step in losses]
     lowest = min(with_loss, key=lambda a: (losses[a.step], a.step), default=None)
