@@ -231,12 +231,13 @@ class BestOf:
     checkpoints: int
 
 
-def best_of(scores_CP: Floats, draws: int = 2000, seed: int = 0) -> BestOf:
-    """Choose and score on resampled problems.
+def best_of(scores_CP: Floats, samples: int = 1, draws: int = 2000, seed: int = 0) -> BestOf:
+    """Choose and score on resampled problems. `scores_CP` are shares of `samples` answers that were right.
 
     `corrected`: checkpoints are chosen on a draw of the problems and scored on the problems left out of it
     (ties share). `flattery`: by how much the best of as many *equal* checkpoints beats its true value, every
-    checkpoint solving each problem at the observed rate of that problem (rates shrunk by one pseudo-answer).
+    checkpoint answering each problem `samples` times at the observed rate of that problem (rates shrunk by one
+    pseudo-checkpoint).
     """
     C, P = scores_CP.shape
     rng = np.random.default_rng(seed)
@@ -251,9 +252,10 @@ def best_of(scores_CP: Floats, draws: int = 2000, seed: int = 0) -> BestOf:
     corrected = float(chosen_B.mean()) if usable.any() else float("nan")
 
     rates_P = (scores_CP.sum(axis=0) + scores_CP.mean()) / (C + 1)
-    equal_BC = rng.binomial(1, rates_P, size=(draws, C, P)).mean(axis=2) if C * P <= 20_000 else None
-    if equal_BC is None:
-        spread = math.sqrt(float((rates_P * (1 - rates_P)).sum())) / P
+    if C * P <= 20_000:
+        equal_BC = rng.binomial(samples, rates_P, size=(draws, C, P)).mean(axis=2) / samples
+    else:
+        spread = math.sqrt(float((rates_P * (1 - rates_P)).sum()) / samples) / P
         equal_BC = rates_P.mean() + spread * rng.standard_normal((draws, C))
     flattery = float(equal_BC.max(axis=1).mean() - rates_P.mean())
     return BestOf(float(scores_CP.mean(axis=1).max()), corrected, flattery if C > 1 else 0.0, C)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from synthetic import STEPS, make_run, read
 
+from kiyas import stats
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.analyse.checklist import samples_only
 from kiyas.analyse.contrasts import choose, decide
@@ -128,6 +129,8 @@ def test_several_samples(tmp_path: Path) -> None:
     assert score.at_k["1"] == pytest.approx(score.rate)
     assert score.at_k["4"] >= score.at_k["1"]
     assert findings.primary is not None and findings.primary.pairs[0].exact_p is None
+    shares = [[cell.right / 4 for cell in row.cells[1:3]] for row in findings.grid]
+    assert findings.choices[0].best_of == stats.best_of(np.array(shares).T, samples=4)
 
 
 @pytest.mark.parametrize("select", ["last", "validation", "primary"])

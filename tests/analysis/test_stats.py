@@ -158,6 +158,23 @@ def test_best_of_ten_equal_checkpoints_flatters_by_seven_to_eleven_points() -> N
     assert stats.best_of(even[:1]).flattery == 0.0
 
 
+@pytest.mark.parametrize("samples", [1, 3, 10])
+@pytest.mark.parametrize("problems", [41, 2100])
+def test_best_of_equal_checkpoints_with_several_answers(samples: int, problems: int) -> None:
+    """Against studies of ten equal checkpoints simulated here; with 2100 problems the normal branch is taken."""
+    rng = np.random.default_rng(samples)
+    rates = np.clip(rng.beta(0.6, 1.5, problems), 0.02, 0.98)
+    spread = np.sqrt((rates * (1 - rates)).sum() / samples) / problems
+    truth, found = [], []
+    for _ in range(25):
+        table = rng.binomial(samples, rates, size=(10, problems)) / samples
+        truth.append(table.mean(axis=1).max() - rates.mean())
+        found.append(stats.best_of(table, samples, draws=200).flattery)
+    assert np.mean(found) == pytest.approx(np.mean(truth), rel=0.25)
+    # The largest of ten standard normal numbers is 1.539 on average.
+    assert np.mean(found) == pytest.approx(1.539 * spread, rel=0.1)
+
+
 def test_best_of_corrects_towards_the_truth() -> None:
     """Over many studies of equal checkpoints the corrected score is close to the true one, the raw is not."""
     rng = np.random.default_rng(2)

@@ -67,7 +67,7 @@ def analyse(run: Path) -> Findings:
     found_curves = curves(loaded.log)
     curve_of = {curve.training: curve for curve in found_curves}
     judged = trainings(loaded)
-    choices = tuple(choose(adapters, rates, curve_of.get(t), select) for t, adapters in judged.items())
+    choices = tuple(choose(adapters, rates, curve_of.get(t), select, loaded.samples) for t, adapters in judged.items())
 
     chosen = _chosen(loaded, choices)
     order = [arm for arm in (BASE_ARM, *loaded.arms) if arm in chosen]

@@ -98,7 +98,7 @@ def trainings(loaded: Loaded) -> dict[Training, list[AdapterId]]:
     return found
 
 
-def choose(candidates: list[AdapterId], rates: Rates, curve: Curve | None, select: str) -> Choice:
+def choose(candidates: list[AdapterId], rates: Rates, curve: Curve | None, select: str, samples: int = 1) -> Choice:
     """The checkpoint that stands for a training. Ties go to the earlier step."""
     last = candidates[-1]
     known = {a: r for a in candidates if not np.isnan(r := rates[a]).any()}
@@ -109,7 +109,7 @@ def choose(candidates: list[AdapterId], rates: Rates, curve: Curve | None, selec
     lowest = min(with_loss, key=lambda a: (losses[a.step], a.step), default=None)
     chosen = {"primary": best, "validation": lowest or last}.get(select, last)
     if known:
-        best_of = stats.best_of(np.stack(list(known.values())))
+        best_of = stats.best_of(np.stack(list(known.values())), samples)
     else:
         best_of = stats.BestOf(math.nan, math.nan, math.nan, len(candidates))
     return Choice(Training(last.arm, last.variant, last.seed), chosen, last, best, lowest, best_of)
