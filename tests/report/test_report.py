@@ -173,6 +173,37 @@ def test_words_follow_numbers(every_decision: dict[str, Findings], language: str
         assert report.text(findings, language=language)
 
 
+@pytest.mark.parametrize(
+    ("primary", "absent", "said"),
+    [
+        (["base", "diverse"], ["diverse"], ("base and diverse", "no verdicts of diverse.")),
+        (["deep", "diverse"], ["diverse"], ("deep and diverse", "no verdicts of diverse.")),
+        (["deep", "diverse"], ["deep", "diverse"], ("no verdicts of deep, diverse.",)),
+        (["base", "diverse"], ["base"], ("base and diverse", "no verdicts of base.")),
+        (["base", "diverse"], ["base", "deep"], ("Only one arm was judged and the base was not",)),
+    ],
+)
+def test_what_is_not_judged_yet_is_named(
+    tmp_path: Path, primary: list[str], absent: list[str], said: tuple[str, ...]
+) -> None:
+    gone = lambda row: None if row["arm"] in absent else row  # noqa: E731
+    findings = analyse(make_run(tmp_path / "run", steps=(60,), problems=6, compare={"primary": primary}, change=gone))
+    found = sentences.conclusion(findings, Words("en"))
+    assert found.decision == "none" and all(part in found.sentence for part in said), found.sentence
+    assert said[0] in report.text(findings, width=400)
+    turkish = sentences.conclusion(findings, Words("tr")).sentence
+    assert "yargı" in turkish and "{" not in turkish and "base" not in turkish
+
+
+def test_only_the_base_was_judged(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", steps=(60,), problems=6, change=lambda r: r if r["arm"] == "base" else None)
+    resolved = json.loads((run / "resolved.json").read_text())
+    resolved["study"]["arms"], resolved["study"]["compare"] = {}, {}
+    (run / "resolved.json").write_text(json.dumps(resolved))
+    (run / "train" / "log.jsonl").unlink()
+    assert sentences.conclusion(analyse(run), Words("en")).sentence.startswith("Only the base was judged")
+
+
 def test_a_single_seed_never_speaks_of_the_data(tmp_path: Path) -> None:
     findings = analyse(make_run(tmp_path / "run", rates={"a": 0.1, "b": 0.9}, seeds=(0,)))
     found = sentences.conclusion(findings, Words("en"))

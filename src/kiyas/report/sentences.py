@@ -79,10 +79,13 @@ def _nothing(findings: Findings, words: Words) -> str:
     if not findings.scores:
         return words("conclusion.no_verdicts")
     judged = {result.arm for result in findings.results}
-    if len(findings.wanted) == 2 and findings.wanted[0] != "base":
-        missing = ", ".join(arm for arm in findings.wanted if arm not in judged)
-        return words("conclusion.not_judged", a=findings.wanted[0], b=findings.wanted[1], missing=missing)
-    return words("conclusion.one_arm")
+    missing = [arm for arm in findings.wanted if arm not in judged]
+    if len(findings.wanted) != 2:
+        return words("conclusion.only_base")
+    if missing == ["base"] and len(judged) == 1:
+        return words("conclusion.one_arm")
+    a, b = (arm_name(words, arm) for arm in findings.wanted)
+    return words("conclusion.not_judged", a=a, b=b, missing=", ".join(arm_name(words, arm) for arm in missing))
 
 
 def sentence(found: Contrast, words: Words) -> str:
