@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from kiyas.analyse.contrasts import choose, decide
 from kiyas.analyse.findings import LossPoint
 from kiyas.analyse.losses import reading
 from kiyas.analyse.problems import pattern
-from kiyas.rundir import write_json
+from kiyas.rundir import read_jsonl, write_json
 from kiyas.stats import Interval
 from kiyas.types import AdapterId, KiyasError
 
@@ -204,6 +205,53 @@ def test_fast_enough(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_patterns(solved: str, expected: str) -> None:
     assert pattern([c == "1" for c in solved]) == expected
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(1, (20, 40, 60)), (3, (20, 40)), (1, (20,))])
+def test_forgetting_starts_at_the_base(tmp_path: Path, samples: int, steps: tuple[int, ...]) -> None:
+    """By brute force over the judgments' rows. The base's verdict on p004 is owed: that problem is not counted."""
+    lost = lambda r: None if (r["arm"], r["problem_id"]) == ("base", "p004") else r  # noqa: E731
+    run = make_run(tmp_path / "run", seeds=(0, 1), samples=samples, steps=steps, problems=60, change=lost)
+    right: dict[tuple[str, int, int, str], int] = {}
+    for row in read_jsonl(run / "judge" / "judgments.jsonl"):
+        key = (row["arm"], row["seed"], row["step"], row["problem_id"])
+        right[key] = right.get(key, 0) + (row["verdict"] == "AC")
+    findings = analyse(run)
+    assert len(findings.stability) == 4
+    for each in findings.stability:
+        arm, seed = each.training.arm, each.training.seed
+        kinds: dict[str, list[str]] = {kind: [] for kind in ("always", "learned", "forgotten", "flickering", "never")}
+        held = dropped = 0
+        for problem in sorted({key[3] for key in right} - {"p004"}):
+            at = [right["base", 0, 0, problem], *(right[arm, seed, step, problem] for step in steps)]
+            went = "".join("1" if 2 * n >= samples else "0" for n in at)
+            held += went[:-1].count("1")
+            dropped += sum(went[i : i + 2] == "10" for i in range(len(went)))
+            kind = "flickering"
+            if re.fullmatch("1+", went):
+                kind = "always"
+            elif re.fullmatch("0+", went):
+                kind = "never"
+            elif re.fullmatch("0+1+", went):
+                kind = "learned"
+            elif re.fullmatch("0*1+0+", went):
+                kind = "forgotten"
+            kinds[kind].append(problem)
+        assert {kind: list(getattr(each, kind)) for kind in kinds} == kinds
+        assert each.checkpoints == len(steps) and each.forgetting_rate == pytest.approx(dropped / held)
+    lost_at_once = [p for each in findings.stability for p in each.forgotten if right["base", 0, 0, p] * 2 >= samples]
+    assert lost_at_once
+
+
+def test_without_a_base_the_checkpoints_alone_are_counted(tmp_path: Path) -> None:
+    alone = analyse(make_run(tmp_path / "a", base=False, seeds=(0,), steps=(20, 40)))
+    assert [each.checkpoints for each in alone.stability] == [2, 2]
+    owed = lambda r: {**r, "verdict": "IE"} if r["arm"] == "base" else r  # noqa: E731
+    broken = analyse(make_run(tmp_path / "b", seeds=(0,), steps=(20, 40), change=owed))
+    sizes = [sum(len(getattr(s, k)) for k in ("always", "learned", "forgotten", "flickering", "never"))
+             for s in broken.stability]  # fmt: skip
+    assert sizes == [41, 41]
+    assert not analyse(make_run(tmp_path / "c", base=False, seeds=(0,), steps=(20,))).stability
 
 
 def points(*losses: float) -> tuple[LossPoint, ...]:

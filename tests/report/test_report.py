@@ -121,6 +121,27 @@ def test_tables_as_csv(written: Path) -> None:
         assert len(list(csv.DictReader(file))) == 41
 
 
+def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:
+    def only_base(row: dict[str, Any]) -> dict[str, Any]:
+        late = (row["arm"], row["step"], row["problem_id"]) == ("deep", 60, "p002")
+        right = late or (row["arm"] == "base" and row["problem_id"] in ("p001", "p002"))
+        return {**row, "verdict": "AC" if right else "WA"}
+
+    run = make_run(tmp_path / "run", seeds=(0,), steps=(60, 120), problems=4, change=only_base)
+    findings = analyse(run)
+    table = tables.tables(findings, Words("en"))["forgotten"]
+    assert [(row["arm"], row["problem"], row["last_solved"]) for row in table.shown] == [
+        ("deep", "p001", "base"),
+        ("deep", "p002", "step 60"),
+        ("diverse", "p001", "base"),
+        ("diverse", "p002", "base"),
+    ]
+    assert [row["last_solved_step"] for row in table.raw] == [0, 60, 0, 0]
+    assert [row["forgotten"] for row in tables.tables(findings, Words("en"))["stability"].shown] == ["2", "2"]
+    html = report.write(run, findings).read_text(encoding="utf-8")
+    assert "Forgotten problems (4)" in html and "from the base" in html
+
+
 def test_csv_does_not_hold_formulas() -> None:
     table = tables.Table("t", "T", (("a", "A"),), ({"a": "x"},), ({"a": "=1+1"}, {"a": -0.5}, {"a": None}))
     assert list(csv.reader(io.StringIO(table.csv()))) == [["a"], ["'=1+1"], ["-0.5"], [""]]

@@ -213,7 +213,7 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Stability:
-    """How the problems of one training went over its checkpoints, in order of step."""
+    """How the problems of one training went over the base, where it was measured, and its `checkpoints` checkpoints."""
 
     training: Training
     checkpoints: int

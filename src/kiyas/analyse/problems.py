@@ -12,7 +12,7 @@ from kiyas import stats
 from kiyas.analyse.findings import Cell, GridRow, Stability, Training
 from kiyas.analyse.load import SOLVED, Loaded, Row
 from kiyas.stats import Floats
-from kiyas.types import AdapterId
+from kiyas.types import BASE, AdapterId
 
 
 def cell(rows: list[Row]) -> Cell:
@@ -41,7 +41,7 @@ def grid(loaded: Loaded, columns: list[AdapterId]) -> tuple[GridRow, ...]:
 
 
 def pattern(solved: list[bool]) -> str:
-    """always | never | learned | forgotten | flickering, for one problem over the checkpoints in order.
+    """always | never | learned | forgotten | flickering, for one problem over the base and the checkpoints in order.
 
     Learned: not, then solved to the end. Forgotten: was solved once (perhaps from the start) and is not at
     the end. Flickering: anything that changes more often.
@@ -57,13 +57,18 @@ def pattern(solved: list[bool]) -> str:
 def stability(
     loaded: Loaded, trainings: Mapping[Training, list[AdapterId]], rates: Mapping[AdapterId, Floats]
 ) -> tuple[Stability, ...]:
-    """For every training with at least two judged checkpoints; a problem counts where nothing is owed."""
+    """For every training with at least two measured points: the base first, step 0 of them all, then its checkpoints.
+
+    A problem counts where nothing is owed.
+    """
     found = []
     names = list(loaded.problems)
+    start = [BASE] if BASE in rates and not np.isnan(rates[BASE]).all() else []
     for training, adapters in trainings.items():
-        if len(adapters) < 2:
+        points = [*start, *adapters]
+        if len(points) < 2:
             continue
-        table_CP = np.stack([rates[a] for a in adapters])
+        table_CP = np.stack([rates[a] for a in points])
         kinds: dict[str, list[str]] = {kind: [] for kind in ("always", "learned", "forgotten", "flickering", "never")}
         lost_P, from_P = np.zeros(len(names)), np.zeros(len(names))
         for i, name in enumerate(names):

@@ -136,20 +136,18 @@ def stability(findings: Findings, words: Words) -> Table:
 
 
 def forgotten(findings: Findings, words: Words) -> Table:
-    """Each forgotten problem with the last step at which it was still solved."""
+    """Each forgotten problem with the last point at which it was still solved: the base (step 0) or a checkpoint."""
     shown, raw = [], []
     rows = {row.problem: row for row in findings.grid}
     for each in findings.stability:
         training = (each.training.arm, each.training.variant, each.training.seed)
-        of_training = [(i, a) for i, a in enumerate(findings.columns) if a.training == training and not a.is_base]
+        of_training = [(i, a) for i, a in enumerate(findings.columns) if a.training == training or a.is_base]
         for problem in each.forgotten:
             row = rows[problem]
             solved = [
-                a.step
-                for i, a in of_training
-                if row.cells[i].samples and 2 * row.cells[i].right >= row.cells[i].samples
+                a for i, a in of_training if row.cells[i].samples and 2 * row.cells[i].right >= row.cells[i].samples
             ]
-            last = max(solved, default=None)
+            last = solved[-1] if solved else None
             title = row.title if row.title != problem else ""
             shown.append(
                 {
@@ -157,7 +155,7 @@ def forgotten(findings: Findings, words: Words) -> Table:
                     "seed": str(each.training.seed),
                     "problem": problem,
                     "title": title,
-                    "last_solved": words("cell.step", step=last) if last is not None else DASH,
+                    "last_solved": sentences.checkpoint(words, last) if last else DASH,
                 }
             )
             raw.append(
@@ -167,7 +165,7 @@ def forgotten(findings: Findings, words: Words) -> Table:
                     "seed": each.training.seed,
                     "problem": problem,
                     "title": title,
-                    "last_solved_step": last,
+                    "last_solved_step": last.step if last else None,
                 }
             )
     keys = ("arm", "seed", "problem", "title", "last_solved")
