@@ -167,6 +167,15 @@ def test_changed_declaration_and_unapplied_adapter(tmp_path: Path) -> None:
     assert {"declaration_changed", "adapter_like_base"} <= codes(analyse(run))
 
 
+def test_mixed_isolation_is_noted(tmp_path: Path) -> None:
+    tier = lambda r: {**r, "tier": "weak" if r["step"] == STEPS[0] else "strong"}  # noqa: E731
+    mixed = analyse(make_run(tmp_path / "mixed", seeds=(0,), problems=5, change=tier))
+    found = next(remark for remark in mixed.remarks if remark.code == "mixed_isolation")
+    assert found.values == {"tiers": "strong 55, weak 10"} and "judge_tier" not in codes(mixed)
+    same = analyse(make_run(tmp_path / "same", seeds=(0,), problems=5, change=lambda r: {**r, "tier": "strong"}))
+    assert "judge_tier" in codes(same) and "mixed_isolation" not in codes(same)
+
+
 def test_no_base_and_one_arm(tmp_path: Path) -> None:
     no_base = analyse(make_run(tmp_path / "a", base=False))
     assert "base_missing" in codes(no_base) and not no_base.base_measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -216,6 +217,9 @@ def _judge(loaded: Loaded) -> list[Remark]:
     recorded = sum(bool(row.get("recorded")) for row in rows)
     if recorded:
         return [Remark("recorded_verdicts", NOTE, {"n": recorded, "all": len(rows)})]
+    tiers = Counter(str(row["tier"]) for row in rows if row.get("tier"))
+    if len(tiers) > 1:
+        return [Remark("mixed_isolation", NOTE, {"tiers": ", ".join(f"{t} {n}" for t, n in sorted(tiers.items()))})]
     judge = loaded.resolved.get("judge") or {}
     tier = judge.get("tier") if isinstance(judge, dict) else None
     if tier == "weak":
