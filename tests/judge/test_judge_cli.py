@@ -134,7 +134,11 @@ def test_resume_refuses_other_settings(files: tuple[Path, Path], tmp_path: Path)
 def test_interrupt_leaves_nothing(files: tuple[Path, Path]) -> None:
     files[0].write_text(json.dumps({"problem_id": "double", "program": "while True: pass"}) + "\n")
     process = subprocess.Popen(
-        command(files[0], "--problems", files[1]), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        command(files[0], "--problems", files[1]),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Tests started in the background of a shell inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 20
     while len(started := descendants(process.pid)) < 3:
