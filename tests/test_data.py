@@ -52,7 +52,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
     ("name", "content", "told"),
     [
         ("d.jsonl", '{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
-        ("d.jsonl", "[1]\n", "line 1: expected an object"),
+        ("d.jsonl", "[1]\n", "line 1: expected a JSON object"),
         ("d.jsonl", "", "holds no rows"),
         ("d.json", '{"a": 1}', "expected a list"),
         ("d.parquet", "nonsense", "not a Parquet file"),
@@ -69,7 +69,7 @@ def test_broken_files(tmp_path: Path, name: str, content: str, told: str) -> Non
 
 def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_bytes(b'{"a": "\xff"}\n')
-    with pytest.raises(KiyasError, match="not UTF-8"):
+    with pytest.raises(KiyasError, match="line 1: not UTF-8"):
         data.read_rows(str(tmp_path / "d.jsonl"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from kiyas import practice
 from kiyas.chat import Chat
+from kiyas.rundir import json_objects
 from kiyas.study import PRACTICE, Dataset, Study
 from kiyas.types import Example, KiyasError, Sample
 
@@ -39,19 +40,8 @@ def read_rows(name: str) -> list[dict[str, Any]]:
 
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise KiyasError(f"{path}, line {number}: not valid JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise KiyasError(f"{path}, line {number}: expected an object with columns as keys")
-            rows.append(row)
-    return rows
+    with path.open("rb") as file:
+        return list(json_objects(path, file))
 
 
 def _json(path: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -100,21 +100,24 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All rows of a file that Kıyas wrote. A torn last line is left out; a broken line elsewhere is an error."""
-    rows: list[dict[str, Any]] = []
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                break
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise KiyasError(f"{path}, line {number}: not valid JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise KiyasError(f"{path}, line {number}: expected a JSON object")
-            rows.append(row)
-    return rows
+        return list(json_objects(path, (line for line in file if line.endswith(b"\n"))))
+
+
+def json_objects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """One JSON object a line, blank lines aside. Raises KiyasError with the file's name and the line's number."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except UnicodeDecodeError as error:
+            raise KiyasError(f"{path}, line {number}: not UTF-8 text ({error})") from error
+        except ValueError as error:
+            raise KiyasError(f"{path}, line {number}: not valid JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise KiyasError(f"{path}, line {number}: expected a JSON object")
+        yield row
 
 
 def _line(row: dict[str, Any]) -> str:
