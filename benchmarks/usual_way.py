@@ -165,7 +165,8 @@ def main() -> None:
             checkpoint = None if arm == "base" else run.checkpoints / arm / f"seed-{seed}" / f"step-{step:06d}"
             seconds, answers = generate_usual(run, study, checkpoint)
             usual["generate"] += seconds
-            rows = [j for j in judgments if (j["arm"], j["seed"], j["step"]) == key]
+            found = {j["problem_id"]: j for j in judgments if (j["arm"], j["seed"], j["step"]) == key}
+            rows = [found[problem["id"]] for problem in problems]
             seconds, passed = judge_usual(problems, [j["program"] for j in rows], study.judge.time_limit_s or 6)
             usual["judge"] += seconds
             total += len(rows)
