@@ -1,22 +1,12 @@
 """Fixtures of the judge's tests: real data where it is to be had, one sandbox of the tier `strong` for all."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from judge_bench import REPOSITORY, Bench
+from judge_bench import Bench
 
 from kiyas.judge import Tier
 from kiyas.judge.tiers import probe_tier
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    folder = Path(os.environ.get("KIYAS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder} (KIYAS_SHARED_DATA names another folder)")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from dataclasses import astuple
 
 from . import tiers
 from .sandbox import Sandbox
-from .types import InputError, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .types import InputError, JudgeError, Limits, Mode, Problem, Program, SandboxError, Tier, Verdict
 from .verdicts import Resolved, check_mode, internal_error, judge_program
 
 ATTEMPTS = 3
@@ -184,11 +184,3 @@ class _Pool:
         finally:
             if sandbox is not None:
                 sandbox.close()
-
-
-def outcome_counts(verdicts: Iterable[Verdict]) -> dict[Outcome, int]:
-    """How many of each, all outcomes named."""
-    counts = dict.fromkeys(Outcome, 0)
-    for verdict in verdicts:
-        counts[verdict.verdict] += 1
-    return counts
