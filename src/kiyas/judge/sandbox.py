@@ -38,14 +38,19 @@ of grandchildren whose parent ignores SIGCHLD and which live for less than one l
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import marshal
 import os
+import re
 import select
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +64,27 @@ REPORT_CAP = 64 << 20
 SCRATCH_MB = 64
 INODES = 16384
 FIRST_UID = 700_000_000
+SHARED_INPUT = 1 << 20
+# Modules that the zygote imports once for all later programs: those that a kind of job needs, and, once a program
+# names one, those that cost much to import.
+FOR_ALL = [
+    "bisect",
+    "collections",
+    "copy",
+    "datetime",
+    "decimal",
+    "fractions",
+    "heapq",
+    "random",
+    "statistics",
+    "typing",
+]
+MODULES = {
+    "function": FOR_ALL,
+    "livecodebench": [*FOR_ALL, "ast", "faulthandler", "unittest.mock"],
+    "asserts": ["ast"],
+}
+NAMED = re.compile(r"\b(?:copy|dataclasses|datetime|decimal|fractions|typing)\b")
 
 
 @dataclass(frozen=True)
@@ -67,8 +93,9 @@ class Job:
 
     kind: str
     source: str
-    stdin: bytes = b""
-    extra: Any = None
+    stdin: str = ""
+    extra: bytes = b""
+    """what the kind needs beside the program"""
     entry_point: str | None = None
     time_limit_s: float = 6.0
     """what the program is held to; `cpu_s` is when it is killed"""
@@ -76,13 +103,24 @@ class Job:
     wall_s: float = 20.0
     memory_bytes: int = 1 << 30
     output_bytes: int = 16 << 20
+    code: bytes = b""
+    """what an earlier run of the same source compiled it to (`Run.code`): compiling once is enough"""
+    keep_code: bool = False
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a process tree ended. `killed`: "", "cpu", "wall", "memory" or "output"; `code` is a wait status."""
+    """How a process tree ended. `killed`: "", "cpu", "wall", "memory" or "output"; `status` is wait's.
 
-    code: int | None
+    `report` is what was written after `code`, by the program or by us; for one that does not compile: why.
+    """
+
+    status: int | None
+    pid: int
+    """as the program saw it"""
+    compiled: bool
+    code: bytes
+    """the compiled program, if it was asked for; sent before its first line ran"""
     killed: str
     stdout: bytes
     stderr: bytes
@@ -143,11 +181,16 @@ class Sandbox:
         if tier is not Tier.STRONG and (uid is None or not others_can_read(prefixes)):
             uid = None
         self.uid = uid
+        self._folder = None
+        if tier is not Tier.STRONG:
+            self._folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
+            self._folder.chmod(0o711)
         config = {
             "tier": tier.value,
             "uid": uid,
             "visible": self._visible,
             "control": theirs.fileno(),
+            "folder": str(self._folder) if self._folder else None,
             "scratch_mb": SCRATCH_MB,
             "inodes": INODES,
             "files": 256,
@@ -169,6 +212,7 @@ class Sandbox:
             )
         except OSError as error:
             ours.close()
+            self._tidy()
             raise SandboxError(f"the interpreter for programs cannot be started: {error}") from None
         finally:
             theirs.close()
@@ -211,6 +255,12 @@ class Sandbox:
             self._process.wait(5)
         if self._process.stderr is not None:
             self._process.stderr.close()
+        self._tidy()
+
+    def _tidy(self, inner: str = "") -> None:
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                remove_folder(str(self._folder / inner))
 
     def __enter__(self) -> Sandbox:
         return self
@@ -220,19 +270,23 @@ class Sandbox:
 
     def run(self, job: Job) -> Run:
         """Run one job to its end. Raises SandboxError where the sandbox, not the program, is to blame."""
-        folder = None
-        if self.tier is not Tier.STRONG:
-            folder = tempfile.mkdtemp(prefix="kiyas-judge-")
         try:
-            return self._run(job, folder)
-        except (OSError, json.JSONDecodeError, KeyError) as error:
+            if self._folder is not None:
+                (self._folder / "run").mkdir(mode=0o700)
+            return self._run(job)
+        except (OSError, ValueError) as error:
             raise SandboxError(f"{type(error).__name__}: {error}") from error
         finally:
-            if folder is not None:
-                with contextlib.suppress(OSError):
-                    remove_folder(folder)
+            self._tidy("run")
 
-    def _run(self, job: Job, folder: str | None) -> Run:
+    def _run(self, job: Job) -> Run:
+        if len(job.stdin) < SHARED_INPUT or not Path("/proc/self/fd").exists():
+            return self._send(job, memory_file(*encoded(job.stdin)))
+        with INPUTS.take(job.stdin) as fd:
+            return self._send(job, fd)
+
+    def _send(self, job: Job, stdin: int) -> Run:
+        source = job.source.encode("utf-8", "surrogatepass")
         header = {
             "kind": job.kind,
             "entry_point": job.entry_point,
@@ -241,22 +295,24 @@ class Sandbox:
             "wall_s": job.wall_s,
             "memory": job.memory_bytes,
             "memory_slack": 256 << 20,
-            "folder": folder,
+            "sizes": (len(source), len(job.code), len(job.extra)),
+            "keep_code": job.keep_code,
+            "modules": [*MODULES.get(job.kind, ()), *sorted(set(NAMED.findall(job.source)))],
         }
-        source = job.source.encode("utf-8", "surrogatepass")
-        extra = json.dumps(job.extra).encode() if job.extra is not None else b""
         outside: list[int] = []
-        given: list[int] = []
+        given = [stdin]
         try:
-            given.append(memory_file(job.stdin))
-            for _ in range(3):
+            for _ in range(2):
                 reader, writer = os.pipe()
                 outside.append(reader)
                 given.append(writer)
                 if self.uid is not None:  # so that /dev/stdout can be opened
                     os.fchown(writer, self.uid, -1)
-            given.append(memory_file(len(source).to_bytes(8, "big") + source + extra))
-            socket.send_fds(self._socket, [json.dumps(header).encode()], given)
+            # The report is no pipe: what was written to it cannot be read back by way of /proc/self/fd.
+            for end, ends in zip(socket.socketpair(), (outside, given), strict=True):
+                ends.append(end.detach())
+            given.append(memory_file(source, job.code, job.extra))
+            socket.send_fds(self._socket, [marshal.dumps(header, 2)], given)
             while given:
                 os.close(given.pop())
             return self._attend(job, outside)
@@ -314,39 +370,42 @@ class Sandbox:
                         break
         if not answer:
             raise SandboxError("the zygote died")
-        said = json.loads(answer)
-        if "error" in said:
-            raise SandboxError(said["error"])
+        said = answer.decode().split(" ")
+        if said[0] == "error":
+            raise SandboxError(" ".join(said[1:]))
+        pid, status, killed, cpu_s, wall_s, waited_s, peak_kb, left_behind = said
         report = b"".join(kept[2])
         if report[:1] == b"S":
             raise SandboxError(f"the program's process could not be set up: {report[1:].decode('utf-8', 'replace')}")
+        compiled = report[:1] == b"C"
+        start = 1
+        if compiled:
+            start = 5 + int.from_bytes(report[1:5], "big")
         return Run(
-            code=said["code"],
-            killed="output" if too_much else said["killed"],
+            status=None if status == "None" else int(status),
+            pid=int(pid),
+            compiled=compiled,
+            code=report[5:start],
+            killed="output" if too_much else killed.strip("-"),
             stdout=b"".join(kept[0]),
             stderr=b"".join(kept[1])[-STDERR_KEPT:],
-            report=report,
-            cpu_s=said["cpu_s"],
-            wall_s=said["wall_s"],
-            waited_s=said["waited_s"],
-            peak_mb=said["peak_kb"] / 1024,
-            left_behind=said["left_behind"],
+            report=report[start:],
+            cpu_s=float(cpu_s),
+            wall_s=float(wall_s),
+            waited_s=float(waited_s),
+            peak_mb=int(peak_kb) / 1024,
+            left_behind=int(left_behind),
         )
 
 
-def memory_file(content: bytes) -> int:
+def memory_file(*content: bytes) -> int:
     """A descriptor from which `content` can be read, from its start; sealed where the system can."""
-    if hasattr(os, "memfd_create"):
-        import fcntl
-
-        fd = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
+    fd = new_memory_file()
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
+        for part in content:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(fd, view) :]
         os.lseek(fd, 0, os.SEEK_SET)
         if hasattr(os, "memfd_create"):
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -355,6 +414,46 @@ def memory_file(content: bytes) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def new_memory_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def encoded(text: str) -> Iterator[bytes]:
+    """UTF-8 piece by piece, so that a large text never stands in memory as bytes too."""
+    for start in range(0, len(text), 1 << 20):
+        yield text[start : start + (1 << 20)].encode("utf-8", "surrogatepass")
+
+
+class Inputs:
+    """Large inputs, each once in memory however many workers run a program on it just now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[int, tuple[int, int]] = {}
+
+    @contextlib.contextmanager
+    def take(self, text: str) -> Iterator[int]:
+        """A descriptor of its own, with an offset of its own, which the caller closes."""
+        with self._lock:
+            fd, users = self._held.get(id(text)) or (memory_file(*encoded(text)), 0)
+            self._held[id(text)] = fd, users + 1
+        try:
+            yield os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            with self._lock:
+                fd, users = self._held.pop(id(text))
+                if users > 1:
+                    self._held[id(text)] = fd, users - 1
+                else:
+                    os.close(fd)
+
+
+INPUTS = Inputs()
 
 
 def others_can_read(folders: list[str]) -> bool:

@@ -110,7 +110,7 @@ def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
         found = json.loads(run.stdout)
     except ValueError:
         said = run.stderr.decode("utf-8", "replace").strip().splitlines()
-        return TierReport(tier, False, f"the probe did not run: {said[-1] if said else run.killed or run.code}")
+        return TierReport(tier, False, f"the probe did not run: {said[-1] if said else run.killed or run.status}")
     wrong = [] if tier is Tier.WEAK else faults(tier, found, sandbox)
     if found.get("descriptors") != ["done", "[]"]:
         wrong.append(f"open descriptors: {found.get('descriptors')}")

@@ -9,7 +9,7 @@ import re
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +34,7 @@ from .types import (
 )
 
 SHOWN = 2048
+TOKEN_BYTES = 32  # as inside/runner.py has it
 # In a crowd, a program is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 Comparison = Callable[[Run], "TestResult"]
@@ -73,10 +74,13 @@ def judge_program(
     """Run all tests of one program. `gate(alone)` is held while a test runs."""
     if mode is Mode.LIVECODEBENCH:
         return _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
-    results = []
+    results: list[TestResult] = []
+    code = b""
     for job, finish in _strict_jobs(program, problem, resolved, sandbox):
-        result = _attempt(sandbox, job, resolved, finish, gate)
+        keep_code = not code and len(results) + 1 < problem.total
+        result, run = _attempt(sandbox, replace(job, code=code, keep_code=keep_code), resolved, finish, gate)
         results.append(result)
+        code = code or run.code
         if result.verdict is Outcome.CE or (stop_early and result.verdict is not Outcome.AC):
             break
     if results[-1].verdict is Outcome.CE and not stop_early:
@@ -108,36 +112,36 @@ def internal_error(sandbox_tier: Any, program: Program, problem: Problem, reason
 
 def _strict_jobs(
     program: Program, problem: Problem, limits: Resolved, sandbox: Sandbox
-) -> list[tuple[Job, Comparison]]:
+) -> Iterator[tuple[Job, Comparison]]:
+    """One after the other: the tests of a problem may be larger than what should stand in memory twice."""
     common: dict[str, Any] = {
         "source": program.source,
         "time_limit_s": limits.time_s,
         "memory_bytes": limits.memory_bytes,
     }
     if problem.test_code is not None:
-        token = secrets.token_hex(16)
+        token = secrets.token_bytes(TOKEN_BYTES)
         job = Job(
             "asserts",
-            extra={"test_code": problem.test_code, "token": token},
+            extra=token + problem.test_code.encode("utf-8", "surrogatepass"),
             output_bytes=limits.output_mb << 20,
             **common,
         )
-        return [(job, lambda run: _finish_asserts(run, token))]
-    jobs: list[tuple[Job, Comparison]] = []
+        test_code = problem.test_code
+        yield job, lambda run: _finish_asserts(run, token, test_code)
+        return
     for test in problem.tests:
-        expected = test.output.encode("utf-8", "surrogatepass")
-        cap = max(limits.output_mb << 20, 2 * len(expected) + (1 << 20))
+        cap = max(limits.output_mb << 20, 2 * len(test.output) + (1 << 20))
         if problem.entry_point is not None:
-            arguments = [json.loads(line) for line in test.input.split("\n")]
+            arguments = json.dumps([json.loads(line) for line in test.input.split("\n")]).encode()
             job = Job("function", extra=arguments, entry_point=problem.entry_point, output_bytes=cap, **common)
-            jobs.append((job, lambda run, test=test: _finish_function(run, problem, test.input, test.output, sandbox)))  # type: ignore[misc]
+            yield job, lambda run, test=test: _finish_function(run, problem, test.input, test.output, sandbox)  # type: ignore[misc]
         else:
-            job = Job("script", stdin=test.input.encode("utf-8", "surrogatepass"), output_bytes=cap, **common)
-            jobs.append((job, lambda run, test=test: _finish_script(run, problem, test.input, test.output, sandbox)))  # type: ignore[misc]
-    return jobs
+            job = Job("script", stdin=test.input, output_bytes=cap, **common)
+            yield job, lambda run, test=test: _finish_script(run, problem, test.input, test.output, sandbox)  # type: ignore[misc]
 
 
-def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate) -> TestResult:
+def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate) -> tuple[TestResult, Run]:
     """In the crowd first; near a limit of time once more, alone, and then it counts."""
     for alone in (False, True):
         cpu_s = limits.time_s * (1.0 if alone else CROWD)
@@ -148,14 +152,14 @@ def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, g
         if not alone and (finished_late or starved):
             continue
         result = _classify(run, limits, job.output_bytes, finish)
-        return replace(result, flags=(*result.flags, "judged again alone")) if alone else result
+        return (replace(result, flags=(*result.flags, "judged again alone")) if alone else result), run
     raise AssertionError("the second attempt always counts")
 
 
 def _measures(run: Run) -> dict[str, Any]:
     exit_code, name = None, None
-    if run.code is not None:
-        code = os.waitstatus_to_exitcode(run.code)
+    if run.status is not None:
+        code = os.waitstatus_to_exitcode(run.status)
         if code >= 0:
             exit_code = code
         else:
@@ -195,12 +199,9 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
     def result() -> TestResult:
         if run.killed == "judge":
             raise SandboxError("the program was stopped although nothing asked for it")
-        if not run.report.startswith(b"C"):
-            if run.report.startswith(b"E"):
-                reason = run.report[1:].decode("utf-8", "replace").strip()
-            else:
-                reason = "it cannot be compiled within the limits"
-            compile_error = parse_exception(run.report[1:])
+        if not run.compiled:
+            reason = run.report.decode("utf-8", "replace").strip() or "it cannot be compiled within the limits"
+            compile_error = parse_exception(run.report)
             return replace(
                 ended(Outcome.CE, reason.splitlines()[-1] if reason else ""),
                 exception=compile_error,
@@ -234,7 +235,7 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
 
 
 def _finish_script(run: Run, problem: Problem, given: str, expected: str, sandbox: Sandbox) -> TestResult:
-    if run.code != 0:
+    if run.status != 0:
         return TestResult(Outcome.RE)
     if problem.checker is not None:
         return _ask_checker(sandbox, problem.checker, given, expected, run.stdout.decode("utf-8", "replace"))
@@ -243,9 +244,9 @@ def _finish_script(run: Run, problem: Problem, given: str, expected: str, sandbo
 
 
 def _finish_function(run: Run, problem: Problem, given: str, expected: str, sandbox: Sandbox) -> TestResult:
-    if run.code != 0:
+    if run.status != 0:
         return TestResult(Outcome.RE)
-    answer = _last_object(run.report[1:])
+    answer = _last_object(run.report)
     if "not_json" in answer:
         return TestResult(Outcome.WA, detail=f"the result is not JSON: {answer['not_json']}")
     if "result" not in answer:
@@ -258,17 +259,17 @@ def _finish_function(run: Run, problem: Problem, given: str, expected: str, sand
     return TestResult(Outcome.WA, got=got[:SHOWN], detail=f"{got[:80]}, expected {expected.strip()[:80]}")
 
 
-def _finish_asserts(run: Run, token: str) -> TestResult:
-    answer = _last_object(run.report[1:])
-    if answer.get("token") == token and run.code == 0:
+def _finish_asserts(run: Run, token: bytes, test_code: str) -> TestResult:
+    if run.report == token + b" %d" % run.pid and run.status == 0:
         return TestResult(Outcome.AC)
-    if answer.get("failed") is True:
-        error = parse_exception(run.stderr)
+    line = _last_object(run.report).get("failed_line")
+    if isinstance(line, int):
+        lines = test_code.split("\n")
         return TestResult(
             Outcome.WA,
-            detail="a test's assertion failed" + (f": {error.message[:200]}" if error and error.message else ""),
+            detail="failed: " + (lines[line - 1].strip()[:200] if 0 < line <= len(lines) else "an assertion"),
         )
-    if run.code != 0:
+    if run.status != 0:
         return TestResult(Outcome.RE)
     return TestResult(Outcome.WA, detail="it ended before the tests did")
 
@@ -285,10 +286,17 @@ def _last_object(report: bytes) -> dict[str, Any]:
 
 def _ask_checker(sandbox: Sandbox, checker: str, given: str, expected: str, output: str) -> TestResult:
     """`check(input, expected, output)` in a sandbox of its own; a checker that fails is our failure."""
-    job = Job("function", checker, extra=[given, expected, output], entry_point="check", cpu_s=10, wall_s=32)
+    job = Job(
+        "function",
+        checker,
+        extra=json.dumps([given, expected, output]).encode(),
+        entry_point="check",
+        cpu_s=10,
+        wall_s=32,
+    )
     run = sandbox.run(job)
-    answer = _last_object(run.report[1:])
-    if run.code != 0 or not isinstance(answer.get("result"), bool):
+    answer = _last_object(run.report)
+    if run.status != 0 or not isinstance(answer.get("result"), bool):
         error = parse_exception(run.stderr)
         raise SandboxError(
             f"the problem's checker failed: {error.type + ': ' + error.message if error else 'no true or false'}"
@@ -307,7 +315,7 @@ def _livecodebench_tests(
     job = Job(
         "livecodebench",
         program.source,
-        extra=[test.input for test in problem.tests],
+        extra=json.dumps([test.input for test in problem.tests]).encode(),
         entry_point=problem.entry_point.rpartition(".")[2] if problem.entry_point else None,
         time_limit_s=limits.time_s,
         cpu_s=(limits.time_s + 1) * total + 5,
@@ -318,7 +326,7 @@ def _livecodebench_tests(
     with gate(False):
         run = sandbox.run(job)
     results: list[TestResult] = []
-    for answer in _answers(run.report[1:], total):
+    for answer in _answers(run.report, total):
         test = problem.tests[len(results)]
         results.append(replace(_livecodebench_result(answer, test.output, problem), peak_mb=run.peak_mb))
         if "error" in answer:

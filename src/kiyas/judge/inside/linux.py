@@ -6,7 +6,6 @@ Every function raises OSError naming the call. Nothing here decides policy excep
 # ruff: noqa: PTH112
 import ctypes
 import os
-import platform
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -135,7 +134,7 @@ NOT_DENIED = {"capset", "clone", "clone3", "landlock_add_rule", "landlock_create
     name for name, _, _ in SPARED
 }
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 LAST_KNOWN_SYSCALL = 462
 
 

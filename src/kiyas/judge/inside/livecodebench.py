@@ -2,38 +2,47 @@
 
 # A program may raise anything at all.
 # ruff: noqa: BLE001, N818
+from __future__ import annotations
+
 import builtins
 import io
 import json
 import os
-import signal
 import sys
-import traceback
 from contextlib import suppress
 from types import ModuleType
-from typing import Any
 
 from runner import (  # type: ignore[import-not-found,unused-ignore]
+    NOTHING,
+    PAYLOAD,
     PREAMBLE,
     does_not_compile,
     plain,
-    read_payload,
+    read_at,
     write_all,
 )
+
+TYPE_CHECKING = False  # `typing` itself would cost every fork
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class TimeoutException(Exception):
     """The name matters: LiveCodeBench looks for it in the exception's repr."""
 
 
-def run(entry_point: str | None, time_limit: float) -> None:
+def run(entry_point: str | None, sizes: tuple[int, int, int], time_limit: float) -> None:
     """Never returns."""
     import ast
     import faulthandler  # noqa: F401  (imported there too: programs may rely on it)
+    import signal
+    import traceback
     from time import perf_counter, process_time
     from unittest.mock import mock_open, patch
 
-    source, extra = read_payload()
+    in_source, in_code, in_extra = sizes
+    source, extra = read_at(0, in_source), read_at(in_source + in_code, in_extra)
+    os.close(PAYLOAD)
     text, inputs = source.decode("utf-8", "surrogatepass"), json.loads(extra)
     write = write_all
     encode = json.JSONEncoder(ensure_ascii=True).encode
@@ -108,7 +117,7 @@ def run(entry_point: str | None, time_limit: float) -> None:
         except BaseException as error:
             does_not_compile(error)
             os._exit(0)
-        write(b"C")
+        write(b"C" + NOTHING)
         built = build(code)
         method = getattr(built, entry_point or "wrapped_function")
     except BaseException as error:

@@ -2,12 +2,17 @@
 
 # pathlib is left out for its import time.
 # ruff: noqa: PTH102, PTH103, PTH106, PTH110, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found,unused-ignore]
+import _socket  # type: ignore[import-not-found,unused-ignore]
 import os
-import signal
-import socket
-from typing import Any
 
 import linux  # type: ignore[import-not-found,unused-ignore]
+
+TYPE_CHECKING = False  # `typing` itself would cost every fork
+if TYPE_CHECKING:
+    from typing import Any
 
 INSIDE_UID = 1000
 # Landlock knows a folder in which something is mounted only by the folder above: hence two levels. /tmp leads here.
@@ -97,7 +102,7 @@ def build_root(visible: list[str]) -> None:
     linux.restrict_mount("/", linux.MOUNT_ATTR_RDONLY, recursive=False)
 
 
-def enter_strong(config: dict[str, Any], control: socket.socket) -> socket.socket:
+def enter_strong(config: dict[str, Any], control: _socket.socket) -> _socket.socket:
     """Namespaces per worker: user, net, ipc, uts, cgroup, mount, pid. Returns, as pid 1, the line to the keeper.
 
     The keeper, our parent, stays outside the pid namespace and keeps the right to mount, which we give up.
@@ -112,7 +117,7 @@ def enter_strong(config: dict[str, Any], control: socket.socket) -> socket.socke
         | linux.CLONE_NEWUTS
         | linux.CLONE_NEWCGROUP
     )
-    ours, keepers = socket.socketpair()
+    ours, keepers = _socket.socketpair()
     if child := os.fork():
         ours.close()
         control.close()
@@ -125,7 +130,7 @@ def enter_strong(config: dict[str, Any], control: socket.socket) -> socket.socke
     return ours
 
 
-def keep_scratch(config: dict[str, Any], line: socket.socket) -> None:
+def keep_scratch(config: dict[str, Any], line: _socket.socket) -> None:
     """In the keeper: for each byte a new empty, capped /tmp in place of the old one, until pid 1 is gone."""
     size = f"size={config['scratch_mb']}m,nr_inodes={config['inodes']},mode=755"
     mounted = False
@@ -150,4 +155,4 @@ def die_with_parent() -> None:
 
     Elsewhere the closed sockets tell us to clean up.
     """
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)

@@ -2,15 +2,20 @@
 
 # pathlib is left out for its import time.
 # ruff: noqa: PTH110, PTH123, PTH208
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found,unused-ignore]
+import _socket  # type: ignore[import-not-found,unused-ignore]
 import os
 import resource
 import select
-import signal
-import socket
 import sys
 import time
 from contextlib import suppress
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` itself would cost every fork
+if TYPE_CHECKING:
+    from typing import Any
 
 TICK_S = 0.012
 PAGE_KB = resource.getpagesize() // 1024
@@ -95,18 +100,18 @@ def end_all(program: int, strong: bool) -> list[resource.struct_rusage]:
     if strong:
         assert os.getpid() == 1
         with suppress(OSError):
-            os.kill(-1, signal.SIGKILL)
+            os.kill(-1, _signal.SIGKILL)
         with suppress(ChildProcessError):
             while True:
                 used.append(os.wait4(-1, 0)[2])
         return used
     deadline = time.monotonic() + 3
     with suppress(OSError):
-        os.killpg(program, signal.SIGKILL)
+        os.killpg(program, _signal.SIGKILL)
     while time.monotonic() < deadline:
         for pid in children_of(os.getpid()) if HAS_PROC else [program]:
             with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, _signal.SIGKILL)
         try:
             while (reaped := os.wait4(-1, os.WNOHANG))[0]:
                 used.append(reaped[2])
@@ -124,10 +129,8 @@ def childless() -> bool:
     return False
 
 
-def watch_program(
-    job: dict[str, Any], program: int, control: socket.socket, strong: bool, reaper: bool
-) -> dict[str, Any]:
-    """Wait for the program's end or for a limit, kill what is left; the answer for the judge.
+def watch_program(job: dict[str, Any], program: int, control: _socket.socket, strong: bool, reaper: bool) -> str:
+    """Wait for the program's end or for a limit, kill what is left; the answer for the judge (see sandbox.py).
 
     `reaper`: a process whose parent ends becomes our child. No child after the program's end: no process is left.
     """
@@ -171,12 +174,6 @@ def watch_program(
             left = watch.left_behind()
         used += end_all(program, strong)
     unit = 1 if sys.platform.startswith("linux") else 1024
-    return {
-        "code": code,
-        "killed": killed,
-        "cpu_s": max(sum(each.ru_utime + each.ru_stime for each in used), sum(watch.own_cpu.values())),
-        "wall_s": wall,
-        "waited_s": waited,
-        "peak_kb": max([watch.peak_kb, *(each.ru_maxrss // unit for each in used)]),
-        "left_behind": left,
-    }
+    cpu_s = max(sum(each.ru_utime + each.ru_stime for each in used), sum(watch.own_cpu.values()))
+    peak_kb = max([watch.peak_kb, *(each.ru_maxrss // unit for each in used)])
+    return f"{program} {code} {killed or '-'} {cpu_s} {wall} {waited} {peak_kb} {left}"

@@ -2,11 +2,11 @@
 
     judge ──control socket──> zygote ──fork──> program
 
-One job comes as one JSON line with five file descriptors: stdin, stdout, stderr, report, payload. The zygote itself
+One job comes as one message with five file descriptors: stdin, stdout, stderr, report, payload. The zygote itself
 never reads the payload, so a fork inherits nothing of another test. It forks the *program*, which gives up its rights
 and runs `runner.run`, and watches it (`watch.py`): CPU, memory and wall time over the process tree. At the end it kills
-everything that is left and answers with one JSON line. `{"error": …}`, or no answer, means that the sandbox has failed,
-not the program. In the tier `strong` it is pid 1 of the namespaces of its worker, and its parent, the *keeper*, mounts
+everything that is left and answers with one line. `error …`, or no answer, means that the sandbox has failed, not the
+program. In the tier `strong` it is pid 1 of the namespaces of its worker, and its parent, the *keeper*, mounts
 a new scratch folder for each test.
 """
 
@@ -14,16 +14,16 @@ a new scratch folder for each test.
 # ruff: noqa: PTH100, PTH120, BLE001
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found,unused-ignore]  # whose functions are not wrapped into enums
+# Of these two not the modules around them, which would bring a dozen libraries into every fork.
+import _signal  # type: ignore[import-not-found,unused-ignore]
+import _socket  # type: ignore[import-not-found,unused-ignore]
 import gc
 import json
+import marshal
 import os
 import resource
-import shutil
-import socket
 import sys
 from contextlib import suppress
-from typing import Any
 
 import livecodebench  # type: ignore[import-not-found,unused-ignore]
 import runner  # type: ignore[import-not-found,unused-ignore]
@@ -35,11 +35,15 @@ try:
 except (ImportError, AttributeError, OSError):
     linux = None  # type: ignore[assignment,unused-ignore]  # no ctypes, or not Linux: only the tier `weak`
 
+TYPE_CHECKING = False  # `typing` itself would cost every fork
+if TYPE_CHECKING:
+    from typing import Any
+
+DESCRIPTORS = _socket.CMSG_SPACE(5 * 4)
 DEVICES = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
-WARM = (
-    "atexit collections bisect heapq math itertools functools operator re string random decimal fractions statistics "
-    "typing copy io array queue threading datetime dataclasses enum contextlib traceback linecache ast site"
-)
+# What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
+# first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
+WARM = "atexit collections bisect heapq math itertools functools operator re string io contextlib site"
 
 # What a first program would otherwise make the interpreter set up, in every fork anew: the compiler's types, caches.
 REHEARSAL = """
@@ -66,14 +70,15 @@ except IndexError as error:
 """
 
 
-def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next job and its descriptors; exits when the judge is gone."""
+def receive(control: _socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """The next job and its descriptors; an empty job when the judge is gone."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 65536, 5)
+        message, ancillary, _, _ = control.recvmsg(65536, DESCRIPTORS)
         if not message:
-            os._exit(0)
+            return {}, []
         if job := message.lstrip(b"s"):  # a "stop" that came too late
-            return json.loads(job), descriptors
+            fds = b"".join(data for _, _, data in ancillary)
+            return marshal.loads(job), [int.from_bytes(fds[i : i + 4], sys.byteorder) for i in range(0, len(fds), 4)]
 
 
 # --- the program -------------------------------------------------------------------------------------------------
@@ -102,8 +107,8 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
         os.write(3, f"S{type(error).__name__}: {error}".encode("utf-8", "replace"))
         os._exit(1)
     if job["kind"] == "livecodebench":
-        livecodebench.run(job["entry_point"], job["time_limit"])
-    runner.run(job["kind"], folder, job["entry_point"])
+        livecodebench.run(job["entry_point"], job["sizes"], job["time_limit"])
+    runner.run(job["kind"], folder, job["entry_point"], job["sizes"], job["keep_code"])
 
 
 def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
@@ -119,12 +124,12 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
         os.setresuid(uid, uid, uid)
     if linux is None:
         return
-    if tier != "weak":
-        linux.drop_capabilities()
     if tier != "strong":  # there the end of process 1 is everyone's
         linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
-    # Another uid made us undumpable: our own /proc/self (and with it /dev/stdin) would be closed to us.
-    linux.become_dumpable()
+    # Another uid, or the zygote itself, made us undumpable: our own /proc/self (and with it /dev/stdin) would be closed
+    # to us. Where a token must stay unread, so it shall be.
+    if job["kind"] != "asserts":
+        linux.become_dumpable()
     if tier == "standard":
         linux.restrict_files(zygote.config["visible"], [folder, *DEVICES])
 
@@ -135,11 +140,12 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
 class Zygote:
     """What lasts from test to test: the line to the judge, and in `strong` the line to the keeper."""
 
-    def __init__(self, config: dict[str, Any], control: socket.socket) -> None:
+    def __init__(self, config: dict[str, Any], control: _socket.socket) -> None:
         self.config, self.control, self.tier = config, control, config["tier"]
         self.strong = self.tier == "strong"
         self.program_uid = namespaces.INSIDE_UID if self.strong else config["uid"]
         self.fork_hooks: list[dict[str, Any]] = []
+        self.loaded: set[str] = set()
         self.last_pid = -1
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
@@ -181,14 +187,23 @@ class Zygote:
         linux.drop_bounding_set()
         if self.strong and linux.landlock_abi():
             linux.restrict_files([*self.config["visible"], "/proc"], [os.path.dirname(namespaces.SCRATCH), *DEVICES])
+        if self.program_uid is None or os.geteuid() != 0:  # else they go with the uid
+            linux.drop_capabilities()
         linux.install_seccomp(linux.seccomp_program())
+
+    def load(self, names: list[str]) -> None:
+        """Import these modules once for all later forks, which run the fork hooks themselves (see start_program)."""
+        register, os.register_at_fork = os.register_at_fork, lambda **hooks: self.fork_hooks.append(hooks)
+        for name in names:
+            __import__(name)
+        os.register_at_fork = register
+        self.loaded.update(names)
+        gc.collect()
+        gc.freeze()
 
     def warm(self) -> None:
         """Import what programs import most, prepare what each of them has: streams, environment, `exit`."""
-        register, os.register_at_fork = os.register_at_fork, lambda **hooks: self.fork_hooks.append(hooks)
-        for name in WARM.split():
-            __import__(name)
-        os.register_at_fork = register
+        self.load(WARM.split())
         exec(compile(REHEARSAL, "rehearsal", "exec"), {})
         # Streams depend on what they are made on: here something to be sought (/dev/null, as stdin), and two pipes.
         kept, pipe = [os.dup(fd) for fd in (1, 2)], os.pipe()
@@ -209,7 +224,7 @@ class Zygote:
 
     def fresh_folder(self, job: dict[str, Any]) -> str:
         if not self.strong:
-            folder: str = job["folder"]
+            folder = str(self.config["folder"]) + "/run"
             os.environ["HOME"] = os.environ["TMPDIR"] = folder
             if self.config["uid"] is not None:
                 os.chown(folder, self.config["uid"], self.config["uid"])
@@ -224,22 +239,34 @@ class Zygote:
     def serve(self) -> None:
         while True:
             job, fds = receive(self.control)
+            if not job:
+                self.leave()
             answer = run_job(self, job, fds)
             if self.strong:
                 self.keeper.sendall(b"x")
             try:
-                self.control.sendall(json.dumps(answer).encode())
+                self.control.sendall(answer.encode())
             except OSError:
-                # The judge is gone and will not tidy up.
-                if not self.strong:
-                    shutil.rmtree(job["folder"], ignore_errors=True)
-                os._exit(0)
+                self.leave()
+
+    def leave(self) -> None:
+        """The judge is gone and will not tidy up."""
+        if not self.strong:
+            import shutil
+
+            shutil.rmtree(self.config["folder"], ignore_errors=True)
+        os._exit(0)
 
 
-def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
     """Fork the program, watch it to its end; the answer for the judge. Returns only in the zygote."""
     try:
+        if not zygote.loaded.issuperset(job["modules"]):
+            zygote.load(job["modules"])
+            if job["kind"] == "function":
+                runner.preamble()
         folder = zygote.fresh_folder(job)
+        gc.freeze()  # the program's collector need not look at what is ours
         program = os.fork()
         if program == 0:
             try:
@@ -249,15 +276,15 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> dict[str, An
         for fd in fds:
             os.close(fd)
         fds.clear()
-        answer: dict[str, Any] = watch.watch_program(job, program, zygote.control, zygote.strong, linux is not None)
+        answer: str = watch.watch_program(job, program, zygote.control, zygote.strong, linux is not None)
         return answer
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        return f"error {type(error).__name__}: {error}"
 
 
 def main() -> None:
     config = json.loads(sys.argv[1])
-    control = socket.socket(fileno=config["control"])
+    control = _socket.socket(fileno=config["control"])
     sys.argv = ["main.py"]
     inside = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != inside]
@@ -270,8 +297,6 @@ def main() -> None:
         os._exit(1)
     abi = linux.landlock_abi() if linux else 0
     zygote.warm()
-    gc.collect()
-    gc.freeze()
     control.sendall(json.dumps({"ready": True, "landlock": abi}).encode())
     zygote.serve()
 
