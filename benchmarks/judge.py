@@ -1,15 +1,26 @@
-"""What one test costs: Kıyas' tiers with 1 and 2 workers and a cold `python` per test, beside a bare fork.
+"""What judging costs: Kıyas' tiers against a cold `python` per test and any other checker, each beside its floor.
 
-    python benchmarks/judge.py PROGRAMS.jsonl --problems PROBLEMS.jsonl [--time-limit 2] [--repeat 3]
+    python benchmarks/judge.py PROGRAMS... --problems PROBLEMS [--repeat 3] [--user nobody]
+        [--checker 'python other.py {programs} {problems} {out}'] [--stop-early] [--mode both]
 
-Milliseconds of wall time per test that ran, the best of the repetitions, which take turns. The floor is fork, exit and
-wait of an interpreter as small as Python gets, in the same run. Nothing is installed for the cold interpreter
-(`-I -S`: a plain checker at its cheapest; `python`: as it is mostly done), and nothing is isolated there.
+1. Programs that end by themselves: milliseconds per test that ran, the best of the repetitions, which take turns. Those
+   that meet the time limit are timed apart (there the limit is what takes the time, whoever judges).
+2. What a one-test program and each further test of a program cost one worker, by a small program with 1 and with 41
+   tests; beside them the floors: fork, exit and wait of an interpreter as small as Python gets, and the same in new
+   namespaces. Memory of a worker: proportional set size of the processes below the judge.
+
+Nothing is isolated or prepared in the cold ways (`-I -S`: at its cheapest; `python`: as it is mostly done). `--checker`
+gives a command that judges files in Kıyas' own formats, with as many workers as it likes; it is timed as a whole process.
+If it writes JSON lines with "passed" to {out}, programs on which it differs are listed. `--user` drops root first.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import pwd
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,38 +29,50 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kiyas.judge import Limits, Problem, Program, SandboxError, judge, read_problems, read_programs
-from kiyas.judge.sandbox import interpreter
+from kiyas.judge import (
+    Limits,
+    Outcome,
+    Problem,
+    Program,
+    SandboxError,
+    Test,
+    Tier,
+    Verdict,
+    judge,
+    read_problems,
+    read_programs,
+)
+from kiyas.judge.sandbox import Job, Sandbox, interpreter
 
 FLOOR = """
-import os, time
-began = time.perf_counter()
-for _ in range(500):
-    if (pid := os.fork()) == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-print((time.perf_counter() - began) / 500)
+import ctypes, os, time
+unshare = ctypes.CDLL(None, use_errno=True).unshare
+def timed(prepare, n=300):
+    began = time.perf_counter()
+    for _ in range(n):
+        if (pid := os.fork()) == 0:
+            os._exit(prepare())
+        if os.waitpid(pid, 0)[1]:
+            return float("nan")
+    return (time.perf_counter() - began) / n
+print(timed(lambda: 0), timed(lambda: -unshare(0x7E020000)))  # user, pid, mount, net, ipc, uts, cgroup
 """
+SMALL = "import sys\ndef solve(n):\n    return n * 2\nfor line in sys.stdin:\n    print(solve(int(line)))\n"
 Timing = tuple[float, int]
 
 
-def floor() -> Timing:
-    command, _ = interpreter(None)
-    done = subprocess.run([*command, "-c", FLOOR], capture_output=True, text=True, check=True)
-    return float(done.stdout), 1
+def judged(programs: list[Program], problems: list[Problem], args: argparse.Namespace, **how: object) -> list[Verdict]:
+    return list(
+        judge(programs, problems, limits=Limits(args.time_limit), stop_early=args.stop_early, **how)  # type: ignore[arg-type]
+    )
 
 
-def kiyas(programs: list[Program], problems: list[Problem], limit: float, tier: str, workers: int) -> Timing:
-    """Seconds with the start of the sandboxes, tests run (a program that does not compile is run once)."""
-    list(judge(programs[:1], problems, limits=Limits(limit), workers=1, isolation=tier))  # the probe is done once
-    began = time.perf_counter()
-    ran = 0
-    for verdict in judge(programs, problems, limits=Limits(limit), workers=workers, isolation=tier):
-        ran += 1 if verdict.verdict == "CE" else len(verdict.tests)
-    return time.perf_counter() - began, ran
+def ran(verdicts: list[Verdict]) -> int:
+    """Tests that were really run: a program that does not compile is tried once."""
+    return sum(1 if verdict.verdict is Outcome.CE else len(verdict.tests) for verdict in verdicts)
 
 
-def cold(programs: list[Program], problems: list[Problem], limit: float, workers: int, options: list[str]) -> Timing:
+def cold(programs: list[Program], problems: list[Problem], args: argparse.Namespace, options: list[str]) -> Timing:
     """A new interpreter for each test of each program that compiles."""
     known = {problem.id: problem for problem in problems}
 
@@ -57,63 +80,177 @@ def cold(programs: list[Program], problems: list[Problem], limit: float, workers
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "main.py"
             file.write_text(program.source, encoding="utf-8", errors="surrogatepass")
+            tests = known[program.problem_id].tests
             try:
                 compile(program.source, "main.py", "exec")
-                tests = known[program.problem_id].tests
             except (SyntaxError, ValueError):
-                tests = known[program.problem_id].tests[:1]
-            for test in tests:
+                tests = tests[:1]
+            for number, test in enumerate(tests, 1):
                 try:
-                    subprocess.run(
+                    done = subprocess.run(
                         [sys.executable, *options, str(file)],
                         input=test.input.encode(),
                         capture_output=True,
-                        timeout=limit,
+                        timeout=args.time_limit,
                     )
+                    passed = done.returncode == 0 and done.stdout.split() == test.output.encode().split()
                 except subprocess.TimeoutExpired:
-                    continue
+                    passed = False
+                if args.stop_early and not passed:
+                    return number
             return len(tests)
 
     began = time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool:
-        ran = sum(pool.map(run, programs))
-    return time.perf_counter() - began, ran
+    with ThreadPoolExecutor(args.workers) as pool:
+        count = sum(pool.map(run, programs))
+    return time.perf_counter() - began, count
+
+
+def other_checker(command: str, files: dict[str, Path]) -> float:
+    began = time.perf_counter()
+    done = subprocess.run([word.format(**files) for word in shlex.split(command)], stdout=subprocess.DEVNULL)
+    if done.returncode:
+        raise SystemExit(f"the checker failed with exit code {done.returncode}")
+    return time.perf_counter() - began
+
+
+def compare_ways(programs: list[Program], problems: list[Problem], args: argparse.Namespace) -> None:
+    tiers = [tier for tier in Tier if tier.value in args.tiers]
+    first = judged(programs, problems, args, mode=args.mode, workers=args.workers, isolation=tiers[0].value)
+    slow = {id(v.program) for v in first if any(test.verdict is Outcome.TLE for test in v.tests)}
+    kept = [program for program in programs if id(program) not in slow]
+    began = time.perf_counter()
+    if slow:
+        late = [program for program in programs if id(program) in slow]
+        judged(late, problems, args, mode=args.mode, workers=args.workers, isolation=tiers[0].value)
+    print(f"{len(kept)} programs end by themselves; {len(slow)} meet the limit of {args.time_limit:g} s", end="")
+    print(f" ({time.perf_counter() - began:.1f} s for those, {tiers[0]})")
+
+    def ours(tier: Tier, mode: str) -> Timing:
+        began = time.perf_counter()
+        verdicts = judged(kept, problems, args, mode=mode, workers=args.workers, isolation=tier.value)
+        return time.perf_counter() - began, ran(verdicts)
+
+    ways: dict[str, Callable[[], Timing]] = {f"kiyas {tier}": lambda t=tier: ours(t, args.mode) for tier in tiers}  # type: ignore[misc]
+    ways["cold python -I -S"] = lambda: cold(kept, problems, args, ["-I", "-S"])
+    ways["cold python"] = lambda: cold(kept, problems, args, [])
+    best: dict[str, Timing] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / f"{name}.jsonl" for name in ("programs", "problems", "out")}
+        rows = [{"problem_id": program.problem_id, "program": program.source} for program in kept]
+        files["programs"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files["problems"].write_text("".join(json.dumps(own_row(problem)) + "\n" for problem in problems))
+        if args.checker:
+            tests = ran([verdict for verdict in first if id(verdict.program) not in slow])
+            ways["the other checker"] = lambda: (other_checker(args.checker, files), tests)
+        for _ in range(args.repeat):
+            for way, measure in ways.items():
+                timing = measure()
+                best[way] = min(best.get(way, timing), timing)
+        if args.checker and files["out"].exists():
+            report_differences([v for v in first if id(v.program) not in slow], files["out"])
+    usual, reference = best["cold python"][0], best[f"kiyas {tiers[0]}"][0]
+    print(f"{args.workers} workers, best of {args.repeat}{', stopping at the first failure' * args.stop_early}")
+    print(f"{'':<22}{'s':>8}{'ms/program':>12}{'tests':>7}{'ms/test':>9}{'cold/this':>11}{f'this/{tiers[0]}':>13}")
+    for name, (seconds, tests) in best.items():
+        each = seconds / len(kept) * 1e3
+        print(f"{name:<22}{seconds:>8.2f}{each:>12.2f}{tests:>7}{seconds / tests * 1e3:>9.2f}", end="")
+        print(f"{usual / seconds:>11.1f}{seconds / reference:>13.2f}")
+
+
+def own_row(problem: Problem) -> dict[str, object]:
+    row: dict[str, object] = {
+        "id": problem.id,
+        "tests": [{"input": t.input, "output": t.output} for t in problem.tests],
+    }
+    return row | ({"entry_point": problem.entry_point} if problem.entry_point else {})
+
+
+def report_differences(verdicts: list[Verdict], out: Path) -> None:
+    theirs = [json.loads(line)["passed"] for line in out.read_text().splitlines()]
+    for verdict, passed in zip(verdicts, theirs, strict=True):
+        if verdict.accepted != passed:
+            origin = verdict.program.origin or verdict.problem_id
+            print(
+                f"differs: {origin}: {verdict.verdict} here ({verdict.detail}), {'passed' if passed else 'failed'} there"
+            )
+
+
+def cost_of_a_test(tier: Tier, repeat: int) -> tuple[float, float, float]:
+    """(seconds of a one-test program, seconds of each further test, MB of a worker), one worker."""
+    short = Problem("short", (Test("21\n", "42\n"),))
+    long = Problem("long", short.tests * 41)
+
+    def timed(problem: Problem, count: int) -> float:
+        programs = [Program(problem.id, SMALL + f"# {number}\n") for number in range(count)]
+        stream = judge([Program("short", SMALL), *programs], [short, long], workers=1, isolation=tier.value)
+        next(iter(stream))  # the sandbox is up
+        began = time.perf_counter()
+        if any(not verdict.accepted for verdict in stream):
+            raise SystemExit("a right program was not accepted")
+        return (time.perf_counter() - began) / count
+
+    one = min(timed(short, 100) for _ in range(repeat))
+    many = min(timed(long, 8) for _ in range(repeat))
+    with Sandbox(tier) as sandbox:
+        sandbox.run(Job("script", SMALL))
+        memory = sum(map(proportional_kb, tree(sandbox.pid))) / 1024
+    return one, (many - one) / 40, memory
+
+
+def tree(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(descendant for child in children for descendant in tree(int(child)))]
+
+
+def proportional_kb(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except PermissionError:  # the zygote closes itself to others of its user: resident pages, then
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("programs", nargs="+")
-    parser.add_argument("--problems", required=True)
+    parser.add_argument("programs", nargs="*")
+    parser.add_argument("--problems")
     parser.add_argument("--time-limit", type=float, default=2.0)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tiers", nargs="+", default=[tier.value for tier in Tier], choices=[t.value for t in Tier])
+    parser.add_argument("--mode", default="strict", choices=["strict", "livecodebench"])
+    parser.add_argument("--stop-early", action="store_true")
+    parser.add_argument(
+        "--checker", metavar="COMMAND", help="another checker: {programs}, {problems} and {out} are files"
+    )
+    parser.add_argument("--user", help="do it all as this user (needs root)")
     args = parser.parse_args()
-    problems = [problem for problem in read_problems(args.problems) if problem.test_code is None]
+    # Read before root is gone; the folder may be closed to others.
+    problems = [p for p in read_problems(args.problems) if p.test_code is None] if args.problems else []
     known = {problem.id for problem in problems}
     programs = [program for program in read_programs(args.programs) if program.problem_id in known]
-    ways: dict[tuple[str, int], Callable[[], Timing]] = {("bare fork", 1): floor}
-    for workers in (1, 2):
-        for tier in ("strong", "standard", "weak"):
-            ways[f"kiyas {tier}", workers] = lambda t=tier, w=workers: kiyas(programs, problems, args.time_limit, t, w)  # type: ignore[misc]
-        for name, options in (("cold python -I -S", ["-I", "-S"]), ("cold python", [])):
-            ways[name, workers] = lambda o=options, w=workers: cold(programs, problems, args.time_limit, w, o)  # type: ignore[misc]
-    best: dict[tuple[str, int], Timing] = {}
-    for _ in range(args.repeat):
-        for way, measure in list(ways.items()):
-            try:
-                timing = measure()
-            except SandboxError as error:
-                print(f"{way[0]}: {error}", file=sys.stderr)
-                del ways[way]
-                continue
-            best[way] = min(best.get(way, timing), timing)
-    base = best["bare fork", 1][0]
-    print(f"{len(programs)} programs; ms per test, best of {args.repeat}")
-    print(f"{'':<20} {'workers':>7} {'tests':>7} {'ms':>8} {'x floor':>8} {'cold/this':>10}")
-    for (name, workers), (seconds, ran) in best.items():
-        each = seconds / ran
-        usual, count = best["cold python", workers]
-        ratio = usual / count / each
-        print(f"{name:<20} {workers:>7} {ran:>7} {each * 1e3:>8.2f} {each / base:>8.1f} {ratio:>10.1f}")
+    if args.user:
+        user = pwd.getpwnam(args.user)
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+        os.chdir("/")
+    print(f"uid {os.geteuid()}, Python {sys.version.split()[0]}")
+    if programs:
+        compare_ways(programs, problems, args)
+    command, _ = interpreter(None)
+    floors = subprocess.run([*command, "-c", FLOOR], capture_output=True, text=True, check=True).stdout.split()
+    fork, namespaces = (float(word) * 1e3 for word in floors)
+    print(f"floors: bare fork {fork:.2f} ms, in new namespaces {namespaces:.2f} ms")
+    print(f"{'one worker':<16}{'one-test program':>17}{'further test':>14}{'x fork':>8}{'memory':>10}")
+    for tier in args.tiers:
+        try:
+            one, further, memory = cost_of_a_test(Tier(tier), args.repeat)
+        except SandboxError as error:
+            print(f"{tier}: {error}", file=sys.stderr)
+            continue
+        print(f"{tier:<16}{one * 1e3:>14.2f} ms{further * 1e3:>11.2f} ms{further * 1e3 / fork:>8.1f}{memory:>7.1f} MB")
 
 
 if __name__ == "__main__":

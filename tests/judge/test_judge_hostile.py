@@ -4,17 +4,22 @@ import pytest
 from judge_bench import QUICK, Bench, function, problem
 from judge_hostile import CASES, Case, refused
 
-from kiyas.judge import Limits, Outcome, Problem, Test
+from conftest import Place
+from kiyas.judge import Limits, Outcome, Problem, Test, Tier
+
+NOT_IN_STANDARD = dict.fromkeys((38, 39), "/proc is closed to programs: this one ends before it could see anything")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_case(case: Case, bench: Bench) -> None:
+def test_case(case: Case, place: Place) -> None:
+    if place.tier is Tier.STANDARD and case.number in NOT_IN_STANDARD:
+        pytest.skip(f"standard: {NOT_IN_STANDARD[case.number]}")
     limits = Limits(3, 2048) if case.roomy else Limits(0.1, 128) if case.asleep else QUICK
-    verdict = bench.judge(case.source, case.problem, limits=limits)
+    verdict = place.judge(case.source, case.problem, limits=limits)
     assert verdict.verdict in case.verdicts.split(), f"{verdict.detail} | {verdict.tests}"[:2000]
     if case.flag:
         assert case.flag in verdict.flags
-    after = bench.judge("print(int(input()) * 2)", problem())
+    after = place.judge("print(int(input()) * 2)", problem())
     assert after.verdict is Outcome.AC, after.tests
 
 

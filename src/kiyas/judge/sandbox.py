@@ -110,7 +110,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """How a process tree ended. `killed`: "", "cpu", "wall", "memory" or "output"; `status` is wait's.
+    """How a process tree ended. `killed`: "", "cpu", "wall", "memory", "output" or "scratch"; `status` is wait's.
 
     `report` is what was written after `code`, by the program or by us; for one that does not compile: why.
     """
@@ -135,8 +135,12 @@ class Run:
 def interpreter(python: str | None) -> tuple[list[str], list[str]]:
     """(command, folders it needs) of the interpreter for programs: ours without site-packages, or the named one's."""
     if python is None:
-        executable = getattr(sys, "_base_executable", None) or sys.executable
-        return [str(Path(executable).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
+        name = f"bin/python{sys.version_info.major}.{sys.version_info.minor}"
+        candidates = [getattr(sys, "_base_executable", ""), f"{sys.base_exec_prefix}/{name}", sys.executable]
+        for candidate in filter(None, candidates):
+            if os.access(candidate, os.X_OK):
+                return [str(Path(candidate).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
+        raise SandboxError(f"you may not run the interpreter {candidates[0]}", "name another with --python")
     question = "import sys; print(sys.executable, sys.prefix, sys.base_prefix, *sys.version_info[:2], sep='\\n')"
     try:
         done = subprocess.run(
@@ -178,19 +182,20 @@ class Sandbox:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         uid = FIRST_UID + (os.getpid() % 100_000) * 64 + number % 64 if os.geteuid() == 0 else None
         self._visible = visible_paths(prefixes)
-        if tier is not Tier.STRONG and (uid is None or not others_can_read(prefixes)):
-            uid = None
         self.uid = uid
-        self._folder = None
+        self.closed = uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
+        """only root may read the interpreter: programs keep the right to read it"""
+        self.folder = None
         if tier is not Tier.STRONG:
-            self._folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
-            self._folder.chmod(0o711)
+            self.folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
+            self.folder.chmod(0o711)
         config = {
             "tier": tier.value,
             "uid": uid,
+            "closed": self.closed,
             "visible": self._visible,
             "control": theirs.fileno(),
-            "folder": str(self._folder) if self._folder else None,
+            "folder": str(self.folder) if self.folder else None,
             "scratch_mb": SCRATCH_MB,
             "inodes": INODES,
             "files": 256,
@@ -258,9 +263,9 @@ class Sandbox:
         self._tidy()
 
     def _tidy(self, inner: str = "") -> None:
-        if self._folder is not None:
+        if self.folder is not None:
             with contextlib.suppress(OSError):
-                remove_folder(str(self._folder / inner))
+                remove_folder(str(self.folder / inner))
 
     def __enter__(self) -> Sandbox:
         return self
@@ -271,8 +276,8 @@ class Sandbox:
     def run(self, job: Job) -> Run:
         """Run one job to its end. Raises SandboxError where the sandbox, not the program, is to blame."""
         try:
-            if self._folder is not None:
-                (self._folder / "run").mkdir(mode=0o700)
+            if self.folder is not None:
+                (self.folder / "run").mkdir(mode=0o700)
             return self._run(job)
         except (OSError, ValueError) as error:
             raise SandboxError(f"{type(error).__name__}: {error}") from error

@@ -207,6 +207,8 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
                 exception=compile_error,
                 stderr=reason[:SHOWN],
             )
+        if run.killed == "scratch":
+            return ended(Outcome.RE, "more files, or more in them, than the scratch folder may hold")
         if run.killed == "output":
             return ended(Outcome.OLE, "more output than is allowed")
         if run.killed == "memory" or run.peak_mb > limits.memory_bytes / 2**20:

@@ -34,7 +34,8 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
+CAP_DAC_READ_SEARCH = 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 8, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 
 # (x86_64, aarch64); None where the architecture has no such call.
@@ -208,18 +209,15 @@ def drop_bounding_set() -> None:
                 raise
 
 
-_CAPSET = (
-    ctypes.c_long(number("capset") or 0),
-    ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8),
-    ctypes.create_string_buffer(struct.pack("=6I", 0, 0, 0, 0, 0, 0), 24),
-)
 _BE_DUMPABLE = (ctypes.c_int(PR_SET_DUMPABLE), *map(ctypes.c_ulong, (1, 0, 0, 0)))
 
 
-def drop_capabilities() -> None:
-    """Give up every capability that is held."""
-    if _libc.syscall(*_CAPSET) < 0:
-        raise OSError(ctypes.get_errno(), "capset")
+def set_capabilities(kept: int | None = None) -> None:
+    """Give up every capability but this one."""
+    mask = 0 if kept is None else 1 << kept
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    sets = ctypes.create_string_buffer(struct.pack("=6I", mask, mask, 0, 0, 0, 0), 24)
+    syscall("capset", header, sets)
 
 
 def become_dumpable() -> None:

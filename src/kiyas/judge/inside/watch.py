@@ -1,7 +1,7 @@
 """The watch over one process tree: CPU, memory and wall time while it runs, and its end with everything it started."""
 
 # pathlib is left out for its import time.
-# ruff: noqa: PTH110, PTH123, PTH208
+# ruff: noqa: PTH110, PTH116, PTH123, PTH208
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found,unused-ignore]
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TICK_S = 0.012
+LOOKS_AT_SCRATCH = 8
 PAGE_KB = resource.getpagesize() // 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 HAS_PROC = os.path.exists("/proc/self/statm")
@@ -94,31 +95,82 @@ class Watch:
         return count
 
 
-def end_all(program: int, strong: bool) -> list[resource.struct_rusage]:
-    """Kill the whole tree and reap it. In `strong` the kernel's kill(-1) of a namespace's pid 1 misses nobody."""
+def is_full(folder: str, most_kb: int, most_files: int) -> bool:
+    """Whether a scratch folder that no file system of its own caps holds more than it should. Follows no link."""
+    folders, files = [folder], 0
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                files += 1
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                with suppress(OSError):
+                    most_kb -= entry.stat(follow_symlinks=False).st_blocks // 2
+                if most_kb < 0 or files > most_files:
+                    return True
+    return False
+
+
+def end_all(program: int, strong: bool, uid: int | None) -> list[resource.struct_rusage]:
+    """Kill the whole tree and reap it. `uid`: the programs', if it is nobody else's. OSError if some live on."""
     used = []
-    if strong:
-        assert os.getpid() == 1
-        with suppress(OSError):
-            os.kill(-1, _signal.SIGKILL)
-        with suppress(ChildProcessError):
-            while True:
-                used.append(os.wait4(-1, 0)[2])
-        return used
-    deadline = time.monotonic() + 3
     with suppress(OSError):
         os.killpg(program, _signal.SIGKILL)
-    while time.monotonic() < deadline:
-        for pid in children_of(os.getpid()) if HAS_PROC else [program]:
-            with suppress(OSError):
-                os.kill(pid, _signal.SIGKILL)
+    killer = 0
+    if strong:
+        assert os.getpid() == 1
+        with suppress(OSError):  # from a namespace's pid 1 this misses nobody
+            os.kill(-1, _signal.SIGKILL)
+    elif uid is not None:
+        killer = kill_all_of(uid)
+    deadline = time.monotonic() + 20
+    while True:
         try:
-            while (reaped := os.wait4(-1, os.WNOHANG))[0]:
-                used.append(reaped[2])
+            while (reaped := os.wait4(-1, 0 if strong else os.WNOHANG))[0]:
+                if reaped[0] != killer:
+                    used.append(reaped[2])
         except ChildProcessError:
-            break
+            return used
+        if time.monotonic() > deadline:
+            raise OSError("processes of the program could not be ended")
+        if uid is None:
+            kill_each(program)
         time.sleep(0.001)
-    return used
+
+
+def kill_all_of(uid: int) -> int:
+    """No fork escapes the kernel's own kill(-1). It spares only the caller: a process of that user, made for it."""
+    killer = os.fork()
+    if killer == 0:
+        try:
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, _signal.SIGKILL)
+        finally:
+            os._exit(0)
+    return killer
+
+
+def kill_each(program: int) -> None:
+    """Where the programs' user is ours too. Stopped first: what is stopped forks no more, so this comes to an end."""
+    stopped: set[int] = set()
+    while new := set(children_of(os.getpid()) if HAS_PROC else [program]) - stopped:
+        for pid in new:
+            with suppress(OSError):
+                os.kill(pid, _signal.SIGSTOP)
+        stopped |= new
+    for pid in stopped:
+        with suppress(OSError):
+            os.kill(pid, _signal.SIGKILL)
+
+
+def tasks_of(uid: int) -> int:
+    """Threads of this user, as RLIMIT_NPROC counts them."""
+    count = 0
+    for name in os.listdir("/proc") if HAS_PROC else ():
+        with suppress(OSError):
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == uid:
+                count += len(os.listdir(f"/proc/{name}/task"))
+    return count
 
 
 def childless() -> bool:
@@ -129,10 +181,19 @@ def childless() -> bool:
     return False
 
 
-def watch_program(job: dict[str, Any], program: int, control: _socket.socket, strong: bool, reaper: bool) -> str:
+def watch_program(
+    job: dict[str, Any],
+    program: int,
+    control: _socket.socket,
+    strong: bool,
+    reaper: bool,
+    uid: int | None,
+    scratch: tuple[str, int, int] | None,
+) -> str:
     """Wait for the program's end or for a limit, kill what is left; the answer for the judge (see sandbox.py).
 
     `reaper`: a process whose parent ends becomes our child. No child after the program's end: no process is left.
+    `scratch`: folder, kB and files in it, if we have to count ourselves.
     """
     watch, start, waited = Watch(strong), time.monotonic(), 0.0
     limit_kb = job["memory"] // 1024
@@ -142,7 +203,7 @@ def watch_program(job: dict[str, Any], program: int, control: _socket.socket, st
     if pidfd is not None:
         poller.register(pidfd, select.POLLIN)
     pause_ms = (TICK_S if pidfd is not None else 0.002) * 1000
-    killed = ""
+    killed, looks = "", 0
     while not killed:
         events = poller.poll(pause_ms)
         # WNOWAIT leaves the zombie, so that nothing else can take its pid before the tree is dead.
@@ -157,6 +218,8 @@ def watch_program(job: dict[str, Any], program: int, control: _socket.socket, st
             killed = "cpu"
         elif used_kb > limit_kb:
             killed = "memory"
+        elif scratch is not None and (looks := looks + 1) % LOOKS_AT_SCRATCH == 0 and is_full(*scratch):
+            killed = "scratch"
         elif wall > job["wall_s"]:
             waited = watch.waited_s(program)
             if wall - waited > job["wall_s"] or wall > 20 * job["wall_s"]:
@@ -172,7 +235,7 @@ def watch_program(job: dict[str, Any], program: int, control: _socket.socket, st
         if not killed:
             watch.look(limit_kb)
             left = watch.left_behind()
-        used += end_all(program, strong)
+        used += end_all(program, strong, uid)
     unit = 1 if sys.platform.startswith("linux") else 1024
     cpu_s = max(sum(each.ru_utime + each.ru_stime for each in used), sum(watch.own_cpu.values()))
     peak_kb = max([watch.peak_kb, *(each.ru_maxrss // unit for each in used)])

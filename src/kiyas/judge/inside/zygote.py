@@ -118,12 +118,16 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     if zygote.limits_data:
         resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_NPROC, (zygote.processes, zygote.processes))
+    if zygote.keeps:
+        linux.prctl(linux.PR_SET_KEEPCAPS, 1)
     if uid is not None:
-        resource.setrlimit(resource.RLIMIT_NPROC, (zygote.processes, zygote.processes))
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     if linux is None:
         return
+    if zygote.keeps or (tier != "weak" and not zygote.is_root):  # else they went with the uid
+        linux.set_capabilities(zygote.keeps)
     if tier != "strong":  # there the end of process 1 is everyone's
         linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
     # Another uid, or the zygote itself, made us undumpable: our own /proc/self (and with it /dev/stdin) would be closed
@@ -146,6 +150,10 @@ class Zygote:
         self.program_uid = namespaces.INSIDE_UID if self.strong else config["uid"]
         self.fork_hooks: list[dict[str, Any]] = []
         self.loaded: set[str] = set()
+        self.is_root = config["uid"] is not None
+        # An interpreter that only root may read: programs get another uid all the same, and may read (and only read)
+        # files of others, within what Landlock leaves them.
+        self.keeps = linux.CAP_DAC_READ_SEARCH if config["closed"] and linux is not None else None
         self.last_pid = -1
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
@@ -175,7 +183,9 @@ class Zygote:
             (resource.RLIMIT_FSIZE, self.config["scratch_mb"] << 20),
         ):
             resource.setrlimit(which, (least(which, value), least(which, value)))
-        self.processes = least(resource.RLIMIT_NPROC, self.config["processes"])
+        # Where the programs' user is also ours, all of that user's count.
+        others = 0 if self.program_uid is not None else watch.tasks_of(os.getuid())
+        self.processes = least(resource.RLIMIT_NPROC, self.config["processes"] + others)
         self.most_data = least(resource.RLIMIT_DATA, 1 << 60)
         self.limits_data = sys.platform.startswith("linux")
 
@@ -187,8 +197,6 @@ class Zygote:
         linux.drop_bounding_set()
         if self.strong and linux.landlock_abi():
             linux.restrict_files([*self.config["visible"], "/proc"], [os.path.dirname(namespaces.SCRATCH), *DEVICES])
-        if self.program_uid is None or os.geteuid() != 0:  # else they go with the uid
-            linux.drop_capabilities()
         linux.install_seccomp(linux.seccomp_program())
 
     def load(self, names: list[str]) -> None:
@@ -276,7 +284,15 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
         for fd in fds:
             os.close(fd)
         fds.clear()
-        answer: str = watch.watch_program(job, program, zygote.control, zygote.strong, linux is not None)
+        answer: str = watch.watch_program(
+            job,
+            program,
+            zygote.control,
+            zygote.strong,
+            linux is not None,
+            zygote.program_uid,
+            None if zygote.strong else (folder, zygote.config["scratch_mb"] << 10, zygote.config["inodes"]),
+        )
         return answer
     except Exception as error:
         return f"error {type(error).__name__}: {error}"
