@@ -194,9 +194,13 @@ def build_parser() -> argparse.ArgumentParser:
         "doctor",
         _doctor,
         "what this machine can do: isolation, memory, devices, versions",
-        "Probes the judge's isolation and tells what holds, what does not, and why.",
+        "Probes the judge's isolation and tells what holds, what does not, and why. With --attack, hostile programs\n"
+        "try to get out of it or to cheat (about 15 seconds); exit code 2 if one of them succeeds.",
     )
-    doctor.set_defaults(call=_doctor)
+    doctor.add_argument("--attack", action="store_true", help="attack the isolation of this machine")
+    doctor.add_argument(
+        "--isolation", choices=["strong", "standard"], default="strong", help="the tier to attack (default: strong)"
+    )
 
     add(
         "schema",
@@ -355,10 +359,18 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from kiyas import overview
+    from kiyas import judge, overview
 
-    print(overview.doctor())
-    return 0
+    if not args.attack:
+        print(overview.doctor())
+        return 0
+    fallen = count = 0
+    for name, fault in judge.self_check(judge.Tier(args.isolation)):
+        count += 1
+        fallen += bool(fault)
+        print(f"  {'HOLDS' if not fault else 'FALLS'}  {name}{': ' * bool(fault)}{fault}", flush=True)
+    print(f"{args.isolation}: {count - fallen} of {count} attacks held off")
+    return 2 if fallen else 0
 
 
 def _schema(args: argparse.Namespace) -> int:

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kiyas.judge import Limits, Mode, Problem, Program, SandboxError, Test, Tier, Verdict
+from kiyas.judge import Limits, Mode, Problem, SandboxError, Tier, Verdict
+from kiyas.judge.attacks import run_case
 from kiyas.judge.sandbox import Sandbox, others_can_read
 from kiyas.judge.tiers import choose
-from kiyas.judge.verdicts import Resolved, judge_program
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = Limits(time_s=0.5, memory_mb=128)
@@ -47,15 +47,7 @@ class Bench:
 
     def judge(self, source: str, problem: Problem, mode: Mode = Mode.STRICT, limits: Limits = QUICK) -> Verdict:
         try:
-            verdict = judge_program(
-                self.sandbox,
-                Program(problem.id, source),
-                problem,
-                mode,
-                Resolved.of(limits, problem),
-                False,
-                lambda alone: contextlib.nullcontext(),
-            )
+            verdict = run_case(self.sandbox, source, problem, limits, mode)
         except SandboxError:
             self.sandbox.close()
             self.sandbox = Sandbox(self.tier)
@@ -157,14 +149,6 @@ def serve(tier: Tier) -> None:
         if bench is None:
             return
     bench.close()
-
-
-def problem(given: str = "21\n", expected: str = "42\n", **others: object) -> Problem:
-    return Problem("p", (Test(given, expected),), **others)  # type: ignore[arg-type]
-
-
-def function(expected: str = "5", arguments: str = "2\n3", name: str = "add") -> Problem:
-    return problem(arguments, expected, entry_point=name)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,66 @@
-"""Every hostile and awkward program gets its verdict in the tier `strong`, and so does the next one after it."""
+"""Every hostile and awkward program gets its verdict, in two tiers, as root and as an ordinary user."""
+
+import ast
 
 import pytest
-from judge_bench import QUICK, Bench, function, problem
-from judge_hostile import CASES, Case, refused
+from judge_bench import QUICK, Bench
 
 from conftest import Place
-from kiyas.judge import Limits, Outcome, Problem, Test, Tier
+from kiyas.judge import Outcome, Problem, Test
+from kiyas.judge.attacks import CASES, Case, function, problem, refused
 
-NOT_IN_STANDARD = dict.fromkeys((38, 39), "/proc is closed to programs: this one ends before it could see anything")
 
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_case(case: Case, place: Place) -> None:
-    if place.tier is Tier.STANDARD and case.number in NOT_IN_STANDARD:
-        pytest.skip(f"standard: {NOT_IN_STANDARD[case.number]}")
-    limits = Limits(3, 2048) if case.roomy else Limits(0.1, 128) if case.asleep else QUICK
-    verdict = place.judge(case.source, case.problem, limits=limits)
+def check(place: Place, case: Case, source: str) -> None:
+    verdict = place.judge(source, case.problem, limits=case.limits)
     assert verdict.verdict in case.verdicts.split(), f"{verdict.detail} | {verdict.tests}"[:2000]
     if case.flag:
         assert case.flag in verdict.flags
     after = place.judge("print(int(input()) * 2)", problem())
     assert after.verdict is Outcome.AC, after.tests
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(case: Case, place: Place) -> None:
+    if reason := case.unenforceable(place.tier):
+        pytest.skip(f"{place.tier}: {reason}")
+    check(place, case, case.source)
+
+
+class Renamed(ast.NodeTransformer):
+    """Other names for what a program calls by a name of its own."""
+
+    def __init__(self, kept: str | None) -> None:
+        self.names: dict[str, str] = {}
+        self.kept = kept
+
+    def collect(self, tree: ast.AST) -> None:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self.names.setdefault(node.id, f"{node.id}_7")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                self.names.pop(node.attr, None)
+        self.names.pop(self.kept or "", None)
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+
+    def visit_Global(self, node: ast.Global) -> ast.Global:
+        return ast.Global([self.names.get(name, name) for name in node.names])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.number not in (53, 93, 95, 97)], ids=str)
+def test_the_text_is_not_recognised(case: Case, bench: Bench) -> None:
+    """Renamed, and with a harmless line before it (53, 93 and 97 speak of their own text; 95 cannot be rewritten)."""
+    source = case.source
+    try:
+        tree = ast.parse(source)
+        renamed = Renamed(case.problem.entry_point)
+        renamed.collect(tree)
+        source = ast.unparse(renamed.visit(tree))
+    except (SyntaxError, ValueError):
+        pass
+    check(bench, case, "qzx_1 = 7  # harmless\n" + source)
 
 
 def test_30_overload(strong: None) -> None:
@@ -64,14 +104,6 @@ def test_49_50_fresh_arguments_and_state(bench: Bench) -> None:
     source = "seen = []\ndef add(a):\n    seen.append(1)\n    a.append(len(seen))\n    return a\n"
     asked = Problem("p", (Test("[1]", "[1, 1]"), Test("[1]", "[1, 1]")), entry_point="add")
     assert bench.judge(source, asked).verdict is Outcome.AC
-
-
-def test_source_prefix_changes_nothing(bench: Bench) -> None:
-    for case in CASES[-60::7]:
-        if "__future__" in case.source or case.number in (53, 93):
-            continue
-        verdict = bench.judge("qzx_1 = 7  # harmless\n" + case.source, case.problem)
-        assert verdict.verdict in case.verdicts.split(), case
 
 
 def test_function_never_sees_the_expected_value(bench: Bench) -> None:

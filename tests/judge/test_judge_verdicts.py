@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from judge_bench import QUICK, Bench, descendants, function, problem
+from judge_bench import QUICK, Bench, descendants
 
 from kiyas.judge import (
     InputError,
@@ -25,6 +25,7 @@ from kiyas.judge import (
     probe,
     tiers,
 )
+from kiyas.judge.attacks import function, problem
 from kiyas.judge.sandbox import Job, Sandbox
 from kiyas.judge.verdicts import Resolved
 

@@ -8,6 +8,7 @@
 See docs/judge.md for what each tier of isolation does and does not guarantee.
 """
 
+from .attacks import self_check
 from .extract import extract
 from .formats import problem_from_row, programs_from_row, read_problems, read_programs
 from .pool import judge
@@ -53,4 +54,5 @@ __all__ = [
     "programs_from_row",
     "read_problems",
     "read_programs",
+    "self_check",
 ]

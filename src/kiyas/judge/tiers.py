@@ -103,10 +103,7 @@ def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
     try:
         with Sandbox(tier, python, number=63) as sandbox:
             run = sandbox.run(Job("script", PROBE, stdin=tier, cpu_s=5, wall_s=10))
-            notes = [
-                "distinct uid: "
-                + ("yes" if sandbox.uid is not None else "no (only root can give programs one)")
-            ]
+            notes = ["distinct uid: " + ("yes" if sandbox.uid is not None else "no (only root can give programs one)")]
             notes.append(f"Landlock ABI {sandbox.landlock}" if sandbox.landlock else "Landlock: none in this kernel")
     except SandboxError as error:
         return TierReport(tier, False, str(error))

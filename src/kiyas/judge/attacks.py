@@ -1,13 +1,34 @@
 # ruff: noqa: E501  (the programs)
-"""The programs of the hostile and awkward suite: (number, name, source, wanted verdicts, problem, wanted flag)."""
+"""Hostile and awkward programs with the verdicts they must get: the judge's own tests, and `kiyas doctor --attack`.
 
+After each of them nothing may be left of it, and the next verdict must be right. No verdict may come from recognising
+a program's text.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from judge_bench import function, problem
-
-from kiyas.judge import Problem
+from .inside.linux import number
+from .sandbox import Sandbox
+from .tiers import choose
+from .types import Limits, Mode, Outcome, Problem, Program, Test, Tier, Verdict
+from .verdicts import Resolved, judge_program
 
 RIGHT = "print(42)\n"
+
+
+def problem(given: str = "21\n", expected: str = "42\n", **others: object) -> Problem:
+    return Problem("p", (Test(given, expected),), **others)  # type: ignore[arg-type]
+
+
+def function(expected: str = "5", arguments: str = "2\n3", name: str = "add") -> Problem:
+    return problem(arguments, expected, entry_point=name)
 
 
 @dataclass(frozen=True)
@@ -26,9 +47,20 @@ class Case:
     def __str__(self) -> str:
         return f"{self.number:03d}-{self.name}"
 
+    @property
+    def limits(self) -> Limits:
+        return Limits(3, 2048) if self.roomy else Limits(0.1, 128) if self.asleep else Limits(0.5, 128)
+
+    def unenforceable(self, tier: Tier) -> str:
+        """Why this tier cannot be asked for the verdict; "" if it can."""
+        if tier is Tier.STANDARD and self.number in (38, 39):
+            return "/proc is closed to programs: this one ends before it could see anything"
+        return ""
+
 
 def refused(*lines: str) -> str:
-    """A program that prints 42 only if every one of these lines raises an exception."""
+    """A program that prints 42 only if each of these lines raises an exception. In them `call(name, …)` is a system call."""
+    lines = tuple(re.sub(r"\bcall\((\w+)", lambda match: f"call({number(match[1]) or -1}", line) for line in lines)
     body = "".join(f"try:\n    {line}\n    print('done:', {line!r})\nexcept Exception:\n    pass\n" for line in lines)
     return "import os, sys, socket, ctypes, signal, resource\n" + LIBC + body + RIGHT
 
@@ -49,6 +81,24 @@ ASSERTS = Problem(
     test_code="def check(f):\n    assert f(2, 3) == 5\n    assert f(1, 1) == 2\ncheck(add)\n",
 )
 BIG = "7" * 5_000_000
+
+WALK = """
+import os, sys
+seen, found = set(), []
+def walk(thing, depth=0):
+    if type(thing) is bytes and len(thing) >= 16: found.append(thing)
+    if depth > 4 or id(thing) in seen: return
+    seen.add(id(thing))
+    if isinstance(thing, dict): thing = [*thing.keys(), *thing.values()]
+    if isinstance(thing, (list, tuple)):
+        for part in list(thing): walk(part, depth + 1)
+def send():
+    for fd in range(3, 64):
+        for token in found:
+            try: os.write(fd, token[:32] + b' %d' % os.getpid())
+            except OSError: break
+    os._exit(0)
+"""
 
 CASES = [
     # Resources
@@ -150,7 +200,7 @@ CASES = [
         refused("open(f'/proc/{os.getppid()}/mem', 'rb').read(1)", "open('/proc/1/maps').read()"),
         "AC",
     ),
-    Case(36, "ptrace", refused("call(101, 16, 1, 0, 0)", "call(310, 1, 0, 0, 0, 0, 0)"), "AC"),
+    Case(36, "ptrace", refused("call(ptrace, 16, 1, 0, 0)", "call(process_vm_readv, 1, 0, 0, 0, 0, 0)"), "AC"),
     Case(
         37,
         "reading-files",
@@ -253,6 +303,14 @@ CASES = [
         "AC",
     ),
     Case(
+        56,
+        "links-and-fifos",
+        "import os\nos.rename('main.py', 'other')\nos.symlink('/etc/passwd', 'main.py')\nos.symlink('/', 'root')\nos.link('other', 'hard')\n"
+        "os.mkfifo('fifo')\nos.mkfifo('stdout')\ntry: os.mknod('device', 0o20666, os.makedev(1, 3))\nexcept OSError: pass\n"
+        + RIGHT,
+        "AC",
+    ),
+    Case(
         57,
         "deep-folders",
         "import os\nfor _ in range(5000):\n    os.mkdir('d')\n    os.chdir('d')\nos.mkdir('x', 0)\n" + RIGHT,
@@ -264,12 +322,12 @@ CASES = [
         "chroot-mount-unshare",
         refused(
             "os.chroot('/tmp')",
-            "call(272, 0x10000000)",
-            "call(272, 0x00020000)",
-            "call(165, b'none', b'/tmp', b'tmpfs', 0, 0)",
-            "call(56, 0x10000000 | 17, 0, 0, 0, 0)",
-            "call(435, 0, 0)",
-            "call(308, 0, 0)",
+            "call(unshare, 0x10000000)",
+            "call(unshare, 0x00020000)",
+            "call(mount, b'none', b'/tmp', b'tmpfs', 0, 0)",
+            "call(clone, 0x10000000 | 17, 0, 0, 0, 0)",
+            "call(clone3, 0, 0)",
+            "call(setns, 0, 0)",
         ),
         "AC",
     ),
@@ -287,14 +345,22 @@ CASES = [
     Case(
         61,
         "kernel-doors",
-        refused("call(425, 1, 0)", "call(323, 0)", "call(321, 0, 0, 0)", "call(298, 0, 0, 0, 0, 0)"),
+        refused(
+            "call(io_uring_setup, 1, 0)",
+            "call(userfaultfd, 0)",
+            "call(bpf, 0, 0, 0)",
+            "call(perf_event_open, 0, 0, 0, 0, 0)",
+        ),
         "AC",
     ),
     Case(
         62,
         "ipc",
         refused(
-            "call(250, 0, 0)", "call(29, 0, 4096, 0o1600)", "call(240, b'/x', 66, 0o600, 0)", "call(68, 0, 0o1600)"
+            "call(keyctl, 0, 0)",
+            "call(shmget, 0, 4096, 0o1600)",
+            "call(mq_open, b'/x', 66, 0o600, 0)",
+            "call(msgget, 0, 0o1600)",
         ),
         "AC",
     ),
@@ -413,4 +479,72 @@ CASES = [
             checker="def check(given, expected, output):\n    return sorted(output.split()) == expected.split()",
         ),
     ),
+    # Assert style: the tests run in the program's own process, but their end cannot be forged.
+    *[
+        Case(103, f"asserts-{name}", source, "WA RE", ASSERTS)
+        for name, source in {
+            "token-in-frames": WALK
+            + "def add(a, b):\n    frame = sys._getframe()\n    while frame:\n        walk(frame.f_locals)\n        walk(frame.f_globals)\n"
+            "        walk(frame.f_code.co_consts)\n        frame = frame.f_back\n    send()\n",
+            "token-in-heap": WALK
+            + "import gc\ndef add(a, b):\n    for thing in gc.get_objects():\n        walk(gc.get_referents(thing))\n    send()\n",
+            "token-at-load": WALK
+            + "frame = sys._getframe()\nwhile frame:\n    walk(frame.f_locals)\n    frame = frame.f_back\nsend()\n",
+            "descriptors": "import os\nfound = b''\nfor fd in range(3, 64):\n    for read in (lambda: os.pread(fd, 9999, 0), lambda: os.read(os.open(f'/proc/self/fd/{fd}', os.O_RDONLY), 9999)):\n"
+            "        try: found += read()\n        except OSError: pass\nfor fd in range(3, 64):\n    for n in range(len(found)):\n"
+            "        try: os.write(fd, found[n:n + 32] + b' %d' % os.getpid())\n        except OSError: break\nos._exit(0)\n",
+            "memory-file": "import os\ndef add(a, b):\n    maps = open('/proc/self/maps').read()\n    memory = open('/proc/self/mem', 'rb')\n    os._exit(0)\n",
+            "exec-replaced": "import sys, builtins\nframe = sys._getframe()\nwhile frame:\n    for names in (frame.f_globals, frame.f_locals):\n"
+            "        for name in list(names):\n            if callable(names[name]) and name not in ('frame',): names[name] = lambda *a, **k: None\n        names['exec'] = lambda *a: None\n"
+            "    frame = frame.f_back\nbuiltins.exec = lambda *a: None\nbuiltins.compile = lambda *a, **k: None\n",
+            "jump-over": "import sys\ndef trace(frame, event, arg):\n    if event == 'line':\n        for line in (99, 4, 3, 2):\n            try:\n                frame.f_lineno = line\n                break\n"
+            "            except ValueError: pass\n    return trace\ndef add(a, b):\n    sys.settrace(trace)\n    frame = sys._getframe()\n    while frame:\n        frame.f_trace = trace\n        frame = frame.f_back\n    return 0\n",
+            "iterators": "import gc\ndef add(a, b):\n    for thing in gc.get_objects():\n        if 'iterator' in type(thing).__name__ or type(thing).__name__ in ('map', 'chain', 'partial'):\n"
+            "            for state in (9, (iter(()),), (print, (), {}, {})):\n                try: thing.__setstate__(state)\n                except Exception: pass\n    return 0\n",
+            "fork-until-right": "import os\ndef add(a, b):\n    for guess in range(8):\n        if os.fork() == 0: return guess\n        os.wait()\n    os._exit(0)\n",
+            "fork-with-another-id": "import os\nreal = os.getpid()\nos.getpid = lambda: real\ndef add(a, b):\n    for guess in range(8):\n        if os.fork() == 0: return guess\n        os.wait()\n    os._exit(0)\n",
+            "thread-exits": "import os, threading\ndef add(a, b):\n    threading.Thread(target=os._exit, args=(0,)).start()\n    while True: pass\n",
+            "own-report": "import os\nos.write(3, b'C\\0\\0\\0\\0' + bytes(32) + b' %d' % os.getpid())\ndef add(a, b): os._exit(0)\n",
+            "exit-at-load": "raise SystemExit(0)",
+            "object": "def add(a, b): return object()",
+        }.items()
+    ],
 ]
+
+
+def self_check(tier: Tier, python: str | None = None) -> Iterator[tuple[str, str]]:
+    """Attack this machine's sandbox: (name of the attack, "" if it held, else what went wrong). Takes about 15 seconds.
+
+    Only attacks of this module are run, no slow ones, and only on what they would be kept from: nothing is harmed where
+    the tier holds. Raises SandboxError if it does not hold or breaks.
+    """
+    choose(tier, python)
+    with Sandbox(tier, python, number=62) as sandbox, tempfile.NamedTemporaryFile("w", suffix=".kiyas") as secret:
+        Path(secret.name).chmod(0o644)
+        found = f"open({secret.name!r})"
+        cases = [Case(37, "your-files", refused(found, f"open({str(Path.home())!r} + '/.profile')"), "AC"), *CASES]
+        for case in cases:
+            if (case.number > 70 and case.number != 103) or case.roomy or case.asleep or case.unenforceable(tier):
+                continue
+            yield str(case)[4:], _attack(sandbox, case)
+
+
+def _attack(sandbox: Sandbox, case: Case) -> str:
+    verdict = run_case(sandbox, case.source, case.problem, case.limits)
+    if verdict.verdict not in case.verdicts.split():
+        return f"it got {verdict.verdict}, not {case.verdicts.replace(' ', ' or ')}: {verdict.detail}"
+    after = run_case(sandbox, "print(int(input()) * 2)", problem(), Limits(0.5, 128))
+    return "" if after.verdict is Outcome.AC else f"the program after it got {after.verdict}: {after.detail}"
+
+
+def run_case(
+    sandbox: Sandbox,
+    source: str,
+    asked: Problem,
+    limits: Limits,
+    mode: Mode = Mode.STRICT,
+) -> Verdict:
+    """One verdict from this sandbox. Raises SandboxError."""
+    return judge_program(
+        sandbox, Program(asked.id, source), asked, mode, Resolved.of(limits, asked), False, lambda alone: nullcontext()
+    )
