@@ -40,13 +40,26 @@ def dull_strict(got: bytes, expected: bytes) -> bool:
 
 @given(TEXT, TEXT)
 def test_strict_equals_the_dull_reference(a: str, b: str) -> None:
-    assert (compare.strict(a.encode(), b.encode()) is None) == dull_strict(a.encode(), b.encode())
+    assert (compare.strict(a.encode(), b) is None) == dull_strict(a.encode(), b.encode())
 
 
-@given(st.binary(max_size=40))
-def test_strict_is_reflexive_and_ignores_the_end(data: bytes) -> None:
-    assert compare.strict(data, data) is None
-    assert compare.strict(data + b" \r\n\n", data) is None
+@given(st.text(max_size=40), st.sampled_from(["", "\n", " \r\n\n"]), st.sampled_from(["", "\n", "\n\n \n"]))
+def test_strict_is_reflexive_and_ignores_the_end(text: str, after_got: str, after_expected: str) -> None:
+    got, expected = text + after_got, text + after_expected
+    assert compare.strict(got.encode(), expected) is None
+    assert (compare.strict((got + "x").encode(), expected) is None) == dull_strict(
+        (got + "x").encode(), expected.encode()
+    )
+
+
+def test_strict_beyond_a_piece() -> None:
+    """Large outputs are compared by pieces of a megabyte."""
+    large = "ü1 2\n" * 300_000
+    for got, right in ((large, True), (large[:-1], True), (large + "\n\n", True), (large + "3", False)):
+        assert (compare.strict(got.encode(), large) is None) is right
+    for at in (0, (1 << 20) - 1, 1 << 20, len(large) - 2):
+        assert compare.strict((large[:at] + "x" + large[at + 1 :]).encode(), large) is not None
+    assert compare.strict(b"", large) is not None and compare.strict(large.encode(), "") is not None
 
 
 def dull_livecodebench(got: str, expected: str) -> bool:

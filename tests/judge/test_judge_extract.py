@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiyas.judge import extract
-from kiyas.judge.extract import livecodebench_rule
+from kiyas.judge.extract import fenced_blocks, livecodebench_rule, parses
 
 PIECES = st.lists(
     st.sampled_from(
@@ -40,6 +40,8 @@ def test_never_raises_and_parsing_methods_parse(answer: str) -> None:
         ast.parse(found.program)
     if found.method == "none":
         assert found.program == ""
+    if any(parses(block.code) for block in fenced_blocks(answer)) and "think>" not in answer:
+        ast.parse(found.program)
 
 
 @pytest.mark.parametrize(

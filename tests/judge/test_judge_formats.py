@@ -1,15 +1,20 @@
 """Formats: what is read, and that every complaint names file, line and reason."""
 
 import base64
+import contextlib
 import gzip
 import json
 import pickle
+import tempfile
 import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kiyas.judge import InputError, read_problems, read_programs
+from kiyas.judge import InputError, Limits, read_problems, read_programs
+from kiyas.judge.verdicts import Resolved
 
 TESTS = [{"input": "1\n", "output": "2\n"}]
 
@@ -145,3 +150,90 @@ def test_missing_file(tmp_path: Path) -> None:
     for reader in (read_problems, lambda path: list(read_programs(path))):
         with pytest.raises(InputError):
             reader(tmp_path / "nope.jsonl")
+
+
+VALID = {
+    "kiyas": {
+        "id": "a",
+        "title": "T",
+        "statement": "S",
+        "tests": TESTS,
+        "entry_point": None,
+        "checker": None,
+        "tolerance": 1e-6,
+        "time_limit_s": 2,
+        "memory_limit_mb": 64,
+        "platform": "p",
+        "difficulty": "easy",
+        "date": "2024-01-01",
+        "tags": ["x"],
+    },
+    "livecodebench": {
+        "question_id": "a",
+        "question_title": "T",
+        "question_content": "S",
+        "public_test_cases": json.dumps([{"input": "[2]", "output": "2", "testtype": "functional"}]),
+        "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(json.dumps(TESTS)))).decode(),
+        "metadata": json.dumps({"func_name": "f"}),
+        "platform": "leetcode",
+    },
+    "humaneval": {"task_id": "H/0", "prompt": "", "test": "def check(c): pass", "entry_point": "f"},
+    "mbpp": {"task_id": 2, "text": "t", "test_list": ["assert f()"], "test_setup_code": "", "challenge_test_list": []},
+}
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("\ud800" + "1" * 999)
+KEYS = st.sampled_from(["input", "output", "x"])
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=2), max_leaves=4
+)
+PROGRAM_KEYS = st.sampled_from(["problem_id", "question_id", "task_id", "program", "answer", "code_list"])
+
+
+@given(st.data())
+@settings(max_examples=400)
+def test_a_malformed_problem_gives_file_line_and_reason(data: st.DataObject) -> None:
+    """Any key of any format with anything in it: either a problem that can be judged, or an InputError."""
+    kind = data.draw(st.sampled_from(sorted(VALID)))
+    row: dict[str, object] = dict(VALID[kind])
+    for key in data.draw(st.lists(st.sampled_from(sorted(row)), min_size=1, max_size=3)):
+        row[key] = data.draw(ANYTHING)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write("\n" + json.dumps(row) + "\n")
+        file.flush()
+        try:
+            (problem,) = read_problems(file.name, data.draw(st.sampled_from([None, kind])))
+        except InputError as error:
+            assert (error.file, error.line) == (file.name, 2) and error.reason
+        else:
+            assert problem.total >= 1 and all(
+                isinstance(t.input, str) and isinstance(t.output, str) for t in problem.tests
+            )
+            assert Resolved.of(Limits(), problem).time_s > 0
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from([".jsonl", ".json", ".jsonl.gz"]))
+@settings(max_examples=200)
+def test_any_bytes_are_read_or_refused(content: bytes, suffix: str) -> None:
+    with tempfile.NamedTemporaryFile("wb", suffix=suffix) as file:
+        file.write(content)
+        file.flush()
+        for read in (read_problems, lambda path: list(read_programs(path))):
+            with contextlib.suppress(InputError):
+                read(file.name)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["problem_id", "question_id", "task_id", "program", "answer", "code_list"]), ANYTHING
+    )
+)
+@settings(max_examples=300)
+def test_a_malformed_program_gives_file_line_and_reason(row: dict[str, object]) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write(json.dumps(row))
+        file.flush()
+        try:
+            programs = list(read_programs(file.name))
+        except InputError as error:
+            assert (error.file, error.line) == (file.name, 1) and error.reason
+        else:
+            assert all(isinstance(program.source, str) for program in programs)

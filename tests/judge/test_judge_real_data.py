@@ -44,7 +44,9 @@ def test_humaneval_canonical_solutions(shared_data: Path) -> None:
     assert [(v.problem_id, v.detail) for v in verdicts if v.verdict is not Outcome.AC] == []
 
 
-def test_humaneval_stubs_fail(shared_data: Path) -> None:
-    problems = read_problems(shared_data / "humaneval" / "HumanEval.jsonl.gz")[:20]
-    programs = [Program(p.id, f"def {p.entry_point}(*a, **k):\n    import os\n    os._exit(0)") for p in problems]
-    assert {v.verdict for v in judge(programs, problems)} == {Outcome.WA}
+@pytest.mark.parametrize("body", ["return object()", "import os; os._exit(0)", "raise SystemExit"])
+def test_humaneval_stubs_fail(shared_data: Path, body: str) -> None:
+    problems = read_problems(shared_data / "humaneval" / "HumanEval.jsonl.gz")
+    programs = [Program(p.id, f"{p.statement}\ndef {p.entry_point}(*a, **k):\n    {body}\n") for p in problems]
+    verdicts = list(judge(programs, problems))
+    assert len(verdicts) == 164 and not any(v.verdict is Outcome.AC for v in verdicts)

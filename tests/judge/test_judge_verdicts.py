@@ -152,7 +152,7 @@ def test_assert_style(bench: Bench, source: str, outcome: Outcome) -> None:
         ("print(int(input()) * 2)", Outcome.AC),
         ("print(float(input()) * 2)", Outcome.AC),  # 42.0 is 42 as a decimal
         ("import sys\nprint(int(sys.stdin.read()) * 2)\nsys.exit(3)", Outcome.AC),  # exit codes are ignored
-        ("import sys\nprint(int(sys.stdin.buffer.readline()) * 2)", Outcome.RE),  # its stdin has no buffer
+        ("import sys\nprint(int(sys.stdin.buffer.readline()) * 2)", Outcome.AC),  # its stdin has a buffer
         ("if __name__ == '__main__':\n    print(int(input()) * 2)", Outcome.AC),
         ("print(int(open(0).read()) * 2)", Outcome.RE),  # its preamble binds the real open(), whose stdin is empty
         ("print(1", Outcome.CE),

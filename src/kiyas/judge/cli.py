@@ -101,14 +101,28 @@ def run(args: argparse.Namespace) -> int:
     except JudgeError as error:
         print(f"kiyas judge: {error}", file=sys.stderr)
         return 1
+    except _OutputError as error:
+        again = "; make room and give the same command again: it goes on from here" if args.out else ""
+        print(f"kiyas judge: {args.out or 'standard output'}: cannot be written: {error}{again}", file=sys.stderr)
+        _close_stdout()
+        return 2
     except BrokenPipeError:
         # Whoever read our verdicts has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         return 0
     except KeyboardInterrupt:
         again = "; the same command goes on from here" if args.out else ""
         print(f"\nkiyas judge: interrupted{again}", file=sys.stderr)
         return 130
+
+
+class _OutputError(Exception):
+    """The verdicts cannot be written: no space, say."""
+
+
+def _close_stdout() -> None:
+    """What is still in its buffer must not fail again at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -119,11 +133,11 @@ def _run(args: argparse.Namespace) -> int:
     meta = _settings(args, tier)
     with contextlib.ExitStack() as stack:
         done = 0
-        out: IO[str] = sys.stdout
+        out: IO[bytes] = sys.stdout.buffer
         if args.out:
             path = Path(args.out)
             done = _resume(path, meta, [*files, Path(args.problems)])
-            out = stack.enter_context(path.open("a", encoding="utf-8"))
+            out = stack.enter_context(path.open("ab", buffering=0))
         if done:
             print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
         programs = read_programs(files)
@@ -211,14 +225,15 @@ def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
 
 
 def _repair(out: Path) -> int:
+    """Rows that stand; cut off from the first torn one, or the first that the sandbox owes (IE), on."""
     good = rows = 0
     with out.open("rb") as file:
         for line in file:
             try:
-                whole = line.endswith(b"\n") and isinstance(json.loads(line), dict)
+                row = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:
-                whole = False
-            if not whole:
+                row = None
+            if not isinstance(row, dict) or row.get("verdict") == Outcome.IE:
                 break
             good += len(line)
             rows += 1
@@ -235,13 +250,20 @@ def _row(verdict: Verdict) -> dict[str, Any]:
     return row
 
 
-def _write(verdicts: Iterator[Verdict], out: IO[str], expected: int, both: bool) -> Counter[Outcome]:
+def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: bool) -> Counter[Outcome]:
     counts: Counter[Outcome] = Counter()
     differing: list[str] = []
     progress = _Progress(expected)
     for verdict in verdicts:
-        out.write(json.dumps(_row(verdict)) + "\n")
-        out.flush()
+        try:
+            row = (json.dumps(_row(verdict)) + "\n").encode()
+            while row := row[out.write(row) :]:
+                pass
+            out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _OutputError(error.strerror or str(error)) from None
         counts[verdict.verdict] += 1
         if both and verdict.livecodebench is not None and verdict.accepted != (verdict.livecodebench is Outcome.AC):
             differing.append(
@@ -256,7 +278,7 @@ def _write(verdicts: Iterator[Verdict], out: IO[str], expected: int, both: bool)
         for line in differing:
             print(f"  {line}", file=sys.stderr)
     if counts[Outcome.IE]:
-        print("IE is the sandbox's failure, not the program's: judge those again", file=sys.stderr)
+        print("IE is the sandbox's failure, not the program's: the same command judges from there on", file=sys.stderr)
     return counts
 
 

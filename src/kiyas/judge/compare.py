@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
+from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
-def token_lines(output: bytes) -> list[list[bytes]]:
-    """Lines of tokens; white space inside and at the end of a line, and empty lines at the very end, do not count."""
-    lines = [line.split() for line in output.split(b"\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+def strict(got: bytes | bytearray, expected: str, tolerance: float | None = None) -> str | None:
+    """Line by line, token by token. With a tolerance, tokens that are numbers may differ by it.
 
-
-def strict(got: bytes, expected: bytes, tolerance: float | None = None) -> str | None:
-    """Line by line, token by token. With a tolerance, tokens that are numbers may differ by it."""
-    got_lines, expected_lines = token_lines(got), token_lines(expected)
-    for number, (ours, theirs) in enumerate(zip(got_lines, expected_lines, strict=False), 1):
-        if ours == theirs:
+    White space inside and at the end of a line, and empty lines at the very end, do not count. Outputs may be large:
+    most are right to the letter, the others are looked at line by line.
+    """
+    if _same(got, expected):
+        return None
+    ours, theirs = _token_lines(got), _token_lines_of(expected)
+    for number, (a, b) in enumerate(itertools.zip_longest(ours, theirs), 1):
+        if a is None or b is None:
+            rest = next(filter(None, itertools.chain([a or b], ours, theirs)), None)
+            if rest is None:
+                return None
+            return f"line {number}: " + (f"missing, expected {_show(rest[0])}" if a is None else "more than expected")
+        if a == b:
             continue
-        if len(ours) != len(theirs):
-            return f"line {number}: {len(ours)} tokens, expected {len(theirs)}"
-        for column, (a, b) in enumerate(zip(ours, theirs, strict=True), 1):
-            if a != b and (tolerance is None or not close(a, b, tolerance)):
-                return f"line {number}, token {column}: {_show(a)}, expected {_show(b)}"
-    if len(got_lines) != len(expected_lines):
-        return f"{len(got_lines)} lines, expected {len(expected_lines)}"
+        if len(a) != len(b):
+            return f"line {number}: {len(a)} tokens, expected {len(b)}"
+        for column, (x, y) in enumerate(zip(a, b, strict=True), 1):
+            if x != y and (tolerance is None or not close(x, y, tolerance)):
+                return f"line {number}, token {column}: {_show(x)}, expected {_show(y)}"
     return None
+
+
+def encoded(text: str) -> Iterator[bytes]:
+    """UTF-8 piece by piece, so that a large text never stands in memory as bytes too."""
+    for start in range(0, len(text), 1 << 20):
+        yield text[start : start + (1 << 20)].encode("utf-8", "surrogatepass")
+
+
+def _same(got: bytes | bytearray, expected: str) -> bool:
+    """To the letter, but for one newline at the end."""
+    at = 0
+    for piece in encoded(expected):
+        if got[at : at + len(piece)] != piece and got[at:] + b"\n" != piece:
+            return False
+        at += len(piece)
+    return len(got) <= at or got[at:] == b"\n"
+
+
+def _token_lines(output: bytes | bytearray) -> Iterator[list[bytes]]:
+    start = 0
+    while start <= len(output):
+        end = output.find(b"\n", start)
+        end = len(output) if end < 0 else end
+        yield bytes(output[start:end]).split()
+        start = end + 1
+
+
+def _token_lines_of(text: str) -> Iterator[list[bytes]]:
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end].encode("utf-8", "surrogatepass").split()
+        start = end + 1
 
 
 def close(a: bytes, b: bytes, tolerance: float) -> bool:

@@ -15,6 +15,7 @@ from .extract import extract
 from .types import InputError, Problem, Program, Test
 
 FORMATS = ("kiyas", "livecodebench", "humaneval", "mbpp")
+MOST = {"time_limit_s": 1e6, "memory_limit_mb": 1e7, "tolerance": 1e300}
 
 
 class _BadRowError(Exception):
@@ -139,9 +140,10 @@ def _own(row: dict[str, Any]) -> Problem:
 def _checked(problem: Problem) -> Problem:
     if problem.test_code is None and not problem.tests:
         raise _BadRowError("no tests ('tests' or 'test_code' is wanted)")
-    for limit in (problem.time_limit_s, problem.memory_limit_mb, problem.tolerance):
-        if limit is not None and not limit > 0:
-            raise _BadRowError(f"a limit or tolerance of {limit} makes no sense")
+    for name, most in MOST.items():
+        limit = getattr(problem, name)
+        if limit is not None and not 0 < limit <= most:
+            raise _BadRowError(f"a {name!r} of {limit:.6g} makes no sense")
     if problem.entry_point is not None and problem.test_code is None:
         for number, test in enumerate(problem.tests, 1):
             try:
@@ -220,15 +222,16 @@ def _humaneval(row: dict[str, Any]) -> Problem:
 
 
 def _mbpp(row: dict[str, Any]) -> Problem:
-    before = row.get("test_setup_code") or "\n".join(row.get("test_imports") or [])
-    tests = [*_get(row, "test_list", list), *(row.get("challenge_test_list") or [])]
-    if not tests or not all(isinstance(test, str) for test in tests):
-        raise _BadRowError("'test_list' is not a list of strings")
+    # `challenge_test_list` is left out, as in the benchmark's own evaluation.
+    imports, tests = _get(row, "test_imports", list, []), _get(row, "test_list", list)
+    if not tests or not all(isinstance(line, str) for line in [*imports, *tests]):
+        raise _BadRowError("'test_list' (or 'test_imports') is not a list of strings")
+    before = _get(row, "test_setup_code", str, "") or "\n".join(imports)
     return Problem(
         id=str(_get(row, "task_id", (str, int))),
         tests=(),
         statement=str(row.get("text") or row.get("prompt") or ""),
-        test_code="\n".join([str(before), *tests]) + "\n",
+        test_code="\n".join([before, *tests]) + "\n",
         platform="mbpp",
     )
 

@@ -55,6 +55,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .compare import encoded
 from .types import SandboxError, Tier
 
 INSIDE = Path(__file__).parent / "inside"
@@ -122,7 +123,7 @@ class Run:
     code: bytes
     """the compiled program, if it was asked for; sent before its first line ran"""
     killed: str
-    stdout: bytes
+    stdout: bytes | bytearray
     stderr: bytes
     report: bytes
     cpu_s: float
@@ -328,7 +329,7 @@ class Sandbox:
     def _attend(self, job: Job, pipes: list[int]) -> Run:
         """Drain the pipes until the zygote has reported; tell it to stop when a cap is passed."""
         caps = [job.output_bytes, job.output_bytes, REPORT_CAP]
-        kept: list[list[bytes]] = [[], [], []]
+        kept = [bytearray(), bytearray(), bytearray()]
         sizes = [0, 0, 0]
         too_much = finished = False
         answer = b""
@@ -364,9 +365,9 @@ class Sandbox:
                         break
                     sizes[which] += len(chunk)
                     if sizes[which] <= caps[which]:
-                        kept[which].append(chunk)
-                        if which == 1 and len(kept[1]) > 64:
-                            kept[1] = [b"".join(kept[1])[-STDERR_KEPT:]]
+                        kept[which] += chunk
+                        if which == 1 and len(kept[1]) > 4 * STDERR_KEPT:
+                            del kept[1][:-STDERR_KEPT]
                     elif not too_much:
                         too_much = True
                         with contextlib.suppress(OSError):
@@ -379,7 +380,7 @@ class Sandbox:
         if said[0] == "error":
             raise SandboxError(" ".join(said[1:]))
         pid, status, killed, cpu_s, wall_s, waited_s, peak_kb, left_behind = said
-        report = b"".join(kept[2])
+        report = bytes(kept[2])
         if report[:1] == b"S":
             raise SandboxError(f"the program's process could not be set up: {report[1:].decode('utf-8', 'replace')}")
         compiled = report[:1] == b"C"
@@ -392,8 +393,8 @@ class Sandbox:
             compiled=compiled,
             code=report[5:start],
             killed="output" if too_much else killed.strip("-"),
-            stdout=b"".join(kept[0]),
-            stderr=b"".join(kept[1])[-STDERR_KEPT:],
+            stdout=kept[0],
+            stderr=bytes(kept[1][-STDERR_KEPT:]),
             report=report[start:],
             cpu_s=float(cpu_s),
             wall_s=float(wall_s),
@@ -426,12 +427,6 @@ def new_memory_file() -> int:
         return os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
-def encoded(text: str) -> Iterator[bytes]:
-    """UTF-8 piece by piece, so that a large text never stands in memory as bytes too."""
-    for start in range(0, len(text), 1 << 20):
-        yield text[start : start + (1 << 20)].encode("utf-8", "surrogatepass")
 
 
 class Inputs:

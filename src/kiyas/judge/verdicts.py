@@ -241,7 +241,7 @@ def _finish_script(run: Run, problem: Problem, given: str, expected: str, sandbo
         return TestResult(Outcome.RE)
     if problem.checker is not None:
         return _ask_checker(sandbox, problem.checker, given, expected, run.stdout.decode("utf-8", "replace"))
-    reason = compare.strict(run.stdout, expected.encode("utf-8", "surrogatepass"), problem.tolerance)
+    reason = compare.strict(run.stdout, expected, problem.tolerance)
     return TestResult(Outcome.AC) if reason is None else TestResult(Outcome.WA, detail=reason)
 
 
@@ -402,7 +402,7 @@ def parse_exception(stderr: bytes) -> ExceptionInfo | None:
     return None
 
 
-def _cut(output: bytes) -> str:
+def _cut(output: bytes | bytearray) -> str:
     return output[:SHOWN].decode("utf-8", "replace")
 
 
