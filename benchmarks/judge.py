@@ -10,7 +10,7 @@
    namespaces. Memory of a worker: proportional set size of the processes below the judge.
 
 Nothing is isolated or prepared in the cold ways (`-I -S`: at its cheapest; `python`: as it is mostly done). `--checker`
-gives a command that judges files in Kıyas' own formats, with as many workers as it likes; it is timed as a whole process.
+gives a command that judges files in Kıyas' own formats, with as many workers as it likes; it is timed as a whole.
 If it writes JSON lines with "passed" to {out}, programs on which it differs are listed. `--user` drops root first.
 """
 
@@ -171,9 +171,8 @@ def report_differences(verdicts: list[Verdict], out: Path) -> None:
     for verdict, passed in zip(verdicts, theirs, strict=True):
         if verdict.accepted != passed:
             origin = verdict.program.origin or verdict.problem_id
-            print(
-                f"differs: {origin}: {verdict.verdict} here ({verdict.detail}), {'passed' if passed else 'failed'} there"
-            )
+            there = "passed" if passed else "failed"
+            print(f"differs: {origin}: {verdict.verdict} here ({verdict.detail}), {there} there")
 
 
 def cost_of_a_test(tier: Tier, repeat: int) -> tuple[float, float, float]:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from judge_bench import Bench
 
-from kiyas.judge import Outcome, Problem, Program, Test, judge
+from kiyas.judge import Outcome, Problem, Program, Test, Tier, judge
 from kiyas.judge.attacks import problem
-from kiyas.judge.sandbox import INPUTS
+from kiyas.judge.groups import Group
+from kiyas.judge.sandbox import INPUTS, Sandbox
 
 pytestmark = pytest.mark.usefixtures("strong")
 
@@ -102,6 +104,47 @@ def test_beside_torch() -> None:
     torch.ones(300, 300) @ torch.ones(300, 300)
     verdicts = list(judge([Program("p", "print(42)")] * 4, [problem()], workers=2))
     assert {verdict.verdict for verdict in verdicts} == {Outcome.AC}
+
+
+HIDING = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+end = time.time() + 1.2
+while time.time() < end:
+    if os.fork() == 0:
+        start = time.process_time()
+        while time.process_time() - start < 0.004: pass
+        os._exit(0)
+    time.sleep(0.003)
+print(42)
+"""
+
+
+def test_a_control_group_counts_what_polling_cannot_see(bench: Bench) -> None:
+    """Children that live for less than a look, and that nobody waits for."""
+    if not isinstance(bench.sandbox.group, Group):
+        pytest.skip(bench.sandbox.group_note)
+    assert bench.judge(HIDING, problem()).verdict is Outcome.TLE
+    assert bench.judge("print(42)", problem()).tests[0].cpu_s < 0.1
+
+
+def test_nothing_is_left_of_a_sandbox() -> None:
+    """Control groups, scratch folders, and the numbers that uids are made of."""
+    boxes = [Sandbox(Tier.WEAK) for _ in range(3)]
+    uids = {box.uid for box in boxes}
+    assert len(uids) == (3 if os.geteuid() == 0 and None not in uids else 1)
+    left = [folder for box in boxes for folder in ([box.folder] if box.folder else []) + groups_of(box)]
+    assert all(folder.exists() for folder in left)
+    for box in boxes:
+        box.close()
+        box.close()
+    assert not any(folder.exists() for folder in left)
+    with Sandbox(Tier.WEAK) as again:
+        assert again.uid in uids
+
+
+def groups_of(box: Sandbox) -> list[Path]:
+    return box.group.folders if box.group is not None else []
 
 
 def test_tests_of_no_length() -> None:

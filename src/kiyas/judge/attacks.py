@@ -361,6 +361,7 @@ CASES = [
             "call(shmget, 0, 4096, 0o1600)",
             "call(mq_open, b'/x', 66, 0o600, 0)",
             "call(msgget, 0, 0o1600)",
+            "__import__('fcntl').flock(open(os.__file__), 2)",
         ),
         "AC",
     ),
@@ -519,7 +520,7 @@ def self_check(tier: Tier, python: str | None = None) -> Iterator[tuple[str, str
     the tier holds. Raises SandboxError if it does not hold or breaks.
     """
     choose(tier, python)
-    with Sandbox(tier, python, number=62) as sandbox, tempfile.NamedTemporaryFile("w", suffix=".kiyas") as secret:
+    with Sandbox(tier, python) as sandbox, tempfile.NamedTemporaryFile("w", suffix=".kiyas") as secret:
         Path(secret.name).chmod(0o644)
         found = f"open({secret.name!r})"
         cases = [Case(37, "your-files", refused(found, f"open({str(Path.home())!r} + '/.profile')"), "AC"), *CASES]

@@ -164,7 +164,7 @@ class _Pool:
                 for _ in range(ATTEMPTS):
                     try:
                         if sandbox is None:
-                            sandbox = self.sandboxes[number] = Sandbox(self.tier, self.python, number)
+                            sandbox = self.sandboxes[number] = Sandbox(self.tier, self.python)
                         verdict = judge_program(
                             sandbox, program, problem, self.mode, limits, self.stop_early, self.gate
                         )

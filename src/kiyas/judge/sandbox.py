@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import marshal
 import os
@@ -56,6 +57,7 @@ from pathlib import Path
 from typing import Any
 
 from .compare import encoded
+from .groups import Group
 from .types import SandboxError, Tier
 
 INSIDE = Path(__file__).parent / "inside"
@@ -64,7 +66,7 @@ STDERR_KEPT = 64 * 1024
 REPORT_CAP = 64 << 20
 SCRATCH_MB = 64
 INODES = 16384
-FIRST_UID = 700_000_000
+PROCESSES = 64
 SHARED_INPUT = 1 << 20
 # Modules that the zygote imports once for all later programs: those that a kind of job needs, and, once a program
 # names one, those that cost much to import.
@@ -177,11 +179,13 @@ class Sandbox:
     Linux kills the zygote when the *thread* that started it ends: start and use a sandbox in the same thread.
     """
 
-    def __init__(self, tier: Tier, python: str | None = None, number: int = 0) -> None:
+    def __init__(self, tier: Tier, python: str | None = None) -> None:
         command, prefixes = interpreter(python)
         self.tier = tier
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        uid = FIRST_UID + (os.getpid() % 100_000) * 64 + number % 64 if os.geteuid() == 0 else None
+        number = NUMBERS.take()
+        self._number: int | None = number
+        uid = uid_for_programs(number) if os.geteuid() == 0 else None
         self._visible = visible_paths(prefixes)
         self.uid = uid
         self.closed = uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
@@ -190,8 +194,15 @@ class Sandbox:
         if tier is not Tier.STRONG:
             self.folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
             self.folder.chmod(0o711)
+        self.group: Group | None = None
+        try:
+            self.group = Group(str(number), PROCESSES + 8)
+            self.group_note = "CPU time and processes counted by a control group"
+        except OSError as error:
+            self.group_note = f"no control group ({error.strerror or error}): CPU time by polling"
         config = {
             "tier": tier.value,
+            "cpu": self.group.cpu_fd if self.group is not None else -1,
             "uid": uid,
             "closed": self.closed,
             "visible": self._visible,
@@ -200,9 +211,10 @@ class Sandbox:
             "scratch_mb": SCRATCH_MB,
             "inodes": INODES,
             "files": 256,
-            "processes": 64,
+            "processes": PROCESSES,
         }
         self._socket = ours
+        self._process: subprocess.Popen[bytes] | None = None
         self.cancelled = False
         """set by another thread: the job in progress ends with SandboxError"""
         try:
@@ -213,16 +225,18 @@ class Sandbox:
                 stderr=subprocess.PIPE,
                 env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
                 cwd="/",
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *([self.group.cpu_fd] if self.group is not None else [])],
                 start_new_session=True,
             )
         except OSError as error:
-            ours.close()
-            self._tidy()
+            self.close()
             raise SandboxError(f"the interpreter for programs cannot be started: {error}") from None
         finally:
             theirs.close()
         try:
+            if self.group is not None:
+                self.group.add(self._process.pid)
+            self._socket.sendall(b"g")  # it waits for this, so that nothing of it is outside of its group
             hello = self._hello()
             self.landlock = int(hello["landlock"])
         except BaseException:
@@ -236,7 +250,7 @@ class Sandbox:
         except OSError as error:
             raise SandboxError(f"the zygote did not start: {error}") from None
         if not message:
-            assert self._process.stderr is not None
+            assert self._process is not None and self._process.stderr is not None
             said = self._process.stderr.read(4000).decode("utf-8", "replace").strip().splitlines()
             raise SandboxError(f"the zygote did not start: {said[-1] if said else 'no reason given'}")
         hello: dict[str, Any] = json.loads(message)
@@ -247,21 +261,28 @@ class Sandbox:
 
     @property
     def pid(self) -> int:
+        assert self._process is not None
         return self._process.pid
 
     def close(self) -> None:
         """End the zygote and everything below it."""
         self._socket.close()
-        if self.tier is not Tier.STRONG:
-            # The zygote must be left the time to kill a tree that no namespace holds together.
+        if self._process is not None:
+            if self.tier is not Tier.STRONG:
+                # The zygote must be left the time to kill a tree that no namespace holds together.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(5)
+            self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
         self._tidy()
+        if self.group is not None:
+            self.group.close()
+        if self._number is not None:
+            NUMBERS.give_back(self._number)
+            self._number = None
 
     def _tidy(self, inner: str = "") -> None:
         if self.folder is not None:
@@ -454,6 +475,41 @@ class Inputs:
 
 
 INPUTS = Inputs()
+
+
+class Numbers:
+    """The smallest number that no living sandbox of this process has: uids and control groups are told apart by it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: set[int] = set()
+
+    def take(self) -> int:
+        with self._lock:
+            number = next(n for n in itertools.count() if n not in self._taken)
+            self._taken.add(number)
+            return number
+
+    def give_back(self, number: int) -> None:
+        with self._lock:
+            self._taken.discard(number)
+
+
+NUMBERS = Numbers()
+
+
+def uid_for_programs(number: int) -> int | None:
+    """A user that nobody else is, or None where our user namespace has none to give."""
+    wanted = (
+        700_000_000 + os.getpid() % 1_000_000 * 1024 + number % 1024,
+        40_000 + os.getpid() % 16 * 1024 + number % 1024,
+    )
+    try:
+        lines = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    except OSError:
+        return wanted[0]
+    ranges = [range(int(first), int(first) + int(length)) for first, _, length in lines]
+    return next((uid for uid in wanted if any(uid in known for known in ranges)), None)
 
 
 def others_can_read(folders: list[str]) -> bool:

@@ -101,7 +101,7 @@ def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
     if tier is not Tier.WEAK and not sys.platform.startswith("linux"):
         return TierReport(tier, False, f"needs Linux, this is {sys.platform}")
     try:
-        with Sandbox(tier, python, number=63) as sandbox:
+        with Sandbox(tier, python) as sandbox:
             run = sandbox.run(Job("script", PROBE, stdin=tier, cpu_s=5, wall_s=10))
             notes = ["distinct uid: " + ("yes" if sandbox.uid is not None else "no (only root can give programs one)")]
             notes.append(f"Landlock ABI {sandbox.landlock}" if sandbox.landlock else "Landlock: none in this kernel")
@@ -115,7 +115,7 @@ def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
     wrong = [] if tier is Tier.WEAK else faults(tier, found, sandbox)
     if found.get("descriptors") != ["done", "[]"]:
         wrong.append(f"open descriptors: {found.get('descriptors')}")
-    notes.append("memory and CPU are summed over the tree from /proc; no cgroup is used")
+    notes += [sandbox.group_note, "memory summed over the tree from /proc"]
     return TierReport(tier, not wrong, "; ".join(wrong), tuple(notes))
 
 

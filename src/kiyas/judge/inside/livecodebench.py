@@ -32,7 +32,7 @@ class TimeoutException(Exception):
 
 
 class Stdin:
-    """Its `sys.stdin` since 2025: no iterator, no context manager, and `read` gives all of it each time."""
+    """Its `sys.stdin` since its commit 28fef95: no iterator, no context manager; `read` gives all of it each time."""
 
     def __init__(self, given: str) -> None:
         self.given, self.lines, self.buffer = given, io.StringIO(given), Buffer(given.encode())

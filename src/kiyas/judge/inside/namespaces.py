@@ -21,9 +21,9 @@ WORK = SCRATCH + "/run"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
-def enter_user_namespace(outside_uid: int, outside_gid: int, program_uid: int) -> None:
-    """Called as root: two ids (0 for the zygote, INSIDE_UID for programs); else only our own, as INSIDE_UID."""
-    if os.geteuid() == 0:
+def enter_user_namespace(outside_uid: int, outside_gid: int, program_uid: int | None) -> None:
+    """Two ids (0 for the zygote, INSIDE_UID for programs) if programs have their own; else only ours, as INSIDE_UID."""
+    if program_uid is not None:
         ids = f"0 0 1\n{INSIDE_UID} {program_uid} 1"
         ready_r, ready_w = os.pipe()
         me, helper = os.getpid(), os.fork()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TICK_S = 0.012
+GRAIN_S = 0.02
 LOOKS_AT_SCRATCH = 8
 PAGE_KB = resource.getpagesize() // 1024
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -42,10 +43,25 @@ def children_of(pid: int) -> list[int]:
 class Watch:
     """CPU seconds, memory and waiting time of the process tree, from /proc."""
 
-    def __init__(self, strong: bool) -> None:
+    def __init__(self, strong: bool, group: int = -1) -> None:
         self.strong = strong
+        self.group = group
+        self.group_start_s = self.group_cpu_s() if group >= 0 else 0.0
         self.own_cpu: dict[int, float] = {}
         self.peak_kb = 0
+
+    def group_cpu_s(self) -> float:
+        """CPU seconds that all of our control group but ourselves has used."""
+        text = os.pread(self.group, 200, 0)
+        used = int(text.split()[1]) / 1e6 if text.startswith(b"usage_usec") else int(text) / 1e9
+        return used - time.process_time()
+
+    def cpu_s(self, seen: float) -> float:
+        """`seen` from outside, or what the kernel has counted, if that is more than the clock's grain more."""
+        if self.group < 0:
+            return seen
+        counted = self.group_cpu_s() - self.group_start_s
+        return counted if counted > seen + GRAIN_S else seen
 
     def pids(self) -> list[int]:
         if not HAS_PROC:
@@ -69,7 +85,7 @@ class Watch:
         if total_kb > limit_kb and len(live) > 1:
             total_kb = sum(map(self.proportional_kb, live))
         self.peak_kb = max(self.peak_kb, total_kb)
-        return max(cpu, sum(self.own_cpu.values())), total_kb
+        return self.cpu_s(max(cpu, sum(self.own_cpu.values()))), total_kb
 
     @staticmethod
     def proportional_kb(pid: int) -> int:
@@ -188,14 +204,16 @@ def watch_program(
     strong: bool,
     reaper: bool,
     uid: int | None,
+    group: int,
     scratch: tuple[str, int, int] | None,
 ) -> str:
     """Wait for the program's end or for a limit, kill what is left; the answer for the judge (see sandbox.py).
 
     `reaper`: a process whose parent ends becomes our child. No child after the program's end: no process is left.
+    `group`: descriptor of what counts the CPU time of our control group, or -1.
     `scratch`: folder, kB and files in it, if we have to count ourselves.
     """
-    watch, start, waited = Watch(strong), time.monotonic(), 0.0
+    watch, start, waited = Watch(strong, group), time.monotonic(), 0.0
     limit_kb = job["memory"] // 1024
     poller = select.poll()
     poller.register(control, select.POLLIN | select.POLLHUP)
@@ -237,6 +255,6 @@ def watch_program(
             left = watch.left_behind()
         used += end_all(program, strong, uid)
     unit = 1 if sys.platform.startswith("linux") else 1024
-    cpu_s = max(sum(each.ru_utime + each.ru_stime for each in used), sum(watch.own_cpu.values()))
+    cpu_s = watch.cpu_s(max(sum(each.ru_utime + each.ru_stime for each in used), sum(watch.own_cpu.values())))
     peak_kb = max([watch.peak_kb, *(each.ru_maxrss // unit for each in used)])
     return f"{program} {code} {killed or '-'} {cpu_s} {wall} {waited} {peak_kb} {left}"

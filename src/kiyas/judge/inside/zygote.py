@@ -291,6 +291,7 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
             zygote.strong,
             linux is not None,
             zygote.program_uid,
+            zygote.config["cpu"],
             None if zygote.strong else (folder, zygote.config["scratch_mb"] << 10, zygote.config["inodes"]),
         )
         return answer
@@ -307,6 +308,7 @@ def main() -> None:
     # Even as process 1, which signals do not reach, we would hear those that have a handler.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     try:
+        control.recv(1)  # we are in our control group now, if there is one
         zygote = Zygote(config, control)
     except (OSError, ValueError) as error:
         control.sendall(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
