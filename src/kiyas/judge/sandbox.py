@@ -7,10 +7,11 @@ died, a mount was refused, the keeper vanished): `SandboxError`, and no verdict 
 
 This process, the *judge*, knows the expected outputs and never gives them away. It starts the *zygote*
 (`inside/zygote.py`), a new interpreter by exec, with an empty environment and one socket. For each job the judge makes
-three pipes (stdout, stderr, report) and two files in memory (stdin; the payload: the program's text), and passes their
-descriptors over the socket. The zygote forks the *program* and watches it (`inside/watch.py`). The judge meanwhile
-drains the pipes, all at once, up to a cap. The zygote never reads the payload and runs no line of a program, so that
-every fork of it is fresh.
+two pipes (stdout, stderr), a socket (the report) and two files in memory (stdin; the payload: the program's text), and
+passes their descriptors over the socket. The zygote forks the *program* and watches it (`inside/watch.py`). The judge
+meanwhile drains what comes, all at once, up to a cap. The zygote never reads the payload and runs no line of a program,
+so that every fork of it is fresh. The first process of a program compiles it and, before its first line runs, sends the
+code back; those of its other tests get that code in place of the text.
 
 What a program could still reach decides the tier. `strong`: user, pid, mount, net, ipc, uts and cgroup namespaces,
 made once per worker; a root folder with only the interpreter and the system's libraries, read-only; another uid and no
@@ -20,18 +21,22 @@ but itself and reaps until it has no child left: then none exists. A fourth proc
 namespace, puts a new capped tmpfs in the place of the old /tmp for each test, as the zygote has given up the right to
 mount: seccomp and Landlock bind it as they bind its programs. Process ids start anew too, so that no counter tells
 of earlier tests. `standard`: Landlock and seccomp in place of the namespaces. `weak`: rlimits, process group,
-subreaper; nothing keeps a hostile program from reading your files, killing the judge or dialling out. `tiers.py`
-finds out by running a probe in each what really holds here.
+subreaper; nothing keeps a hostile program from reading your files, killing the judge or dialling out. In these two
+root gives programs a uid of their own (one for each sandbox), and the end of a test is one kill(-1) of that user, which
+no fork escapes; else all that is found is stopped first, until nothing new appears, and then killed. `tiers.py` finds
+out by running a probe in each what really holds here, `attacks.py` by attacking it.
 
 CPU time decides, not wall time: the zygote sums it over the tree from /proc (about every 12 ms) and from what wait4
-says at the end. Wall time is a backstop, and time that the program spent waiting for a free core is not held
-against it. Memory is the resident memory of the tree; when the plain sum is too large, shared pages are counted once.
+says at the end, and from a control group where one can be had (`groups.py`). Wall time is a backstop, and time that the
+program spent waiting for a free core is not held against it. Memory is the resident memory of the tree; when the plain
+sum is too large, shared pages are counted once.
 
-What a test costs is mostly pages: each one that the zygote or the program writes to after the fork is copied first. So
-there is one fork per test, what can be prepared is prepared before it, and little of our own Python runs after it.
+What a test costs is mostly pages: each one that the zygote or the program writes to after the fork is copied first, and
+each library mapped is mapped again. So there is one fork per test, the zygote imports little, what can be prepared is
+prepared before the fork, and little of our own Python runs after it.
 
-Not guaranteed: that a kernel bug cannot be exploited from inside; exact peaks of memory between two looks; CPU time
-of grandchildren whose parent ignores SIGCHLD and which live for less than one look.
+Not guaranteed: that a kernel bug cannot be exploited from inside; exact peaks of memory between two looks; without a
+control group, CPU time of grandchildren whose parent ignores SIGCHLD and which live for less than one look.
 """
 
 # Paths relative to a descriptor, which pathlib does not have:

@@ -32,7 +32,7 @@ class TimeoutException(Exception):
 
 
 class Stdin:
-    """Its `sys.stdin` since its commit 28fef95: no iterator, no context manager; `read` gives all of it each time."""
+    """Its `sys.stdin`, as of its commit 28fef95: no iterator, no context manager; `read` always gives all of it."""
 
     def __init__(self, given: str) -> None:
         self.given, self.lines, self.buffer = given, io.StringIO(given), Buffer(given.encode())
