@@ -55,7 +55,8 @@ def timed(prepare, n=300):
         if os.waitpid(pid, 0)[1]:
             return float("nan")
     return (time.perf_counter() - began) / n
-print(timed(lambda: 0), timed(lambda: -unshare(0x7E020000)))  # user, pid, mount, net, ipc, uts, cgroup
+pss = next(line for line in open("/proc/self/smaps_rollup") if line.startswith("Pss:")).split()[1]
+print(timed(lambda: 0), timed(lambda: -unshare(0x7E020000)), pss)  # user, pid, mount, net, ipc, uts, cgroup
 """
 SMALL = "import sys\ndef solve(n):\n    return n * 2\nfor line in sys.stdin:\n    print(solve(int(line)))\n"
 Timing = tuple[float, int]
@@ -240,8 +241,8 @@ def main() -> None:
         compare_ways(programs, problems, args)
     command, _ = interpreter(None)
     floors = subprocess.run([*command, "-c", FLOOR], capture_output=True, text=True, check=True).stdout.split()
-    fork, namespaces = (float(word) * 1e3 for word in floors)
-    print(f"floors: bare fork {fork:.2f} ms, in new namespaces {namespaces:.2f} ms")
+    fork, namespaces = (float(word) * 1e3 for word in floors[:2])
+    print(f"floors: bare fork {fork:.2f} ms, in new namespaces {namespaces:.2f} ms, {int(floors[2]) / 1024:.1f} MB")
     print(f"{'one worker':<16}{'one-test program':>17}{'further test':>14}{'x fork':>8}{'memory':>10}")
     for tier in args.tiers:
         try:

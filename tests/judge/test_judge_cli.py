@@ -150,6 +150,17 @@ def test_interrupt_leaves_nothing(files: tuple[Path, Path]) -> None:
     wait_for_end(started)
 
 
+def test_another_interpreter_below_tmp(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its folders are shown to programs although the sandbox has a /tmp of its own."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    module = next((tmp_path / "venv" / "lib").glob("python*/site-packages")) / "forty_two.py"
+    module.write_text("answer = 42\n")
+    source = "import tempfile, forty_two\nwith tempfile.TemporaryFile() as file: print(forty_two.answer)"
+    files[0].write_text(json.dumps({"problem_id": "double", "program": source}) + "\n")
+    done = kiyas(files[0], "--problems", files[1], "--python", tmp_path / "venv" / "bin" / "python")
+    assert json.loads(done.stdout)["passed"] == 1, done.stdout
+
+
 def test_help_shows_an_example() -> None:
     said = kiyas("--help").stdout
     assert "example:" in said and "--isolation" in said

@@ -150,7 +150,7 @@ def _checked(problem: Problem) -> Problem:
                 for line in test.input.split("\n"):
                     json.loads(line)
                 json.loads(test.output)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise _BadRowError(
                     f"test {number}: with 'entry_point', each input line and the output are JSON: {error}"
                 ) from None

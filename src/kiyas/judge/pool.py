@@ -41,7 +41,7 @@ def judge(
     chosen = Mode(mode) if mode in list(Mode) else None
     if chosen is None:
         raise JudgeError(f"unknown mode {mode!r}", "one of strict, livecodebench, both")
-    count = workers if workers is not None else os.cpu_count() or 1
+    count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
     for limit in (*astuple(limits), *astuple(defaults)):
@@ -49,6 +49,11 @@ def judge(
             raise JudgeError(f"a limit of {limit} makes no sense")
     tier = tiers.choose(isolation, python)
     return _Pool(known, chosen, (limits, defaults), count, tier, python, stop_early).stream(iter(programs))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Gate:

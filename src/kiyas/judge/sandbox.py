@@ -89,7 +89,7 @@ FOR_ALL = [
 ]
 MODULES = {
     "function": FOR_ALL,
-    "livecodebench": [*FOR_ALL, "ast", "faulthandler", "unittest.mock"],
+    "livecodebench": [*FOR_ALL, "ast", "faulthandler"],
     "asserts": ["ast"],
 }
 NAMED = re.compile(r"\b(?:copy|dataclasses|datetime|decimal|fractions|typing)\b")

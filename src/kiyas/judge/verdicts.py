@@ -214,7 +214,8 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
         if run.killed == "memory" or run.peak_mb > limits.memory_bytes / 2**20:
             return ended(Outcome.MLE, f"{run.peak_mb:.0f} MB, allowed are {limits.memory_bytes >> 20} MB")
         if run.killed == "cpu" or measures["signal"] == "SIGXCPU" or run.cpu_s > limits.time_s:
-            return ended(Outcome.TLE, f"more than {limits.time_s:g} s of CPU time")
+            most = f"{limits.time_s:g} s" if math.isfinite(limits.time_s) else "all its tests may take together"
+            return ended(Outcome.TLE, f"more CPU time than {most}")
         if run.killed == "wall":
             return ended(
                 Outcome.TLE, f"not finished after {run.wall_s:.1f} s (it mostly slept: {run.cpu_s:.2f} s of CPU time)"

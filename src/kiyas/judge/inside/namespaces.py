@@ -59,20 +59,21 @@ def enter_user_namespace(outside_uid: int, outside_gid: int, program_uid: int | 
 
 def build_root(visible: list[str]) -> None:
     """A root of its own: `visible` paths read-only, five devices, empty /tmp. Everything else does not exist."""
-    sources = {}
-    links = {}
-    for path in visible:
+    sources, folders, links = {}, set(), {}
+    for path in visible:  # before /tmp, below which they may lie, is covered
         if os.path.islink(path):
             links[path] = os.readlink(path)
         elif os.path.exists(path):
             sources[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            if os.path.isdir(path):
+                folders.add(path)
     devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("kiyas", "/tmp", "tmpfs", linux.MS_NOSUID, "mode=755,size=1m")
     root = "/tmp"
     for path, fd in sources.items():
         target = root + path
-        if os.path.isdir(path):
+        if path in folders:
             os.makedirs(target, exist_ok=True)
         else:
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -92,7 +93,8 @@ def build_root(visible: list[str]) -> None:
     for name, destination in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{destination}", f"{root}/dev/{name}")
     os.symlink(SCRATCH + "/shm", f"{root}/dev/shm")
-    os.symlink(SCRATCH, f"{root}/tmp")
+    if not os.path.exists(f"{root}/tmp"):  # unless the interpreter lies there; then only TMPDIR leads to the scratch
+        os.symlink(SCRATCH, f"{root}/tmp")
     linux.mount("proc", f"{root}/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     os.chdir(root)
     linux.pivot_root(".", "old")
