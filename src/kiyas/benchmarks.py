@@ -2,33 +2,125 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from kiyas import judge, practice
-from kiyas.study import PRACTICE, Benchmark
+from kiyas import hub, judge, practice
+from kiyas.judge.formats import rows as file_rows
+from kiyas.study import LIVECODEBENCH, PRACTICE, Benchmark, day_of
 from kiyas.types import KiyasError
 
 
 def read(benchmark: Benchmark) -> list[dict[str, Any]]:
-    """The benchmark's rows, in order. Raises KiyasError for a broken or empty file, a twin or an empty statement."""
+    """The benchmark's rows, in order, filtered.
+
+    Raises KiyasError for a broken or empty file, a twin, an empty statement, a filter that cannot be applied or leaves
+    nothing, and for other problems than `ids` says.
+    """
     if benchmark.dataset == PRACTICE:
-        return practice.benchmark(benchmark.problems or 41)
-    path = Path(benchmark.dataset)
-    try:
-        rows = [_row(problem) for problem in judge.read_problems(path)]
-    except judge.InputError as error:
-        raise KiyasError(str(error)) from error
-    rows = rows[: benchmark.problems]
+        rows = practice.benchmark(benchmark.problems or 41)
+    else:
+        try:
+            rows = [_row(problem) for problem in _problems(benchmark)]
+        except judge.InputError as error:
+            raise KiyasError(str(error)) from error
+    source = benchmark.dataset
+    twins = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
+    if twins:
+        raise KiyasError(f"{source}: the problem {twins[0]!r} stands there twice")
+    rows = _filtered(rows, benchmark)[: benchmark.problems]
     if not rows:
-        raise KiyasError(f"{path} holds no problems")
+        raise KiyasError(f"{source} holds no problems")
     for row in rows:
         if not str(row.get("statement", "")).strip():
-            raise KiyasError(f"{path}: problem {row['id']} has no statement, so a model cannot be asked it")
+            raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked it")
+    if benchmark.ids is not None and {row["id"] for row in rows} != set(benchmark.ids):
+        found, wanted = {row["id"] for row in rows}, set(benchmark.ids)
+        raise KiyasError(
+            f"{source}: other problems than `ids` says: {_some(wanted - found)} missing, "
+            f"{_some(found - wanted)} too many",
+            "check release, platform, difficulty, from and to",
+        )
     return rows
+
+
+def _problems(benchmark: Benchmark) -> list[judge.Problem]:
+    if benchmark.dataset == LIVECODEBENCH and benchmark.hub_id is not None:
+        assert benchmark.release is not None
+        # Script data sets are loaded by nobody any more: these are the files the script read.
+        number = int(benchmark.release.removeprefix("release_v"))
+        files = ["test.jsonl", *(f"test{n}.jsonl" for n in range(2, number + 1))]
+        paths = [hub.dataset_file(benchmark.hub_id, file, benchmark.revision) for file in files]
+        return [problem for path in paths for problem in _file(path, benchmark, "livecodebench")]
+    if benchmark.hub_id is not None:
+        config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
+        rows = hub.dataset_rows(benchmark.hub_id, benchmark.revision, config)
+        return [judge.problem_from_row(row, benchmark.dataset) for row in rows if row.get("split", "test") == "test"]
+    return _file(Path(benchmark.dataset), benchmark)
+
+
+def _file(path: Path, benchmark: Benchmark, format: str | None = None) -> list[judge.Problem]:
+    if benchmark.tests == "all":
+        return judge.read_problems(path, format)
+    problems = []
+    for number, row in file_rows(path):
+        if "public_test_cases" not in row:
+            raise judge.InputError(str(path), number, "`tests: public` needs LiveCodeBench's 'public_test_cases'")
+        problems.append(judge.problem_from_row({**row, "private_test_cases": "[]"}, format))
+    return problems
 
 
 def _row(problem: judge.Problem) -> dict[str, Any]:
     """The judge's own format, without what is not said."""
     return {key: value for key, value in asdict(problem).items() if value not in (None, "", ())}
+
+
+# -- filters ----------------------------------------------------------------------------------------------------
+
+
+def _filtered(rows: list[dict[str, Any]], benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Each filter is checked to be one: every row must say what it asks for, and something must be left."""
+    for key in ("platform", "difficulty"):
+        wanted = getattr(benchmark, key)
+        if wanted is not None:
+            values = {wanted.lower()} if isinstance(wanted, str) else {value.lower() for value in wanted}
+            rows = _kept(rows, benchmark, key, key, lambda value, v=values: value.lower() in v)  # type: ignore[misc]
+    first, last = day_of(benchmark.from_, False), day_of(benchmark.to, True)
+    if first is not None or last is not None:
+
+        def inside(value: str) -> bool:
+            day = date.fromisoformat(value[:10])
+            return (first is None or first <= day) and (last is None or day <= last)
+
+        rows = _kept(rows, benchmark, "date", "from/to", inside)
+    return rows
+
+
+def _kept(
+    rows: list[dict[str, Any]], benchmark: Benchmark, key: str, name: str, good: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    silent = [row["id"] for row in rows if not isinstance(row.get(key), str) or not row[key].strip()]
+    if silent:
+        raise KiyasError(
+            f"{benchmark.dataset}: the filter {name} cannot be applied: {len(silent)} of {len(rows)} problems say no "
+            f"{key} ({_some(set(silent))})",
+            "leave the filter out, or give the problems what it asks for",
+        )
+    try:
+        kept = [row for row in rows if good(row[key])]
+    except ValueError as error:
+        raise KiyasError(f"{benchmark.dataset}: a problem's {key} cannot be read: {error}") from error
+    if not kept:
+        seen = Counter(row[key][:7] if key == "date" else row[key] for row in rows)
+        there = ", ".join(f"{value}: {count}" for value, count in sorted(seen.items())[:12])
+        raise KiyasError(f"{benchmark.dataset}: the filter {name} leaves no problem; there are {there}")
+    return kept
+
+
+def _some(ids: set[str]) -> str:
+    shown = sorted(ids)[:5]
+    return (", ".join(shown) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")) or "none"

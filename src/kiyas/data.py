@@ -11,17 +11,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kiyas import practice
+from kiyas import hub, practice
 from kiyas.chat import Chat
 from kiyas.rundir import json_objects
-from kiyas.study import PRACTICE, Dataset, Study
+from kiyas.shapes import texts
+from kiyas.study import PRACTICE, Dataset, Study, is_hub_id
 from kiyas.types import Example, KiyasError, Sample
 
 _VALIDATION = {"validation", "valid", "val", "dev", "eval"}
 
 
-def read_rows(name: str) -> list[dict[str, Any]]:
-    """Rows of a JSONL, JSON, CSV or Parquet file, or of `practice/NAME`. Raises KiyasError with file and line."""
+def read_rows(name: str, revision: str | None = None, config: str | None = None) -> list[dict[str, Any]]:
+    """Rows of a JSONL, JSON, CSV or Parquet file, of a data set on the Hub, or of `practice/NAME`.
+
+    Raises KiyasError with file and line.
+    """
+    if is_hub_id(name):
+        return hub.dataset_rows(name, revision, config)
     if name.startswith(PRACTICE + "/"):
         return practice.dataset(name.removeprefix(PRACTICE + "/"))
     path = Path(name)
@@ -84,6 +90,8 @@ class ArmData:
 
     examples: list[Example]
     dropped: Counter[str] = field(default_factory=Counter)
+    shape: str = ""
+    """how prompt and completion were found (see shapes.py)"""
 
     def split(self, name: str) -> list[Example]:
         return [example for example in self.examples if example.split == name]
@@ -92,28 +100,22 @@ class ArmData:
 def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: str) -> ArmData:
     """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    for role, column in (
-        ("prompt_column", settings.prompt_column),
-        ("completion_column", settings.completion_column),
-    ):
-        if column not in columns:
-            raise KiyasError(
-                f"arm {arm}: {source} has no column {column!r}; it has {', '.join(columns)}",
-                f"say which one it is with dataset.{role}",
-            )
+    try:
+        pairs, shape, odd = texts(rows, settings, source)
+    except KiyasError as error:
+        raise KiyasError(f"arm {arm}: {error.args[0]}", error.hint) from None
     split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
-    group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by") or settings.prompt_column
-    result = ArmData([])
+    group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
+    result = ArmData([], shape=shape, dropped=odd)
     seen: Counter[str] = Counter()
-    for number, row in enumerate(rows):
-        prompt, completion = row.get(settings.prompt_column), row.get(settings.completion_column)
+    for number, (row, (prompt, completion)) in enumerate(zip(rows, pairs, strict=True)):
         split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
         seen[split] += 1
         split = "validation" if split in _VALIDATION else split
         if split not in ("train", "validation"):
             result.dropped["other_split"] += 1
         elif not isinstance(prompt, str) or not isinstance(completion, str):
-            result.dropped["not_text"] += 1
+            result.dropped["not_text"] += (prompt, completion) != (None, None) or not odd
         elif not prompt.strip() or not completion.strip():
             result.dropped["empty"] += 1
         else:
@@ -123,7 +125,7 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
                     str(number if identity is None else identity),
                     prompt,
                     completion,
-                    str(row.get(group_column) or prompt),
+                    str((row.get(group_column) if group_column else None) or prompt),
                     split,
                 )
             )
@@ -161,7 +163,9 @@ def _hold_out(rows: list[Example], fraction: float) -> list[Example]:
 def read_arms(study: Study) -> dict[str, ArmData]:
     """All arms; groups held out by one are taken out of every arm's training set."""
     arms = {
-        name: examples(read_rows(arm.dataset_name), study.dataset, name, arm.dataset_name)
+        name: examples(
+            read_rows(arm.dataset_name, arm.revision, arm.dataset_config), study.dataset, name, arm.dataset_name
+        )
         for name, arm in study.arms.items()
     }
     held = {example.group for data in arms.values() for example in data.split("validation")}

@@ -28,12 +28,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from kiyas import hub
 from kiyas.adapters import AdapterStack, StackedModel
 from kiyas.attention import Decode, SlotCache
 from kiyas.base import Base, told_out_of_memory
 from kiyas.batches import pack
 from kiyas.checkpoints import load_stack
-from kiyas.practice import model_folder
 from kiyas.rundir import JsonlWriter, RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.study import Generation, Study
 from kiyas.types import AdapterId, Completion, KiyasError, Problem, Sample
@@ -379,7 +379,9 @@ def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any
     Whole waves are appended to the part's file; what a kill left of a wave is taken back and made again.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(model_folder(study.model_name_or_path), study.training.device, study.training.dtype)
+    base = Base.load(
+        hub.model_folder(study.model_name_or_path, study.model_revision), study.training.device, study.training.dtype
+    )
     model = StackedModel(base.model, study.peft.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [

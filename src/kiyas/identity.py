@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kiyas import __version__
+from kiyas import __version__, hub
 from kiyas.judge.tiers import choose
-from kiyas.practice import model_folder
 from kiyas.rundir import RunDir, Stage, atomic_text, digest, read_json, sha256, write_json
 from kiyas.study import Study
 from kiyas.types import KiyasError
@@ -27,6 +26,7 @@ from kiyas.workers import uses_gpu
 FALSIFIES: dict[str, Stage | None] = {
     "name": None,
     "model_name_or_path": Stage.DATA,
+    "model_revision": Stage.DATA,
     "arms": Stage.DATA,
     "dataset": Stage.DATA,
     "seeds": Stage.TRAIN,
@@ -38,6 +38,12 @@ FALSIFIES: dict[str, Stage | None] = {
     "compare": Stage.ANALYSE,
     "report": Stage.REPORT,
 }
+
+
+def pinned(study: Study, folder: RunDir) -> Study:
+    """With the commits of its Hub repositories: those that the run folder was begun with, else those of now."""
+    recorded = read_json(folder.resolved).get("study") if folder.resolved.exists() else None
+    return hub.pinned(study, recorded)
 
 
 def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> str:
@@ -144,7 +150,7 @@ def _git_revision() -> str | None:
 
 def model_files(study: Study) -> list[Path]:
     """The base's files of weights."""
-    root = model_folder(study.model_name_or_path)
+    root = hub.model_folder(study.model_name_or_path, study.model_revision)
     return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
 
 
@@ -166,7 +172,7 @@ def parameters(study: Study) -> int | None:
 
 def _base(study: Study) -> dict[str, Any]:
     """Name, size and a cheap fingerprint of the base: sizes, and the ends of every file."""
-    root, found = model_folder(study.model_name_or_path), []
+    root, found = hub.model_folder(study.model_name_or_path, study.model_revision), []
     for path in [root / "config.json", root / "tokenizer.json", *model_files(study)]:
         if path.exists():
             with path.open("rb") as file:

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kiyas import benchmarks, identity, judging, report
+from kiyas import benchmarks, hub, identity, judging, report
 from kiyas.analyse import Findings, analyse
-from kiyas.practice import model_folder
 from kiyas.progress import bar, tell
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.study import Study, Training
@@ -37,6 +36,7 @@ def run(
     Raises KiyasError when the folder holds another study's results or is in use.
     """
     with folder.lock():
+        study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, text, overrides or [], redo)
         if redo is not None:
             folder.drop(redo)
@@ -100,7 +100,9 @@ def prepare(study: Study) -> Prepared:
 
     problems = benchmarks.read(study.benchmarks.primary)
     arms = data.read_arms(study)
-    samples = data.drop_too_long(arms, Chat.load(model_folder(study.model_name_or_path)), study)
+    samples = data.drop_too_long(
+        arms, Chat.load(hub.model_folder(study.model_name_or_path, study.model_revision)), study
+    )
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
     _refuse_unfit(study, counts)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
@@ -112,7 +114,7 @@ def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     if blind and (study.training.patience or study.compare.select == "validation"):
         key = "training.patience" if study.training.patience else "compare.select: validation"
         raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
-    config = read_json(model_folder(study.model_name_or_path) / "config.json")
+    config = read_json(hub.model_folder(study.model_name_or_path, study.model_revision) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")
     longest = max(count["max_tokens"] for count in counts.values())
     if most and longest > most:

@@ -6,19 +6,28 @@ docstring a key, shown by `kiyas schema` and in editors.
 
 from __future__ import annotations
 
+import calendar
 import difflib
 import io
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from kiyas.types import BASE_ARM, KiyasError
 
 PRACTICE = "practice"
+LIVECODEBENCH = "livecodebench"
+HUB_BENCHMARKS = {
+    LIVECODEBENCH: "livecodebench/code_generation_lite",
+    "humaneval": "openai/openai_humaneval",
+    "mbpp": "google-research-datasets/mbpp",
+}
+DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".yaml", ".yml", ".txt")
 
 
 class Section(BaseModel):
@@ -35,7 +44,12 @@ class Arm(Section):
     """One competing data set."""
 
     dataset_name: str
-    """A JSONL, CSV or Parquet file (relative to the study file), or `practice/deep`, `practice/diverse`."""
+    """A JSONL, CSV or Parquet file (relative to the study file), a data set on the Hub (`owner/name`), or
+    `practice/deep`, `practice/diverse`."""
+    dataset_config: str | None = None
+    """Configuration of a data set on the Hub, where it has several."""
+    revision: str | None = None
+    """Branch, tag or commit of a data set on the Hub. Default: main when the run starts; the commit is recorded."""
 
 
 class Dataset(Section):
@@ -135,12 +149,64 @@ class Training(Section):
 
 
 class Benchmark(Section):
-    """One set of problems with tests."""
+    """One set of problems with tests. Filters say which of them; each is refused where it could not be applied."""
+
+    model_config = ConfigDict(populate_by_name=True)
 
     dataset: str = PRACTICE
-    """`practice`, or a JSONL file in the judge's problem format (docs/judge.md)."""
+    """`practice`; `livecodebench`, `humaneval` or `mbpp` (from the Hub); or a JSONL file of problems in the judge's, in
+    LiveCodeBench's, HumanEval's or MBPP's format (docs/judge.md)."""
+    revision: str | None = None
+    """Branch, tag or commit of a benchmark on the Hub. Default: main when the run starts; the commit is recorded."""
+    release: Annotated[str, Field(pattern=r"^release_v[1-9]$")] | None = None
+    """LiveCodeBench's release, as `release_v5`; it holds all earlier ones."""
+    platform: list[str] | str | None = None
+    """Only problems of these platforms, as `atcoder`."""
+    difficulty: list[str] | str | None = None
+    """Only problems of these difficulties, as [easy, medium]."""
+    from_: Annotated[date | str | None, Field(alias="from")] = None
+    """Only problems from this day, month or year on: 2024-08-15, 2024-08, 2024."""
+    to: date | str | None = None
+    """Only problems up to the end of this day, month or year."""
+    tests: Literal["all", "public"] = "all"
+    """`public`: only the sample tests of LiveCodeBench's problems, as the published study did: easier than its own."""
     problems: Count | None = None
-    """Only the first so many problems. Default: all (41 in the practice world)."""
+    """Only the first so many problems of those. Default: all (41 in the practice world)."""
+    ids: list[str] | None = None
+    """The very problems that must be left, in any order; anything else stops the run."""
+
+    @property
+    def hub_id(self) -> str | None:
+        """Repository of a benchmark that is known by name."""
+        return HUB_BENCHMARKS.get(self.dataset)
+
+    @field_validator("from_", "to", mode="before")
+    @classmethod
+    def _year(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _dates(self) -> Benchmark:
+        if (self.dataset == LIVECODEBENCH) != (self.release is not None):
+            raise ValueError("`release` goes with `dataset: livecodebench`, and is needed there (release_v5, say)")
+        start, end = (day_of(value, last) for value, last in ((self.from_, False), (self.to, True)))
+        if start and end and start > end:
+            raise ValueError(f"from {self.from_} is after to {self.to}")
+        return self
+
+
+def day_of(value: date | str | None, last: bool) -> date | None:
+    """The first or last day of 2024, 2024-08 or 2024-08-15. Raises ValueError."""
+    if value is None or isinstance(value, date):
+        return value
+    match = re.fullmatch(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?", value.strip())
+    if not match:
+        raise ValueError(f"{value!r} is no date; write 2024, 2024-08 or 2024-08-15")
+    year, month, day = (int(part) if part else 0 for part in match.groups())
+    if not last:
+        return date(year, month or 1, day or 1)
+    month = month or 12
+    return date(year, month, day or calendar.monthrange(year, month)[1])
 
 
 class Benchmarks(Section):
@@ -215,7 +281,9 @@ class Study(Section):
     name: Name
     """Name of the run folder."""
     model_name_or_path: str
-    """The frozen base: a local model folder, or `practice`."""
+    """The frozen base: a local model folder, a model on the Hub (`owner/name`), or `practice`."""
+    model_revision: str | None = None
+    """Branch, tag or commit of a model on the Hub. Default: main when the run starts; the commit is recorded."""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     """The competing data sets."""
     dataset: Dataset = Dataset()
@@ -429,6 +497,12 @@ def _model_in(annotation: Any) -> type[Section] | None:
     return None
 
 
+def is_hub_id(name: str) -> bool:
+    """`owner/name`, not the practice world's, by its ending no data file. (A local file of that name goes first.)"""
+    owner_and_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+    return owner_and_name and not _is_builtin(name) and Path(name).suffix.lower() not in DATA_FILES
+
+
 def _is_builtin(name: str) -> bool:
     return name == PRACTICE or name.startswith(PRACTICE + "/")
 
@@ -447,11 +521,15 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             value = value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, str) or (_is_builtin(value) and _known_builtin(location[0], value)):
             continue
+        if location[0] == "benchmarks" and value in HUB_BENCHMARKS and not (folder / value).exists():
+            continue
         path = folder / Path(value).expanduser()
         dotted = ".".join(map(str, location))
         where = _line(tree, location)
         if _is_builtin(value):
             found.append(f"{where}{dotted}: no {value!r} in the practice world{_practice_hint(location[0])}")
+        elif is_hub_id(value) and not path.exists() and location[0] != "benchmarks":
+            continue
         elif not path.exists():
             found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder})")
         elif location[0] == "model_name_or_path" and not (path / "config.json").is_file():
@@ -474,7 +552,9 @@ def _practice_hint(section: str) -> str:
 
 def _absolute(study: Study, folder: Path) -> Study:
     def full(name: str) -> str:
-        return name if _is_builtin(name) else str((folder / Path(name).expanduser()).resolve())
+        path = (folder / Path(name).expanduser()).resolve()
+        elsewhere = (is_hub_id(name) or name in HUB_BENCHMARKS) and not path.exists()
+        return name if _is_builtin(name) or elsewhere else str(path)
 
     primary = study.benchmarks.primary
     return study.model_copy(

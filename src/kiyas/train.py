@@ -21,12 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kiyas import checkpoints
+from kiyas import checkpoints, hub
 from kiyas.adapters import AdapterStack, Dropout, Spec, StackedModel
 from kiyas.base import Base, told_out_of_memory
 from kiyas.batches import Batch, indices, pack, pad, split
 from kiyas.data import tokenise
-from kiyas.practice import model_folder
 from kiyas.rundir import JsonlWriter, RunDir, read_jsonl, write_jsonl
 from kiyas.study import Study, Training
 from kiyas.types import AdapterId, Example, KiyasError, Sample
@@ -412,7 +411,9 @@ def train_part(
 ) -> None:
     """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(model_folder(study.model_name_or_path), study.training.device, study.training.dtype)
+    base = Base.load(
+        hub.model_folder(study.model_name_or_path, study.model_revision), study.training.device, study.training.dtype
+    )
     train, validation = load_arms(folder, study, base)
     runs = [Run(AdapterId(arm, variant, seed), train[arm], steps[arm]) for arm, variant, seed in trainings]
     with told_out_of_memory("training.max_tokens_per_pass"):

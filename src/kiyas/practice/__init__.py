@@ -11,14 +11,9 @@ from pathlib import Path
 
 from kiyas.practice.worlds import DATASETS, benchmark, dataset
 
-__all__ = ["DATASETS", "base_path", "benchmark", "dataset", "model_folder"]
+__all__ = ["DATASETS", "base_path", "benchmark", "dataset"]
 
 
 def base_path() -> Path:
     """Folder of the shipped base model: weights, tokenizer with chat template, provenance."""
     return Path(__file__).parent / "base"
-
-
-def model_folder(name: str) -> Path:
-    """Folder of a study's base model: the shipped one for `practice`, else the path itself."""
-    return base_path() if name == "practice" else Path(name)

@@ -1,0 +1,159 @@
+"""A local server that speaks as much of the Hub's protocol as its own client asks for: `HF_ENDPOINT` points to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+@dataclass
+class Repo:
+    """One repository at one commit."""
+
+    kind: str
+    """models or datasets"""
+    id: str
+    files: dict[str, bytes]
+    gated: bool = False
+
+    @property
+    def commit(self) -> str:
+        parts = sorted((path, hashlib.sha1(content).hexdigest()) for path, content in self.files.items())
+        return hashlib.sha1(json.dumps([self.id, parts]).encode()).hexdigest()
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return {
+            "_id": self.commit[:24],
+            "id": self.id,
+            "modelId": self.id,
+            "sha": self.commit,
+            "private": False,
+            "gated": "manual" if self.gated else False,
+            "disabled": False,
+            "downloads": 0,
+            "likes": 0,
+            "tags": [],
+            "lastModified": "2026-01-01T00:00:00.000Z",
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "siblings": [{"rfilename": path} for path in sorted(self.files)],
+        }
+
+    def entry(self, path: str) -> dict[str, Any]:
+        content = self.files[path]
+        return {"type": "file", "oid": hashlib.sha1(content).hexdigest(), "size": len(content), "path": path}
+
+    def tree(self, below: str, recursive: bool) -> list[dict[str, Any]]:
+        prefix, entries, folders = below.strip("/") + "/" if below.strip("/") else "", [], set()
+        for path in sorted(self.files):
+            if not path.startswith(prefix):
+                continue
+            inner = path.removeprefix(prefix).split("/")
+            ends = ["/".join(inner[:n]) for n in range(1, len(inner))]
+            folders |= {prefix + end for end in (ends if recursive else ends[:1])}
+            if recursive or len(inner) == 1:
+                entries.append(self.entry(path))
+        return [{"type": "directory", "oid": "0" * 40, "size": 0, "path": path} for path in sorted(folders)] + entries
+
+
+@dataclass
+class Hub:
+    repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    endpoint: str = ""
+
+    def add(self, kind: str, id: str, files: dict[str, bytes] | Path, gated: bool = False) -> Repo:
+        if isinstance(files, Path):
+            files = {str(p.relative_to(files)): p.read_bytes() for p in files.rglob("*") if p.is_file()}
+        repo = self.repos[kind, id] = Repo(kind, id, files, gated)
+        return repo
+
+
+def answer(
+    hub: Hub, method: str, path: str, query: dict[str, list[str]], body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, body) of one request."""
+    parts = [part for part in path.split("/") if part]
+    api = parts[:1] == ["api"]
+    if api:
+        parts = parts[1:]
+    kind = parts.pop(0) if parts and parts[0] in ("datasets", "models") else "models"
+    repo = hub.repos.get((kind, "/".join(parts[:2])))
+    rest = parts[2:]
+    if repo is None:
+        return 401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b""
+    if api:
+        revision = unquote(rest[1]) if len(rest) > 1 else "main"
+        if revision not in ("main", repo.commit):
+            return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b""
+        if not rest or rest[0] == "revision":
+            return 200, {"Content-Type": "application/json"}, json.dumps(repo.info).encode()
+        if rest[0] == "tree":
+            entries = repo.tree("/".join(rest[2:]), query.get("recursive", ["False"])[0].lower() in ("true", "1"))
+            return 200, {"Content-Type": "application/json"}, json.dumps(entries).encode()
+        if rest[0] == "paths-info":
+            wanted = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode()).get("paths", [])
+            folders = {e["path"]: e for e in repo.tree("", True) if e["type"] == "directory"}
+            found = [
+                repo.entry(p) if p in repo.files else folders[p] for p in wanted if p in repo.files or p in folders
+            ]
+            return 200, {"Content-Type": "application/json"}, json.dumps(found).encode()
+        return 404, {}, b""
+    if rest[:1] == ["resolve"]:
+        name = unquote("/".join(rest[2:]))
+        if repo.gated:
+            return 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to it is restricted"}, b""
+        if rest[1] not in ("main", repo.commit):
+            return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b""
+        if name not in repo.files:
+            return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repo.commit}, b""
+        content = repo.files[name]
+        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": repo.commit}
+        return 200, {**headers, "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}, content
+    return 404, {}, b""
+
+
+@contextmanager
+def serve() -> Iterator[Hub]:
+    """A Hub on a free port of loopback, for as long as the block lasts."""
+    hub = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do(self) -> None:
+            url = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, headers, content = answer(hub, self.command, unquote(url.path), parse_qs(url.query), body)
+            hub.requests.append(f"{self.command} {self.path} {status}")
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_POST = do
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
