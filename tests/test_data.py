@@ -164,3 +164,49 @@ def test_a_template_that_refuses_the_system_prompt() -> None:
     tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}x"
     with pytest.raises(KiyasError, match=r"refuses this chat: no system role[^$]*leave dataset.system out"):
         Chat(tokenizer, "tiny").prompt_ids("hi", "s")
+
+
+def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": text} for role, text in said]
+
+
+@pytest.mark.parametrize(
+    ("row", "shape"),
+    [
+        ({"prompt": "Q", "completion": "A"}, "columns prompt and completion"),
+        ({"prompt": turns(("user", "Q")), "completion": turns(("assistant", "A"))}, "columns prompt and completion"),
+        ({"messages": turns(("user", "Q"), ("assistant", "A"))}, "messages"),
+        ({"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}, "ShareGPT"),
+        ({"conversations": turns(("user", "Q"), ("assistant", "A"))}, "ShareGPT"),
+        ({"instruction": "Q", "input": "", "output": "A"}, "Alpaca"),
+    ],
+)
+def test_usual_shapes_are_recognised(row: dict[str, object], shape: str) -> None:
+    data_of_arm = data.examples([row], Dataset(validation_fraction=0), "arm", "file")
+    (example,) = data_of_arm.examples
+    assert (example.prompt, example.completion, data_of_arm.shape) == ("Q", "A", shape)
+
+
+def test_alpaca_input_stands_below_the_instruction() -> None:
+    rows = [{"instruction": "Double it.", "input": "21", "output": "42"}]
+    assert data.examples(rows, Dataset(validation_fraction=0), "arm", "file").examples[0].prompt == "Double it.\n\n21"
+
+
+def test_rows_that_are_no_question_and_answer_are_counted() -> None:
+    rows: list[dict[str, object]] = [
+        {"messages": turns(("user", "Q"), ("assistant", "A"))},
+        {"messages": turns(("user", "Q"), ("assistant", "A"), ("user", "Q2"), ("assistant", "A2"))},
+        {"messages": "text"},
+        {"messages": turns(("assistant", "A"))},
+    ]
+    found = data.examples(rows, Dataset(validation_fraction=0), "arm", "file")
+    assert len(found.examples) == 1
+    assert found.dropped == {"not_one_question_and_answer": 2, "not_text": 1}
+
+
+def test_system_messages_in_the_data_must_be_known_to_the_study() -> None:
+    rows: list[dict[str, object]] = [{"messages": turns(("system", "Be brief."), ("user", "Q"), ("assistant", "A"))}]
+    with pytest.raises(KiyasError, match="carry a system message"):
+        data.examples(rows, Dataset(validation_fraction=0), "arm", "file")
+    found = data.examples(rows, Dataset(validation_fraction=0, system="Be brief."), "arm", "file")
+    assert found.examples[0].prompt == "Q"

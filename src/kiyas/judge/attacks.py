@@ -480,6 +480,81 @@ CASES = [
             checker="def check(given, expected, output):\n    return sorted(output.split()) == expected.split()",
         ),
     ),
+    # What the judge reads of a program must not break the judge.
+    Case(
+        104,
+        "stderr-with-a-huge-line-number",
+        "import sys\nsys.stderr.write('Traceback (most recent call last):\\n  File \"main.py\", line ' + '1' * 5000 + '\\nValueError: x\\n')\n"
+        + RIGHT,
+        "AC",
+    ),
+    Case(
+        104,
+        "stderr-of-empty-lines",
+        "import sys\nsys.stderr.write('Traceback (most recent call last):\\n' + '\\n' * 60000 + 'ValueError: x\\n')\n"
+        + RIGHT,
+        "AC",
+    ),
+    Case(104, "empty-lines-at-the-end", "import sys\nsys.stdout.write('42' + '\\n' * 16_000_000)", "AC"),
+    Case(
+        104,
+        "report-of-many-objects",
+        "def add(a, b): return [{'': 0}] * 3_000_000",
+        "WA OLE RE MLE TLE",
+        function(),
+        roomy=True,
+    ),
+    # Memory that is not a process's pages, or not where one looks first.
+    Case(
+        105,
+        "page-tables",
+        "import mmap, os, time\nfor _ in range(3):\n    if os.fork() == 0:\n        m = mmap.mmap(-1, 100 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)\n"
+        "        for i in range(0, 100 << 30, 2 << 20): m[i]\n        time.sleep(.3)\n        os._exit(0)\nfor _ in range(3): os.wait()\n"
+        + RIGHT,
+        "MLE TLE",
+    ),
+    Case(
+        105,
+        "undumpable-children",
+        "import ctypes, os, time\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nfor _ in range(5):\n    if os.fork() == 0:\n        x = bytearray(b'x') * (90 << 20)\n        time.sleep(1.2)\n        os._exit(0)\n"
+        "for _ in range(5): os.wait()\n" + RIGHT,
+        "MLE",
+    ),
+    Case(
+        105,
+        "first-thread-gone",
+        f"import ctypes, os, time, _thread\nlibc = ctypes.CDLL(None)\ndef child():\n    time.sleep(0.1)\n    x = bytearray(b'x') * (90 << 20)\n    time.sleep(1.2)\n    os._exit(0)\n"
+        f"for _ in range(5):\n    if os.fork() == 0:\n        _thread.start_new_thread(child, ())\n        libc.syscall({number('exit') or 60}, 0)\nfor _ in range(5): os.wait()\n"
+        + RIGHT,
+        "MLE",
+    ),
+    Case(
+        105,
+        "socket-buffers",
+        "import socket, time\nkept = []\ntry:\n    while True:\n        pair = socket.socketpair()\n        kept += pair\n        for end in pair:\n            end.setblocking(False)\n"
+        "            try: end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)\n            except OSError: pass\n            try:\n                while True: end.send(b'x' * 65536)\n            except BlockingIOError: pass\n"
+        "except OSError: pass\nimport os\nwhile os.fork(): time.sleep(0.01)\ntime.sleep(9)",
+        "MLE RE TLE",
+    ),
+    Case(
+        106,
+        "others-limits",
+        refused(
+            "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))",
+            "os.sched_setaffinity(os.getppid(), {0})",
+            "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+        ),
+        "AC",
+    ),
+    Case(
+        106,
+        "folder-closed",
+        "import os\ntry: os.chmod('.', 0)\nexcept OSError: pass\ntry: os.chmod('..', 0)\nexcept OSError: pass\n"
+        + RIGHT,
+        "AC",
+    ),
+    Case(106, "many-folders", "import os\nfor i in range(4000): os.mkdir(str(i))\n" + RIGHT, "AC", roomy=True),
+    Case(106, "kernel-queues", refused("call(io_setup, 1024, 0)", "call(inotify_init1, 0)"), "AC"),
     # Assert style: the tests run in the program's own process, but their end cannot be forged.
     *[
         Case(103, f"asserts-{name}", source, "WA RE", ASSERTS)
@@ -525,7 +600,7 @@ def self_check(tier: Tier, python: str | None = None) -> Iterator[tuple[str, str
         found = f"open({secret.name!r})"
         cases = [Case(37, "your-files", refused(found, f"open({str(Path.home())!r} + '/.profile')"), "AC"), *CASES]
         for case in cases:
-            if (case.number > 70 and case.number != 103) or case.roomy or case.asleep or case.unenforceable(tier):
+            if (70 < case.number < 103) or case.roomy or case.asleep or case.unenforceable(tier):
                 continue
             yield str(case)[4:], _attack(sandbox, case)
 

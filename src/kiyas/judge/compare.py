@@ -19,10 +19,11 @@ def strict(got: bytes | bytearray, expected: str, tolerance: float | None = None
     White space inside and at the end of a line, and empty lines at the very end, do not count. Outputs may be large:
     most are right to the letter, the others are looked at line by line.
     """
-    if _same(got, expected):
+    at, lines = _common(got, expected)
+    if at < 0:
         return None
-    ours, theirs = _token_lines(got), _token_lines_of(expected)
-    for number, (a, b) in enumerate(itertools.zip_longest(ours, theirs), 1):
+    ours, theirs = _token_lines(got, at), _token_lines_of(expected, at)
+    for number, (a, b) in enumerate(itertools.zip_longest(ours, theirs), lines + 1):
         if a is None or b is None:
             rest = next(filter(None, itertools.chain([a or b], ours, theirs)), None)
             if rest is None:
@@ -44,30 +45,43 @@ def encoded(text: str) -> Iterator[bytes]:
         yield text[start : start + (1 << 20)].encode("utf-8", "surrogatepass")
 
 
-def _same(got: bytes | bytearray, expected: str) -> bool:
-    """To the letter, but for one newline at the end."""
+def _common(got: bytes | bytearray, expected: str) -> tuple[int, int]:
+    """(offset of a line before which both are the same to the letter, lines before it); -1: all of it is the same.
+
+    White space at the very end does not count. Where the expected output is not ASCII, offsets of bytes and of
+    characters differ, and everything is looked at again.
+    """
+    ours, theirs = len(got.rstrip()), len(expected.rstrip(BLANKS))
     at = 0
-    for piece in encoded(expected):
-        if got[at : at + len(piece)] != piece and got[at:] + b"\n" != piece:
-            return False
+    for piece in encoded(expected[:theirs]):
+        if got[at : at + len(piece)] != piece:
+            break
         at += len(piece)
-    return len(got) <= at or got[at:] == b"\n"
+    else:
+        if at == ours:
+            return -1, 0
+    at = min(at, ours)
+    start = got.rfind(b"\n", 0, at) + 1 if expected.isascii() else 0
+    return start, got.count(b"\n", 0, start)
 
 
-def _token_lines(output: bytes | bytearray) -> Iterator[list[bytes]]:
-    start = 0
-    while start <= len(output):
-        end = output.find(b"\n", start)
-        end = len(output) if end < 0 else end
+BLANKS = " \t\n\r\x0b\x0c"  # what bytes.split() calls white space
+
+
+def _token_lines(output: bytes | bytearray, start: int) -> Iterator[list[bytes]]:
+    stop = len(output.rstrip())
+    while start <= stop:
+        end = output.find(b"\n", start, stop)
+        end = stop if end < 0 else end
         yield bytes(output[start:end]).split()
         start = end + 1
 
 
-def _token_lines_of(text: str) -> Iterator[list[bytes]]:
-    start = 0
-    while start <= len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end
+def _token_lines_of(text: str, start: int) -> Iterator[list[bytes]]:
+    stop = len(text.rstrip(BLANKS))
+    while start <= stop:
+        end = text.find("\n", start, stop)
+        end = stop if end < 0 else end
         yield text[start:end].encode("utf-8", "surrogatepass").split()
         start = end + 1
 

@@ -174,8 +174,8 @@ class _Pool:
                             sandbox, program, problem, self.mode, limits, self.stop_early, self.gate
                         )
                         break
-                    except SandboxError as error:
-                        reason = str(error)
+                    except Exception as error:  # noqa: BLE001  (ours, not the program's: owed, and told)
+                        reason = str(error) if isinstance(error, SandboxError) else f"a fault in the judge: {error!r}"
                         if sandbox is not None:
                             sandbox.close()
                             sandbox = None

@@ -289,10 +289,10 @@ class Sandbox:
             NUMBERS.give_back(self._number)
             self._number = None
 
-    def _tidy(self, inner: str = "") -> None:
+    def _tidy(self) -> None:
         if self.folder is not None:
             with contextlib.suppress(OSError):
-                remove_folder(str(self.folder / inner))
+                remove_folder(str(self.folder))
 
     def __enter__(self) -> Sandbox:
         return self
@@ -309,7 +309,13 @@ class Sandbox:
         except (OSError, ValueError) as error:
             raise SandboxError(f"{type(error).__name__}: {error}") from error
         finally:
-            self._tidy("run")
+            if self.folder is not None:
+                try:
+                    remove_folder(str(self.folder / "run"))
+                except FileNotFoundError:
+                    pass
+                except OSError as error:
+                    raise SandboxError(f"the scratch folder cannot be removed: {error}") from error
 
     def _run(self, job: Job) -> Run:
         if len(job.stdin) < SHARED_INPUT or not Path("/proc/self/fd").exists():
@@ -326,7 +332,7 @@ class Sandbox:
             "cpu_s": job.cpu_s,
             "wall_s": job.wall_s,
             "memory": job.memory_bytes,
-            "memory_slack": 256 << 20,
+            "memory_slack": 1 << 30,
             "sizes": (len(source), len(job.code), len(job.extra)),
             "keep_code": job.keep_code,
             "modules": [*MODULES.get(job.kind, ()), *sorted(set(NAMED.findall(job.source)))],
@@ -354,7 +360,7 @@ class Sandbox:
 
     def _attend(self, job: Job, pipes: list[int]) -> Run:
         """Drain the pipes until the zygote has reported; tell it to stop when a cap is passed."""
-        caps = [job.output_bytes, job.output_bytes, REPORT_CAP]
+        caps = [job.output_bytes] * 2 + [REPORT_CAP if job.kind == "livecodebench" else job.output_bytes + (1 << 20)]
         kept = [bytearray(), bytearray(), bytearray()]
         sizes = [0, 0, 0]
         too_much = finished = False
@@ -417,7 +423,7 @@ class Sandbox:
             status=None if status == "None" else int(status),
             pid=int(pid),
             compiled=compiled,
-            code=report[5:start],
+            code=report[5:start] if len(report) >= start else b"",
             killed="output" if too_much else killed.strip("-"),
             stdout=kept[0],
             stderr=bytes(kept[1][-STDERR_KEPT:]),
@@ -469,7 +475,11 @@ class Inputs:
             fd, users = self._held.get(id(text)) or (memory_file(*encoded(text)), 0)
             self._held[id(text)] = fd, users + 1
         try:
-            yield os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+            mine = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:  # a program of our own user has closed it
+            mine = memory_file(*encoded(text))
+        try:
+            yield mine
         finally:
             with self._lock:
                 fd, users = self._held.pop(id(text))
@@ -528,27 +538,34 @@ def others_can_read(folders: list[str]) -> bool:
 
 
 def remove_folder(folder: str) -> None:
-    """However deep, however locked, in linear time and with one descriptor. Follows no link."""
+    """However deep, however wide, however locked, in linear time and with one descriptor. Follows no link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    Path(folder).chmod(0o700)
+
+    def emptied(fd: int) -> list[str]:
+        """Removes the files of a folder; the names of the folders in it."""
+        folders = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                else:
+                    os.unlink(entry.name, dir_fd=fd)
+        return folders
+
     here, names = os.open(folder, flags), list[str]()
     try:
-        while True:
-            inner = None
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        inner = entry.name
-                        break
-                    os.unlink(entry.name, dir_fd=here)
-            if inner is not None:
-                os.chmod(inner, 0o700, dir_fd=here)
-                following = os.open(inner, flags, dir_fd=here)
-                names.append(inner)
-            elif names:
+        waiting = [emptied(here)]
+        while waiting[-1] or names:
+            if waiting[-1]:
+                names.append(waiting[-1].pop())
+                os.chmod(names[-1], 0o700, dir_fd=here)
+                following = os.open(names[-1], flags, dir_fd=here)
+                waiting.append(emptied(following))
+            else:
                 following = os.open("..", flags, dir_fd=here)
                 os.rmdir(names.pop(), dir_fd=following)
-            else:
-                break
+                waiting.pop()
             os.close(here)
             here = following
     finally:

@@ -360,10 +360,13 @@ def _answers(report: bytes, total: int) -> list[dict[str, Any]]:
     return answers
 
 
+def _seconds(said: Any) -> float:
+    """What the program's own process says it took, if that is a time at all."""
+    return float(said) if type(said) in (int, float) and 0 <= said < 1e9 else 0.0
+
+
 def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Problem) -> TestResult:
-    times: dict[str, Any] = {
-        key: float(answer[key]) if isinstance(answer.get(key), int | float) else 0.0 for key in ("cpu_s", "wall_s")
-    }
+    times: dict[str, Any] = {key: _seconds(answer.get(key)) for key in ("cpu_s", "wall_s")}
     if "error" in answer:
         text = str(answer["error"])
         verdict = Outcome.TLE if answer.get("timeout") else Outcome.RE
@@ -384,7 +387,8 @@ def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Proble
 
 # --- words -------------------------------------------------------------------------------------------------------
 
-_LOCATION = re.compile(r'^\s+File "[^"]*main\.py", line (\d+)', re.MULTILINE)
+# Bounded in every part: this reads what a program wrote.
+_LOCATION = re.compile(r'^[ \t]{0,8}File "[^"\n]{0,4096}main\.py", line ([0-9]{1,9})\b', re.MULTILINE)
 _LAST = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
 
 

@@ -59,6 +59,10 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "io_setup": (206, 0),
+    "io_submit": (209, 2),
     "ioperm": (173, None),
     "iopl": (172, None),
     "kcmp": (312, 272),
@@ -98,6 +102,7 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "settimeofday": (164, 170),
     "shmget": (29, 194),
     "socket": (41, 198),
+    "setsockopt": (54, 208),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),
@@ -105,8 +110,28 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
+    # Of OF_YOUR_FILES:
+    "chmod": (90, None),
+    "chown": (92, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "fremovexattr": (199, 16),
+    "fsetxattr": (190, 7),
+    "futimesat": (261, None),
+    "lchown": (94, None),
+    "lremovexattr": (198, 15),
+    "lsetxattr": (189, 6),
+    "removexattr": (197, 14),
+    "setxattr": (188, 5),
+    "utime": (132, None),
+    "utimensat": (280, 88),
+    "utimes": (235, None),
     # Not denied, only called from here or filtered by argument:
     "capset": (126, 91),
+    "exit": (60, 93),
     "clone": (56, 220),
     "clone3": (435, 435),
     "landlock_add_rule": (445, 445),
@@ -120,21 +145,48 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "setpriority": (141, 140),
 }
-# (call, number of an argument, its value): what would reach process 1, the zygote, which may have the same user.
-SPARED = (
-    ("ioprio_set", 0, 3),
-    ("ioprio_set", 1, 1),
-    ("prlimit64", 0, 1),
-    ("sched_setaffinity", 0, 1),
-    ("sched_setattr", 0, 1),
-    ("sched_setparam", 0, 1),
-    ("sched_setscheduler", 0, 1),
-    ("setpriority", 0, 2),
-    ("setpriority", 1, 1),
-)
-NOT_DENIED = {"capset", "clone", "clone3", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self"} | {
-    name for name, _, _ in SPARED
+# Calls that may only speak of the caller itself (0): argument that names the other, and, of two calls, the argument and
+# value by which they would mean everyone of the same user.
+ONLY_ONESELF = {
+    "prlimit64": 0,
+    "sched_setaffinity": 0,
+    "sched_setattr": 0,
+    "sched_setparam": 0,
+    "sched_setscheduler": 0,
+    "setpriority": 1,
+    "ioprio_set": 1,
 }
+EVERYONE = {"setpriority": (0, 2), "ioprio_set": (0, 3)}
+# What Landlock does not cover. Denied where programs have the same user as you and no root folder of their own.
+OF_YOUR_FILES = {
+    "chmod",
+    "chown",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "fremovexattr",
+    "fsetxattr",
+    "futimesat",
+    "lchown",
+    "lremovexattr",
+    "lsetxattr",
+    "removexattr",
+    "setxattr",
+    "utime",
+    "utimensat",
+    "utimes",
+}
+NOT_DENIED = {
+    "capset",
+    "clone",
+    "exit",
+    "clone3",
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
+} | set(ONLY_ONESELF)
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINE = os.uname().machine
 LAST_KNOWN_SYSCALL = 462
@@ -233,11 +285,10 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 
 
-def seccomp_program() -> bytes:
+def seccomp_program(spare_files: bool = False) -> bytes:
     """A BPF filter: the calls of SYSCALLS fail with EPERM, new namespaces too, unknown calls with ENOSYS.
 
-    Those of SPARED fail for these arguments only.
-
+    Those of ONLY_ONESELF fail where they name another process, those of OF_YOUR_FILES only with `spare_files`.
     Another architecture's calls kill the process. Raises OSError for a machine it knows no numbers of.
     """
     if MACHINE not in AUDIT_ARCH:
@@ -260,9 +311,17 @@ def seccomp_program() -> bytes:
     ]
     for name in SYSCALLS:
         nr = number(name)
-        if name not in NOT_DENIED and nr is not None:
+        if name not in NOT_DENIED and nr is not None and (spare_files or name not in OF_YOUR_FILES):
             program += [ins(_JEQ, 0, 1, nr), ins(_RET, 0, 0, _ERRNO | _EPERM)]
-    for name, argument, value in SPARED:
+    for name, argument in ONLY_ONESELF.items():
+        program += [
+            ins(_JEQ, 0, 4, number(name) or 0),
+            ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),
+            ins(_JEQ, 1, 0, 0),
+            ins(_RET, 0, 0, _ERRNO | _EPERM),
+            ins(_LD_W_ABS, 0, 0, 0),
+        ]
+    for name, (argument, value) in EVERYONE.items():
         program += [
             ins(_JEQ, 0, 4, number(name) or 0),
             ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),

@@ -18,6 +18,7 @@ import marshal
 import os
 import sys
 import warnings
+from _weakref import ref as weak_reference
 from contextlib import suppress
 from types import ModuleType
 
@@ -54,6 +55,7 @@ def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, 
         does_not_compile(error)
         os._exit(1)
     write_all(b"C" + (pack(code) if keep_code else NOTHING))
+    sys.setrecursionlimit(sys.getrecursionlimit() + own_depth())
     if kind == "asserts":
         run_asserts(code, path, folder, in_source + in_code, in_extra)
     extra = read_at(in_source + in_code, in_extra)
@@ -78,6 +80,14 @@ def pack(code: Any) -> bytes:
     return len(packed).to_bytes(4, "big") + packed if len(packed) <= CODE_CAP else NOTHING
 
 
+def own_depth() -> int:
+    """Our frames below the program's, which a script of its own would not have."""
+    frame, depth = sys._getframe(), 0
+    while frame.f_back is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth + 1
+
+
 def does_not_compile(error: BaseException) -> None:
     import traceback
 
@@ -93,7 +103,7 @@ def read_at(offset: int, size: int) -> bytes:
 
 def fresh_streams() -> None:
     """Text streams as a started script has them: strict UTF-8, stdout buffered in blocks (it is a pipe)."""
-    sys.stdin = open(0, encoding="utf-8", errors="strict", closefd=False)  # noqa: SIM115
+    sys.stdin = open(0, encoding="utf-8", errors="strict", newline="\n", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", errors="strict", closefd=False)  # noqa: SIM115
     sys.stderr = open(  # noqa: SIM115
         2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
@@ -130,33 +140,41 @@ def show(error: BaseException) -> None:
 
 
 def run_script(code: Any, path: str, folder: str) -> None:
-    module = new_module("__main__", path, folder)
+    modules = [new_module("__main__", path, folder)]  # a list, so that its last reference can be dropped at the end
+    modules[0].__dict__.update(__annotations__={}, __cached__=None)
     status, before = 0, gc.get_stats()
     try:
-        exec(code, module.__dict__)
+        try:
+            exec(code, modules[0].__dict__)
+        finally:
+            flush(quiet=True)  # the interpreter does, before anything else
     except SystemExit as ended:
         status = exit_status(ended.code)
     except BaseException as error:
-        show(error)
         status = 1
-    end_interpreter(module, status, before)
+        try:
+            show(error)
+        except SystemExit as ended:  # the program's own excepthook
+            status = exit_status(ended.code)
+    del code
+    end_interpreter(modules, status, before)
 
 
 def exit_status(code: Any) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return int(code) & 0xFF
+        return int.__index__(code) & 0xFF if -(1 << 63) <= code < 1 << 63 else 0xFF
     with suppress(Exception):
         print(code, file=sys.stderr)
     return 1
 
 
-def end_interpreter(module: ModuleType, status: int, before: list[dict[str, int]]) -> None:
+def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[str, int]]) -> None:
     """What the interpreter does at its end, in its order, but for our own objects: not one page of theirs is touched.
 
-    Threads are joined, atexit functions run, streams are flushed, the program's names are cleared so that `__del__`
-    runs, streams are flushed again. A stream that cannot be flushed makes the exit status 120.
+    Threads are joined, atexit functions run, streams are flushed and the first ones put back, the module is given up
+    so that `__del__` runs, streams are flushed again. A stream that cannot be flushed makes the exit status 120.
     """
     try:
         if (threading := sys.modules.get("threading")) is not None:
@@ -167,27 +185,42 @@ def end_interpreter(module: ModuleType, status: int, before: list[dict[str, int]
         show(error)
     atexit._run_exitfuncs()
     broken = not flush()
-    names = module.__dict__
-    for private in (True, False):
-        for name in list(names):
-            if name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") == private:
-                names[name] = None
+    for name in ("stdin", "stdout", "stderr"):
+        setattr(sys, name, getattr(sys, f"__{name}__", None))
+    # Its names live on as long as a function or a finalizer knows them; what is left then goes in the usual order.
+    module = weak_reference(modules[0])
+    if sys.modules.get("__main__") is modules[0]:
+        del sys.modules["__main__"]
+    modules.clear()
     # Objects in cycles have finalizers too. As long as nothing was ever collected, all are of the youngest kind.
     gc.collect(0 if gc.get_stats() == before else 2)
+    if (left := module()) is not None:
+        names = left.__dict__
+        for private in (True, False):
+            for name in list(names):
+                if name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") == private:
+                    names[name] = None
+        gc.collect(2)
     broken |= not flush()
     os._exit(120 if broken else status)
 
 
-def flush() -> bool:
+def flush(quiet: bool = False) -> bool:
     fine = True
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
         try:
-            if stream is not None and not stream.closed:
+            closed = bool(getattr(stream, "closed", False))
+        except BaseException:
+            closed = False
+        try:
+            if stream is not None and not closed:
                 stream.flush()
         except BaseException as error:
-            fine = False
-            with suppress(BaseException):
-                show(error)
+            fine = quiet
+            if not quiet and name == "stdout":
+                with suppress(BaseException):
+                    show(error)
     return fine
 
 

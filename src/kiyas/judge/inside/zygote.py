@@ -178,14 +178,16 @@ class Zygote:
             return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
         for which, value in (
-            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_CORE, 1),  # 0 would still start a program that core_pattern names
             (resource.RLIMIT_NOFILE, self.config["files"]),
             (resource.RLIMIT_FSIZE, self.config["scratch_mb"] << 20),
         ):
             resource.setrlimit(which, (least(which, value), least(which, value)))
-        # Where the programs' user is also ours, all of that user's count.
-        others = 0 if self.program_uid is not None else watch.tasks_of(os.getuid())
-        self.processes = least(resource.RLIMIT_NPROC, self.config["processes"] + others)
+        # Where the programs' user is also ours, all of that user's count, and so do the programs of other workers.
+        most = self.config["processes"]
+        if self.program_uid is None:
+            most = 3 * most + watch.tasks_of(os.getuid())
+        self.processes = least(resource.RLIMIT_NPROC, most)
         self.most_data = least(resource.RLIMIT_DATA, 1 << 60)
         self.limits_data = sys.platform.startswith("linux")
 
@@ -197,7 +199,7 @@ class Zygote:
         linux.drop_bounding_set()
         if self.strong and linux.landlock_abi():
             linux.restrict_files([*self.config["visible"], "/proc"], [os.path.dirname(namespaces.SCRATCH), *DEVICES])
-        linux.install_seccomp(linux.seccomp_program())
+        linux.install_seccomp(linux.seccomp_program(spare_files=not self.strong and self.program_uid is None))
 
     def load(self, names: list[str]) -> None:
         """Import these modules once for all later forks, which run the fork hooks themselves (see start_program)."""
