@@ -265,12 +265,17 @@ def drop_bounding_set() -> None:
 _BE_DUMPABLE = (ctypes.c_int(PR_SET_DUMPABLE), *map(ctypes.c_ulong, (1, 0, 0, 0)))
 
 
-def set_capabilities(kept: int | None = None) -> None:
-    """Give up every capability but this one."""
+def capset_of(kept: int | None) -> tuple[object, ...]:
+    """Arguments for `set_capabilities` that keep this one capability, or none: made before a fork, used after it."""
     mask = 0 if kept is None else 1 << kept
     header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
     sets = ctypes.create_string_buffer(struct.pack("=6I", mask, mask, 0, 0, 0, 0), 24)
-    syscall("capset", header, sets)
+    return ctypes.c_long(number("capset") or 0), header, sets
+
+
+def set_capabilities(capset: tuple[object, ...]) -> None:
+    if _libc.syscall(*capset) < 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def become_dumpable() -> None:

@@ -127,7 +127,7 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     if linux is None:
         return
     if zygote.keeps or (tier != "weak" and not zygote.is_root):  # else they went with the uid
-        linux.set_capabilities(zygote.keeps)
+        linux.set_capabilities(zygote.capset)
     if tier != "strong":  # there the end of process 1 is everyone's
         linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
     # Another uid, or the zygote itself, made us undumpable: our own /proc/self (and with it /dev/stdin) would be closed
@@ -154,6 +154,7 @@ class Zygote:
         # An interpreter that only root may read: programs get another uid all the same, and may read (and only read)
         # files of others, within what Landlock leaves them.
         self.keeps = linux.CAP_DAC_READ_SEARCH if config["closed"] and linux is not None else None
+        self.capset = linux.capset_of(self.keeps) if linux is not None else ()
         self.last_pid = -1
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
