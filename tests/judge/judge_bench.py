@@ -18,7 +18,8 @@ from typing import Any
 
 from kiyas.judge import Limits, Mode, Problem, SandboxError, Tier, Verdict
 from kiyas.judge.attacks import run_case
-from kiyas.judge.sandbox import Sandbox, others_can_read
+from kiyas.judge.resources import others_can_read
+from kiyas.judge.sandbox import Sandbox
 from kiyas.judge.tiers import choose
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -13,7 +13,8 @@ from judge_bench import Bench
 from kiyas.judge import Outcome, Problem, Program, Test, Tier, judge
 from kiyas.judge.attacks import problem
 from kiyas.judge.groups import Group
-from kiyas.judge.sandbox import INPUTS, Sandbox
+from kiyas.judge.resources import INPUTS
+from kiyas.judge.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("strong")
 
