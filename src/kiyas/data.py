@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kiyas import hub, practice
 from kiyas.chat import Chat
 from kiyas.rundir import json_objects
 from kiyas.shapes import texts
-from kiyas.study import PRACTICE, Dataset, Study, is_hub_id
+from kiyas.study import PRACTICE, Arm, Dataset, Study, is_hub_id
 from kiyas.types import Example, KiyasError, Sample
 
+T = TypeVar("T")
 _VALIDATION = {"validation", "valid", "val", "dev", "eval"}
 
 
@@ -91,7 +93,8 @@ class ArmData:
     examples: list[Example]
     dropped: Counter[str] = field(default_factory=Counter)
     shape: str = ""
-    """how prompt and completion were found (see shapes.py)"""
+    """how prompt and completion were found (see shapes.py); of a derived arm, its sources"""
+    derived: bool = False
 
     def split(self, name: str) -> list[Example]:
         return [example for example in self.examples if example.split == name]
@@ -161,12 +164,13 @@ def _hold_out(rows: list[Example], fraction: float) -> list[Example]:
 
 
 def read_arms(study: Study) -> dict[str, ArmData]:
-    """All arms; groups held out by one are taken out of every arm's training set."""
+    """All arms with data of their own; groups held out by one are taken out of every arm's training set."""
     arms = {
         name: examples(
             read_rows(arm.dataset_name, arm.revision, arm.dataset_config), study.dataset, name, arm.dataset_name
         )
         for name, arm in study.arms.items()
+        if arm.dataset_name is not None
     }
     held = {example.group for data in arms.values() for example in data.split("validation")}
     for data in arms.values():
@@ -215,9 +219,76 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
     return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
 
 
+def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], study: Study) -> None:
+    """Adds the derived arms, drawn from what is left of the others. Each draw is a function of names and its number.
+
+    All draws stand in one arm, told apart by `Example.draw`; validation is that of the sources, whole.
+    """
+    for name, arm in study.arms.items():
+        if arm.dataset_name is not None:
+            continue
+        sample_of = {
+            id(e): s
+            for source in arm.sources
+            for e, s in zip(arms[source].split("train"), samples[source], strict=True)
+        }
+        drawn: list[Example] = []
+        chosen: list[Sample] = []
+        for draw in range(arm.draws):
+            rows = _draw(arms, name, arm, draw)
+            if not rows:
+                raise KiyasError(f"arm {name}: nothing is left of {', '.join(arm.sources)}")
+            drawn += [replace(row, draw=draw) for row in rows]
+            chosen += [sample_of[id(row)] for row in rows]
+        validation = [row for source in arm.sources for row in arms[source].split("validation")]
+        arms[name] = ArmData([*drawn, *validation], shape=f"derived from {' and '.join(arm.sources)}", derived=True)
+        samples[name] = chosen
+
+
+def _draw(arms: dict[str, ArmData], name: str, arm: Arm, draw: int) -> list[Example]:
+    """One random draw: problems first, then solutions of each, then a share; in the sources' order."""
+
+    def dice(what: str) -> random.Random:
+        return random.Random(f"{name} {draw} {what}")
+
+    if arm.mix is not None:
+        shares = {source: share / sum(arm.mix.values()) for source, share in arm.mix.items()}
+        total = min(len(arms[source].split("train")) / share for source, share in shares.items())
+        rows = [
+            row
+            for source, share in shares.items()
+            for row in _some(arms[source].split("train"), round(total * share), dice(source))
+        ]
+    else:
+        rows = arms[arm.sources[0]].split("train")
+    groups = list(dict.fromkeys(row.group for row in rows))
+    if arm.problems is not None:
+        if arm.problems > len(groups):
+            raise KiyasError(f"arm {name}: {arm.problems} problems are asked for, {len(groups)} are there")
+        groups = _some(groups, arm.problems, dice("problems"))
+        kept = set(groups)
+        rows = [row for row in rows if row.group in kept]
+    if arm.solutions is not None:
+        of_group: dict[str, list[Example]] = {}
+        for row in rows:
+            of_group.setdefault(row.group, []).append(row)
+        few = {id(row) for group, some in of_group.items() for row in _some(some, arm.solutions, dice(group))}
+        rows = [row for row in rows if id(row) in few]
+    if arm.fraction is not None:
+        rows = _some(rows, max(1, round(len(rows) * arm.fraction)), dice("fraction"))
+    return rows
+
+
+def _some(things: list[T], count: int, dice: random.Random) -> list[T]:
+    """A random part, in the order they had."""
+    return [things[i] for i in sorted(dice.sample(range(len(things)), min(count, len(things))))]
+
+
 def counts(data: ArmData, samples: Iterable[Sample]) -> dict[str, Any]:
-    """What the manifest says of an arm. Token counts are of the training samples."""
-    train = data.split("train")
+    """What the manifest says of an arm. Of several draws, the first; token counts are of the training samples."""
+    first = [example.draw == 0 for example in data.split("train")]
+    samples = list(itertools.compress(samples, first))
+    train = list(itertools.compress(data.split("train"), first))
     lengths = [len(sample.ids) for sample in samples]
     labels = [sample.labels for sample in samples]
     groups = len({example.group for example in train})
@@ -229,5 +300,8 @@ def counts(data: ArmData, samples: Iterable[Sample]) -> dict[str, Any]:
         "completion_tokens": sum(labels),
         "mean_tokens": round(sum(lengths) / len(lengths), 1),
         "max_tokens": max(lengths),
+        "draws": 1 + max(example.draw for example in data.examples),
+        "from": data.shape,
+        "derived": data.derived,
         **{f"dropped_{reason}": count for reason, count in sorted(data.dropped.items())},
     }

@@ -31,9 +31,9 @@ def pinned(study: Study, recorded: dict[str, Any] | None = None) -> Study:
     then = recorded or {}
 
     def commit(
-        kind: str, name: str, revision: str | None, before: dict[str, Any], key: str, name_key: str
+        kind: str, name: str | None, revision: str | None, before: dict[str, Any], key: str, name_key: str
     ) -> str | None:
-        if not is_hub_id(name):
+        if name is None or not is_hub_id(name):
             return revision
         if revision is None and before.get(name_key) == name and before.get(key):
             return str(before[key])

@@ -88,6 +88,8 @@ class Prepared:
             lines.append(
                 f"arm {name}: {count['train']} training samples of {count['groups']} problems "
                 f"({count['solutions_per_group']:g} solutions each), {count['validation']} for validation"
+                + (f"; {count['from']}" if count.get("derived") else "")
+                + (f", {count['draws']} draws" if count.get("draws", 1) > 1 else "")
                 + (f"; left out: {told}" if told else "")
             )
         return lines
@@ -103,6 +105,8 @@ def prepare(study: Study) -> Prepared:
     samples = data.drop_too_long(
         arms, Chat.load(hub.model_folder(study.model_name_or_path, study.model_revision)), study
     )
+    data.derive(arms, samples, study)
+    arms = {name: arms[name] for name in study.arms}  # in the study's order
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
     _refuse_unfit(study, counts)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
@@ -230,7 +234,9 @@ def budget_steps(training: Training, counts: dict[str, dict[str, Any]]) -> dict[
         steps = math.ceil(budget.examples / batch)
     else:
         assert budget.epochs is not None
-        steps = math.ceil(budget.epochs * min(count["train"] for count in counts.values()) / batch)
+        # A derived arm is small on purpose: it is given the others' steps, and repeats its rows.
+        own = [count["train"] for count in counts.values() if not count.get("derived")]
+        steps = math.ceil(budget.epochs * min(own) / batch)
     return dict.fromkeys(counts, max(1, steps))
 
 

@@ -41,15 +41,48 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class Arm(Section):
-    """One competing data set."""
+    """A competing data set, or one derived: `{from: deep, solutions: 1}`, `{mix: {deep: 0.5, diverse: 0.5}}`."""
 
-    dataset_name: str
+    model_config = ConfigDict(populate_by_name=True)
+
+    dataset_name: str | None = None
     """A JSONL, CSV or Parquet file (relative to the study file), a data set on the Hub (`owner/name`), or
     `practice/deep`, `practice/diverse`."""
     dataset_config: str | None = None
     """Configuration of a data set on the Hub, where it has several."""
     revision: str | None = None
     """Branch, tag or commit of a data set on the Hub. Default: main when the run starts; the commit is recorded."""
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """Derived: drawn at random from this arm's training rows."""
+    mix: dict[str, Positive] | None = None
+    """Derived: drawn at random from these arms, in these shares, as many rows as they have."""
+    problems: Count | None = None
+    """Derived: only so many problems (groups)."""
+    solutions: Count | None = None
+    """Derived: at most so many rows of one problem."""
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Derived: this share of the rows that are left."""
+    draws: Count = 1
+    """Derived: how many random draws are made; seeds take them in turn. A claim about a way of making data needs 3."""
+
+    @property
+    def sources(self) -> list[str]:
+        """The arms it is derived from; none for one with data of its own."""
+        return [self.from_] if self.from_ is not None else list(self.mix or ())
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Arm:
+        given = [name for name in ("dataset_name", "from_", "mix") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of dataset_name, from and mix")
+        own = [name for name in ("problems", "solutions", "fraction") if getattr(self, name) is not None]
+        if self.dataset_name is not None and (own or self.draws > 1):
+            raise ValueError(f"{(own or ['draws'])[0]} goes with a derived arm: {{from: ARM, ...}} or {{mix: ...}}")
+        if self.dataset_name is None and (self.dataset_config or self.revision):
+            raise ValueError("dataset_config and revision go with dataset_name")
+        if self.from_ is not None and not own:
+            raise ValueError("from needs at least one of problems, solutions, fraction: else it is the same arm")
+        return self
 
 
 class Dataset(Section):
@@ -87,7 +120,7 @@ class Budget(Section):
     """What every arm may spend: exactly one of these, the same for all arms."""
 
     epochs: Positive | None = None
-    """Passes over the smallest arm; every arm takes that many steps."""
+    """Passes over the smallest arm that is not derived; every arm takes that many steps."""
     steps: Count | None = None
     """Optimizer steps."""
     examples: Count | None = None
@@ -307,6 +340,14 @@ class Study(Section):
             raise ValueError(f"arms: {BASE_ARM!r} is the untrained model's own name; call the arm something else")
         if "problems" in self.arms:
             raise ValueError("arms: 'problems' is the benchmark's own file name; call the arm something else")
+        own = [name for name, arm in self.arms.items() if arm.dataset_name is not None]
+        for name, derived in self.arms.items():
+            for source in derived.sources:
+                if source not in own:
+                    told = ", ".join(own) or "none"
+                    raise ValueError(f"arms.{name}: {source!r} is no arm with data of its own; those are {told}")
+            if derived.draws > len(self.seed_list):
+                raise ValueError(f"arms.{name}: {derived.draws} draws need at least as many seeds")
         folded = [arm.casefold() for arm in self.arms]
         if len(set(folded)) < len(folded):
             raise ValueError("arms: two names differ only in upper and lower case")
@@ -561,7 +602,7 @@ def _absolute(study: Study, folder: Path) -> Study:
         update={
             "model_name_or_path": full(study.model_name_or_path),
             "arms": {
-                name: arm.model_copy(update={"dataset_name": full(arm.dataset_name)})
+                name: arm.model_copy(update={"dataset_name": arm.dataset_name and full(arm.dataset_name)})
                 for name, arm in study.arms.items()
             },
             "benchmarks": study.benchmarks.model_copy(

@@ -390,13 +390,18 @@ def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
     return rows
 
 
-def load_arms(folder: RunDir, study: Study, base: Base) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
-    """Training and validation samples of every arm, tokenised from the run folder's data."""
-    train: dict[str, list[Sample]] = {}
+def load_arms(
+    folder: RunDir, study: Study, base: Base
+) -> tuple[dict[str, list[list[Sample]]], dict[str, list[Sample]]]:
+    """Training samples (by draw) and validation samples of every arm, tokenised from the run folder's data."""
+    train: dict[str, list[list[Sample]]] = {}
     validation: dict[str, list[Sample]] = {}
     for arm in study.arms:
         rows = [Example(**row) for row in read_jsonl(folder.arm_data(arm))]
-        train[arm] = [tokenise(row, base.chat, study) for row in rows if row.split == "train"]
+        train[arm] = [
+            [tokenise(row, base.chat, study) for row in rows if row.split == "train" and row.draw == draw]
+            for draw in range(study.arms[arm].draws)
+        ]
         validation[arm] = [tokenise(row, base.chat, study) for row in rows if row.split == "validation"]
     return train, validation
 
@@ -415,7 +420,11 @@ def train_part(
         hub.model_folder(study.model_name_or_path, study.model_revision), study.training.device, study.training.dtype
     )
     train, validation = load_arms(folder, study, base)
-    runs = [Run(AdapterId(arm, variant, seed), train[arm], steps[arm]) for arm, variant, seed in trainings]
+    turn = {seed: number for number, seed in enumerate(study.seed_list)}  # seeds take the draws in turn
+    runs = [
+        Run(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
+        for arm, variant, seed in trainings
+    ]
     with told_out_of_memory("training.max_tokens_per_pass"):
         JointTraining(base, runs, validation, study, folder, part).run(report)
 

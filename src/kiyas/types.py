@@ -94,6 +94,8 @@ class Example:
     completion: str
     group: str
     split: str = "train"
+    draw: int = 0
+    """of a derived arm's random draws: the training that takes this one"""
 
 
 @dataclass(frozen=True)
