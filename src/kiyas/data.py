@@ -16,7 +16,7 @@ from kiyas import hub, practice
 from kiyas.chat import Chat
 from kiyas.rundir import json_objects
 from kiyas.shapes import texts
-from kiyas.study import PRACTICE, Arm, Dataset, Study, is_hub_id
+from kiyas.study import NO_SPLIT, PRACTICE, Arm, Dataset, Study, is_hub_id
 from kiyas.types import Example, KiyasError, Sample
 
 T = TypeVar("T")
@@ -107,7 +107,9 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
         pairs, shape, odd = texts(rows, settings, source)
     except KiyasError as error:
         raise KiyasError(f"arm {arm}: {error.args[0]}", error.hint) from None
-    split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
+    split_column = None
+    if settings.split_column != NO_SPLIT:
+        split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
     group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
     result = ArmData([], shape=shape, dropped=odd)
     seen: Counter[str] = Counter()

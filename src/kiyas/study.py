@@ -21,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from kiyas.types import BASE_ARM, KiyasError
 
 PRACTICE = "practice"
+NO_SPLIT = "none"
 LIVECODEBENCH = "livecodebench"
 HUB_BENCHMARKS = {
     LIVECODEBENCH: "livecodebench/code_generation_lite",
@@ -95,7 +96,8 @@ class Dataset(Section):
     completion_column: str = "completion"
     """Column with the answer to learn."""
     split_column: str | None = None
-    """Column that says train / validation / test. Default: `split` where the data has it."""
+    """Column that says train / validation / test. Default: `split` where the data has it. `none`: hold groups out anew,
+    whatever such a column says."""
     group_by: str | None = None
     """Column whose value must never stand on both sides of the split, usually the problem. Default: `group` where
     the data has it, else the prompt."""
