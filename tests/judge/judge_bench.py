@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kiyas.judge import Limits, Mode, Problem, SandboxError, Tier, Verdict
+from kiyas.judge import Limits, Mode, Problem, SandboxError, Tier, Verdict, verdicts
 from kiyas.judge.attacks import run_case
 from kiyas.judge.resources import others_can_read
 from kiyas.judge.sandbox import Sandbox
@@ -43,6 +43,7 @@ class Bench:
 
     def __init__(self, tier: Tier) -> None:
         self.tier = choose(tier)
+        verdicts.WALL_SLACK_S = 0.8  # forty programs are asleep until then
         self.sandbox = Sandbox(tier)
         self.idle = len(descendants(self.sandbox.pid))
 

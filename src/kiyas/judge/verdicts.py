@@ -37,6 +37,7 @@ SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
 # In a crowd, a program is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
+WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
 Comparison = Callable[[Run], "TestResult"]
 Gate = Callable[[bool], AbstractContextManager[object]]
 
@@ -146,7 +147,7 @@ def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, g
     for alone in (False, True):
         cpu_s = limits.time_s * (1.0 if alone else CROWD)
         with gate(alone):
-            run = sandbox.run(replace(job, cpu_s=cpu_s, wall_s=3 * limits.time_s + 2))
+            run = sandbox.run(replace(job, cpu_s=cpu_s, wall_s=3 * limits.time_s + WALL_SLACK_S))
         finished_late = not run.killed and limits.time_s < run.cpu_s
         starved = run.killed == "wall" and run.cpu_s + run.waited_s > 0.3 * limits.time_s
         if not alone and (finished_late or starved):
