@@ -86,17 +86,14 @@ WALK = """
 import os, sys
 seen, found = set(), []
 def walk(thing, depth=0):
-    if type(thing) is bytes and len(thing) >= 16: found.append(thing)
+    if type(thing) is bytes and len(thing) == 32: found.append(thing)
     if depth > 4 or id(thing) in seen: return
     seen.add(id(thing))
     if isinstance(thing, dict): thing = [*thing.keys(), *thing.values()]
     if isinstance(thing, (list, tuple)):
         for part in list(thing): walk(part, depth + 1)
 def send():
-    for fd in range(3, 64):
-        for token in found:
-            try: os.write(fd, token[:32] + b' %d' % os.getpid())
-            except OSError: break
+    for token in found[:1]: os.write(3, token + b' %d' % os.getpid())
     os._exit(0)
 """
 
