@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
+import tiny
 from hub_server import Hub, serve
 from kiyas.rundir import RunDir, read_json, read_jsonl
 from test_hub import lines, livecodebench_row
@@ -26,23 +25,9 @@ SMALL += ["training.eval_steps=2", "training.logging_steps=1", "generation.max_n
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator[Hub]:
     model = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        tie_word_embeddings=True,
-        eos_token_id=151_645,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(model)
-    files = {file.name: file.read_bytes() for file in (shared_data / "qwen2.5-coder-tokenizer").iterdir()}
+    tiny.with_real_vocabulary(model, shared_data / "qwen2.5-coder-tokenizer")
     with serve() as running:
-        running.add(
-            "models", "Qwen/Qwen2.5-Coder-1.5B-Instruct", {p.name: p.read_bytes() for p in model.iterdir()} | files
-        )
+        running.add("models", "Qwen/Qwen2.5-Coder-1.5B-Instruct", model)
         for name, file in (
             ("Deep", "deep5k_rows_from_B0DH1i"),
             ("Diverse", "diverse5k_rows_from_B0DH1i_truncated_input"),

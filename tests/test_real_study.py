@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, Qwen2ForCausalLM
 
+import tiny
 from kiyas import cli
 from kiyas.chat import Chat
 from kiyas.data import tokenise
@@ -30,20 +30,7 @@ SOURCES = {"deep": "deep5k_rows_from_B0DH1i.jsonl", "diverse": "diverse5k_rows_f
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     folder = tmp_path_factory.mktemp("real")
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        eos_token_id=151_645,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder / "model")
-    for file in (shared_data / "qwen2.5-coder-tokenizer").iterdir():
-        shutil.copy(file, folder / "model" / file.name)
+    tiny.with_real_vocabulary(folder / "model", shared_data / "qwen2.5-coder-tokenizer")
     for arm, source in SOURCES.items():
         lines = (shared_data / "dataset-rows" / source).read_text(encoding="utf-8").splitlines()
         rows = [{**json.loads(line), "split": "train" if i < 6 else "valid"} for i, line in enumerate(lines)]

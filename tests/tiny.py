@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,21 @@ def samples(count: int, seed: int, longest: int = 30) -> list[Sample]:
         answer = [(prompt[-1] + i) % 250 for i in range(1, noise.randrange(2, longest // 2))]
         made.append(Sample((*prompt, *answer, END), len(prompt)))
     return made
+
+
+def with_real_vocabulary(folder: Path, tokenizer: Path) -> None:
+    """Saves Qwen's real architecture and vocabulary with two small layers of random weights, and its tokenizer."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=151_936,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        eos_token_id=151_645,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for file in tokenizer.iterdir():
+        shutil.copy(file, folder / file.name)

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from kiyas import hub, judge, practice
-from kiyas.judge.formats import rows as file_rows
 from kiyas.study import LIVECODEBENCH, PRACTICE, Benchmark, day_of
 from kiyas.types import KiyasError
 
@@ -26,7 +24,7 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
     else:
         try:
             rows = [_row(problem) for problem in _problems(benchmark)]
-        except judge.InputError as error:
+        except judge.JudgeError as error:
             raise KiyasError(str(error)) from error
     source = benchmark.dataset
     twins = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
@@ -49,29 +47,21 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
 
 
 def _problems(benchmark: Benchmark) -> list[judge.Problem]:
+    public = benchmark.tests == "public"
     if benchmark.dataset == LIVECODEBENCH and benchmark.hub_id is not None:
         assert benchmark.release is not None
         # Script data sets are loaded by nobody any more: these are the files the script read.
         number = int(benchmark.release.removeprefix("release_v"))
         files = ["test.jsonl", *(f"test{n}.jsonl" for n in range(2, number + 1))]
         paths = [hub.dataset_file(benchmark.hub_id, file, benchmark.revision) for file in files]
-        return [problem for path in paths for problem in _file(path, benchmark, "livecodebench")]
+        return [
+            problem for path in paths for problem in judge.read_problems(path, LIVECODEBENCH, public_tests_only=public)
+        ]
     if benchmark.hub_id is not None:
         config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
         rows = hub.dataset_rows(benchmark.hub_id, benchmark.revision, config)
         return [judge.problem_from_row(row, benchmark.dataset) for row in rows if row.get("split", "test") == "test"]
-    return _file(Path(benchmark.dataset), benchmark)
-
-
-def _file(path: Path, benchmark: Benchmark, format: str | None = None) -> list[judge.Problem]:
-    if benchmark.tests == "all":
-        return judge.read_problems(path, format)
-    problems = []
-    for number, row in file_rows(path):
-        if "public_test_cases" not in row:
-            raise judge.InputError(str(path), number, "`tests: public` needs LiveCodeBench's 'public_test_cases'")
-        problems.append(judge.problem_from_row({**row, "private_test_cases": "[]"}, format))
-    return problems
+    return judge.read_problems(benchmark.dataset, public_tests_only=public)
 
 
 def _row(problem: judge.Problem) -> dict[str, Any]:

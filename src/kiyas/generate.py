@@ -379,9 +379,7 @@ def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any
     Whole waves are appended to the part's file; what a kill left of a wave is taken back and made again.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(
-        hub.model_folder(study.model_name_or_path, study.model_revision), study.training.device, study.training.dtype
-    )
+    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
     model = StackedModel(base.model, study.peft.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [

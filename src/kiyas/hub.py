@@ -30,43 +30,30 @@ def pinned(study: Study, recorded: dict[str, Any] | None = None) -> Study:
     """
     then = recorded or {}
 
-    def commit(
-        kind: str, name: str | None, revision: str | None, before: dict[str, Any], key: str, name_key: str
-    ) -> str | None:
-        if name is None or not is_hub_id(name):
+    def commit(kind: str, repo: str | None, revision: str | None, before: dict[str, Any], same: bool) -> str | None:
+        """`before`: what was recorded, under the key `revision`, for the same repository (`same`) or another."""
+        if repo is None or not is_hub_id(repo):
             return revision
-        if revision is None and before.get(name_key) == name and before.get(key):
-            return str(before[key])
-        return find_commit(kind, name, revision)
+        return find_commit(kind, repo, revision or (before.get("revision") if same else None))
 
-    arms = {
-        name: arm.model_copy(
-            update={
-                "revision": commit(
-                    "dataset",
-                    arm.dataset_name,
-                    arm.revision,
-                    then.get("arms", {}).get(name, {}),
-                    "revision",
-                    "dataset_name",
-                )
-            }
+    arms = {}
+    for name, arm in study.arms.items():
+        before = then.get("arms", {}).get(name, {})
+        same = before.get("dataset_name") == arm.dataset_name
+        arms[name] = arm.model_copy(
+            update={"revision": commit("dataset", arm.dataset_name, arm.revision, before, same)}
         )
-        for name, arm in study.arms.items()
-    }
     primary = study.benchmarks.primary
-    if primary.hub_id is not None:
-        before = then.get("benchmarks", {}).get("primary", {})
-        kept = before.get("revision") if before.get("dataset") == primary.dataset else None
-        commit_of_primary = primary.revision or kept or find_commit("dataset", primary.hub_id)
-        primary = primary.model_copy(update={"revision": find_commit("dataset", primary.hub_id, commit_of_primary)})
+    before = then.get("benchmarks", {}).get("primary", {})
+    same = before.get("dataset") == primary.dataset
+    primary = primary.model_copy(update={"revision": commit("dataset", primary.hub_id, primary.revision, before, same)})
+    model, same = study.model_name_or_path, then.get("model_name_or_path") == study.model_name_or_path
+    before = {"revision": then.get("model_revision")}
     return study.model_copy(
         update={
-            "benchmarks": study.benchmarks.model_copy(update={"primary": primary}),
-            "model_revision": commit(
-                "model", study.model_name_or_path, study.model_revision, then, "model_revision", "model_name_or_path"
-            ),
+            "model_revision": commit("model", model, study.model_revision, before, same),
             "arms": arms,
+            "benchmarks": study.benchmarks.model_copy(update={"primary": primary}),
         }
     )
 
@@ -114,6 +101,11 @@ def model_folder(name: str, revision: str | None = None) -> Path:
         wanted = [pattern for pattern in (*MODEL_FILES, weights) if "/" not in pattern]
         return Path(snapshot_download(name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]))
     raise AssertionError("unreachable")
+
+
+def base_folder(study: Study) -> Path:
+    """Folder of the study's base model."""
+    return model_folder(study.model_name_or_path, study.model_revision)
 
 
 def is_complete(folder: Path) -> bool:

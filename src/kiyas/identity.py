@@ -150,7 +150,7 @@ def _git_revision() -> str | None:
 
 def model_files(study: Study) -> list[Path]:
     """The base's files of weights."""
-    root = hub.model_folder(study.model_name_or_path, study.model_revision)
+    root = hub.base_folder(study)
     return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
 
 
@@ -172,7 +172,7 @@ def parameters(study: Study) -> int | None:
 
 def _base(study: Study) -> dict[str, Any]:
     """Name, size and a cheap fingerprint of the base: sizes, and the ends of every file."""
-    root, found = hub.model_folder(study.model_name_or_path, study.model_revision), []
+    root, found = hub.base_folder(study), []
     for path in [root / "config.json", root / "tokenizer.json", *model_files(study)]:
         if path.exists():
             with path.open("rb") as file:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from kiyas import __version__, judge
 from kiyas.identity import parameters
+from kiyas.judge.pool import usable_cores
 from kiyas.pipeline import prepare, saved_checkpoints
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
 from kiyas.study import Study
 from kiyas.types import KiyasError
-from kiyas.workers import usable_cores, uses_gpu
+from kiyas.workers import uses_gpu
 
 
 def describe(study: Study) -> str:

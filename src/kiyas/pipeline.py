@@ -102,9 +102,7 @@ def prepare(study: Study) -> Prepared:
 
     problems = benchmarks.read(study.benchmarks.primary)
     arms = data.read_arms(study)
-    samples = data.drop_too_long(
-        arms, Chat.load(hub.model_folder(study.model_name_or_path, study.model_revision)), study
-    )
+    samples = data.drop_too_long(arms, Chat.load(hub.base_folder(study)), study)
     data.derive(arms, samples, study)
     arms = {name: arms[name] for name in study.arms}  # in the study's order
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
@@ -118,7 +116,7 @@ def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     if blind and (study.training.patience or study.compare.select == "validation"):
         key = "training.patience" if study.training.patience else "compare.select: validation"
         raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
-    config = read_json(hub.model_folder(study.model_name_or_path, study.model_revision) / "config.json")
+    config = read_json(hub.base_folder(study) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")
     longest = max(count["max_tokens"] for count in counts.values())
     if most and longest > most:

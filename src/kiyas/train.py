@@ -416,9 +416,7 @@ def train_part(
 ) -> None:
     """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(
-        hub.model_folder(study.model_name_or_path, study.model_revision), study.training.device, study.training.dtype
-    )
+    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
     train, validation = load_arms(folder, study, base)
     turn = {seed: number for number, seed in enumerate(study.seed_list)}  # seeds take the draws in turn
     runs = [

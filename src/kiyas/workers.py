@@ -18,6 +18,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from kiyas.judge.pool import usable_cores
 from kiyas.progress import Bar
 from kiyas.types import KiyasError
 
@@ -27,11 +28,6 @@ Report = Callable[[int, str], None]
 
 class WorkerError(RuntimeError):
     """A worker failed by our own fault; the text is its traceback."""
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def uses_gpu(device: str) -> bool:

@@ -58,6 +58,19 @@ def test_livecodebench_problems(tmp_path: Path) -> None:
     assert [test.output for test in problem.tests] == ["2", "3"]
 
 
+def test_public_tests_only(tmp_path: Path) -> None:
+    hidden = json.dumps([{"input": "[1]", "output": "3", "testtype": "functional"}])
+    path = write(tmp_path / "p.jsonl", {**VALID["livecodebench"], "private_test_cases": hidden})
+    assert [len(read_problems(path, public_tests_only=only)[0].tests) for only in (True, False)] == [1, 2]
+    for row, reason in (
+        (VALID["kiyas"], "public_test_cases"),
+        ({**VALID["livecodebench"], "public_test_cases": "["}, "'public_test_cases' can be read neither"),
+    ):
+        with pytest.raises(InputError, match=reason) as caught:
+            read_problems(write(path, row), public_tests_only=True)
+        assert (caught.value.file, caught.value.line) == (str(path), 1)
+
+
 def test_private_tests_are_never_unpickled(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:

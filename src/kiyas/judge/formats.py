@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from .extract import extract
-from .types import InputError, Problem, Program, Test
+from .types import InputError, JudgeError, Problem, Program, Test
 
 FORMATS = ("kiyas", "livecodebench", "humaneval", "mbpp")
 MOST = {"time_limit_s": 1e6, "memory_limit_mb": 1e7, "tolerance": 1e300}
 
 
-class _BadRowError(Exception):
+class _BadRowError(JudgeError):
     """What is wrong with a row; the caller adds where."""
 
 
@@ -58,9 +58,10 @@ def _list_rows(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]
 # --- problems ----------------------------------------------------------------------------------------------------
 
 
-def read_problems(path: str | Path, format: str | None = None) -> list[Problem]:
+def read_problems(path: str | Path, format: str | None = None, *, public_tests_only: bool = False) -> list[Problem]:
     """All problems of a file: our own rows, LiveCodeBench's, HumanEval's or MBPP's; recognised if not named.
 
+    `public_tests_only`: of LiveCodeBench's rows without their private tests; other rows are refused.
     Raises InputError with file, line and reason; also for an id that occurs twice.
     """
     if format is not None and format not in FORMATS:
@@ -69,7 +70,9 @@ def read_problems(path: str | Path, format: str | None = None) -> list[Problem]:
     seen: dict[str, int] = {}
     for number, row in rows(Path(path)):
         try:
-            problem = problem_from_row(row, format)
+            if public_tests_only and "public_test_cases" not in row:
+                raise _BadRowError("`tests: public` needs LiveCodeBench's 'public_test_cases'")
+            problem = problem_from_row({**row, "private_test_cases": "[]"} if public_tests_only else row, format)
         except _BadRowError as error:
             raise InputError(str(path), number, str(error)) from None
         if problem.id in seen:
