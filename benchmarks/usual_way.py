@@ -57,7 +57,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
         }
 
     sets = {
-        split: [padded(tokenise(e, chat, study)) for e in examples if e.split == split]
+        split: [padded(tokenise(e, chat, study, arm)) for e in examples if e.split == split]
         for split in ("train", "validation")
     }
     set_seed(seed)

@@ -138,7 +138,7 @@ def test_too_long_samples_are_dropped_for_all_arms_and_counted() -> None:
 
 def test_tokens_and_mask_one_by_one() -> None:
     chat = Chat(tiny.tokenizer(), "tiny")
-    sample = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(dataset={"system": "s"}))
+    sample = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(dataset={"system": "s"}), "x")
     start, end = 256, tiny.END
     text = chat.tokenizer.decode(sample.ids)
     assert (
@@ -146,7 +146,7 @@ def test_tokens_and_mask_one_by_one() -> None:
     )
     assert sample.ids[0] == start and sample.ids[-1] == end
     assert chat.tokenizer.decode(sample.ids[sample.start :]) == "ok<|im_end|>", "the end of turn is learned: pad = eos"
-    whole = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(training={"completion_only_loss": False}))
+    whole = data.tokenise(Example("1", "hi", "ok", "g"), chat, study(training={"completion_only_loss": False}), "x")
     assert whole.start == 0 and whole.labels == len(whole.ids) - 1
 
 

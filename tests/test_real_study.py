@@ -20,7 +20,8 @@ from kiyas import cli
 from kiyas.chat import Chat
 from kiyas.data import tokenise
 from kiyas.rundir import RunDir, read_json, read_jsonl
-from kiyas.study import Study, load
+from kiyas.study import Study
+from kiyas.study_file import load
 from kiyas.types import Example
 
 SYSTEM = "You are an expert Python programmer. Please read the problem carefully before writing any Python code."
@@ -68,7 +69,7 @@ def test_chatml_and_label_mask_token_by_token(study_file: Path, shared_data: Pat
     chat = Chat.load(study.model_name_or_path)
     assert chat.tokenizer.pad_token_id == chat.tokenizer.eos_token_id == 151_645, "the trap is in this tokenizer"
     row = json.loads((study_file.parent / "deep.jsonl").read_text().splitlines()[0])
-    sample = tokenise(Example("0", row["input"], row["solution"], "g"), chat, study)
+    sample = tokenise(Example("0", row["input"], row["solution"], "g"), chat, study, "deep")
     plain = AutoTokenizer.from_pretrained(shared_data / "qwen2.5-coder-tokenizer")
     before = (
         f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{row['input']}<|im_end|>\n<|im_start|>assistant\n"
@@ -95,7 +96,7 @@ def test_the_end_of_turn_is_learned(study_file: Path) -> None:
     study = load(study_file)
     base = Base.load(study.model_name_or_path)
     row = json.loads((study_file.parent / "deep.jsonl").read_text().splitlines()[0])
-    sample = tokenise(Example("0", row["input"], row["solution"], "g"), base.chat, study)
+    sample = tokenise(Example("0", row["input"], row["solution"], "g"), base.chat, study, "deep")
     for batch in (pack([[sample]]), pad([[sample, sample]], base.chat.pad_id)):
         assert int(batch.target[-1]) == 151_645
         assert base.packed

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kiyas import study
+from kiyas import study_file
 from kiyas.practice import DATASETS
+from kiyas.study import Study
 from kiyas.types import KiyasError
 
 GOOD = """\
@@ -21,12 +22,12 @@ arms:
 
 def mistakes(text: str, overrides: list[str] | None = None) -> str:
     with pytest.raises(KiyasError) as caught:
-        study.parse(text, "s.yaml", Path.cwd(), overrides)
+        study_file.parse(text, "s.yaml", Path.cwd(), overrides)
     return str(caught.value)
 
 
 def test_defaults() -> None:
-    made = study.parse(GOOD, "s.yaml", Path.cwd())
+    made = study_file.parse(GOOD, "s.yaml", Path.cwd())
     assert made.seed_list == [0, 1, 2]
     assert made.compare.select == "last" and made.training.patience is None
     assert made.training.completion_only_loss and made.judge.isolation == "strong"
@@ -93,15 +94,17 @@ def test_mistakes(text: str, told: str) -> None:
 
 
 def test_yaml_1_2_numbers_and_words() -> None:
-    made = study.parse(GOOD + "training: {learning_rate: 1e-5, adam_epsilon: 1E-8}", "s", Path.cwd())
+    made = study_file.parse(GOOD + "training: {learning_rate: 1e-5, adam_epsilon: 1E-8}", "s", Path.cwd())
     assert made.training.learning_rate == 1e-5
     # YAML 1.1 would read these as true, false and 8.
-    made = study.parse(GOOD.replace("  deep", "  on").replace("  diverse", "  no") + "seeds: 010", "s", Path.cwd())
+    made = study_file.parse(GOOD.replace("  deep", "  on").replace("  diverse", "  no") + "seeds: 010", "s", Path.cwd())
     assert list(made.arms) == ["on", "no"] and made.seeds == 10
 
 
 def test_overrides() -> None:
-    made = study.parse(GOOD, "s", Path.cwd(), ["training.learning_rate=1e-4", "seeds=[3, 4]", "report.language=tr"])
+    made = study_file.parse(
+        GOOD, "s", Path.cwd(), ["training.learning_rate=1e-4", "seeds=[3, 4]", "report.language=tr"]
+    )
     assert (made.training.learning_rate, made.seed_list, made.report.language) == (1e-4, [3, 4], "tr")
     assert "unknown key training.lr; here it is called training.learning_rate" in mistakes(GOOD, ["training.lr=1"])
     assert "an override looks like" in mistakes(GOOD, ["nonsense"])
@@ -112,23 +115,23 @@ def test_paths_are_relative_to_the_study_file(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text("{}\n")
     file = tmp_path / "s.yaml"
     file.write_text(GOOD.replace("practice/deep", "d.jsonl"))
-    assert study.load(file).arms["deep"].dataset_name == str(tmp_path / "d.jsonl")
-    assert study.load(file).arms["diverse"].dataset_name == "practice/diverse"
+    assert study_file.load(file).arms["deep"].dataset_name == str(tmp_path / "d.jsonl")
+    assert study_file.load(file).arms["diverse"].dataset_name == "practice/diverse"
 
 
 def test_missing_file_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(KiyasError, match="kiyas init"):
-        study.load(tmp_path / "none.yaml")
+        study_file.load(tmp_path / "none.yaml")
     with pytest.raises(KiyasError, match="is a folder"):
-        study.load(tmp_path)
+        study_file.load(tmp_path)
 
 
 def test_every_key_is_documented() -> None:
-    schema = study.Study.model_json_schema()
+    schema = Study.model_json_schema()
     for section in (schema, *schema["$defs"].values()):
         for key, field in section.get("properties", {}).items():
             assert field.get("description") or "$ref" in field or key == "dataset", (section["title"], key)
 
 
 def test_practice_names_agree() -> None:
-    assert {f"practice/{name}" for name in DATASETS} == set(study.PRACTICE_DATASETS)
+    assert {f"practice/{name}" for name in DATASETS} == set(study_file.PRACTICE_DATASETS)

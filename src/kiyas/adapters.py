@@ -1,10 +1,11 @@
 """K LoRA adapters as stacked tensors over one frozen base: the only batched LoRA in Kıyas.
 
 Theory of operation. All adapters of a stack have the same modules; smaller ranks are padded with zeros, which
-stay zero. The weights of adapter k are one row of a flat tensor theta [K, P]; every module's A and B are views
-into it. So clipping, AdamW, saving and freezing are row operations on [K, P], and autograd accumulates straight
-into the flat gradient. In the forward pass the rows of a batch belong to the adapters in order: [K·n, T, D] is
-read as [K, n·T, D], the base's own linear runs on the whole batch, and LoRA is two batched products over K.
+stay zero, and so does a module that an adapter leaves out. The weights of adapter k are one row of a flat tensor
+theta [K, P]; every module's A and B are views into it. So clipping, AdamW, saving and freezing are row operations on
+[K, P], and autograd accumulates straight into the flat gradient. In the forward pass the rows of a batch belong to the
+adapters in order: [K·n, T, D] is read as [K, n·T, D], the base's own linear runs on the whole batch, and LoRA is two
+batched products over K.
 
     y = x W + b + (x A_k) B_k · alpha_k / r_k          (Hu et al. 2021, as in PEFT's LoraLayer)
 
@@ -37,14 +38,19 @@ class Site:
 
 @dataclass(frozen=True)
 class Spec:
-    """One adapter's rank and scale."""
+    """One adapter's rank, scale and modules."""
 
     rank: int
     alpha: float
+    targets: tuple[str, ...] = ()
+    """names of modules as in PEFT's `target_modules`; none: all of the stack's"""
 
     @property
     def scale(self) -> float:
         return self.alpha / self.rank
+
+    def adapts(self, site: Site) -> bool:
+        return not self.targets or is_target(site.name, self.targets)
 
 
 class AdapterStack:
@@ -102,6 +108,8 @@ class AdapterStack:
         with torch.no_grad():
             for site in self.sites:
                 for k, (seed, spec) in enumerate(zip(seeds, self.specs, strict=True)):
+                    if not spec.adapts(site):
+                        continue  # A and B zero: their gradients are, too
                     generator = torch.Generator().manual_seed(_seed("init", seed, site.name))
                     bound = 1 / math.sqrt(site.inputs)
                     start = torch.rand(spec.rank, site.inputs, generator=generator) * (2 * bound) - bound
@@ -114,10 +122,11 @@ class AdapterStack:
             self._b[site.name].data[k, :, : b_OR.shape[1]] = b_OR.to(self.theta.device)
 
     def weights(self, k: int) -> Iterator[tuple[Site, Tensor, Tensor]]:
-        """One adapter's weights, cut to its own rank: (site, A [r, I], B [O, r])."""
-        rank = self.specs[k].rank
+        """One adapter's weights, cut to its own modules and rank: (site, A [r, I], B [O, r])."""
+        spec = self.specs[k]
         for site, a_KRI, b_KOR in self._views(self.theta):
-            yield site, a_KRI[k, :rank], b_KOR[k, :, :rank]
+            if spec.adapts(site):
+                yield site, a_KRI[k, : spec.rank], b_KOR[k, :, : spec.rank]
 
     def select(self, chosen: Sequence[int]) -> AdapterStack:
         """A stack of some of the adapters, in the given order."""
@@ -145,25 +154,28 @@ class Dropout:
     """LoRA dropout whose noise is a function of (training seed, step, sample, position, module, feature).
 
     It does not depend on what else is in the stack, on packing, or on how a batch is split. `token_KN` holds a
-    64-bit key per token; every feature has an odd key; their product, mixed, decides.
+    64-bit key per token; every feature has an odd key; their product, mixed, decides. `p`: none, one for all
+    adapters, or one for each.
     """
 
-    def __init__(self, p: float) -> None:
-        self.p = p
+    def __init__(self, *p: float) -> None:
+        self.p_K11 = torch.tensor(p, dtype=torch.float64)[:, None, None]
+        self.on = any(p)
         self.token_KN: Tensor | None = None
         self._features: dict[tuple[str, int, torch.device], Tensor] = {}
 
     def __call__(self, x_KNI: Tensor, name: str) -> Tensor:
-        if self.p == 0 or self.token_KN is None:
+        if not self.on or self.token_KN is None:
             return x_KNI
+        self.p_K11 = self.p_K11.to(x_KNI.device)
         key = (name, x_KNI.shape[-1], x_KNI.device)
         if key not in self._features:
             generator = torch.Generator().manual_seed(_seed("dropout", name))
             odd = torch.randint(-(2**62), 2**62, (x_KNI.shape[-1],), generator=generator) * 2 + 1
             self._features[key] = odd.to(x_KNI.device)
         noise = mix(self.token_KN[..., None] * self._features[key])
-        keep = (noise & 0xFFFFFF) >= int(self.p * 0x1000000)
-        return x_KNI * keep.to(x_KNI.dtype) * (1 / (1 - self.p))
+        keep = (noise & 0xFFFFFF) >= (self.p_K11 * 0x1000000).long()
+        return x_KNI * keep.to(x_KNI.dtype) * (1 / (1 - self.p_K11)).to(x_KNI.dtype)
 
 
 def mix(x: Tensor) -> Tensor:
@@ -202,7 +214,7 @@ class StackedModel:
     def __init__(self, model: PreTrainedModel, target_modules: str | Sequence[str] = "all-linear") -> None:
         self.model = model
         self.stack: AdapterStack | None = None
-        self.dropout = Dropout(0.0)
+        self.dropout = Dropout()
         model.requires_grad_(False)
         self.sites = []
         for name, module in _targets(model, target_modules):
@@ -219,6 +231,11 @@ class StackedModel:
         return isinstance(first, StackedLinear) and isinstance(first.base, Conv1D)
 
 
+def is_target(name: str, targets: Sequence[str]) -> bool:
+    """PEFT's rule for a list of `target_modules`: a module's whole name, or its end."""
+    return any(name == target or name.endswith("." + target) for target in targets)
+
+
 def _targets(model: PreTrainedModel, target_modules: str | Sequence[str]) -> list[tuple[str, nn.Module]]:
     head = model.get_output_embeddings()
     linear = [
@@ -228,12 +245,10 @@ def _targets(model: PreTrainedModel, target_modules: str | Sequence[str]) -> lis
     ]
     if target_modules == "all-linear":
         return linear
-    chosen = [
-        (name, module) for name, module in linear if any(name == t or name.endswith("." + t) for t in target_modules)
-    ]
+    chosen = [(name, module) for name, module in linear if is_target(name, target_modules)]
     names = sorted({name.rpartition(".")[2] for name, _ in linear})
     for target in target_modules:
-        if not any(name == target or name.endswith("." + target) for name, _ in chosen):
+        if not any(is_target(name, [target]) for name, _ in chosen):
             raise KiyasError(
                 f"peft.target_modules: no linear layer called {target!r} in {type(model).__name__}",
                 f"it has {', '.join(names)}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kiyas import report
 from kiyas.analyse import Findings, analyse
 from kiyas.rundir import RunDir, read_jsonl
-from kiyas.study import load
+from kiyas.study_file import load
 from kiyas.types import KiyasError
 
 if TYPE_CHECKING:

@@ -9,8 +9,24 @@ from datetime import date
 from typing import Any
 
 from kiyas import hub, judge, practice
-from kiyas.study import LIVECODEBENCH, PRACTICE, Benchmark, day_of
+from kiyas.study import LIVECODEBENCH, PRACTICE, Benchmark, Benchmarks, day_of
 from kiyas.types import KiyasError
+
+
+def read_all(benchmarks: Benchmarks) -> list[dict[str, Any]]:
+    """The rows of all benchmarks of a study; those beside the primary one say their `benchmark`.
+
+    Raises KiyasError as `read`, and for a problem that stands in two benchmarks.
+    """
+    rows: list[dict[str, Any]] = []
+    home: dict[str, str] = {}
+    for label, benchmark in benchmarks.named.items():
+        for row in read(benchmark):
+            if row["id"] in home:
+                raise KiyasError(f"the problem {row['id']!r} stands in two benchmarks: {home[row['id']]} and {label}")
+            home[row["id"]] = label
+            rows.append(row if benchmark is benchmarks.primary else {**row, "benchmark": label})
+    return rows
 
 
 def read(benchmark: Benchmark) -> list[dict[str, Any]]:

@@ -244,16 +244,16 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from kiyas import study
+    from kiyas import study_file
 
     text = _preset("practice")
-    return _go(study.parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
+    return _go(study_file.parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from kiyas import study
+    from kiyas import study_file
 
-    settings = study.load(args.study, _overrides(args))
+    settings = study_file.load(args.study, _overrides(args))
     return _go(settings, args.study.read_text(encoding="utf-8"), args)
 
 
@@ -304,9 +304,9 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kiyas import study
+    from kiyas import study_file
 
-    settings = study.load(args.study, _overrides(args))
+    settings = study_file.load(args.study, _overrides(args))
     _need_torch()
     from kiyas import overview
 

@@ -186,11 +186,11 @@ def _drop(data: ArmData, reason: str, bad: Callable[[Example], bool]) -> None:
     data.examples = kept
 
 
-def tokenise(example: Example, chat: Chat, study: Study) -> Sample:
+def tokenise(example: Example, chat: Chat, study: Study, arm: str) -> Sample:
     """Chat text up to the assistant's turn, then the completion and the end of turn; learned from there on."""
     prompt = chat.prompt_ids(example.prompt, study.dataset.system)
     completion = chat.completion_ids(example.completion)
-    return Sample((*prompt, *completion), len(prompt) if study.training.completion_only_loss else 0)
+    return Sample((*prompt, *completion), len(prompt) if study.recipe(arm).completion_only_loss else 0)
 
 
 def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[Sample]]:
@@ -198,18 +198,18 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
 
     Returns the training samples that are left, by arm.
     """
-    limit = study.training.max_length
-    samples = {name: {id(e): tokenise(e, chat, study) for e in data.examples} for name, data in arms.items()}
+    limits = {name: study.recipe(name).max_length for name in arms}
+    samples = {name: {id(e): tokenise(e, chat, study, name) for e in data.examples} for name, data in arms.items()}
     here = Counter(group for data in arms.values() for group in {e.group for e in data.examples})
     long = {
         e.group
         for name, data in arms.items()
         for e in data.examples
-        if here[e.group] > 1 and len(samples[name][id(e)].ids) > limit
+        if here[e.group] > 1 and len(samples[name][id(e)].ids) > limits[name]
     }
     for name, data in arms.items():
-        mine, validated = samples[name], bool(data.split("validation"))
-        _drop(data, "too_long", lambda e, mine=mine: len(mine[id(e)].ids) > limit)  # type: ignore[misc]
+        mine, validated, limit = samples[name], bool(data.split("validation")), limits[name]
+        _drop(data, "too_long", lambda e, mine=mine, limit=limit: len(mine[id(e)].ids) > limit)  # type: ignore[misc]
         _drop(data, "too_long_elsewhere", lambda e: e.group in long)
         for split in ("train", "validation") if validated else ("train",):
             if not data.split(split):
@@ -221,13 +221,13 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
     return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
 
 
-def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], study: Study) -> None:
+def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], chat: Chat, study: Study) -> None:
     """Adds the derived arms, drawn from what is left of the others. Each draw is a function of names and its number.
 
     All draws stand in one arm, told apart by `Example.draw`; validation is that of the sources, whole.
     """
     for name, arm in study.arms.items():
-        if arm.dataset_name is not None:
+        if not arm.sources:
             continue
         sample_of = {
             id(e): s
@@ -245,6 +245,8 @@ def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], study: St
         validation = [row for source in arm.sources for row in arms[source].split("validation")]
         arms[name] = ArmData([*drawn, *validation], shape=f"derived from {' and '.join(arm.sources)}", derived=True)
         samples[name] = chosen
+        if arm.training is not None:  # its samples may be cut out of the same rows otherwise
+            samples |= drop_too_long({name: arms[name]}, chat, study)
 
 
 def _draw(arms: dict[str, ArmData], name: str, arm: Arm, draw: int) -> list[Example]:

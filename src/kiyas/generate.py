@@ -380,7 +380,7 @@ def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
-    model = StackedModel(base.model, study.peft.target_modules)
+    model = StackedModel(base.model, study.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [
         Question(problem.id, tuple(base.chat.prompt_ids(problem.statement, study.dataset.system)))

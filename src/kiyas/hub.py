@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas import practice
-from kiyas.study import PRACTICE, Study, is_hub_id
+from kiyas.study import PRACTICE, Benchmark, Study, is_hub_id
 from kiyas.types import KiyasError
 
 # What a model needs to be loaded: never code, never a second copy of the weights in another format.
@@ -43,17 +43,24 @@ def pinned(study: Study, recorded: dict[str, Any] | None = None) -> Study:
         arms[name] = arm.model_copy(
             update={"revision": commit("dataset", arm.dataset_name, arm.revision, before, same)}
         )
-    primary = study.benchmarks.primary
-    before = then.get("benchmarks", {}).get("primary", {})
-    same = before.get("dataset") == primary.dataset
-    primary = primary.model_copy(update={"revision": commit("dataset", primary.hub_id, primary.revision, before, same)})
+    recorded_benchmarks = then.get("benchmarks", {})
+    begun_with = [recorded_benchmarks.get("primary", {}), *recorded_benchmarks.get("also", [])]
+
+    def benchmark(each: Benchmark) -> Benchmark:
+        before: dict[str, Any] = next((b for b in begun_with if b.get("dataset") == each.dataset), {})
+        return each.model_copy(update={"revision": commit("dataset", each.hub_id, each.revision, before, True)})
+
+    asked = {
+        "primary": benchmark(study.benchmarks.primary),
+        "also": [benchmark(each) for each in study.benchmarks.also],
+    }
     model, same = study.model_name_or_path, then.get("model_name_or_path") == study.model_name_or_path
     before = {"revision": then.get("model_revision")}
     return study.model_copy(
         update={
             "model_revision": commit("model", model, study.model_revision, before, same),
             "arms": arms,
-            "benchmarks": study.benchmarks.model_copy(update={"primary": primary}),
+            "benchmarks": study.benchmarks.model_copy(update=asked),
         }
     )
 

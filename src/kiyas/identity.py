@@ -189,7 +189,8 @@ def _base(study: Study) -> dict[str, Any]:
 def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
     """Digests of the files that a stage reads; a finished stage with other digests is stale."""
     arms = sorted((folder.root / "data").glob("*.jsonl"))
-    sources = [*(arm.dataset_name for arm in study.arms.values() if arm.dataset_name), study.benchmarks.primary.dataset]
+    sources = [arm.dataset_name for arm in study.arms.values() if arm.dataset_name]
+    sources += [benchmark.dataset for benchmark in study.benchmarks.named.values()]
     files: dict[Stage, list[Path]] = {
         Stage.DATA: [Path(source) for source in sources if Path(source).is_file()],
         Stage.TRAIN: [path for path in arms if path != folder.problems],

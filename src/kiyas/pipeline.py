@@ -17,7 +17,7 @@ from kiyas import benchmarks, hub, identity, judging, report
 from kiyas.analyse import Findings, analyse
 from kiyas.progress import bar, tell
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
-from kiyas.study import Study, Training
+from kiyas.study import Study
 from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
 from kiyas.workers import default_workers, run_parts, warm
 
@@ -75,7 +75,7 @@ class Prepared:
 
     def steps(self, study: Study) -> dict[str, int]:
         """Optimizer steps per arm under the study's budget."""
-        return budget_steps(study.training, self.counts)
+        return budget_steps(study, self.counts)
 
     def sentences(self) -> list[str]:
         """One line an arm: what is trained on, and what was left out."""
@@ -100,29 +100,67 @@ def prepare(study: Study) -> Prepared:
     from kiyas import data
     from kiyas.chat import Chat
 
-    problems = benchmarks.read(study.benchmarks.primary)
-    arms = data.read_arms(study)
-    samples = data.drop_too_long(arms, Chat.load(hub.base_folder(study)), study)
-    data.derive(arms, samples, study)
-    arms = {name: arms[name] for name in study.arms}  # in the study's order
+    problems = benchmarks.read_all(study.benchmarks)
+    arms, chat = data.read_arms(study), Chat.load(hub.base_folder(study))
+    samples = data.drop_too_long(arms, chat, study)
+    data.derive(arms, samples, chat, study)
+    arms = {name: arms[name] for name in study.trained}  # in the study's order
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
     _refuse_unfit(study, counts)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
 
 
 def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
-    """What the settings ask of the data and the base, and they cannot give."""
+    """What the settings ask of the data and the base, and they cannot give; and what would not be fair."""
     blind = [arm for arm, count in counts.items() if not count["validation"]]
-    if blind and (study.training.patience or study.compare.select == "validation"):
-        key = "training.patience" if study.training.patience else "compare.select: validation"
+    wants = {
+        "training.patience": study.training.patience,
+        "compare.select: validation": study.compare.select == "validation",
+        "a grid of learning rates": len(study.variants) > 1,
+    }
+    if blind and any(wants.values()):
+        key = next(key for key, wanted in wants.items() if wanted)
         raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
+    _refuse_unequal(study, counts)
+    _refuse_unexpected(study, counts)
     config = read_json(hub.base_folder(study) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")
-    longest = max(count["max_tokens"] for count in counts.values())
+    longest = max((count["max_tokens"] for count in counts.values()), default=0)
     if most and longest > most:
         raise KiyasError(
             f"training.max_length: a sample has {longest} tokens, but the base model ends at {most}",
             f"set training.max_length to {most} or less",
+        )
+
+
+def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+    """Arms must spend alike, in the unit of their budget, unless the study accepts that they do not."""
+    budgets = {arm: study.recipe(arm).budget.completion_tokens for arm in counts}
+    steps = budget_steps(study, counts)
+    unit, spent = "completion tokens", budgets
+    if None in budgets.values():
+        unit, spent = "samples", {arm: steps[arm] * study.recipe(arm).effective_batch_size for arm in counts}
+    known = [value for value in spent.values() if value is not None]
+    if known and max(known) > 1.01 * min(known) and "unequal_budgets" not in study.compare.accept:
+        told = ", ".join(f"{arm} {value:,} {unit}" for arm, value in spent.items())
+        raise KiyasError(
+            f"the arms may not spend alike: {told}; a difference could be due to that alone",
+            "give every arm the same budget, or accept it by name: compare: {accept: [unequal_budgets]}",
+        )
+
+
+def _refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+    """What an arm is believed to hold (`expect`) against what it holds."""
+    wrong = []
+    for arm, count in counts.items():
+        expect = study.arms[arm].expect
+        for key, there in (("problems", count["groups"]), ("solutions", count["solutions_per_group"])):
+            wanted = getattr(expect, key, None)
+            if wanted is not None and abs(there - wanted) > 0.05 * wanted:
+                wrong.append(f"arm {arm}: expect.{key} is {wanted:g}, its training rows have {there:g}")
+    if wrong:
+        raise KiyasError(
+            "\n  ".join(["the data is not what the study file expects:", *wrong]), "are two files swapped?"
         )
 
 
@@ -143,9 +181,14 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
 
     manifest = folder.manifest(Stage.DATA)
     assert manifest is not None
-    steps = budget_steps(study.training, manifest["counts"]["arms"])
+    steps = budget_steps(study, manifest["counts"]["arms"])
     # Seeds together: the arms of one seed see the same order of samples, and stack best.
-    trainings: list[list[Any]] = [[arm, "", seed] for seed in study.seed_list for arm in study.arms]
+    trainings: list[list[Any]] = [
+        [arm, variant, seed]
+        for seed in (*study.seed_list, *study.tuning_seed_list)
+        for variant in study.variants
+        for arm in study.trained
+    ]
     parts = _layout(folder, Stage.TRAIN, study, trainings)
     total = sum(steps[arm] for arm, _, _ in trainings)
     done = sum(min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share)
@@ -166,7 +209,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     """Base and all checkpoints answer all problems."""
     from kiyas.generate import generate_part, part_file
 
-    checkpoints = saved_checkpoints(folder)
+    checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
     parts = _layout(folder, Stage.GENERATE, study, adapters)
     problems = len(read_jsonl(folder.problems))
@@ -217,25 +260,28 @@ STAGES: dict[Stage, Callable[[Study, RunDir], dict[str, Any]]] = {
 }
 
 
-def budget_steps(training: Training, counts: dict[str, dict[str, Any]]) -> dict[str, int]:
-    """Optimizer steps per arm under the budget. The same for all arms, except with completion tokens.
+def budget_steps(study: Study, counts: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Optimizer steps per arm under its budget. The same for all arms, except with completion tokens.
 
     counts: per arm the `train` samples and their `completion_tokens`, as in the data manifest.
     """
-    budget, batch = training.budget, training.effective_batch_size
-    if budget.completion_tokens is not None:
-        per_step = {arm: count["completion_tokens"] / count["train"] * batch for arm, count in counts.items()}
-        return {arm: max(1, round(budget.completion_tokens / per_step[arm])) for arm in counts}
-    if budget.steps is not None:
-        steps = budget.steps
-    elif budget.examples is not None:
-        steps = math.ceil(budget.examples / batch)
-    else:
-        assert budget.epochs is not None
-        # A derived arm is small on purpose: it is given the others' steps, and repeats its rows.
-        own = [count["train"] for count in counts.values() if not count.get("derived")]
-        steps = math.ceil(budget.epochs * min(own) / batch)
-    return dict.fromkeys(counts, max(1, steps))
+    # A derived arm is small on purpose: it is given the others' steps, and repeats its rows.
+    smallest = min((count["train"] for count in counts.values() if not count.get("derived")), default=0)
+    found = {}
+    for arm, count in counts.items():
+        recipe = study.recipe(arm)
+        budget, batch = recipe.budget, recipe.effective_batch_size
+        if budget.completion_tokens is not None:
+            steps = round(budget.completion_tokens / (count["completion_tokens"] / count["train"] * batch))
+        elif budget.steps is not None:
+            steps = budget.steps
+        elif budget.examples is not None:
+            steps = math.ceil(budget.examples / batch)
+        else:
+            assert budget.epochs is not None
+            steps = math.ceil(budget.epochs * smallest / batch)
+        found[arm] = max(1, steps)
+    return found
 
 
 # -- what they share ------------------------------------------------------------------------------------------

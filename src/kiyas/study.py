@@ -1,4 +1,4 @@
-"""The study file: YAML 1.2 → frozen, validated settings. Every mistake is told at once, with line and hint.
+"""The settings of a study: frozen and validated. `study_file.py` reads them from YAML.
 
 Keys are TRL's, PEFT's and transformers' own wherever they have one. The classes below are the reference: one
 docstring a key, shown by `kiyas schema` and in editors.
@@ -7,18 +7,14 @@ docstring a key, shown by `kiyas schema` and in editors.
 from __future__ import annotations
 
 import calendar
-import difflib
-import io
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
-from kiyas.types import BASE_ARM, KiyasError
+from kiyas.types import BASE_ARM
 
 PRACTICE = "practice"
 NO_SPLIT = "none"
@@ -39,70 +35,6 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
-
-class Arm(Section):
-    """A competing data set, or one derived: `{from: deep, solutions: 1}`, `{mix: {deep: 0.5, diverse: 0.5}}`."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    dataset_name: str | None = None
-    """A JSONL, CSV or Parquet file (relative to the study file), a data set on the Hub (`owner/name`), or
-    `practice/deep`, `practice/diverse`."""
-    dataset_config: str | None = None
-    """Configuration of a data set on the Hub, where it has several."""
-    revision: str | None = None
-    """Branch, tag or commit of a data set on the Hub. Default: main when the run starts; the commit is recorded."""
-    from_: Annotated[str | None, Field(alias="from")] = None
-    """Derived: drawn at random from this arm's training rows."""
-    mix: dict[str, Positive] | None = None
-    """Derived: drawn at random from these arms, in these shares, as many rows as they have."""
-    problems: Count | None = None
-    """Derived: only so many problems (groups)."""
-    solutions: Count | None = None
-    """Derived: at most so many rows of one problem."""
-    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Derived: this share of the rows that are left."""
-    draws: Count = 1
-    """Derived: how many random draws are made; seeds take them in turn. A claim about a way of making data needs 3."""
-
-    @property
-    def sources(self) -> list[str]:
-        """The arms it is derived from; none for one with data of its own."""
-        return [self.from_] if self.from_ is not None else list(self.mix or ())
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Arm:
-        given = [name for name in ("dataset_name", "from_", "mix") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError("give exactly one of dataset_name, from and mix")
-        own = [name for name in ("problems", "solutions", "fraction") if getattr(self, name) is not None]
-        if self.dataset_name is not None and (own or self.draws > 1):
-            raise ValueError(f"{(own or ['draws'])[0]} goes with a derived arm: {{from: ARM, ...}} or {{mix: ...}}")
-        if self.dataset_name is None and (self.dataset_config or self.revision):
-            raise ValueError("dataset_config and revision go with dataset_name")
-        if self.from_ is not None and not own:
-            raise ValueError("from needs at least one of problems, solutions, fraction: else it is the same arm")
-        return self
-
-
-class Dataset(Section):
-    """How rows of every arm are read."""
-
-    system: str | None = None
-    """System prompt of every chat, in training and on the benchmark. None: what the chat template does by itself."""
-    prompt_column: str = "prompt"
-    """Column with the user's text."""
-    completion_column: str = "completion"
-    """Column with the answer to learn."""
-    split_column: str | None = None
-    """Column that says train / validation / test. Default: `split` where the data has it. `none`: hold groups out anew,
-    whatever such a column says."""
-    group_by: str | None = None
-    """Column whose value must never stand on both sides of the split, usually the problem. Default: `group` where
-    the data has it, else the prompt."""
-    validation_fraction: Fraction = 0.05
-    """Share of groups held out where there is no split column."""
 
 
 class Peft(Section):
@@ -138,13 +70,14 @@ class Budget(Section):
         return self
 
 
-class Training(Section):
-    """The recipe, the same for all arms."""
+class Recipe(Section):
+    """Hyper-parameters: the same for all arms, unless an arm says otherwise in its own `training:`."""
 
     budget: Budget = Budget(epochs=3)
     """See Budget."""
-    learning_rate: Positive = 2e-4
-    """Peak learning rate."""
+    learning_rate: Positive | list[Positive] = 2e-4
+    """Peak learning rate. A list is a grid, the same for all arms: every rate is trained, and each arm's is chosen by
+    the validation loss of seeds that count for nothing else (`tuning_seeds`)."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
     """Shape after warm-up; linear and cosine end at zero."""
     warmup_ratio: Fraction = 0.03
@@ -165,14 +98,27 @@ class Training(Section):
     """Longest sample in tokens (prompt and completion). Longer ones are dropped for all arms alike, and counted."""
     completion_only_loss: bool = True
     """Loss on the completion only; false: on the prompt as well."""
+    patience: Count | None = None
+    """Stop an adapter after so many saves without a better validation loss. None (the fair default): never."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of one training's own recipe (`Study.recipe`), where no grid is left."""
+        assert isinstance(self.learning_rate, float)
+        return self.learning_rate
+
+
+class Training(Recipe):
+    """The recipe, and how training is watched and laid out."""
+
+    tuning_seeds: Count = 1
+    """With a grid of learning rates: how many further seeds of every arm are trained to choose by."""
     logging_steps: Count = 20
     """Training loss is logged every so many steps."""
     eval_steps: Count = 20
     """Validation loss is measured every so many steps, for every arm on every arm's validation set."""
     save_steps: Count = 100
     """A checkpoint is saved (and later judged) every so many steps, and at the end."""
-    patience: Count | None = None
-    """Stop an adapter after so many saves without a better validation loss. None (the fair default): never."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are kept in float32."""
     device: str = "auto"
@@ -181,6 +127,117 @@ class Training(Section):
     """Processes that share the trainings and checkpoints. Default: one per CPU core for small models, one on a GPU."""
     max_tokens_per_pass: Count | None = None
     """Tokens (all adapters together) in one forward pass; a batch is split to fit. Default: by device."""
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _grid(cls, value: float | list[float]) -> float | list[float]:
+        if isinstance(value, list) and len(set(value)) < max(2, len(value)):
+            raise ValueError("a grid is a list of at least two different learning rates")
+        return value
+
+
+def _overrides(name: str, section: type[Section], doc: str) -> Any:
+    """A settings class with the fields of `section`, none of which has to be given."""
+    fields: dict[str, Any] = {
+        key: (Optional[field.annotation], Field(default=None, description=field.description))  # noqa: UP045
+        for key, field in section.model_fields.items()
+    }
+    return create_model(name, __base__=Section, __doc__=doc, **fields)
+
+
+if TYPE_CHECKING:
+    ArmTraining: TypeAlias = Any
+    ArmPeft: TypeAlias = Any
+else:
+    ArmTraining = _overrides("ArmTraining", Recipe, "What differs from `training:` for one arm.")
+    ArmPeft = _overrides("ArmPeft", Peft, "What differs from `peft:` for one arm.")
+
+
+class Expect(Section):
+    """What is believed of an arm's training rows; a run stops where it is not so."""
+
+    problems: Count | None = None
+    """Distinct problems (groups), within 5 %."""
+    solutions: Positive | None = None
+    """Rows of one problem, on average, within 5 %."""
+
+
+class Arm(Section):
+    """A competing data set, one derived (`{from: deep, solutions: 1}`, `{mix: {deep: 0.5, diverse: 0.5}}`), or adapters
+    that were trained elsewhere (`{checkpoints: out/deep}`)."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    dataset_name: str | None = None
+    """A JSONL, CSV or Parquet file (relative to the study file), a data set on the Hub (`owner/name`), or
+    `practice/deep`, `practice/diverse`."""
+    dataset_config: str | None = None
+    """Configuration of a data set on the Hub, where it has several."""
+    revision: str | None = None
+    """Branch, tag or commit of a data set on the Hub. Default: main when the run starts; the commit is recorded."""
+    from_: Annotated[str | None, Field(alias="from")] = None
+    """Derived: drawn at random from this arm's training rows."""
+    mix: dict[str, Positive] | None = None
+    """Derived: drawn at random from these arms, in these shares, as many rows as they have."""
+    problems: Count | None = None
+    """Derived: only so many problems (groups)."""
+    solutions: Count | None = None
+    """Derived: at most so many rows of one problem."""
+    fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Derived: this share of the rows that are left."""
+    draws: Count = 1
+    """Derived: how many random draws are made; seeds take them in turn. A claim about a way of making data needs 3."""
+    checkpoints: str | None = None
+    """A folder of PEFT checkpoints that were trained elsewhere (`checkpoint-100/`, `seed-1/checkpoint-100/` …): nothing
+    is trained for this arm. Their seeds must be those of `seeds`."""
+    training: ArmTraining | None = None
+    """What differs from `training:` for this arm; the report lists it."""
+    peft: ArmPeft | None = None
+    """What differs from `peft:` for this arm; the report lists it."""
+    expect: Expect | None = None
+    """What this data is believed to be, such as {problems: 1000, solutions: 5}: stops a run with swapped files."""
+
+    @property
+    def sources(self) -> list[str]:
+        """The arms it is derived from; none for one with data of its own."""
+        return [self.from_] if self.from_ is not None else list(self.mix or ())
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Arm:
+        origins = ("dataset_name", "from_", "mix", "checkpoints")
+        if sum(getattr(self, name) is not None for name in origins) != 1:
+            raise ValueError("give exactly one of dataset_name, from, mix and checkpoints")
+        own = [name for name in ("problems", "solutions", "fraction") if getattr(self, name) is not None]
+        if not self.sources and (own or self.draws > 1):
+            raise ValueError(f"{(own or ['draws'])[0]} goes with a derived arm: {{from: ARM, ...}} or {{mix: ...}}")
+        if self.dataset_name is None and (self.dataset_config or self.revision):
+            raise ValueError("dataset_config and revision go with dataset_name")
+        if self.from_ is not None and not own:
+            raise ValueError("from needs at least one of problems, solutions, fraction: else it is the same arm")
+        if self.checkpoints is not None and (self.training or self.peft or self.expect):
+            raise ValueError("training, peft and expect go with an arm that is trained here")
+        if self.training is not None and isinstance(self.training.learning_rate, list):
+            raise ValueError("a grid of learning rates is the same for all arms: give it under `training:`")
+        return self
+
+
+class Dataset(Section):
+    """How rows of every arm are read."""
+
+    system: str | None = None
+    """System prompt of every chat, in training and on the benchmark. None: what the chat template does by itself."""
+    prompt_column: str = "prompt"
+    """Column with the user's text."""
+    completion_column: str = "completion"
+    """Column with the answer to learn."""
+    split_column: str | None = None
+    """Column that says train / validation / test. Default: `split` where the data has it. `none`: hold groups out anew,
+    whatever such a column says."""
+    group_by: str | None = None
+    """Column whose value must never stand on both sides of the split, usually the problem. Default: `group` where
+    the data has it, else the prompt."""
+    validation_fraction: Fraction = 0.05
+    """Share of groups held out where there is no split column."""
 
 
 class Benchmark(Section):
@@ -209,6 +266,11 @@ class Benchmark(Section):
     """Only the first so many problems of those. Default: all (41 in the practice world)."""
     ids: list[str] | None = None
     """The very problems that must be left, in any order; anything else stops the run."""
+
+    @property
+    def label(self) -> str:
+        """What reports call it: its name, or its file's."""
+        return Path(self.dataset).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
 
     @property
     def hub_id(self) -> str | None:
@@ -249,6 +311,25 @@ class Benchmarks(Section):
 
     primary: Benchmark = Benchmark()
     """The benchmark that the conclusion speaks of."""
+    also: list[Benchmark] = []
+    """Further ones, such as [humaneval, mbpp]: reported beside it, never mixed into it."""
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        named = isinstance(value, list)
+        return [{"dataset": each} if isinstance(each, str) else each for each in value] if named else value
+
+    @property
+    def named(self) -> dict[str, Benchmark]:
+        """All of them by label, the primary one first."""
+        return {each.label: each for each in (self.primary, *self.also)}
+
+    @model_validator(mode="after")
+    def _apart(self) -> Benchmarks:
+        if len(self.named) < 1 + len(self.also):
+            raise ValueError("also: two benchmarks have the same name; give the files different names")
+        return self
 
 
 class Generation(Section):
@@ -296,11 +377,14 @@ class Compare(Section):
 
     primary: tuple[str, str] | None = None
     """The two arms that the conclusion compares. Default: the first two (one arm: with the base)."""
-    select: Literal["last", "validation", "primary"] = "last"
-    """Which checkpoint stands for an arm: the last; the lowest validation loss; or the best on the benchmark itself
-    (exploratory: it flatters, and the report shows by how much)."""
+    select: Literal["last", "validation", "development", "primary"] = "last"
+    """Which checkpoint stands for an arm: the last; the lowest validation loss; the best on the first benchmark of
+    `also`; or the best on the primary benchmark itself (exploratory: it flatters, and the report shows by how much)."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The smallest difference in pass@1 that matters: the margin for `equivalent`."""
+    accept: list[Literal["unequal_budgets"]] = []
+    """What is known to be unfair and wanted all the same. Without `unequal_budgets` arms that may spend unequally (by
+    their own `training:`) are refused."""
 
 
 class Report(Section):
@@ -336,6 +420,50 @@ class Study(Section):
     def seed_list(self) -> list[int]:
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
 
+    @property
+    def tuning_seed_list(self) -> list[int]:
+        """Seeds that only choose the learning rate: those after the study's own. None without a grid."""
+        first = max(self.seed_list) + 1
+        return [first + i for i in range(self.training.tuning_seeds)] if len(self.variants) > 1 else []
+
+    @property
+    def variants(self) -> dict[str, float]:
+        """Points of the learning-rate grid by name; without a grid the one point that has no name."""
+        rates = self.training.learning_rate
+        return {f"lr-{rate:g}": rate for rate in rates} if isinstance(rates, list) else {"": rates}
+
+    def variants_of(self, arm: str) -> dict[str, float]:
+        """The grid, or the arm's own learning rate where it has one."""
+        own = self.arms[arm].training
+        return {"": own.learning_rate} if own is not None and own.learning_rate is not None else self.variants
+
+    def recipe(self, arm: str, variant: str = "") -> Training:
+        """What one training of an arm is made with: the study's `training`, with the arm's own differences."""
+        own = self.arms[arm].training
+        given = own.model_dump(exclude_none=True) if own is not None else {}
+        rate = self.variants_of(arm).get(variant)
+        if rate is not None:
+            given["learning_rate"] = rate
+        if own is not None and own.budget is not None:
+            given["budget"] = own.budget
+        return self.training.model_copy(update=given)
+
+    def peft_of(self, arm: str) -> Peft:
+        """The adapter of an arm: the study's `peft`, with the arm's own differences."""
+        own = self.arms[arm].peft
+        return self.peft.model_copy(update=own.model_dump(exclude_none=True)) if own is not None else self.peft
+
+    @property
+    def target_modules(self) -> str | list[str]:
+        """All modules that an adapter of any arm may have."""
+        each = [self.peft_of(arm).target_modules if arm in self.trained else "all-linear" for arm in self.arms]
+        return "all-linear" if "all-linear" in each else sorted({name for names in each for name in names})
+
+    @property
+    def trained(self) -> list[str]:
+        """The arms that are trained here: all but those of given checkpoints."""
+        return [name for name, arm in self.arms.items() if arm.checkpoints is None]
+
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         if BASE_ARM in self.arms:
@@ -362,253 +490,19 @@ class Study(Section):
                 raise ValueError(f"compare.primary: no arm {arm!r}; arms are {', '.join(self.arms)}")
         if self.compare.primary and self.compare.primary[0] == self.compare.primary[1]:
             raise ValueError("compare.primary: the same arm twice")
+        if self.compare.select == "development" and not self.benchmarks.also:
+            raise ValueError("compare.select: development chooses on the first benchmark of benchmarks.also: give one")
+        own_rate = [arm for arm in self.trained if len(self.variants_of(arm)) < len(self.variants)]
+        if own_rate:
+            raise ValueError(f"arms.{own_rate[0]}.training.learning_rate: the grid of rates is the same for all arms")
         return self
-
-
-# Names people bring along from TRL, axolotl and LLaMA-Factory.
-KNOWN_ELSEWHERE = {
-    "base_model": "model_name_or_path",
-    "model": "model_name_or_path",
-    "base": "model_name_or_path",
-    "datasets": "arms",
-    "lora_r": "peft.r",
-    "lora_rank": "peft.r",
-    "rank": "peft.r",
-    "lora_target": "peft.target_modules",
-    "lora_target_modules": "peft.target_modules",
-    "lora_target_linear": "peft.target_modules: all-linear",
-    "lora_alpha": "peft.lora_alpha",
-    "lora_dropout": "peft.lora_dropout",
-    "lora": "peft",
-    "adapter": "peft",
-    "sequence_len": "training.max_length",
-    "cutoff_len": "training.max_length",
-    "max_seq_length": "training.max_length",
-    "num_epochs": "training.budget.epochs",
-    "num_train_epochs": "training.budget.epochs",
-    "epochs": "training.budget.epochs",
-    "max_steps": "training.budget.steps",
-    "micro_batch_size": "training.effective_batch_size",
-    "per_device_train_batch_size": "training.effective_batch_size",
-    "train_batch_size": "training.effective_batch_size",
-    "gradient_accumulation_steps": "training.effective_batch_size (micro-batches are chosen by device)",
-    "lr": "training.learning_rate",
-    "lr_scheduler": "training.lr_scheduler_type",
-    "train_on_inputs": "training.completion_only_loss (the opposite)",
-    "early_stopping_patience": "training.patience",
-    "val_set_size": "dataset.validation_fraction",
-    "val_size": "dataset.validation_fraction",
-    "evals_per_epoch": "training.eval_steps",
-    "saves_per_epoch": "training.save_steps",
-    "seed": "seeds",
-    "system_prompt": "dataset.system",
-    "dataset": "dataset_name (inside an arm)",
-    "path": "dataset_name",
-    "max_tokens": "generation.max_new_tokens",
-    "n": "generation.num_samples",
-    "timeout": "judge.time_limit_s",
-    "output_dir": "name (the run goes to runs/NAME; --runs chooses another folder)",
-}
-
-
-def load(path: Path, overrides: list[str] | None = None) -> Study:
-    """Reads a study file and applies dotted overrides such as `training.learning_rate=1e-4`.
-
-    Paths inside are made absolute, relative to the file. Raises KiyasError that lists every mistake.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise KiyasError(f"no study file {path}", "`kiyas init` writes one to start from") from None
-    except IsADirectoryError:
-        raise KiyasError(f"{path} is a folder; give the study file inside it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise KiyasError(f"cannot read {path}: {error}") from error
-    return parse(text, str(path), path.resolve().parent, overrides)
-
-
-def parse(text: str, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
-    """As `load`, from text; `source` names it in messages, `folder` is where relative paths start."""
-    tree = _yaml(text, source)
-    if not isinstance(tree, dict):
-        raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
-    problems = [_override(tree, override) for override in overrides or []]
-    try:
-        study = Study.model_validate(tree)
-    except ValidationError as error:
-        problems += [_explain(tree, each) for each in error.errors()]
-        study = None
-    problems += _paths(tree, folder)
-    found = [problem for problem in problems if problem]
-    if found or study is None:
-        number = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
-        raise KiyasError(f"{source}: {number}\n" + "\n".join(f"  {line}" for line in found))
-    return _absolute(study, folder)
-
-
-def _yaml(text: str, source: str) -> Any:
-    try:
-        return YAML(typ="rt").load(io.StringIO(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{source}, line {mark.line + 1}" if mark else source
-        raise KiyasError(f"{where}: {' '.join(str(error.problem or error.context).split())}") from None
-    except YAMLError as error:
-        raise KiyasError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _override(tree: dict[str, Any], override: str) -> str | None:
-    key, equals, value = override.partition("=")
-    if not equals or not re.fullmatch(r"[\w.-]+", key):
-        return f"{override!r}: an override looks like training.learning_rate=1e-4"
-    *parents, last = key.split(".")
-    node: Any = tree
-    for parent in parents:
-        if node.get(parent) is None:
-            node[parent] = {}
-        node = node[parent]
-        if not isinstance(node, dict):
-            return f"{override!r}: {parent} is not a section"
-    node[last] = _yaml(value, f"override {key}")
-    return None
-
-
-def _line(tree: Any, location: tuple[Any, ...]) -> str:
-    """`line 7: ` for the deepest part of the location that stands in the file, or nothing for overrides."""
-    line = None
-    for part in location:
-        marks = getattr(tree, "lc", None)
-        if marks is None or not marks.data or part not in marks.data:
-            break
-        line = marks.data[part][0] + 1
-        tree = tree[part]
-    return f"line {line}: " if line else ""
-
-
-def _explain(tree: dict[str, Any], error: Any) -> str:
-    # pydantic names union members in the location ("int", "list[int]"): keep what stands in the file.
-    location: tuple[Any, ...] = ()
-    node: Any = tree
-    for part in error["loc"]:
-        present = (isinstance(node, dict) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        )
-        if present:
-            node = node[part]
-            location = (*location, part)
-        elif part == error["loc"][-1] and error["type"] == "missing":
-            location = (*location, part)
-    dotted = ".".join(map(str, location)) or "study"
-    where = _line(tree, location)
-    if error["type"] == "extra_forbidden":
-        return f"{where}unknown key {dotted}{_suggest(error['loc'])}"
-    if error["type"] == "missing":
-        return f"{where}{dotted} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{where}{dotted}: {message}{shown}"
-
-
-def _suggest(location: tuple[Any, ...]) -> str:
-    key = str(location[-1])
-    section: type[Section] | None = Study
-    for part in location[:-1]:
-        field = section.model_fields.get(part) if section else None
-        section = _model_in(field.annotation) if field else Arm if section is None else section
-    keys = list(section.model_fields) if section else []
-    close = difflib.get_close_matches(key, keys, 1, 0.75)
-    if close:
-        return f"; did you mean {close[0]}?"
-    if key in KNOWN_ELSEWHERE:
-        return f"; here it is called {KNOWN_ELSEWHERE[key]}"
-    for name, field in Study.model_fields.items():
-        model = _model_in(field.annotation)
-        if model and key in model.model_fields:
-            return f"; it belongs under {name}:"
-    return f"; keys here are {', '.join(keys)}" if keys else ""
-
-
-def _model_in(annotation: Any) -> type[Section] | None:
-    """The settings class in a field's annotation, looking into dict values."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _model_in(part)
-        if found:
-            return found
-    return None
 
 
 def is_hub_id(name: str) -> bool:
     """`owner/name`, not the practice world's, by its ending no data file. (A local file of that name goes first.)"""
     owner_and_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
-    return owner_and_name and not _is_builtin(name) and Path(name).suffix.lower() not in DATA_FILES
+    return owner_and_name and not is_builtin(name) and Path(name).suffix.lower() not in DATA_FILES
 
 
-def _is_builtin(name: str) -> bool:
+def is_builtin(name: str) -> bool:
     return name == PRACTICE or name.startswith(PRACTICE + "/")
-
-
-def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
-    """One message for every file that the study names and that is not there."""
-    named: list[tuple[tuple[Any, ...], str]] = [(("model_name_or_path",), "model folder")]
-    arms = tree.get("arms")
-    if isinstance(arms, dict):
-        named += [(("arms", arm, "dataset_name"), "data file") for arm in arms]
-    named.append((("benchmarks", "primary", "dataset"), "problems file"))
-    found = []
-    for location, what in named:
-        value: Any = tree
-        for part in location:
-            value = value.get(part) if isinstance(value, dict) else None
-        if not isinstance(value, str) or (_is_builtin(value) and _known_builtin(location[0], value)):
-            continue
-        if location[0] == "benchmarks" and value in HUB_BENCHMARKS and not (folder / value).exists():
-            continue
-        path = folder / Path(value).expanduser()
-        dotted = ".".join(map(str, location))
-        where = _line(tree, location)
-        if _is_builtin(value):
-            found.append(f"{where}{dotted}: no {value!r} in the practice world{_practice_hint(location[0])}")
-        elif is_hub_id(value) and not path.exists() and location[0] != "benchmarks":
-            continue
-        elif not path.exists():
-            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder})")
-        elif location[0] == "model_name_or_path" and not (path / "config.json").is_file():
-            found.append(f"{where}{dotted}: {value!r} holds no config.json, so it is not a model folder")
-        elif location[0] != "model_name_or_path" and not path.is_file():
-            found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
-    return found
-
-
-PRACTICE_DATASETS = ("practice/deep", "practice/diverse", "practice/wrong")
-
-
-def _known_builtin(section: str, value: str) -> bool:
-    return value in PRACTICE_DATASETS if section == "arms" else value == PRACTICE
-
-
-def _practice_hint(section: str) -> str:
-    return f"; it has {', '.join(PRACTICE_DATASETS)}" if section == "arms" else f"; write just {PRACTICE}"
-
-
-def _absolute(study: Study, folder: Path) -> Study:
-    def full(name: str) -> str:
-        path = (folder / Path(name).expanduser()).resolve()
-        elsewhere = (is_hub_id(name) or name in HUB_BENCHMARKS) and not path.exists()
-        return name if _is_builtin(name) or elsewhere else str(path)
-
-    primary = study.benchmarks.primary
-    return study.model_copy(
-        update={
-            "model_name_or_path": full(study.model_name_or_path),
-            "arms": {
-                name: arm.model_copy(update={"dataset_name": arm.dataset_name and full(arm.dataset_name)})
-                for name, arm in study.arms.items()
-            },
-            "benchmarks": study.benchmarks.model_copy(
-                update={"primary": primary.model_copy(update={"dataset": full(primary.dataset)})}
-            ),
-        }
-    )

@@ -13,7 +13,7 @@ import contextlib
 import math
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from kiyas.base import Base, told_out_of_memory
 from kiyas.batches import Batch, indices, pack, pad, split
 from kiyas.data import tokenise
 from kiyas.rundir import JsonlWriter, RunDir, read_jsonl, write_jsonl
-from kiyas.study import Study, Training
+from kiyas.study import Peft, Recipe, Study
 from kiyas.types import AdapterId, Example, KiyasError, Sample
 from kiyas.workers import Report
 
@@ -41,47 +41,67 @@ class Run:
     steps: int
 
 
-def schedule(training: Training, step: int, steps: int) -> float:
+def schedule(recipe: Recipe, step: int, steps: int) -> float:
     """Learning rate of optimizer step `step` (0-based) of `steps`: as transformers' `get_scheduler` computes it."""
-    warmup = math.ceil(training.warmup_ratio * steps)
+    warmup = math.ceil(recipe.warmup_ratio * steps)
     if step < warmup:
-        return training.learning_rate * step / max(1, warmup)
-    if training.lr_scheduler_type == "constant":
-        return training.learning_rate
+        return recipe.rate * step / max(1, warmup)
+    if recipe.lr_scheduler_type == "constant":
+        return recipe.rate
     done = (step - warmup) / max(1, steps - warmup)
-    factor = 1 - done if training.lr_scheduler_type == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return training.learning_rate * max(0.0, factor)
+    factor = 1 - done if recipe.lr_scheduler_type == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return recipe.rate * max(0.0, factor)
 
 
 class AdamW:
     """Decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW, row by row over [K, P]: each
-    adapter has its own learning rate and stands still when it is not active."""
+    adapter has its own recipe and learning rate and stands still when it is not active."""
 
-    def __init__(self, theta_KP: Tensor, training: Training) -> None:
-        self.theta, self.training = theta_KP, training
+    def __init__(self, theta_KP: Tensor, recipes: Sequence[Recipe]) -> None:
+        self.theta = theta_KP
         self.m, self.v = torch.zeros_like(theta_KP), torch.zeros_like(theta_KP)
+        # Rows with the same constants are updated together: usually all of them.
+        self.groups: dict[tuple[float, float, float, float], list[int]] = {}
+        for k, r in enumerate(recipes):
+            self.groups.setdefault((r.adam_beta1, r.adam_beta2, r.adam_epsilon, r.weight_decay), []).append(k)
 
     @torch.no_grad()
-    def step(self, gradient_KP: Tensor, rate_K: Tensor, active_K: Tensor, step: int) -> None:
-        """One update; `step` counts from 1."""
-        t, (beta1, beta2) = self.training, (self.training.adam_beta1, self.training.adam_beta2)
-        every = bool(active_K.all())
-        rows = slice(None) if every else active_K.nonzero()[:, 0]
+    def step(self, gradient_KP: Tensor, rates: Sequence[float], active: Sequence[bool], step: int) -> None:
+        """One update of the active rows; `step` counts from 1."""
+        for constants, group in self.groups.items():
+            chosen = [k for k in group if active[k]]
+            if chosen:
+                self._update(gradient_KP, [rates[k] for k in chosen], chosen, step, *constants)
+
+    def _update(
+        self,
+        gradient_KP: Tensor,
+        rates: list[float],
+        chosen: list[int],
+        step: int,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        weight_decay: float,
+    ) -> None:
+        device, every = self.theta.device, len(chosen) == len(self.theta)
+        rows = slice(None) if every else torch.tensor(chosen, device=device)
         theta, m, v, gradient = self.theta[rows], self.m[rows], self.v[rows], gradient_KP[rows]
-        rate = rate_K[rows][:, None]
-        theta.mul_(1 - rate * t.weight_decay)
+        rate = torch.tensor(rates, device=device)[:, None]
+        theta.mul_(1 - rate * weight_decay)
         m.lerp_(gradient, 1 - beta1)
         v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        denominator = (v.sqrt() / math.sqrt(1 - beta2**step)).add_(t.adam_epsilon)
+        denominator = (v.sqrt() / math.sqrt(1 - beta2**step)).add_(epsilon)
         theta.sub_(rate * (m / (1 - beta1**step)) / denominator)
         if not every:
             self.theta[rows], self.m[rows], self.v[rows] = theta, m, v
 
 
-def clip(gradient_KP: Tensor, limit: float) -> Tensor:
-    """Clips each adapter's gradient to `limit` in place, as torch's clip_grad_norm_. Returns the norms [K]."""
+def clip(gradient_KP: Tensor, limits: Sequence[float]) -> Tensor:
+    """Clips each adapter's gradient to its limit in place, as torch's clip_grad_norm_. Returns the norms [K]."""
     norm_K: Tensor = torch.linalg.vector_norm(gradient_KP, dim=1)
-    gradient_KP.mul_((limit / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
+    limit_K = torch.tensor(limits, device=norm_K.device)
+    gradient_KP.mul_((limit_K / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
     return norm_K
 
 
@@ -119,14 +139,16 @@ class JointTraining:
             part,
         )
         self.settings = study.training
-        spec = Spec(study.peft.r, study.peft.lora_alpha)
-        self.model = StackedModel(base.model, study.peft.target_modules)
-        self.stack = AdapterStack([run.id for run in runs], [spec] * len(runs), self.model.sites, base.device)
+        self.recipes = [study.recipe(run.id.arm, run.id.variant) for run in runs]
+        self.pefts = [study.peft_of(run.id.arm) for run in runs]
+        self.model = StackedModel(base.model, study.target_modules)
+        specs = [Spec(peft.r, peft.lora_alpha, _targets(peft)) for peft in self.pefts]
+        self.stack = AdapterStack([run.id for run in runs], specs, self.model.sites, base.device)
         self.stack.initialise([run.id.seed for run in runs])
         self.gradient = self.stack.train()
-        self.optimizer = AdamW(self.stack.theta, self.settings)
+        self.optimizer = AdamW(self.stack.theta, self.recipes)
         self.model.stack = self.stack
-        self.dropout = Dropout(study.peft.lora_dropout)
+        self.model.dropout = Dropout(*(peft.lora_dropout for peft in self.pefts))
         K = len(runs)
         self.memory = _Memory(0, [0.0] * K, [0] * K, [0] * K, [math.inf] * K, [0] * K, [None] * K)
         self.log: JsonlWriter | None = None
@@ -156,13 +178,11 @@ class JointTraining:
     def _step(self, report: Report) -> None:
         t, memory = self.settings, self.memory
         active = self.active(memory.step)
-        norm_K = self.accumulate(memory.step, active)
-        rates = [schedule(t, memory.step, run.steps) for run in self.runs]
         step = memory.step + 1
-        device = self.base.device
-        self.optimizer.step(
-            self.gradient, torch.tensor(rates, device=device), torch.tensor(active, device=device), step
-        )
+        norm_K = self.accumulate(memory.step, active)
+        active = [on and not diverged for on, diverged in zip(active, self._diverged(step), strict=True)]
+        rates = [schedule(recipe, memory.step, run.steps) for recipe, run in zip(self.recipes, self.runs, strict=True)]
+        self.optimizer.step(self.gradient, rates, active, step)
         memory.step = step
         # Each adapter's rows and checkpoints are its own affair: they never depend on what else is in the stack.
         ends = [run.steps == step for run in self.runs]
@@ -186,36 +206,44 @@ class JointTraining:
 
         Returns the norms before clipping [K]. The loss sums go to the memory.
         """
-        t = self.settings
+        sizes = [recipe.effective_batch_size for recipe in self.recipes]
         chosen = [
-            [run.samples[i] for i in indices(len(run.samples), t.effective_batch_size, run.id.seed, step)] if on else []
-            for run, on in zip(self.runs, active, strict=True)
+            [run.samples[i] for i in indices(len(run.samples), size, run.id.seed, step)] if on else []
+            for run, size, on in zip(self.runs, sizes, active, strict=True)
         ]
         tokens = [sum(sample.labels for sample in row) for row in chosen]
         self.gradient.zero_()
         sums = torch.zeros(len(self.runs), device=self.base.device)
         weight_K = torch.tensor([1 / max(1, n) for n in tokens], device=self.base.device)
-        self.model.dropout = self.dropout
         for batch in self._passes(chosen, step):
             loss_M = self._losses(batch)
             (loss_M * weight_K[batch.owner]).sum().backward()  # type: ignore[no-untyped-call]
             sums.index_add_(0, batch.owner, loss_M.detach())
-        self.model.dropout = Dropout(0.0)
-        norm_K = clip(self.gradient, t.max_grad_norm)
+        norm_K = clip(self.gradient, [recipe.max_grad_norm for recipe in self.recipes])
         self.last_loss = []
         for k, total in enumerate(sums.tolist()):
-            if not math.isfinite(total):
-                raise KiyasError(
-                    f"the training loss of {self.runs[k].id.arm} (seed {self.runs[k].id.seed}) is {total} at step "
-                    f"{step + 1}",
-                    "lower training.learning_rate, or look at the data around that step",
-                )
             if active[k]:
                 self.memory.loss_sum[k] += total
                 self.memory.loss_tokens[k] += tokens[k]
                 self.memory.tokens[k] += tokens[k]
                 self.last_loss.append(total / max(1, tokens[k]))
         return norm_K
+
+    def _diverged(self, step: int) -> list[bool]:
+        """Which adapters' loss is no longer a number: of a grid, that point ends here; else the run does."""
+        diverged = [not math.isfinite(total) for total in self.memory.loss_sum]
+        for k, (run, bad) in enumerate(zip(self.runs, diverged, strict=True)):
+            if bad and not run.id.variant:
+                total = self.memory.loss_sum[k]
+                raise KiyasError(
+                    f"the training loss of {run.id.arm} (seed {run.id.seed}) is {total} at step {step}",
+                    "lower training.learning_rate, or look at the data around that step",
+                )
+            if bad:
+                self._write("diverged", k, step, {})
+                self.memory.stopped[k], self.memory.loss_sum[k] = step, 0.0
+                self.gradient[k] = 0.0
+        return diverged
 
     def _passes(self, chosen: list[list[Sample]], step: int | None) -> Iterator[Batch]:
         """A batch cut into forward passes that fit the device."""
@@ -225,7 +253,7 @@ class JointTraining:
         for part in split(ranked, lengths, self.pass_tokens):
             rows = [[chosen[k][i] for i in part[k]] for k in range(len(chosen))]
             keys = None
-            if step is not None and self.dropout.p:
+            if step is not None and self.model.dropout.on:
                 keys = [[_dropout_key(self.runs[k].id.seed, step, i) for i in part[k]] for k in range(len(chosen))]
             made = pack(rows, keys) if self.base.packed else pad(rows, self.base.chat.pad_id, keys)
             yield made.to(self.base.device)
@@ -278,16 +306,14 @@ class JointTraining:
         return own
 
     def _patience(self, step: int, own: list[float], saves: list[bool]) -> None:
-        if self.settings.patience is None:
-            return
-        for k, (loss, saved) in enumerate(zip(own, saves, strict=True)):
-            if not saved or math.isnan(loss):
+        for k, (loss, saved, recipe) in enumerate(zip(own, saves, self.recipes, strict=True)):
+            if recipe.patience is None or not saved or math.isnan(loss):
                 continue
             if loss < self.memory.best[k]:
                 self.memory.best[k], self.memory.worse[k] = loss, 0
             else:
                 self.memory.worse[k] += 1
-                if self.memory.worse[k] >= self.settings.patience:
+                if self.memory.worse[k] >= recipe.patience:
                     self.memory.stopped[k] = step
 
     def _log_training(self, step: int, rates: list[float], norms: list[float], chosen: list[bool]) -> None:
@@ -306,7 +332,7 @@ class JointTraining:
 
     def _write(self, kind: str, k: int, step: int, values: dict[str, Any]) -> None:
         run = self.runs[k]
-        epoch = round(step * self.settings.effective_batch_size / len(run.samples), 4)
+        epoch = round(step * self.recipes[k].effective_batch_size / len(run.samples), 4)
         id = {"arm": run.id.arm, "variant": run.id.variant, "seed": run.id.seed, "step": step}
         row = {"kind": kind, **id, "epoch": epoch, **values}
         if self.log is not None:
@@ -322,9 +348,8 @@ class JointTraining:
             if saved:
                 id = self.runs[k].id
                 where = self.folder.checkpoints / AdapterId(id.arm, id.variant, id.seed, step).folder
-                checkpoints.save_adapter(
-                    where, self.stack, k, self.model, study.model_name_or_path, study.peft.lora_dropout
-                )
+                dropout = self.pefts[k].lora_dropout
+                checkpoints.save_adapter(where, self.stack, k, self.model, study.model_name_or_path, dropout)
         tensors = {"theta": self.stack.theta, "m": self.optimizer.m, "v": self.optimizer.v}
         checkpoints.save_state(self._state_path(), tensors, asdict(self.memory))
 
@@ -358,6 +383,10 @@ class JointTraining:
                     shutil.rmtree(folder)
         with JsonlWriter(path) as self.log:
             yield
+
+
+def _targets(peft: Peft) -> tuple[str, ...]:
+    return () if peft.target_modules == "all-linear" else tuple(peft.target_modules)
 
 
 def pass_tokens(base: Base) -> int:
@@ -396,13 +425,13 @@ def load_arms(
     """Training samples (by draw) and validation samples of every arm, tokenised from the run folder's data."""
     train: dict[str, list[list[Sample]]] = {}
     validation: dict[str, list[Sample]] = {}
-    for arm in study.arms:
+    for arm in study.trained:
         rows = [Example(**row) for row in read_jsonl(folder.arm_data(arm))]
         train[arm] = [
-            [tokenise(row, base.chat, study) for row in rows if row.split == "train" and row.draw == draw]
+            [tokenise(row, base.chat, study, arm) for row in rows if row.split == "train" and row.draw == draw]
             for draw in range(study.arms[arm].draws)
         ]
-        validation[arm] = [tokenise(row, base.chat, study) for row in rows if row.split == "validation"]
+        validation[arm] = [tokenise(row, base.chat, study, arm) for row in rows if row.split == "validation"]
     return train, validation
 
 
@@ -418,7 +447,8 @@ def train_part(
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
     train, validation = load_arms(folder, study, base)
-    turn = {seed: number for number, seed in enumerate(study.seed_list)}  # seeds take the draws in turn
+    # Seeds take the draws in turn.
+    turn = {seed: number for number, seed in enumerate([*study.seed_list, *study.tuning_seed_list])}
     runs = [
         Run(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
         for arm, variant, seed in trainings
