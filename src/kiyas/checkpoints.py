@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from kiyas.rundir import atomic_bytes, atomic_text, disk_errors, read_json
 from kiyas.types import AdapterId, KiyasError
 
 WEIGHTS = "adapter_model.safetensors"
+OLD_WEIGHTS = "adapter_model.bin"
 CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
 
@@ -64,14 +67,14 @@ class _Adapter:
 
 
 def _read(folder: Path) -> _Adapter:
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+    weights_file = next((folder / name for name in (WEIGHTS, OLD_WEIGHTS) if (folder / name).is_file()), None)
+    if not (folder / CONFIG).is_file() or weights_file is None:
         raise KiyasError(f"no adapter in {folder}: it needs {CONFIG} and {WEIGHTS}")
     config = read_json(folder / CONFIG)
     odd = [
         name
         for name in (
             "use_dora",
-            "use_rslora",
             "rank_pattern",
             "alpha_pattern",
             "modules_to_save",
@@ -82,11 +85,16 @@ def _read(folder: Path) -> _Adapter:
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:
         raise KiyasError(f"{folder / CONFIG}: only plain LoRA adapters can be stacked ({', '.join(odd) or 'not LoRA'})")
     try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise KiyasError(f"{folder / WEIGHTS} is broken: {error}") from error
-    return _Adapter(Spec(config["r"], config["lora_alpha"]), weights)
+        if weights_file.name == WEIGHTS:
+            with safe_open(weights_file, framework="pt") as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        else:
+            weights = torch.load(weights_file, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise KiyasError(f"{weights_file} is broken: {error}") from error
+    rank, alpha = config["r"], config["lora_alpha"]
+    # Rank-stabilised LoRA (Kalajdzievski 2023) divides by the root of the rank.
+    return _Adapter(Spec(rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha), weights)
 
 
 def load_stack(

@@ -63,8 +63,8 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
                 f"put it back, or add --redo {Stage.TRAIN.value} to do all but the data again",
             )
         if (resolved["study"], resolved["base"]) != (now, base):
-            resolved["notes"] += _notes_of_change(resolved["study"], now)
             write_json(folder.resolved, {**resolved, "study": now, "base": base})
+            note(folder, _notes_of_change(resolved["study"], now))
         return str(resolved["judge"]["tier"])
     if any(folder.stage(stage).exists() for stage in Stage):
         raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
@@ -193,7 +193,7 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
     sources += [benchmark.dataset for benchmark in study.benchmarks.named.values()]
     files: dict[Stage, list[Path]] = {
         Stage.DATA: [Path(source) for source in sources if Path(source).is_file()],
-        Stage.TRAIN: [path for path in arms if path != folder.problems],
+        Stage.TRAIN: [*(path for path in arms if path != folder.problems), *_given_checkpoints(study)],
         Stage.GENERATE: [folder.problems, folder.stage(Stage.TRAIN) / "manifest.json"],
         Stage.JUDGE: [folder.problems, folder.completions],
         Stage.ANALYSE: [
@@ -210,6 +210,17 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         for path in files[stage]
         if path.exists()
     }
+
+
+def _given_checkpoints(study: Study) -> list[Path]:
+    folders = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
+    return sorted(path for folder in folders for path in folder.rglob("adapter_*") if path.is_file())
+
+
+def note(folder: RunDir, notes: list[str]) -> None:
+    """Puts what was odd into the run folder, for the report; each line once."""
+    resolved = read_json(folder.resolved)
+    write_json(folder.resolved, {**resolved, "notes": list(dict.fromkeys([*resolved["notes"], *notes]))})
 
 
 def refuse_stale(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, now: dict[str, str]) -> None:

@@ -11,10 +11,12 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from kiyas import benchmarks, hub, identity, judging, report
 from kiyas.analyse import Findings, analyse
+from kiyas.interop import adapters
 from kiyas.progress import bar, tell
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.study import Study
@@ -107,6 +109,7 @@ def prepare(study: Study) -> Prepared:
     arms = {name: arms[name] for name in study.trained}  # in the study's order
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
     _refuse_unfit(study, counts)
+    _refuse_other_seeds(study)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
 
 
@@ -131,6 +134,19 @@ def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
             f"training.max_length: a sample has {longest} tokens, but the base model ends at {most}",
             f"set training.max_length to {most} or less",
         )
+
+
+def _refuse_other_seeds(study: Study) -> None:
+    """Checkpoints that were trained elsewhere must be of the seeds that the study names."""
+    for name, arm in study.arms.items():
+        if arm.checkpoints is not None:
+            there = sorted({checkpoint.seed for checkpoint in adapters.find(Path(arm.checkpoints))[0]})
+            if there != sorted(study.seed_list):
+                raise KiyasError(
+                    f"arm {name}: {arm.checkpoints} holds checkpoints of seed {', '.join(map(str, there))}; the study "
+                    f"names seed {', '.join(map(str, study.seed_list))}",
+                    f"write seeds: {there}" if len(there) > 1 or there[0] else "write seeds: 1",
+                )
 
 
 def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
@@ -189,7 +205,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
         for variant in study.variants
         for arm in study.trained
     ]
-    parts = _layout(folder, Stage.TRAIN, study, trainings)
+    parts = _layout(folder, Stage.TRAIN, study, trainings) if trainings else []
     total = sum(steps[arm] for arm, _, _ in trainings)
     done = sum(min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share)
     with bar("train", total, "adapter-steps", done) as progress:
@@ -200,8 +216,14 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             progress,
             study.training.workers,
         )
-    write_jsonl(folder.train_log, merge_logs(folder, len(parts)))
-    shutil.rmtree(folder.train_state)
+    rows = merge_logs(folder, len(parts))
+    for name, arm in study.arms.items():
+        if arm.checkpoints is not None:
+            more, notes = adapters.adopt(name, Path(arm.checkpoints), folder, study.model_name_or_path)
+            rows += more
+            identity.note(folder, [f"arm {name}: {each}" for each in notes])
+    write_jsonl(folder.train_log, rows)
+    shutil.rmtree(folder.train_state, ignore_errors=True)
     return {"trainings": len(trainings), "steps": steps, "checkpoints": len(saved_checkpoints(folder))}
 
 

@@ -1,0 +1,102 @@
+"""`arms: {x: {checkpoints: FOLDER}}`: adapters that PEFT saved are answered as in PEFT; nothing is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from kiyas import pipeline
+from kiyas.chat import Chat
+from kiyas.interop import adapters
+from kiyas.practice import base_path
+from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
+from kiyas.study import Study
+from kiyas.types import KiyasError
+
+
+def save(folder: Path, seed: int, safe: bool = True, **config: Any) -> Any:
+    """A PEFT adapter of the practice base with random weights; returns the model in PEFT's own hands."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base_path(), dtype=torch.float32)
+    settings = peft.LoraConfig(r=4, lora_alpha=8, init_lora_weights=False, task_type="CAUSAL_LM", **config)
+    made = peft.get_peft_model(model, settings)
+    made.save_pretrained(folder)
+    if not safe:  # as PEFT saved before safetensors
+        weights = peft.get_peft_model_state_dict(made)
+        (folder / "adapter_model.safetensors").unlink()
+        torch.save(weights, folder / "adapter_model.bin")
+    return made
+
+
+def study(**arms: str) -> Study:
+    return Study.model_validate(
+        {
+            "name": "given",
+            "model_name_or_path": "practice",
+            "arms": {name: {"checkpoints": folder} for name, folder in arms.items()},
+            "seeds": 1,
+            "training": {"dtype": "float32", "workers": 1},
+            "generation": {"max_new_tokens": 24},
+            "benchmarks": {"primary": {"dataset": "practice", "problems": 3}},
+            "judge": {"isolation": "best"},
+        }
+    )
+
+
+def test_checkpoints_from_elsewhere_answer_as_in_peft(tmp_path: Path) -> None:
+    rank_stable = {"target_modules": ["q_proj", "down_proj"], "use_rslora": True}
+    models = {
+        ("a", 100): save(tmp_path / "a" / "checkpoint-100", 1, target_modules="all-linear"),
+        ("a", 200): save(tmp_path / "a" / "checkpoint-200", 2, target_modules="all-linear"),
+        ("b", 30): save(tmp_path / "b" / "checkpoint-30", 3, safe=False, **rank_stable),
+    }
+    history = [{"step": 50, "loss": 1.5}, {"step": 100, "loss": 1.0, "eval_loss": 1.25}]
+    state = {"global_step": 100, "log_history": history}
+    (tmp_path / "a" / "checkpoint-100" / "trainer_state.json").write_text(json.dumps(state))
+    save(tmp_path / "a", 4, target_modules="all-linear")  # a Trainer's last copy, in the output folder itself
+
+    folder = RunDir(tmp_path / "run")
+    pipeline.run(study(a=str(tmp_path / "a"), b=str(tmp_path / "b")), folder, until=Stage.GENERATE)
+    answers = {(r["arm"], r["step"], r["problem_id"]): r["text"] for r in read_jsonl(folder.completions)}
+    assert {key[:2] for key in answers} == {("base", 0), *models}
+    chat = Chat.load(base_path())
+    for (arm, step), model in models.items():
+        for problem in read_jsonl(folder.problems):
+            prompt = torch.tensor([chat.prompt_ids(problem["statement"], None)])
+            made = model.generate(prompt, max_new_tokens=24, do_sample=False, pad_token_id=chat.pad_id)
+            told = chat.text(made[0, prompt.shape[1] :].tolist())
+            assert answers[arm, step, problem["id"]] == told
+    losses = [(row["kind"], row["step"], row["loss"]) for row in read_jsonl(folder.train_log)]
+    assert losses == [("train", 50, 1.5), ("train", 100, 1.0), ("validation", 100, 1.25)]
+    notes = read_json(folder.resolved)["notes"]
+    assert len(notes) == 3 and "left out as a copy" in notes[0] and "used with practice" in notes[1]
+
+    (tmp_path / "b" / "checkpoint-30" / "adapter_model.bin").write_bytes(b"another")
+    with pytest.raises(KiyasError, match=r"adapter_model.bin changed after"):
+        pipeline.run(study(a=str(tmp_path / "a"), b=str(tmp_path / "b")), folder)
+
+
+def test_what_cannot_be_adopted_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KiyasError, match="no PEFT checkpoint"):
+        adapters.find(tmp_path)
+    for seed in (0, 1):
+        save(tmp_path / f"seed-{seed}" / "checkpoint-5", seed, target_modules="all-linear")
+    with pytest.raises(
+        KiyasError, match=r"holds checkpoints of seed 0, 1(.|\n)*seeds: \[0, 1\]"
+    ):
+        pipeline.prepare(study(a=str(tmp_path)))
+    torn = tmp_path / "seed-0" / "checkpoint-6"
+    torn.mkdir()
+    (torn / "adapter_config.json").write_text("{}")
+    found, notes = adapters.find(tmp_path)
+    assert [(each.seed, each.step) for each in found] == [(0, 5), (1, 5)]
+    assert len(notes) == 1 and "interrupted" in notes[0]
+    save(tmp_path / "again" / "checkpoint-5", 0, target_modules="all-linear")
+    with pytest.raises(KiyasError, match="are both seed 0, step 5"):
+        adapters.find(tmp_path)
