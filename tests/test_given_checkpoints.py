@@ -87,9 +87,7 @@ def test_what_cannot_be_adopted_is_told(tmp_path: Path) -> None:
         adapters.find(tmp_path)
     for seed in (0, 1):
         save(tmp_path / f"seed-{seed}" / "checkpoint-5", seed, target_modules="all-linear")
-    with pytest.raises(
-        KiyasError, match=r"holds checkpoints of seed 0, 1(.|\n)*seeds: \[0, 1\]"
-    ):
+    with pytest.raises(KiyasError, match=r"holds checkpoints of seed 0, 1(.|\n)*seeds: \[0, 1\]"):
         pipeline.prepare(study(a=str(tmp_path)))
     torn = tmp_path / "seed-0" / "checkpoint-6"
     torn.mkdir()

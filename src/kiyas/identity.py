@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas import __version__, hub
+from kiyas.analyse.findings import FORMAT
 from kiyas.judge.tiers import choose
 from kiyas.rundir import RunDir, Stage, atomic_text, digest, read_json, sha256, write_json
 from kiyas.study import Study
@@ -205,11 +206,13 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         ],
         Stage.REPORT: [folder.findings],
     }
-    return {
+    found = {
         str(path.relative_to(folder.root) if path.is_relative_to(folder.root) else path): sha256(path)
         for path in files[stage]
         if path.exists()
     }
+    # Findings of an older version are made anew, not misread.
+    return {**found, "format": str(FORMAT)} if stage is Stage.ANALYSE else found
 
 
 def _given_checkpoints(study: Study) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
@@ -240,6 +241,11 @@ class Dataset(Section):
     """Share of groups held out where there is no split column."""
 
 
+def benchmark_label(dataset: str) -> str:
+    """A benchmark's name, or its file's."""
+    return Path(dataset).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+
+
 class Benchmark(Section):
     """One set of problems with tests. Filters say which of them; each is refused where it could not be applied."""
 
@@ -270,7 +276,7 @@ class Benchmark(Section):
     @property
     def label(self) -> str:
         """What reports call it: its name, or its file's."""
-        return Path(self.dataset).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+        return benchmark_label(self.dataset)
 
     @property
     def hub_id(self) -> str | None:
@@ -423,14 +429,13 @@ class Study(Section):
     @property
     def tuning_seed_list(self) -> list[int]:
         """Seeds that only choose the learning rate: those after the study's own. None without a grid."""
-        first = max(self.seed_list) + 1
-        return [first + i for i in range(self.training.tuning_seeds)] if len(self.variants) > 1 else []
+        return tuning_seeds(self.seed_list, self.training.tuning_seeds) if len(self.variants) > 1 else []
 
     @property
     def variants(self) -> dict[str, float]:
         """Points of the learning-rate grid by name; without a grid the one point that has no name."""
         rates = self.training.learning_rate
-        return {f"lr-{rate:g}": rate for rate in rates} if isinstance(rates, list) else {"": rates}
+        return rate_variants(rates) if isinstance(rates, list) else {"": rates}
 
     def variants_of(self, arm: str) -> dict[str, float]:
         """The grid, or the arm's own learning rate where it has one."""
@@ -496,6 +501,17 @@ class Study(Section):
         if own_rate:
             raise ValueError(f"arms.{own_rate[0]}.training.learning_rate: the grid of rates is the same for all arms")
         return self
+
+
+def rate_variants(rates: list[float]) -> dict[str, float]:
+    """Names of a grid's points: `AdapterId.variant`."""
+    return {f"lr-{rate:g}": rate for rate in rates}
+
+
+def tuning_seeds(seeds: Iterable[int], count: int) -> list[int]:
+    """Seeds that only choose the learning rate: those after a study's own."""
+    first = max(seeds) + 1
+    return [first + number for number in range(count)]
 
 
 def is_hub_id(name: str) -> bool:

@@ -14,14 +14,17 @@ from typing import Any
 from kiyas.analyse.checklist import checklist, declared_seeds
 from kiyas.analyse.contrasts import arm_result, choose, contrast, same_arm, score, trainings
 from kiyas.analyse.findings import (
+    Beside,
     Cell,
     Choice,
     Contrast,
     Curve,
     Decision,
+    Drawn,
     Findings,
     Level,
     Pair,
+    RatePoint,
     Reading,
     Remark,
     Score,
@@ -31,6 +34,7 @@ from kiyas.analyse.findings import (
 from kiyas.analyse.load import Loaded, load
 from kiyas.analyse.losses import curves
 from kiyas.analyse.problems import grid, stability
+from kiyas.analyse.rates import depends, grid_of, rate_points, tuning_seeds_of
 from kiyas.types import BASE, BASE_ARM, AdapterId
 
 __all__ = [
@@ -63,13 +67,34 @@ def analyse(run: Path) -> Findings:
     margin = float(margin) if isinstance(margin, int | float) and margin > 0 else None
 
     rates = {adapter: loaded.rates(adapter) for adapter in loaded.answers}
-    scores = tuple(score(loaded, adapter, rates[adapter]) for adapter in rates)
-    found_curves = curves(loaded.log)
-    curve_of = {curve.training: curve for curve in found_curves}
-    judged = trainings(loaded)
-    choices = tuple(choose(adapters, rates, curve_of.get(t), select, loaded.samples) for t, adapters in judged.items())
+    all_curves = curves(loaded.log)
+    curve_of = {curve.training: curve for curve in all_curves}
+    first_beside = next(iter(loaded.beside.values()), None)
+    development = {a: first_beside.rates(a) for a in first_beside.answers} if first_beside else None
+    everything = {
+        training: choose(adapters, rates, curve_of.get(training), select, loaded.samples, development)
+        for training, adapters in trainings(loaded).items()
+    }
+    tuning = tuning_seeds_of(loaded.study, declared_seeds(loaded.study))
+    at: dict[tuple[str, str], dict[int, AdapterId]] = {}
+    for training, choice in everything.items():
+        at.setdefault((training.arm, training.variant), {})[training.seed] = choice.chosen
+    points = rate_points(loaded, all_curves, tuning, at, rates)
 
-    chosen = _chosen(loaded, choices)
+    # From here on an arm is its chosen learning rate; the rest of the grid stands in `points` and `at_each_rate`.
+    variant_of = _variants(loaded.arms, [*everything, *curve_of], points)
+
+    def counts(training: Training) -> bool:
+        return training.variant == variant_of.get(training.arm) and training.seed not in tuning
+
+    judged = {training: adapters for training, adapters in trainings(loaded).items() if counts(training)}
+    choices = tuple(everything[training] for training in judged)
+    found_curves = tuple(curve for curve in all_curves if counts(curve.training))
+    shown = [BASE, *(adapter for adapters in judged.values() for adapter in adapters)]
+    scores = tuple(score(loaded, adapter, rates[adapter]) for adapter in rates if adapter in shown)
+    chosen = {arm: at[arm, variant] for arm, variant in variant_of.items() if (arm, variant) in at}
+    if BASE in loaded.answers:
+        chosen[BASE_ARM] = {0: BASE}
     order = [arm for arm in (BASE_ARM, *loaded.arms) if arm in chosen]
     wanted = _wanted(loaded.arms, compare.get("primary"))
     pairs = _pairs(order, wanted)
@@ -82,7 +107,18 @@ def analyse(run: Path) -> Findings:
         )
         for a, b in pairs
     )
-    columns = [*([BASE] if BASE in rates else []), *(a for adapters in judged.values() for a in adapters)]
+    at_each_rate = tuple(
+        contrast(loaded, _at_rate(chosen, at, variant), *wanted, rates, margin=margin)
+        for variant in grid_of(loaded.study)
+        if len(wanted) == 2 and all(arm == BASE_ARM or (arm, variant) in at for arm in wanted)
+    )
+    contrasts = tuple(
+        dataclasses.replace(each, decision=Decision.DEPENDS)
+        if each.primary and each.decision is not Decision.OWED and depends(each, at_each_rate, margin or 0.05)
+        else each
+        for each in contrasts
+    )
+    columns = [adapter for adapter in shown if adapter in rates]
     tests = sum(len(row.get("tests") or []) for row in loaded.problems.values())
     return Findings(
         name=str(loaded.resolved.get("name") or run.name),
@@ -105,6 +141,11 @@ def analyse(run: Path) -> Findings:
         same_arm=tuple(
             found for arm in order if (found := same_arm(arm, list(chosen[arm].values()), rates)) is not None
         ),
+        rates=points,
+        at_each_rate=at_each_rate,
+        beside=tuple(_beside(other, chosen, pairs, margin) for other in loaded.beside.values()),
+        drawn=_drawn(loaded),
+        benchmark=loaded.benchmark,
         columns=tuple(columns),
         grid=grid(loaded, columns),
         stability=stability(loaded, judged, rates),
@@ -115,23 +156,48 @@ def analyse(run: Path) -> Findings:
             choices=choices,
             scores=scores,
             curves=found_curves,
+            points=points,
         ),
         notes=tuple(str(note) for note in loaded.resolved.get("notes") or []),
         settings=_settings(loaded),
     )
 
 
-def _chosen(loaded: Loaded, choices: tuple[Choice, ...]) -> dict[str, dict[int, AdapterId]]:
-    """arm → seed → checkpoint. Of several variants the plain one counts, else the first by name."""
-    chosen: dict[str, dict[int, AdapterId]] = {}
-    if BASE in loaded.answers:
-        chosen[BASE_ARM] = {0: BASE}
-    for arm in loaded.arms:
-        of_arm = [choice for choice in choices if choice.training.arm == arm]
-        if of_arm:
-            variant = min(choice.training.variant for choice in of_arm)
-            chosen[arm] = {c.training.seed: c.chosen for c in of_arm if c.training.variant == variant}
-    return chosen
+def _variants(arms: list[str], met: list[Training], points: tuple[RatePoint, ...]) -> dict[str, str]:
+    """arm → the variant that stands for it: the grid's choice, else the plain one, else the first by name."""
+    chosen = {point.arm: point.variant for point in points if point.chosen}
+    known = {arm: sorted({training.variant for training in met if training.arm == arm}) for arm in arms}
+    return {arm: chosen.get(arm, variants[0]) for arm, variants in known.items() if variants}
+
+
+def _at_rate(
+    chosen: dict[str, dict[int, AdapterId]], at: dict[tuple[str, str], dict[int, AdapterId]], variant: str
+) -> dict[str, dict[int, AdapterId]]:
+    """The checkpoints that would stand for the arms if all had this learning rate."""
+    return {arm: at.get((arm, variant), of_arm) for arm, of_arm in chosen.items()}
+
+
+def _beside(
+    other: Loaded, chosen: dict[str, dict[int, AdapterId]], pairs: list[tuple[str, ...]], margin: float | None
+) -> Beside:
+    """The same checkpoints on another benchmark: nothing is chosen anew there."""
+    rates = {adapter: other.rates(adapter) for of_arm in chosen.values() for adapter in of_arm.values()}
+    return Beside(
+        other.benchmark,
+        len(other.problems),
+        sum(len(row.get("tests") or []) for row in other.problems.values()) or None,
+        tuple(arm_result(other, arm, list(of_arm.values()), rates) for arm, of_arm in chosen.items()),
+        tuple(contrast(other, chosen, a, b, rates, margin=margin, primary=n == 0) for n, (a, b) in enumerate(pairs)),
+    )
+
+
+def _drawn(loaded: Loaded) -> tuple[Drawn, ...]:
+    arms = loaded.study.get("arms") or {}
+    return tuple(
+        Drawn(name, " + ".join([arm["from_"]] if arm.get("from_") else arm["mix"]), int(arm.get("draws") or 1))
+        for name, arm in arms.items()
+        if arm.get("from_") or arm.get("mix")
+    )
 
 
 def _wanted(arms: list[str], declared: Any) -> tuple[str, ...]:

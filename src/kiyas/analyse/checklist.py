@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from kiyas.analyse.findings import Choice, Curve, Level, Remark, Score
+from kiyas.analyse.findings import Choice, Curve, Level, RatePoint, Remark, Score
 from kiyas.analyse.load import Loaded
 from kiyas.rundir import digest
 from kiyas.types import AdapterId
@@ -24,6 +24,7 @@ def checklist(
     choices: tuple[Choice, ...],
     scores: tuple[Score, ...],
     curves: tuple[Curve, ...],
+    points: tuple[RatePoint, ...],
 ) -> tuple[Remark, ...]:
     """Warnings first, then notes, then what was checked and is fine."""
     found = [
@@ -34,6 +35,7 @@ def checklist(
         *_seeds(loaded, choices, select),
         *_selection(select, select_declared, choices, curves),
         *_budget(curves, scores),
+        *_recipes(loaded, points),
         *_validation(loaded, curves),
         *_adapters(scores),
         *_judge(loaded),
@@ -140,9 +142,52 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...], select: str) -> list[Rem
     steps = {c.training.arm: {x.chosen.step for x in choices if x.training.arm == c.training.arm} for c in choices}
     if select == "last" and (uneven := [arm for arm, each in steps.items() if len(each) > 1]):
         found.append(Remark("uneven_last_step", WARN, {"arms": ", ".join(uneven)}))
-    if len({choice.training.variant for choice in choices}) > 1:
-        found.append(Remark("variants", NOTE))
     return found
+
+
+def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
+    """Hyper-parameters that differ between arms, and how the learning rate was chosen."""
+    found = []
+    own = {
+        name: {
+            f"{section}.{key}": value
+            for section in ("training", "peft")
+            for key, value in (arm.get(section) or {}).items()
+            if value is not None
+        }
+        for name, arm in (loaded.study.get("arms") or {}).items()
+    }
+    if told := "; ".join(
+        f"{arm}: {', '.join(f'{key} {_plain(value)}' for key, value in differs.items())}"
+        for arm, differs in own.items()
+        if differs
+    ):
+        found.append(Remark("recipes_differ", WARN, {"differences": told}))
+    if "unequal_budgets" in ((loaded.study.get("compare") or {}).get("accept") or []):
+        found.append(Remark("unequal_budgets_accepted", WARN))
+    met = {adapter.variant for adapter in loaded.answers if not adapter.is_base}
+    if not points and len(met) > 1:
+        found.append(Remark("variants", NOTE))
+    if points:
+        chosen = {point.arm: point.rate for point in points if point.chosen}
+        rates = sorted({point.rate for point in points})
+        told = ", ".join(f"{arm} {rate:g}" for arm, rate in chosen.items())
+        found.append(Remark("rate_tuned", OK, {"rates": told}))
+        for arm in loaded.arms:
+            if arm not in chosen:
+                found.append(Remark("rate_not_tuned", WARN, {"arm": arm}))
+            elif chosen[arm] in (rates[0], rates[-1]):
+                found.append(Remark("rate_at_edge", WARN, {"arm": arm, "rate": f"{chosen[arm]:g}"}))
+        if diverged := ", ".join(f"{point.arm} {point.rate:g}" for point in points if point.diverged):
+            found.append(Remark("rate_diverged", NOTE, {"where": diverged}))
+    return found
+
+
+def _plain(value: Any) -> str:
+    """A setting as a user would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items() if part is not None)
+    return str(value)
 
 
 def _selection(select: str, declared: bool, choices: tuple[Choice, ...], curves: tuple[Curve, ...]) -> list[Remark]:
@@ -154,7 +199,7 @@ def _selection(select: str, declared: bool, choices: tuple[Choice, ...], curves:
     found = [] if declared else [Remark("selection_not_declared", NOTE)]
     if select == "validation" and any(choice.lowest_validation is None for choice in choices):
         found.append(Remark("no_validation_at_checkpoints", WARN))
-    if select not in ("last", "validation"):
+    if select not in ("last", "validation", "development"):
         found.append(Remark("selection_unknown", WARN, {"select": select}))
     return found or [Remark("selection_clean", OK, {"select": select})]
 

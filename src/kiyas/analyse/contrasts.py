@@ -98,21 +98,35 @@ def trainings(loaded: Loaded) -> dict[Training, list[AdapterId]]:
     return found
 
 
-def choose(candidates: list[AdapterId], rates: Rates, curve: Curve | None, select: str, samples: int = 1) -> Choice:
-    """The checkpoint that stands for a training. Ties go to the earlier step."""
+def choose(
+    candidates: list[AdapterId],
+    rates: Rates,
+    curve: Curve | None,
+    select: str,
+    samples: int = 1,
+    development: Rates | None = None,
+) -> Choice:
+    """The checkpoint that stands for a training. Ties go to the earlier step. `development`: rates there."""
     last = candidates[-1]
     known = {a: r for a in candidates if not np.isnan(r := rates[a]).any()}
-    # Rounded: the same count of right answers can give means that differ in the last bit.
-    best = max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=last)
+    best = _best(candidates, rates)
     losses = {point.step: point.loss for point in curve.validation} if curve else {}
     with_loss = [a for a in candidates if a.step in losses]
     lowest = min(with_loss, key=lambda a: (losses[a.step], a.step), default=None)
-    chosen = {"primary": best, "validation": lowest or last}.get(select, last)
+    rules = {"primary": best, "validation": lowest or last, "development": _best(candidates, development or {})}
+    chosen = rules.get(select, last)
     if known:
         best_of = stats.best_of(np.stack(list(known.values())), samples)
     else:
         best_of = stats.BestOf(math.nan, math.nan, math.nan, len(candidates))
     return Choice(Training(last.arm, last.variant, last.seed), chosen, last, best, lowest, best_of)
+
+
+def _best(candidates: list[AdapterId], rates: Rates) -> AdapterId:
+    """The candidate with the highest rate among those of which nothing is owed; else the last."""
+    known = {a: r for a in candidates if not np.isnan(r := rates.get(a, np.array([np.nan]))).any()}
+    # Rounded: the same count of right answers can give means that differ in the last bit.
+    return max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=candidates[-1])
 
 
 def arm_result(loaded: Loaded, arm: str, adapters: list[AdapterId], rates: Rates) -> ArmResult:

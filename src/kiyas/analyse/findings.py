@@ -19,7 +19,7 @@ from typing import Any
 from kiyas.stats import BestOf, Components, Interval
 from kiyas.types import AdapterId
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Decision(StrEnum):
@@ -29,6 +29,7 @@ class Decision(StrEnum):
     LESS = "less"
     EQUIVALENT = "equivalent"
     UNDECIDED = "undecided"
+    DEPENDS = "depends"
     OWED = "owed"
 
 
@@ -184,6 +185,41 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class RatePoint:
+    """One arm at one learning rate of the grid: what chose it (NaN where that is not known), and how it scored."""
+
+    arm: str
+    variant: str
+    rate: float
+    tuning_loss: float
+    """mean last validation loss over the tuning seeds"""
+    mean: float
+    """pass@1 over the study's seeds"""
+    diverged: bool
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A derived arm: from where, and how many random draws were trained (at most one for each seed)."""
+
+    arm: str
+    source: str
+    draws: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The chosen checkpoints on another benchmark: reported beside the primary one, never mixed into it."""
+
+    benchmark: str
+    problems: int
+    tests: int | None
+    results: tuple[ArmResult, ...]
+    contrasts: tuple[Contrast, ...]
+
+
+@dataclass(frozen=True)
 class SameArm:
     """A/A: two seeds of one arm compared as if they were arms."""
 
@@ -248,6 +284,11 @@ class Findings:
     results: tuple[ArmResult, ...]
     contrasts: tuple[Contrast, ...]
     same_arm: tuple[SameArm, ...]
+    rates: tuple[RatePoint, ...]
+    at_each_rate: tuple[Contrast, ...]
+    beside: tuple[Beside, ...]
+    drawn: tuple[Drawn, ...]
+    benchmark: str
     columns: tuple[AdapterId, ...]
     grid: tuple[GridRow, ...]
     stability: tuple[Stability, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
 from kiyas.stats import Floats
+from kiyas.study import benchmark_label
 from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 Row = dict[str, Any]
@@ -31,6 +32,10 @@ class Loaded:
     counts: Row
     samples: int
     run: Path
+    benchmark: str = ""
+    """label of these problems' benchmark; empty where nothing names it"""
+    beside: Mapping[str, Loaded] = field(default_factory=dict)
+    """the same adapters on the study's other benchmarks"""
 
     @property
     def arms(self) -> list[str]:
@@ -78,6 +83,8 @@ def load(run: Path) -> Loaded:
             "run the study (or the import) to the end first",
         )
     problems = {str(row["id"]): row for row in read_jsonl(folder.problems)} if folder.problems.exists() else {}
+    home = {id: str(row.get("benchmark") or "") for id, row in problems.items()}
+    benchmarks = list(dict.fromkeys(["", *home.values()]))
 
     answers: dict[AdapterId, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for number, row in enumerate(judgments, 1):
@@ -101,5 +108,18 @@ def load(run: Path) -> Loaded:
         for row in read_jsonl(folder.completions):
             if row.get("stop"):
                 stops[AdapterId.of(row)][str(row["stop"])] += 1
-    manifest = folder.manifest(Stage.DATA) or {}
-    return Loaded(resolved, study, problems, log, ordered, stops, manifest.get("counts") or {}, samples, run)
+    counts = (folder.manifest(Stage.DATA) or {}).get("counts") or {}
+    whole = Loaded(resolved, study, problems, log, ordered, stops, counts, samples, run)
+    primary, *others = (_part(whole, benchmark, home) for benchmark in benchmarks)
+    label = benchmark_label(str(((study.get("benchmarks") or {}).get("primary") or {}).get("dataset") or ""))
+    return replace(primary, benchmark=label, beside={other.benchmark: other for other in others})
+
+
+def _part(whole: Loaded, benchmark: str, home: Mapping[str, str]) -> Loaded:
+    """A run as far as it is about one benchmark. Problems that only verdicts name are of the primary one."""
+    answers = {
+        adapter: {p: rows for p, rows in of_problem.items() if home.get(p, "") == benchmark}
+        for adapter, of_problem in whole.answers.items()
+    }
+    problems = {id: row for id, row in whole.problems.items() if home.get(id, "") == benchmark}
+    return replace(whole, problems=problems, answers=answers, benchmark=benchmark)

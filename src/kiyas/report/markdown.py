@@ -20,6 +20,10 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
     for key in (
         "results",
         "contrasts",
+        "rates",
+        "at_each_rate",
+        "beside",
+        "beside_contrasts",
         "best_of",
         "checkpoints",
         "readings",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kiyas.analyse.findings import Contrast, Curve, Decision, Findings, Level, Remark
+from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.words import Words
 from kiyas.stats import Interval
 from kiyas.types import AdapterId
+
+ENOUGH_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,17 @@ def conclusion(findings: Findings, words: Words) -> Conclusion:
         if each.arm in (found.a, found.b)
     ]
     more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
+    more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     more += _best_instead(findings, words)
     if findings.select == "primary":
         more.append(words("conclusion.exploratory"))
     return Conclusion(found.decision.value, badge, sentence(found, words), tuple(more))
+
+
+def _draws(drawn: Drawn, words: Words) -> str:
+    """A claim about a way of making data needs several draws; says whether there were."""
+    key = "scope_draws" if drawn.draws >= ENOUGH_DRAWS else "few_draws"
+    return words(f"conclusion.{key}", arm=drawn.arm, source=drawn.source, draws=drawn.draws)
 
 
 def _best_instead(findings: Findings, words: Words) -> list[str]:
@@ -123,7 +132,8 @@ def sentence(found: Contrast, words: Words) -> str:
         }
     if kind == "pair" and "base" in (found.a, found.b):
         values = {key: _without_base_twice(key, str(value), words) for key, value in values.items()}
-    return words(f"conclusion.{decision}_{kind}", **values).replace(" ()", "")
+    key = decision if found.decision is Decision.DEPENDS else f"{decision}_{kind}"
+    return words(f"conclusion.{key}", **values).replace(" ()", "")
 
 
 def _turned(found: Contrast) -> Interval:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kiyas.analyse.findings import Findings, Score
+from kiyas.analyse.findings import Contrast, Findings, Score
 from kiyas.report import details, sentences
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.words import DASH, Words
@@ -20,6 +20,10 @@ def tables(findings: Findings, words: Words) -> dict[str, Table]:
     made = [
         results(findings, words),
         contrasts(findings, words),
+        rates(findings, words),
+        at_each_rate(findings, words),
+        beside(findings, words),
+        beside_contrasts(findings, words),
         pairs(findings, words),
         checkpoints(findings, words),
         best_of(findings, words),
@@ -135,35 +139,23 @@ def results(findings: Findings, words: Words) -> Table:
 def contrasts(findings: Findings, words: Words) -> Table:
     shown, raw = [], []
     for each in findings.contrasts:
-        a, b = sentences.arm_name(words, each.a), sentences.arm_name(words, each.b)
+        row, plain = _contrast_row(each, words)
         shown.append(
             {
-                "comparison": words("cell.minus", a=a, b=b),
+                **row,
                 "primary": words("cell.question") if each.primary else "",
-                "difference": words.points(each.difference),
-                "interval": words.points_interval(each.interval),
-                "p": words.p(each.p),
                 "test": words(f"cell.{METHODS[each.method]}"),
                 "seeds": str(each.seeds),
-                "decision": words(f"decision.{each.decision}", a=a, b=b),
             }
         )
         raw.append(
             {
-                "a": each.a,
-                "b": each.b,
+                **plain,
                 "question": int(each.primary),
-                "difference": each.difference,
-                **bounds("interval95", each.interval),
                 **bounds("interval90", each.interval90),
                 **bounds("bootstrap95", each.bootstrap),
-                "p": each.p,
                 "method": each.method,
-                "seeds": each.seeds,
-                "problems": each.problems,
                 "margin": each.margin,
-                "decision": each.decision.value,
-                "owed": each.owed,
             }
         )
     keys = ("comparison", "primary", "difference", "interval", "p", "test", "seeds", "decision")
@@ -178,6 +170,125 @@ def contrasts(findings: Findings, words: Words) -> Table:
         strong,
         numeric,
     )
+
+
+def rates(findings: Findings, words: Words) -> Table:
+    """The learning-rate grid: what chose the rate of each arm."""
+    shown, raw = [], []
+    for point in findings.rates:
+        shown.append(
+            {
+                "arm": point.arm,
+                "rate": f"{point.rate:g}",
+                "tuning_loss": words("cell.diverged") if point.diverged else words.number(point.tuning_loss, 3),
+                "pass1": words.percent(point.mean),
+                "chosen": "●" if point.chosen else "",
+            }
+        )
+        raw.append(
+            {
+                "arm": point.arm,
+                "learning_rate": point.rate,
+                "tuning_loss": point.tuning_loss,
+                "diverged": int(point.diverged),
+                "pass1": point.mean,
+                "chosen": int(point.chosen),
+            }
+        )
+    keys = ("arm", "rate", "tuning_loss", "pass1", "chosen")
+    strong = frozenset(i for i, point in enumerate(findings.rates) if point.chosen)
+    numeric = frozenset({"rate", "tuning_loss", "pass1"})
+    return Table("rates", words("table.rates"), columns(words, *keys), tuple(shown), tuple(raw), strong, numeric)
+
+
+def _contrast_row(each: Contrast, words: Words) -> tuple[dict[str, str], dict[str, Any]]:
+    a, b = sentences.arm_name(words, each.a), sentences.arm_name(words, each.b)
+    shown = {
+        "comparison": words("cell.minus", a=a, b=b),
+        "difference": words.points(each.difference),
+        "interval": words.points_interval(each.interval),
+        "p": words.p(each.p),
+        "decision": words(f"decision.{each.decision}", a=a, b=b),
+    }
+    raw = {
+        "a": each.a,
+        "b": each.b,
+        "difference": each.difference,
+        **bounds("interval95", each.interval),
+        "p": each.p,
+        "seeds": each.seeds,
+        "problems": each.problems,
+        "decision": each.decision.value,
+        "owed": each.owed,
+    }
+    return shown, raw
+
+
+def at_each_rate(findings: Findings, words: Words) -> Table:
+    """The question of the study, asked at every learning rate of the grid."""
+    shown, raw = [], []
+    grid = list(dict.fromkeys(point.variant for point in findings.rates))
+    rate_of = {point.variant: point.rate for point in findings.rates}
+    compared = {a.variant: each for each in findings.at_each_rate for pair in each.pairs for a in (pair.a, pair.b)}
+    for variant in grid:
+        if variant in compared:
+            row, plain = _contrast_row(compared[variant], words)
+            shown.append({"rate": f"{rate_of[variant]:g}", **row})
+            raw.append({"learning_rate": rate_of[variant], **plain})
+    keys = ("rate", "comparison", "difference", "interval", "p", "decision")
+    numeric = frozenset({"rate", "difference", "interval", "p"})
+    title = words("table.at_each_rate")
+    return Table("at_each_rate", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+
+
+def beside(findings: Findings, words: Words) -> Table:
+    """The chosen checkpoints on the other benchmarks."""
+    shown, raw = [], []
+    for other in findings.beside:
+        for result in other.results:
+            shown.append(
+                {
+                    "benchmark": other.benchmark,
+                    "arm": sentences.arm_name(words, result.arm),
+                    "pass1": words("cell.owed", n=result.owed) if result.owed else words.percent(result.mean),
+                    "solved": words("cell.of", solved=words.count(result.solved), n=other.problems),
+                    "interval": words.share_interval(result.interval),
+                }
+            )
+            raw.append(
+                {
+                    "benchmark": other.benchmark,
+                    "arm": result.arm,
+                    "pass1": result.mean,
+                    "solved": result.solved,
+                    "problems": other.problems,
+                    "owed": result.owed,
+                    **bounds("interval", result.interval),
+                }
+            )
+    keys = ("benchmark", "arm", "pass1", "solved", "interval")
+    return Table(
+        "beside",
+        words("table.beside"),
+        columns(words, *keys),
+        tuple(shown),
+        tuple(raw),
+        numeric=frozenset(keys[2:]),
+    )
+
+
+def beside_contrasts(findings: Findings, words: Words) -> Table:
+    """The differences on the other benchmarks."""
+    shown, raw = [], []
+    for other in findings.beside:
+        for each in other.contrasts:
+            row, plain = _contrast_row(each, words)
+            shown.append({"benchmark": other.benchmark, **row})
+            raw.append({"benchmark": other.benchmark, **plain})
+    keys = ("benchmark", "comparison", "difference", "interval", "p", "decision")
+    numeric = frozenset({"difference", "interval", "p"})
+    title = words("table.beside_contrasts")
+    return Table("beside_contrasts", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
 
 
 def pairs(findings: Findings, words: Words) -> Table:

@@ -38,7 +38,7 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
     console.print(Text(_safe(findings.name), style="bold"))
     # What a best checkpoint would show stands beside it where one was, or might have been, chosen so.
     flatters = ["best_of"] if findings.select == "primary" or not findings.select_declared else []
-    for name in ("results", "contrasts", *flatters):
+    for name in ("results", "contrasts", "rates", "at_each_rate", "beside", "beside_contrasts", *flatters):
         if name in made:
             console.print()
             console.print(Text(made[name].title, style="dim"))
