@@ -65,7 +65,8 @@ def test_each_arm_takes_the_rate_with_the_lowest_loss_of_the_tuning_seeds(tmp_pa
     chosen = {point.arm: point.variant for point in findings.rates if point.chosen}
     assert chosen == {"deep": "lr-0.0001", "diverse": "lr-0.001"}
     means = {result.arm: result.mean for result in findings.results}
-    assert {arm: means[arm] for arm in chosen} == {point.arm: point.mean for point in findings.rates if point.chosen}
+    at_chosen = {point.arm: point.mean for point in findings.rates if point.chosen}
+    assert {arm: means[arm] for arm in chosen} == pytest.approx(at_chosen)
     assert {a.variant for a in findings.columns if a.arm == "deep"} == {"lr-0.0001"}
     assert {curve.training.seed for curve in findings.curves} == set(SEEDS), "tuning seeds count for nothing else"
     assert findings.primary is not None and findings.primary.decision is Decision.MORE
