@@ -100,7 +100,19 @@ def hub() -> Iterator[Hub]:
         running.add(
             "datasets", "openai/openai_humaneval", {"README.md": card, "part/test-00000.parquet": parquet([human])}
         )
+        mbpp = {"task_id": 602, "prompt": "Do it.", "code": "", "test_imports": [], "test_list": ["assert g(1) == 2"]}
+        card = b"---\nconfigs:\n- config_name: sanitized\n  data_files: [{split: test, path: part/test-*}]\n---\n"
+        running.add(
+            "datasets",
+            "google-research-datasets/mbpp",
+            {"README.md": card, "part/test-00000.parquet": parquet([mbpp])},
+        )
         yield running
+
+
+def benchmarks_of(run: Path) -> list[dict[str, Any]]:
+    asked = read_json(run / "resolved.json")["study"]["benchmarks"]
+    return [asked["primary"], *asked["also"]]
 
 
 STUDY = """\
@@ -192,10 +204,14 @@ def test_offline_and_unreachable_are_told(kiyas: Any, tmp_path: Path) -> None:
     assert done.returncode == 1 and "acme/" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_humaneval_from_the_hub(kiyas: Any, tmp_path: Path) -> None:
-    text = re.sub(r"primary: \{.*?\}", "primary: {dataset: humaneval}", STUDY, flags=re.DOTALL)
+def test_humaneval_and_mbpp_from_the_hub(kiyas: Any, tmp_path: Path) -> None:
+    text = re.sub(r"primary: \{.*?\}", "primary: {dataset: humaneval}\n  also: [mbpp]", STUDY, flags=re.DOTALL)
     (tmp_path / "study.yaml").write_text(text)
     done = kiyas("run", "study.yaml", "--until", "data")
     assert done.returncode == 0, done.stderr
-    (problem,) = read_jsonl(RunDir(tmp_path / "runs" / "hub").problems)
+    problem, other = read_jsonl(RunDir(tmp_path / "runs" / "hub").problems)
     assert problem["id"] == "H/0" and problem["test_code"].endswith("check(f)\n")
+    assert "benchmark" not in problem and problem["statement"].endswith("```python\ndef f():\n```")
+    assert (other["id"], other["benchmark"]) == ("602", "mbpp")
+    assert other["statement"] == "Do it. Your code should pass these tests:\n\nassert g(1) == 2"
+    assert all(len(b["revision"]) == 40 for b in benchmarks_of(tmp_path / "runs" / "hub"))

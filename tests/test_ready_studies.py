@@ -16,10 +16,14 @@ import pytest
 import tiny
 from hub_server import Hub, serve
 from kiyas.rundir import RunDir, read_json, read_jsonl
-from test_hub import lines, livecodebench_row
+from test_hub import lines, livecodebench_row, parquet
 
 SMALL = ["training.budget={steps: 2}", "training.effective_batch_size=2", "training.save_steps=2", "training.workers=1"]
 SMALL += ["training.eval_steps=2", "training.logging_steps=1", "generation.max_new_tokens=4", "judge.isolation=best"]
+
+
+HUMAN = {"task_id": "HumanEval/0", "prompt": "def f():\n", "entry_point": "f", "test": "def check(c): assert c()"}
+MBPP = {"task_id": 602, "prompt": "Do it.", "code": "", "test_imports": [], "test_list": ["assert g(1) == 2"]}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator
         running.add(
             "datasets", "livecodebench/code_generation_lite", {name: lines(rows) for name, rows in parts.items()}
         )
+        for id, config, problem in (
+            ("openai/openai_humaneval", "openai_humaneval", HUMAN),
+            ("google-research-datasets/mbpp", "sanitized", MBPP),
+        ):
+            card = f"---\nconfigs:\n- config_name: {config}\n  data_files: [{{split: test, path: test-*}}]\n---\n"
+            running.add("datasets", id, {"README.md": card.encode(), "test-0.parquet": parquet([problem])})
         yield running
 
 
@@ -92,13 +102,15 @@ def test_preset(hub: Hub, tmp_path: Path, shared_data: Path, preset: str, more: 
     kiyas("init", "study.yaml", "--preset", preset)
     kiyas("run", "study.yaml", *SMALL, *more)
     folder = RunDir(tmp_path / "runs" / preset)
-    problems = read_jsonl(folder.problems)
+    every = read_jsonl(folder.problems)
+    problems = [problem for problem in every if "benchmark" not in problem]
     text = (shared_data / "atcoder-easy-41" / "problems.jsonl").read_text()
     assert sorted(problem["id"] for problem in problems) == [json.loads(line)["id"] for line in text.splitlines()]
     public = preset.endswith("published")
     assert sum(len(problem["tests"]) for problem in problems) == 118 + (0 if public else 3 * 41)
     completions = read_jsonl(folder.completions)
-    assert len(completions) == 41 * (1 + arms)
+    assert [p["benchmark"] for p in every if "benchmark" in p] == ([] if public else ["humaneval", "mbpp"])
+    assert len(completions) == len(every) * (1 + arms)
     assert (folder.report / "index.html").exists()
     assert set(read_json(folder.findings)["arms"]) == {"deep", "diverse", *(["one-solution"] if arms == 3 else [])}
     train = [row for row in read_jsonl(folder.arm_data("deep")) if row["split"] == "train"]

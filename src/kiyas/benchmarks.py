@@ -52,6 +52,7 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
     for row in rows:
         if not str(row.get("statement", "")).strip():
             raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked it")
+        row["statement"] = _asked(row)
     if benchmark.ids is not None and {row["id"] for row in rows} != set(benchmark.ids):
         found, wanted = {row["id"] for row in rows}, set(benchmark.ids)
         raise KiyasError(
@@ -60,6 +61,20 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
             "check release, platform, difficulty, from and to",
         )
     return rows
+
+
+def _asked(row: dict[str, Any]) -> str:
+    """What a chat model is asked. HumanEval's prompt is code to go on with; MBPP's tells no name of the function.
+
+    MBPP: the wording of Austin et al. 2021. HumanEval: as usual for instruction-tuned models.
+    """
+    statement = str(row["statement"])
+    if row.get("platform") == "humaneval":
+        task = "Complete the following Python function. Answer with the whole function."
+        return f"{task}\n\n```python\n{statement.strip()}\n```"
+    if row.get("platform") == "mbpp":
+        return f"{statement.strip()} Your code should pass these tests:\n\n{row['test_code'].strip()}"
+    return statement
 
 
 def _problems(benchmark: Benchmark) -> list[judge.Problem]:

@@ -86,7 +86,7 @@ def test_private_tests_are_never_unpickled(tmp_path: Path) -> None:
 def test_humaneval_and_mbpp(tmp_path: Path) -> None:
     human = {
         "task_id": "H/0",
-        "prompt": "def f(): ...",
+        "prompt": "import re\n\ndef f(): ...",
         "test": "def check(c): assert c()",
         "entry_point": "f",
         "canonical_solution": "",
@@ -96,6 +96,10 @@ def test_humaneval_and_mbpp(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, (human, mbpp))).encode()))
     first, second = read_problems(path)
     assert first.test_code is not None and first.test_code.endswith("check(f)\n")
+    assert first.complete("def f(): return re") == "import re\n\n\ndef f(): return re"
+    assert first.complete("") == "" and second.complete("x") == "x"
+    future = "from __future__ import annotations\ndef f(): ..."
+    assert first.complete(future) == future
     assert second.test_code == "import re\nassert f() == 1\n"
 
 

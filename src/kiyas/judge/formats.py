@@ -128,6 +128,7 @@ def _own(row: dict[str, Any]) -> Problem:
         statement=_get(row, "statement", str, ""),
         entry_point=_get(row, "entry_point", str, None),
         test_code=_get(row, "test_code", str, None),
+        preamble=_get(row, "preamble", str, ""),
         checker=_get(row, "checker", str, None),
         tolerance=_get(row, "tolerance", (int, float), None),
         time_limit_s=_get(row, "time_limit_s", (int, float), None),
@@ -213,11 +214,13 @@ def _lcb_tests(row: dict[str, Any], key: str) -> list[dict[str, str]]:
 
 
 def _humaneval(row: dict[str, Any]) -> Problem:
-    name = _get(row, "entry_point", str)
+    name, prompt = _get(row, "entry_point", str), _get(row, "prompt", str, "")
+    before, asked, _ = prompt.partition(f"def {name}(")
     return Problem(
         id=str(_get(row, "task_id", (str, int))),
         tests=(),
-        statement=_get(row, "prompt", str, ""),
+        statement=prompt,
+        preamble=before if asked else "",
         entry_point=name,
         test_code=f"{_get(row, 'test', str)}\n\ncheck({name})\n",
         platform="humaneval",

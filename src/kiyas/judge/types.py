@@ -105,6 +105,8 @@ class Problem:
     """function-style: the function to call (`name`, `Class.method`; a method of `Solution` is found by its name)"""
     test_code: str | None = None
     """assert-style: Python that fails by AssertionError; runs in the program's own module"""
+    preamble: str = ""
+    """assert-style: imports and helpers that the statement gives; run before the program, which need not repeat them"""
     checker: str | None = None
     """Python source of `check(input, expected, output) -> bool`, run in a sandbox of its own"""
     tolerance: float | None = None
@@ -115,6 +117,12 @@ class Problem:
     difficulty: str = ""
     date: str = ""
     tags: tuple[str, ...] = ()
+
+    def complete(self, source: str) -> str:
+        """The program as it is run: after what the statement gives."""
+        if not self.preamble or not source.strip() or "from __future__" in source:
+            return source
+        return f"{self.preamble}\n{source}"
 
     @property
     def total(self) -> int:

@@ -116,7 +116,7 @@ def _strict_jobs(
 ) -> Iterator[tuple[Job, Comparison]]:
     """One after the other: the tests of a problem may be larger than what should stand in memory twice."""
     common: dict[str, Any] = {
-        "source": program.source,
+        "source": problem.complete(program.source),
         "time_limit_s": limits.time_s,
         "memory_bytes": limits.memory_bytes,
     }
