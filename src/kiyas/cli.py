@@ -117,9 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
         _init,
         "write a study file to start from",
         """\
-        Writes a commented study file. Presets: own-data (your two files); practice (what `kiyas demo` runs);
-        deep-vs-diverse (the study Kıyas grew from, as we would do it), -as-published (as it was done), -reasoning
-        (with the reasoning before the code).""",
+        Writes a commented study file. Presets: own-data (your two files); own-checkpoints (you have trained already);
+        practice (what `kiyas demo` runs); deep-vs-diverse (the study Kıyas grew from, as we would do it),
+        -as-published (as it was done), -reasoning (with the reasoning before the code).""",
     )
     init.add_argument("file", nargs="?", type=Path, default=Path("study.yaml"), help="default: study.yaml")
     init.add_argument("--preset", choices=_presets(), default="own-data", help="default: own-data")
