@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import date
 from typing import Any
 
@@ -39,7 +38,7 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
         rows = practice.benchmark(benchmark.problems or 41)
     else:
         try:
-            rows = [_row(problem) for problem in _problems(benchmark)]
+            rows = [problem.to_row() for problem in _problems(benchmark)]
         except judge.JudgeError as error:
             raise KiyasError(str(error)) from error
     source = benchmark.dataset
@@ -93,11 +92,6 @@ def _problems(benchmark: Benchmark) -> list[judge.Problem]:
         rows = hub.dataset_rows(benchmark.hub_id, benchmark.revision, config)
         return [judge.problem_from_row(row, benchmark.dataset) for row in rows if row.get("split", "test") == "test"]
     return judge.read_problems(benchmark.dataset, public_tests_only=public)
-
-
-def _row(problem: judge.Problem) -> dict[str, Any]:
-    """The judge's own format, without what is not said."""
-    return {key: value for key, value in asdict(problem).items() if value not in (None, "", ())}
 
 
 # -- filters ----------------------------------------------------------------------------------------------------

@@ -174,22 +174,56 @@ def build_parser() -> argparse.ArgumentParser:
         _import,
         "turn other people's logs and results into a run folder",
         """\
-        Reads evaluators' JSONL results, Hugging Face trainer_state.json, CSV and JSONL loss logs; files or folders.
-        Arm and step come from the file names. Nothing is invented; everything odd is listed in the report.
+        Reads files and folders (searched through), recognised by what is in them:
+          results   the course evaluator's detailed/*.jsonl, generations/*.json and evaluations/*.json, LiveCodeBench's
+                    *_eval_all.json, lm-evaluation-harness's samples (--log_samples), verdicts of `kiyas judge`
+          losses    trainer_state.json, CSV, JSON and JSONL logs
+        Arm, step and seed come from the names of files and folders; --arm corrects them. Nothing is invented: answers
+        without a verdict are owed, totals alone are only compared, and everything odd is listed here and in the report.
 
-        example:
-          kiyas import outcomes/ logs/ --problems problems.jsonl --out runs/theirs && kiyas report runs/theirs""",
+        examples:
+          kiyas import outcomes/ logs/ --problems problems.jsonl --out runs/theirs && kiyas report runs/theirs
+          kiyas import results/ --problems problems.jsonl --rejudge --out runs/theirs    # by our judge, not theirs
+          kiyas import lm_eval_out/ --only samples_humaneval_ --rejudge --out runs/he     # one of several benchmarks
+          kiyas import run-7/ run-8/ --arm run-7=deep --arm run-8=diverse --out runs/theirs""",
     )
     imported.add_argument("sources", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     imported.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
-    imported.add_argument("--problems", type=Path, metavar="FILE", help="the problems with their tests (JSONL)")
+    imported.add_argument(
+        "--problems",
+        type=Path,
+        metavar="FILE",
+        help="the problems with their tests, in a format that `kiyas judge` reads",
+    )
     imported.add_argument("--name", help="default: the run folder's name")
     imported.add_argument(
         "--arm",
         action="append",
         default=[],
         metavar="TEXT=ARM",
-        help="files with TEXT in their name belong to ARM",
+        help="files with TEXT in their name belong to ARM (base: the untrained model)",
+    )
+    imported.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="read only files with TEXT (or a glob) in their path",
+    )
+    imported.add_argument(
+        "--rejudge",
+        action="store_true",
+        help="run every recorded program on the problems' tests; our verdicts replace theirs, and RUN/judge/"
+        "differences.csv lists where they differ. Written when all are known",
+    )
+    imported.add_argument(
+        "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as of `kiyas judge`"
+    )
+    imported.add_argument(
+        "--isolation",
+        choices=["strong", "standard", "weak", "best"],
+        metavar="TIER",
+        help="with --rejudge, as of `kiyas judge`",
     )
 
     doctor = add(
@@ -345,6 +379,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from kiyas import interop
+    from kiyas.study import Judge
 
     arms = {}
     for pair in args.arm:
@@ -352,11 +387,21 @@ def _import(args: argparse.Namespace) -> int:
         if not equals or not text or not arm:
             raise KiyasError(f"--arm {pair!r}: it looks like TEXT=ARM")
         arms[text] = arm
+    settings = {"time_limit_s": args.time_limit, "isolation": args.isolation}
+    given = {key: value for key, value in settings.items() if value is not None}
+    if given and not args.rejudge:
+        raise KiyasError("--time-limit and --isolation say how programs are run", "add --rejudge")
     summary = interop.import_study(
-        args.sources, args.out, problems=args.problems, name=args.name or args.out.resolve().name, arm_of=arms or None
+        args.sources,
+        args.out,
+        problems=args.problems,
+        name=args.name or args.out.resolve().name,
+        arm_of=arms,
+        only=args.only,
+        judge=Judge(**given) if args.rejudge else None,
     )
     print(summary, file=sys.stderr)
-    print(f"next: kiyas report {args.out}", file=sys.stderr)
+    print(f"\nnext: kiyas report {args.out}", file=sys.stderr)
     return 0
 
 

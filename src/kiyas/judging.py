@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kiyas import judge
@@ -32,15 +33,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
     bar.update(len(have))
     reason = ""
     with JsonlWriter(folder.judgments) as writer:
-        for verdict in judge.judge(
-            (judge.Program(problem, program) for problem, program in rows),
-            problems,
-            mode=settings.mode,
-            limits=judge.Limits(settings.time_limit_s, settings.memory_limit_mb),
-            workers=settings.workers,
-            isolation=settings.isolation,
-            python=settings.python,
-        ):
+        for verdict in verdicts(rows, problems, settings):
             same = rows[verdict.problem_id, verdict.program.source]
             writer.write(*({**row, **verdict.to_row()} for row in same))
             have |= {_key(row): verdict.verdict.value for row in same}
@@ -54,6 +47,21 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
     return dict(sorted(counts.items()))
+
+
+def verdicts(
+    programs: Iterable[tuple[str, str]], problems: Iterable[judge.Problem], settings: Judge
+) -> Iterator[judge.Verdict]:
+    """Verdicts of (problem, program), in their order, judged as a study's settings say."""
+    return judge.judge(
+        (judge.Program(problem, program) for problem, program in programs),
+        problems,
+        mode=settings.mode,
+        limits=judge.Limits(settings.time_limit_s, settings.memory_limit_mb),
+        workers=settings.workers,
+        isolation=settings.isolation,
+        python=settings.python,
+    )
 
 
 def _key(row: dict[str, Any]) -> Key:

@@ -221,6 +221,10 @@ class RunDir:
         return self.root / "judge" / "judgments.jsonl"
 
     @property
+    def differences(self) -> Path:
+        return self.root / "judge" / "differences.csv"
+
+    @property
     def findings(self) -> Path:
         return self.root / "analyse" / "findings.json"
 

@@ -6,40 +6,47 @@ Read: CSV tables (`Step,Train_Loss,Valid_Loss,Test_Loss`, any case), Hugging Fac
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
+from kiyas.interop.answers import MOST_STEPS
+from kiyas.interop.files import File, Notes, Row, Table
 from kiyas.interop.names import Named
-from kiyas.interop.outcomes import MOST_STEPS, rows
 from kiyas.types import KiyasError
 
-Row = dict[str, Any]
+NAME = "training logs"
 TRAIN = ("loss", "train_loss", "training_loss")
 VALIDATION = ("eval_loss", "valid_loss", "val_loss", "validation_loss")
 EXTRAS = ("learning_rate", "grad_norm")
 SUMMARY = ("train_runtime", "total_flos")
 
 
-def is_log_row(row: Row) -> bool:
+def recognises(row: Row) -> bool:
     """Does this row tell a loss at a step?"""
     keys = {str(key).strip().lower() for key in row}
     return bool(keys & {"step", "global_step"}) and any(key.endswith("loss") for key in keys)
 
 
-def read_log(path: Path, named: Named, notes: list[str]) -> list[Row]:
-    """The file's losses in order of step. Raises KiyasError with file and line for what cannot be read."""
+def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
+    """The file's losses in order of step; later rows of a step replace earlier ones.
+
+    Raises KiyasError for a row that cannot be read; where the file was found by searching the row is noted.
+    """
     odd: Counter[str] = Counter()
     found: dict[tuple[str, str, int], Row] = {}
     before = -math.inf
-    for where, raw in _raw_rows(path, notes):
+    for where, raw in table:
         row = {str(key).strip().lower(): value for key, value in raw.items() if key is not None}
-        step = _number(row.get("step", row.get("global_step")), where, "step")
+        try:
+            step = _number(row.get("step", row.get("global_step")), where, "step")
+            read = [] if step is None or not math.isfinite(step) else _losses(row, named, step, where, odd)
+        except KiyasError as error:
+            if file.named:
+                raise
+            odd[f"left out: {error.args[0].removeprefix(f'{file.path}, ')}"] += 1
+            continue
         if step is None or not math.isfinite(step):
             odd["a row without a step was left out"] += 1
             continue
@@ -49,23 +56,51 @@ def read_log(path: Path, named: Named, notes: list[str]) -> list[Row]:
         if step < before:
             odd["the steps go back (a restart?); the later row of a step was kept"] += 1
         before = step
-        for out in _losses(row, named, int(step), where, odd):
+        for out in read:
             key = (out["kind"], out.get("on", ""), out["step"])
             if key in found and found[key] != out:
                 odd["two different losses at one step; the later was kept"] += 1
             found[key] = out
     if not found:
-        notes.append(f"{path.name}: holds no losses")
-    notes += [f"{path.name}: {what} ({n} {'time' if n == 1 else 'times'})" for what, n in odd.items()]
+        notes.add("holds no losses", file.path)
+    for what, count in odd.items():
+        notes.add(what, file.path, count)
     return sorted(found.values(), key=lambda row: (row["step"], row["kind"], row.get("on", "")))
 
 
-def _losses(row: Row, named: Named, step: int, where: str, odd: Counter[str]) -> list[Row]:
+def merged(logs: list[tuple[File, list[Row]]], notes: Notes) -> list[Row]:
+    """One log of each arm and seed, in order of step.
+
+    Files that agree where they overlap are parts of one log, as the histories in a training's checkpoints are. A file
+    that contradicts a longer one tells of another training and is left out, with a note.
+    """
+    kept: dict[tuple[Any, ...], Row] = {}
+    from_file: dict[tuple[Any, ...], File] = {}
+    for file, rows in sorted(logs, key=lambda log: -len(log[1])):
+        mine = {(row["arm"], row["seed"], row["kind"], row.get("on"), row["step"]): row for row in rows}
+        # Tables are often rounded.
+        other = [key for key in mine.keys() & kept.keys() if not math.isclose(*_pair(mine, kept, key), rel_tol=2e-3)]
+        if other:
+            first = min(other, key=lambda key: int(key[-1]))
+            notes.add(
+                f"{len(other)} losses differ from those of the longer {from_file[first].path}, such as at step "
+                f"{first[-1]}: taken for another training of arm {first[0]} and left out; name its arm with --arm",
+                file.path,
+            )
+            continue
+        kept |= {key: row for key, row in mine.items() if key not in kept}
+        from_file |= dict.fromkeys(mine.keys() - from_file.keys(), file)
+    return sorted(kept.values(), key=lambda r: (r["step"], r["arm"], r["seed"], r["kind"], r.get("on", "")))
+
+
+def _pair(mine: dict[Any, Row], kept: dict[Any, Row], key: Any) -> tuple[float, float]:
+    return mine[key]["loss"], kept[key]["loss"]
+
+
+def _losses(row: Row, named: Named, step: float, where: str, odd: Counter[str]) -> list[Row]:
     """The training, validation and test losses of one raw row."""
-    common: Row = {"arm": named.arm, "variant": "", "seed": named.seed, "step": step}
-    epoch = _number(row.get("epoch"), where, "epoch")
-    if epoch is not None:
-        common["epoch"] = epoch
+    common: Row = {"arm": named.arm, "variant": "", "seed": named.seed, "step": int(step)}
+    common |= _finite(row, ("epoch",), where)
     if any(key in row for key in SUMMARY):
         odd["the summary row at the end was left out"] += 1
         return []
@@ -79,8 +114,7 @@ def _losses(row: Row, named: Named, step: int, where: str, odd: Counter[str]) ->
         if not math.isfinite(loss):
             odd[f"{key} is not a finite number and was left out"] += 1
         elif key in TRAIN:
-            extras = {k: n for k in EXTRAS if (n := _number(row.get(k), where, k)) is not None}
-            found.append({"kind": "train", **common, "loss": loss, **extras})
+            found.append({"kind": "train", **common, "loss": loss, **_finite(row, EXTRAS, where)})
         elif key in VALIDATION:
             found.append({"kind": "validation", **common, "on": named.arm, "loss": loss})
         else:
@@ -90,6 +124,12 @@ def _losses(row: Row, named: Named, step: int, where: str, odd: Counter[str]) ->
     return found
 
 
+def _finite(row: Row, keys: tuple[str, ...], where: str) -> dict[str, float]:
+    """Those of the keys that are there; JSON has no NaN, so what is not finite counts as absent."""
+    numbers = {key: _number(row.get(key), where, key) for key in keys}
+    return {key: number for key, number in numbers.items() if number is not None and math.isfinite(number)}
+
+
 def _number(value: Any, where: str, key: str) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -97,41 +137,3 @@ def _number(value: Any, where: str, key: str) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise KiyasError(f"{where}: {key} is {str(value)[:80]!r}, expected a number") from None
-
-
-def _raw_rows(path: Path, notes: list[str]) -> list[tuple[str, Row]]:
-    if path.suffix == ".csv":
-        return _csv_rows(path)
-    if path.suffix == ".jsonl":
-        return [(f"{path}, line {number}", row) for number, row in rows(path, notes)]
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise KiyasError(f"{path}: not valid JSON ({error})") from error
-    history = value.get("log_history") if isinstance(value, dict) else value
-    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
-        raise KiyasError(f"{path}: expected `log_history`, a list of objects")
-    return [(f"{path}, log_history[{i}]", row) for i, row in enumerate(history)]
-
-
-def _csv_rows(path: Path) -> list[tuple[str, Row]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise KiyasError(f"{path}: not UTF-8 text ({error})") from error
-    reader = csv.DictReader(io.StringIO(text))
-    found = []
-    try:
-        for row in reader:
-            if None in row:
-                raise KiyasError(f"{path}, line {reader.line_num}: more fields than the header names")
-            found.append((f"{path}, line {reader.line_num}", dict(row)))
-    except csv.Error as error:
-        raise KiyasError(f"{path}, line {reader.line_num}: {error}") from error
-    return found
-
-
-def csv_header(path: Path) -> Row:
-    """The first line as a row of empty values, to see what the table is about."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        return dict.fromkeys(next(csv.reader(file), []), "")

@@ -1,194 +1,125 @@
-"""Other people's evaluation results: the course evaluator's `detailed/*.jsonl` and rows of our own judge.
-
-A verdict is read, never guessed: what the row cannot support becomes IE (owed) and a note.
-"""
+"""Answers of many files → one completion and one judgment for each (checkpoint, problem, sample)."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from kiyas.interop.answers import OWED, Answer, Format, whole
+from kiyas.interop.course import Totals
+from kiyas.interop.files import File, Notes, Row, Table
 from kiyas.interop.names import Named, contest_date
 from kiyas.types import BASE, BASE_ARM, AdapterId, KiyasError
 
-Row = dict[str, Any]
-ID_KEYS = ("question_id", "problem_id", "task_id")
-MOST_STEPS = 10**12
-"""No training makes more; a larger number is a mistake."""
-VERDICTS = frozenset(["AC", "WA", "TLE", "MLE", "RE", "OLE", "CE", "IE"])
-
-
-def rows(path: Path, notes: list[str]) -> Iterator[tuple[int, Row]]:
-    """Numbered rows of a JSONL file. A torn last line is noted; anything else broken raises KiyasError.
-
-    A .json file may hold a list of rows, or an object with such a list in it.
-    """
-    data = path.read_bytes()
-    if path.suffix == ".json":
-        yield from enumerate(listed(path, data), 1)
-        return
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                notes.append(f"{path.name}, line {number}: cut off in the middle; this row is missing")
-                return
-            raise KiyasError(
-                f"{path}, line {number}: not valid JSON ({error})",
-                "repair or remove this line and import again",
-            ) from error
-        if not isinstance(row, dict):
-            raise KiyasError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-        yield number, row
-
-
-def listed(path: Path, data: bytes) -> list[Row]:
-    """The rows of a JSON document: itself a list, or the first list of outcomes or of log rows in an object."""
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise KiyasError(f"{path}: not valid JSON ({error})", "repair or remove this file") from error
-    lists = [value] if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
-    for each in lists:
-        if isinstance(each, list) and each and all(isinstance(row, dict) for row in each) and is_outcome(each[0]):
-            return each
-    return []
-
-
-def problem_id(row: Row) -> str | None:
-    return next((str(row[key]) for key in ID_KEYS if row.get(key) not in (None, "")), None)
-
-
-def is_outcome(row: Row) -> bool:
-    """Does this row tell how a program did on a problem?"""
-    return problem_id(row) is not None and any(key in row for key in ("passed", "verdict", "test_results"))
+Key = tuple[AdapterId, str, int]
 
 
 @dataclass
-class Outcomes:
-    """What was read so far; `kept` has one row for each (checkpoint, problem, sample)."""
+class Part:
+    """What one file says: its answers, told apart by checkpoint, problem and sample."""
 
-    kept: dict[tuple[AdapterId, str, int], tuple[Row, Row]] = field(default_factory=dict)
-    problems: dict[str, Row] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    file: File
+    answers: dict[Key, Answer] = field(default_factory=dict)
 
-    def read(self, path: Path, named: Named, arm_of: Mapping[str, str] | None = None) -> None:
-        """Adds one file. A row's own arm, variant, seed and step count for more than the file's name.
+    @property
+    def problems(self) -> set[str]:
+        return {problem for _, problem, _ in self.answers}
 
-        Raises KiyasError with file and line for a row that cannot be read.
-        """
-        arm_of = arm_of or {}
-        odd: Counter[str] = Counter()
-        outside: list[str] = []
-        count = clashes = 0
-        nameless: set[str] = set()
-        found = list(rows(path, self.notes))
-        several_models = len({str(row["model"]) for _, row in found if row.get("model")}) > 1
-        for number, row in found:
-            problem = problem_id(row)
-            if problem is None:
-                raise KiyasError(f"{path}, line {number}: no question_id, problem_id or task_id")
-            sample = row.get("sample", 0)
-            if isinstance(sample, bool) or not isinstance(sample, int):
-                raise KiyasError(f"{path}, line {number}: sample is {sample!r}, expected a whole number")
-            adapter = _adapter(f"{path}, line {number}", row, named, arm_of, models=several_models)
-            if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
-                nameless.add(adapter.arm)
-            judgment = self._judgment(path, number, row, adapter, problem, sample, odd)
+    @property
+    def checkpoints(self) -> list[AdapterId]:
+        return sorted({adapter for adapter, _, _ in self.answers})
+
+
+def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping[str, str], notes: Notes) -> Part:
+    """Reads one file. A row's own arm, variant, seed and step count for more than the file's name.
+
+    Raises KiyasError with file and line for a row that cannot be read; where the file was found by searching the row
+    is noted and its verdict owed. Also for a file most of whose rows contradict one another.
+    """
+    found = Part(file)
+    odd: Counter[str] = Counter()
+    nameless: set[str] = set()
+    count = clashes = 0
+    several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
+    for where, row in table:
+        try:
+            if not format.recognises(row):
+                raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
+            adapter = _adapter(where, row, named, arm_of, models=several_models)
+            read = list(format.answers(row, where, odd))
+        except KiyasError as error:
+            if file.named:
+                raise
+            odd[f"left out: {error.args[0].removeprefix(f'{file.path}, ')}"] += 1
+            continue
+        if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
+            nameless.add(adapter.arm)
+        for answer in read:
             count += 1
-            self._problem(problem, row)
-            if named.window and (day := contest_date(problem)):
-                early, late = (day - named.window[0]).days, (named.window[1] - day).days
-                if min(early, late) < -14:
-                    outside.append(problem)
-            clashes += self._keep(adapter, problem, sample, row, judgment, odd)
-        if 2 * clashes > count:
-            raise KiyasError(
-                f"{path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and sample "
-                "has answered otherwise",
-                "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
-            )
-        if not count:
-            self.notes.append(f"{path.name}: the file is empty")
-        for arm in sorted(nameless):
-            if named.step is None:
-                self.notes.append(f"{path.name}: the name tells no step; taken as step 0 of arm {arm}")
-        if nameless and named.by_epoch:
-            self.notes.append(f"{path.name}: the name tells epochs, not steps; epoch {named.step} stands as the step")
-        self.notes += [f"{path.name}: {what} ({n} {'row' if n == 1 else 'rows'})" for what, n in odd.items()]
-        if outside:
-            named_as = f"{named.window[0]:%Y-%m} to {named.window[1]:%Y-%m}" if named.window else ""
-            self.notes.append(
-                f"{path.name}: the name says {named_as}, but {len(outside)} problems are of another time "
-                f"(such as {outside[0]}, about {contest_date(outside[0])})"
-            )
+            key = (adapter, answer.id, answer.sample)
+            before = found.answers.get(key)
+            clashes += before is not None and contradicts(before, answer)
+            found.answers[key] = answer if before is None else _later(before, answer, odd)
+    if 2 * clashes > count:
+        raise KiyasError(
+            f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and sample "
+            "has answered otherwise",
+            "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
+        )
+    for arm in sorted(nameless):
+        if named.step is None:
+            notes.add(f"the name tells no step; taken as step 0 of arm {arm}", file.path)
+    if nameless and named.by_epoch:
+        notes.add(f"the name tells epochs, not steps; epoch {named.step} stands as the step", file.path)
+    for what, rows in odd.items():
+        notes.add(what, file.path, rows)
+    _check_window(found, named, notes)
+    return found
 
-    def _judgment(
-        self,
-        path: Path,
-        number: int,
-        row: Row,
-        adapter: AdapterId,
-        problem: str,
-        sample: int,
-        odd: Counter[str],
-    ) -> Row:
-        verdict, passed, total = recorded_verdict(row, odd, f"{path}, line {number}")
-        program = row.get("extracted_code", row.get("program"))
-        return {
-            **adapter.fields(),
-            "problem_id": problem,
-            "sample": sample,
-            "program": str(program) if program is not None else None,
-            "extraction": "recorded",
-            "verdict": verdict,
-            "passed": passed,
-            "total": total,
-            "cpu_s": row.get("cpu_s"),
-            "wall_s": row.get("wall_s"),
-            "peak_mb": row.get("peak_mb"),
-            "tests": row["tests"] if isinstance(row.get("tests"), list) else [],
-            "detail": str(row.get("error") or row.get("detail") or ""),
-            "flags": row["flags"] if isinstance(row.get("flags"), list) else [],
-            "recorded": True,
-        }
 
-    def _problem(self, problem: str, row: Row) -> None:
-        known = self.problems.setdefault(problem, {"id": problem})
-        for key, source in (("title", "problem_title"), ("statement", "problem_prompt")):
-            if row.get(source) and not known.get(key):
-                known[key] = str(row[source])
+def _check_window(found: Part, named: Named, notes: Notes) -> None:
+    """Notes problems of contests that took place well outside the months in the file's name."""
+    if named.window is None:
+        return
+    first, last = named.window
+    days = {problem: day for problem in sorted(found.problems) if (day := contest_date(problem))}
+    outside = [problem for problem, day in days.items() if (first - day).days > 14 or (day - last).days > 14]
+    if outside:
+        notes.add(
+            f"the name says {first:%Y-%m} to {last:%Y-%m}, but {len(outside)} problems are of another time "
+            f"(such as {outside[0]}, about {days[outside[0]]})",
+            found.file.path,
+        )
 
-    def _keep(self, adapter: AdapterId, problem: str, sample: int, row: Row, judgment: Row, odd: Counter[str]) -> bool:
-        """Keeps the row; says whether it answers otherwise than an earlier one (neither of them IE)."""
-        key = (adapter, problem, sample)
-        text = row.get("model_output_raw", row.get("answer", judgment["program"]))
-        completion = {
-            **adapter.fields(), "problem_id": problem, "sample": sample,
-            "text": str(text) if text is not None else "",
-            "prompt_tokens": None, "tokens": None, "stop": None,
-        }  # fmt: skip
-        before, clash = self.kept.get(key), False
-        if before is not None:
-            old, new = before[0]["verdict"], judgment["verdict"]
-            if new == "IE" and old != "IE":
-                odd["answered twice: the earlier verdict was kept, the later was never judged"] += 1
-                return False
-            same = old == new and before[1]["text"] == completion["text"]
-            odd["the same row twice" if same else "answered twice: the later row was kept"] += 1
-            if old != new:
-                odd["answered twice with different verdicts"] += 1
-            clash = not same and old != "IE"
-        self.kept[key] = (judgment, completion)
-        return clash
+
+def contradicts(old: Answer, new: Answer) -> bool:
+    """Do both have a verdict, and not the same answer with the same verdict?"""
+    judged = old.verdict not in OWED and new.verdict not in OWED
+    return judged and (old.verdict, old.text) != (new.verdict, new.text)
+
+
+def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
+    """Two rows about one sample: the later counts, but a verdict is never given up for none.
+
+    An answer without a verdict, of a file of generations, completes the row with one and is no oddity.
+    """
+    if None in (old.verdict, new.verdict):
+        judged, plain = (old, new) if new.verdict is None else (new, old)
+        if judged.program is not None and plain.program is not None and judged.program.strip() != plain.program.strip():
+            odd["the generation is another program than the one with the verdict; the latter was kept"] += 1
+        if judged.text is not None:
+            return judged
+        return replace(judged, text=plain.text, program=plain.program, chat=plain.chat)
+    if new.verdict == "IE" and old.verdict != "IE":
+        odd["answered twice: the earlier verdict was kept, the later was never judged"] += 1
+        return old
+    same = (old.verdict, old.text) == (new.verdict, new.text)
+    odd["the same row twice" if same else "answered twice: the later row was kept"] += 1
+    if old.verdict != new.verdict:
+        odd["answered twice with different verdicts"] += 1
+    return new
 
 
 def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, models: bool) -> AdapterId:
@@ -203,80 +134,104 @@ def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, m
     named_of = {"seed": named.seed, "step": named.step or 0}
     own = {key: value if row.get(key) is None else row[key] for key, value in named_of.items()}
     for key, value in own.items():
-        _whole(value, key, where)
+        whole(value, key, where)
     arm = arm_of.get(arm, arm)
     return BASE if arm == BASE_ARM else AdapterId(arm, variant, own["seed"], own["step"])
 
 
-def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int | None, int | None]:
-    """(verdict, passed, total) as the row has them. `odd` counts what had to be said about it."""
-    if isinstance(row.get("verdict"), str) and row["verdict"] in VERDICTS:
-        return (row["verdict"], *_of_verdict(row, where))
-    counts = _counts(row, where)
-    total, passed = counts["total"], counts["passed"]
-    if total is not None and passed is not None and passed > total:
-        raise KiyasError(f"{where}: {passed} tests passed of {total}")
-    said = row.get("passed")
-    program = str(row.get("extracted_code", row.get("program")) or "").strip()
-    if total is None and isinstance(said, bool) and not row.get("error"):
-        odd["only passed or not was recorded, no test counts"] += 1
-        return ("AC" if said else "WA"), None, None
-    if not total:
-        if row.get("error"):
-            odd["the evaluation itself failed; no verdict"] += 1
-            return "IE", passed, total
-        if program or said:
-            odd["no test was run; no verdict"] += 1
-            return "IE", passed, total
-        odd["no program in the answer; counted as wrong, as recorded"] += 1
-        return "WA", passed, total
-    if said is not None and bool(said) != (passed == total):
-        odd["`passed` contradicts the test counts; the counts were taken"] += 1
-    if passed == total:
-        return "AC", passed, total
-    if counts["error"]:
-        return "RE", passed, total
-    if counts["timeout"] and not counts["failed"]:
-        return "TLE", passed, total
-    return "WA", passed, total
+# -- many files ---------------------------------------------------------------------------------------------------
 
 
-def _whole(value: Any, key: str, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_STEPS:
-        raise KiyasError(f"{where}: {key} is {value!r:.80}, expected a whole number")
-    return value
+def one_benchmark(parts: list[Part], given: set[str] | None, notes: Notes) -> list[Part]:
+    """The files that answer one and the same benchmark; a run has one. The others are noted, with what to do.
+
+    Files whose problems overlap by half of the fewer belong together. Taken are the files that answer the `given`
+    problems, else those with the most answers.
+    """
+    groups: list[list[Part]] = []
+    for each in parts:
+        linked = [group for group in groups if any(_overlap(each.problems, other.problems) for other in group)]
+        groups = [group for group in groups if group not in linked] + [[each, *(p for group in linked for p in group)]]
+
+    def size(group: list[Part]) -> tuple[int, int]:
+        problems = set().union(*(each.problems for each in group))
+        return len(problems & given) if given is not None else 0, sum(len(each.answers) for each in group)
+
+    chosen = max(groups, key=size, default=[])
+    for group in groups:
+        if group is not chosen:
+            _note_other(group, notes)
+    return [each for each in parts if each in chosen]
 
 
-def _of_verdict(row: Row, where: str) -> tuple[int | None, int | None]:
-    """(passed, total) beside a verdict: both or neither; `passed` may also just say yes or no."""
-    passed, total = row.get("passed"), row.get("total")
-    if total is None and (passed is None or isinstance(passed, bool)):
-        return None, None
-    passed, total = _whole(passed, "passed", where), _whole(total, "total", where)
-    if passed > total:
-        raise KiyasError(f"{where}: {passed} tests passed of {total}")
-    return passed, total
+def _overlap(one: set[str], other: set[str]) -> bool:
+    return 2 * len(one & other) >= min(len(one), len(other))
 
 
-def _counts(row: Row, where: str) -> dict[str, int | None]:
-    """Tests in all, passed, failed, timed out and ended in an error, as far as the row tells."""
-    results = row.get("test_results")
-    if isinstance(results, list):
-        return {"total": len(results), "passed": sum(map(_test_passed, results)), **_NOTHING}
-    results = results if isinstance(results, dict) else {}
-    other = {
-        "total": row.get("total_tests", row.get("total")),
-        "passed": row.get("passed_tests", row.get("tests_passed")),
-    }
-    counts: dict[str, int | None] = {}
-    for key in ("total", "passed", *_NOTHING):
-        value = results.get(key, other.get(key))
-        counts[key] = None if value is None else _whole(value, f"test_results.{key}", where)
-    return counts
+def _note_other(group: list[Part], notes: Notes) -> None:
+    problems = set().union(*(each.problems for each in group))
+    whose = sorted({str(adapter) for each in group for adapter in each.checkpoints})
+    notes.add(
+        f"another set of problems, {several(sorted(problems))}, answered by {', '.join(whose[:4])}"
+        f"{' …' if len(whose) > 4 else ''} in {_names([each.file.path for each in group])}: left out, since one import "
+        "compares on one benchmark; import these files into a folder of their own (--only TEXT takes the files with "
+        "TEXT in their path)"
+    )
 
 
-_NOTHING: dict[str, int | None] = {"failed": None, "timeout": None, "error": None}
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more files" if len(paths) > 3 else "")
 
 
-def _test_passed(test: Any) -> bool:
-    return bool(test.get("passed")) if isinstance(test, dict) else test is True
+def several(items: list[str]) -> str:
+    """`3 problems (a, b, c)`."""
+    shown = ", ".join(items[:4]) + (" …" if len(items) > 4 else "")
+    return f"{len(items)} {'problem' if len(items) == 1 else 'problems'} ({shown})"
+
+
+def merge(parts: list[Part], notes: Notes) -> dict[Key, Answer]:
+    """All answers. A file that mostly contradicts those before it is left out, an error where the user named it."""
+    kept: dict[Key, Answer] = {}
+    for each in parts:
+        both = each.answers.keys() & kept.keys()
+        clashes = sum(contradicts(kept[key], each.answers[key]) for key in both)
+        if 2 * clashes > len(each.answers):
+            about = ", ".join(map(str, each.checkpoints[:3]))
+            error = KiyasError(
+                f"{each.file.path}: {clashes} of {len(each.answers)} rows answer what another file of {about} has "
+                "answered otherwise",
+                "name the files' arms with --arm, or import one of them with --only",
+            )
+            if each.file.named:
+                raise error
+            notes.add(f"left out: {error.args[0]}; {error.hint}")
+            continue
+        odd: Counter[str] = Counter()
+        kept |= {key: _later(kept[key], new, odd) if key in kept else new for key, new in each.answers.items()}
+        for what, rows in odd.items():
+            notes.add(what, each.file.path, rows)
+    return kept
+
+
+def problems_of(answers: Mapping[Key, Answer]) -> dict[str, Row]:
+    """The problems that were answered, with all that any row knows of them."""
+    known: dict[str, Row] = {}
+    for answer in answers.values():
+        row = known.setdefault(answer.id, {})
+        row |= {key: value for key, value in answer.problem.items() if key not in row}
+    return known
+
+
+def check_totals(summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapping[Key, Answer], notes: Notes) -> None:
+    """Summaries are compared with the rows and never become verdicts."""
+    right: Counter[AdapterId] = Counter()
+    judged: Counter[AdapterId] = Counter()
+    for (adapter, _, _), answer in answers.items():
+        judged[adapter] += answer.verdict not in OWED
+        right[adapter] += answer.verdict == "AC"
+    for path, adapter, said in summaries:
+        summary = f"the summary says {said.passed}/{said.total} for {adapter}"
+        if not judged[adapter]:
+            notes.add(f"{summary}, and there are no rows with verdicts; totals are not turned into verdicts", path)
+        elif (right[adapter], judged[adapter]) != (said.passed, said.total):
+            notes.add(f"{summary}, the rows say {right[adapter]}/{judged[adapter]}; the rows count", path)

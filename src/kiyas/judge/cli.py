@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=_positive_int, metavar="N", help="programs at once (default: CPU cores)")
     parser.add_argument(
-        "--time-limit", type=_positive, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
+        "--time-limit", type=positive, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
     )
     parser.add_argument(
         "--memory-limit",
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, help="format of the problems, where it is not recognised")
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")

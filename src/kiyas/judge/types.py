@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -127,6 +127,11 @@ class Problem:
     @property
     def total(self) -> int:
         return 1 if self.test_code is not None else len(self.tests)
+
+    def to_row(self) -> dict[str, Any]:
+        """The judge's own format, without what is not said."""
+        row = {**asdict(self), "tests": [asdict(test) for test in self.tests], "tags": list(self.tags)}
+        return {key: value for key, value in row.items() if value not in (None, "", [])}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""The files of someone else's study: searched for, read as tables of rows, and what was odd about them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kiyas.types import KiyasError
+
+Row = dict[str, Any]
+Table = list[tuple[str, Row]]
+"""Rows, each with where it stands, for messages."""
+SUFFIXES = (".jsonl", ".json", ".csv")
+LARGEST = 2_000_000_000
+
+
+class Notes:
+    """What was odd, in words; the same of several files is told once."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, int]] = {}
+
+    def add(self, what: str, file: Path | None = None, rows: int = 0) -> None:
+        """`rows`: how many rows of the file it is true of; 0 where it is the file itself."""
+        files = self._files.setdefault(what, {})
+        if file is not None:
+            files[file.name] = files.get(file.name, 0) + rows
+
+    def lines(self) -> tuple[str, ...]:
+        return tuple(_line(what, files) for what, files in self._files.items())
+
+
+def _line(what: str, files: dict[str, int]) -> str:
+    rows = sum(files.values())
+    count = f"{rows} {'row' if rows == 1 else 'rows'}"
+    if len(files) < 2:
+        return "".join(f"{name}: " for name in files) + what + (f" ({count})" if rows else "")
+    shown = ", ".join(list(files)[:3]) + (" …" if len(files) > 3 else "")
+    return f"{what} ({f'{count} in ' if rows else ''}{len(files)} files: {shown})"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to read: `named` by the user or found by searching; `folders` may tell whose it is, outermost first."""
+
+    path: Path
+    named: bool
+    folders: tuple[str, ...]
+
+
+def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[File]:
+    """Every candidate once, in order of name; hidden ones, links and what lies in `own` are passed over.
+
+    `only`: texts or globs, one of which must match the file's path. Raises KiyasError for a source that is not there.
+    """
+    seen: set[Path] = set()
+    for source in sources:
+        if not source.exists():
+            raise KiyasError(f"no such file or folder: {source}")
+        named = source.is_file()
+        root = source.resolve().parent.parent if named else source.resolve().parent
+        for path in [source] if named else sorted(p for p in source.rglob("*") if p.is_file()):
+            resolved = path.resolve()
+            hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
+            if hidden or path.is_symlink() or resolved in seen or (own is not None and resolved.is_relative_to(own)):
+                continue
+            if only and not any(text in str(path) or path.match(text) for text in only):
+                continue
+            seen.add(resolved)
+            yield File(path, named, resolved.relative_to(root).parts[:-1])
+
+
+def tables(file: File, notes: Notes) -> list[Table]:
+    """The tables of rows in a file: one of a JSONL or CSV file; of a JSON document itself and the lists in it.
+
+    A torn last line is noted. Other broken lines too, where the file was found by searching; where the user named
+    it they raise KiyasError, as does a JSON document that is not one.
+    """
+    try:
+        data = file.path.read_bytes()
+    except OSError as error:
+        raise KiyasError(f"{file.path} cannot be read: {error.strerror}") from error
+    if file.path.suffix == ".jsonl":
+        return [_lines(file, data, notes)]
+    try:
+        text = data.decode("utf-8-sig")
+        if file.path.suffix == ".csv":
+            return [_csv(file.path, text)]
+        value = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise KiyasError(f"{file.path}: not UTF-8 text ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise KiyasError(f"{file.path}: not valid JSON ({error})", "repair or remove this file") from error
+    named: dict[str, Any] = value if isinstance(value, dict) else {"": value}
+    found = [] if not isinstance(value, dict) else [[(str(file.path), value)]]
+    for key, each in named.items():
+        if isinstance(each, list):
+            where = f"{file.path}, {key}[{{}}]" if key else f"{file.path}, entry {{}}"
+            found.append([(where.format(n), row) for n, row in enumerate(each, 1) if isinstance(row, dict)])
+    return found
+
+
+def _lines(file: File, data: bytes, notes: Notes) -> Table:
+    found: Table = []
+    lines = data.split(b"\n")
+    broken: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{file.path}, line {number}"
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                notes.add(f"line {number} was cut off in the middle; this row is missing", file.path)
+                break
+            fault = KiyasError(f"{where}: not valid JSON ({error})", "repair or remove this line and import again")
+        else:
+            if isinstance(row, dict):
+                found.append((where, row))
+                continue
+            fault = KiyasError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        if file.named:
+            raise fault
+        broken.append(str(number))
+    if broken:
+        told = ", ".join(broken[:4]) + (" …" if len(broken) > 4 else "")
+        notes.add(f"not valid JSON in line {told}; missing", file.path, len(broken))
+    return found
+
+
+def _csv(path: Path, text: str) -> Table:
+    reader = csv.DictReader(io.StringIO(text))
+    found: Table = []
+    try:
+        for row in reader:
+            if None in row:
+                raise KiyasError(f"{path}, line {reader.line_num}: more fields than the header names")
+            found.append((f"{path}, line {reader.line_num}", dict(row)))
+    except csv.Error as error:
+        raise KiyasError(f"{path}, line {reader.line_num}: {error}") from error
+    return found

@@ -1,0 +1,139 @@
+"""Recorded programs → our judge: every verdict found again, and where it differs from the recorded one."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kiyas import judge
+from kiyas.interop.answers import OWED, Answer
+from kiyas.interop.files import Row
+from kiyas.interop.outcomes import Key
+from kiyas.judging import verdicts
+from kiyas.progress import bar
+from kiyas.study import Judge
+from kiyas.types import KiyasError
+
+
+@dataclass(frozen=True)
+class Rejudged:
+    """`rows`: the judgments that replace the recorded ones. `kept`: answers that could not be judged again."""
+
+    rows: Mapping[Key, Row]
+    differences: list[Row]
+    kept: int
+    owed: int
+    other_programs: int
+    tier: str
+
+    def __str__(self) -> str:
+        """What was found, in a sentence or a few."""
+        gained = sum(row["ours"] == "AC" != row["recorded"] for row in self.differences)
+        lost = sum(row["recorded"] == "AC" != row["ours"] for row in self.differences)
+        compared = len(self.rows) - self.owed
+        parts = {
+            "recorded as solved and not solved": lost,
+            "recorded as not solved and solved": gained,
+            "passed another number of tests": len(self.differences) - gained - lost,
+            "had no verdict before": self.owed,
+            "stay as recorded (no tests for their problem, or no program)": self.kept,
+            "hold another program by our extraction than was recorded": self.other_programs,
+        }
+        return "; ".join(
+            [
+                f"{len(self.rows)} answers were judged again ({self.tier} isolation)",
+                f"{compared - len(self.differences)} of {compared} recorded verdicts are confirmed",
+                *(f"{count} {what}" for what, count in parts.items() if count),
+            ]
+        )
+
+
+COLUMNS = (
+    "arm", "variant", "seed", "step", "problem_id", "sample", "recorded", "ours",
+    "passed_then", "total_then", "passed_now", "total_now", "detail",
+)  # fmt: skip
+
+
+def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge) -> Rejudged:
+    """Runs every program whose problem has tests; the same program for the same problem once.
+
+    In a chat answer our own extraction finds the program; where there is none, or the answer is only the rest of a
+    function, the recorded program is run. Raises KiyasError when nothing can be judged or the sandbox failed.
+    """
+    problems = {
+        str(row["id"]): judge.problem_from_row(row, "kiyas")
+        for row in benchmark
+        if row.get("tests") or row.get("test_code")
+    }
+    if not problems:
+        raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
+    wanted: dict[tuple[str, str], list[Key]] = {}
+    found: dict[Key, Row] = {}
+    others = 0
+    for key, answer in answers.items():
+        program, extraction = _program(answer)
+        if program is None or answer.id not in problems:
+            continue
+        others += answer.program is not None and program.strip() != answer.program.strip()
+        found[key] = {"program": program, "extraction": extraction}
+        wanted.setdefault((answer.id, program), []).append(key)
+    tier = ""
+    with bar("judge", len(found), "answers") as progress:
+        for verdict in verdicts(wanted, problems.values(), settings):
+            if verdict.verdict is judge.Outcome.IE:
+                raise KiyasError(
+                    f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was written",
+                    "see `kiyas doctor`, then give the same command again",
+                )
+            tier = verdict.tier.value
+            same = wanted[verdict.problem_id, verdict.program.source]
+            for key in same:
+                found[key] |= verdict.to_row()
+            progress.update(len(same))
+    differences = [row for key in sorted(found) if (row := _difference(key, answers[key], found[key])) is not None]
+    owed = sum(answers[key].verdict in OWED for key in found)
+    rows = {key: {**row, **_recorded(answers[key])} for key, row in found.items()}
+    return Rejudged(rows, differences, len(answers) - len(found), owed, others, tier)
+
+
+def _program(answer: Answer) -> tuple[str | None, Any]:
+    if answer.chat and answer.text is not None:
+        extraction = judge.extract(answer.text)
+        return extraction.program, {"method": extraction.method, "reason": extraction.reason}
+    return answer.program, "recorded"
+
+
+def _recorded(answer: Answer) -> Row:
+    return {
+        "recorded": False,
+        "recorded_verdict": answer.verdict,
+        "recorded_passed": answer.passed,
+        "recorded_total": answer.total,
+    }
+
+
+def _difference(key: Key, answer: Answer, ours: Row) -> Row | None:
+    """Solved or not, otherwise than recorded; or of as many tests another number passed."""
+    if answer.verdict in OWED:
+        return None
+    other_count = answer.total == ours["total"] and answer.passed != ours["passed"]
+    if (answer.verdict == "AC") == (ours["verdict"] == "AC") and not other_count:
+        return None
+    adapter, problem, sample = key
+    values = (
+        *adapter.fields().values(), problem, sample, answer.verdict, ours["verdict"],
+        answer.passed, answer.total, ours["passed"], ours["total"], ours["detail"],
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def table(differences: list[Row]) -> str:
+    """The differences as CSV, with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(differences)
+    return text.getvalue()
