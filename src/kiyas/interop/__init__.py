@@ -19,7 +19,18 @@ from kiyas import __version__
 from kiyas.interop import course, livecodebench, lm_eval, logs, names
 from kiyas.interop.answers import OWED, Answer, Format
 from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, tables
-from kiyas.interop.outcomes import Key, Part, check_totals, merge, one_benchmark, part, problems_of, several
+from kiyas.interop.outcomes import (
+    Key,
+    Part,
+    adapter_of,
+    check_totals,
+    merge,
+    note_owed,
+    one_benchmark,
+    part,
+    problems_of,
+    several,
+)
 from kiyas.interop.rejudge import Rejudged, rejudge, table
 from kiyas.judge import JudgeError, read_problems
 from kiyas.rundir import RunDir, Stage, atomic_text, read_json, sha256, write_json, write_jsonl
@@ -133,6 +144,8 @@ def import_study(
         raise KiyasError(f"found totals alone, neither results nor training logs{told}", "the results' rows are needed")
     benchmark = _benchmark(problems, known, problems_of(answers), notes)
     _note_missing(answers, benchmark, notes)
+    if judge is None:
+        note_owed(answers, notes)
     rejudged = rejudge(answers, benchmark, judge) if judge is not None else None
     rows = {key: _judgment(key, answers[key], rejudged) for key in sorted(answers)}
 
@@ -203,7 +216,8 @@ def _read(files: list[File], arm_of: Mapping[str, str], notes: Notes) -> _Found:
         named = names.of_log(file.path, arm_of, known, file.folders)
         found.logs.append((file, logs.losses(table_, file, named, notes)))
     if strange:
-        shown = ", ".join(strange[:6]) + (" …" if len(strange) > 6 else "")
+        unique = list(dict.fromkeys(strange))
+        shown = ", ".join(unique[:6]) + (" …" if len(unique) > 6 else "")
         notes.add(f"neither results nor training logs, left out: {shown} ({len(strange)} files)")
     if other:
         notes.add("files of other kinds were left out: " + ", ".join(f"{suffix} {n}" for suffix, n in other.items()))
@@ -227,7 +241,7 @@ def _read_one(
         totals = [each for where, row in table_ if (each := course.totals(row, where))]
         for each in totals:
             named = names.of_outcomes(each.about, arm_of, file.folders)
-            found.summaries.append((file.path, AdapterId(named.arm, seed=named.seed, step=named.step or 0), each))
+            found.summaries.append((file.path, adapter_of(named), each))
         if totals:
             return course.SUMMARIES
     return "empty" if not any(there) and file.path.suffix != ".json" else None

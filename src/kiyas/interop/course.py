@@ -132,6 +132,8 @@ class Totals:
     about: Path
     passed: int
     total: int
+    rate: float | None
+    """the pass@1 that it says"""
 
 
 def totals(row: Row, where: str) -> Totals | None:
@@ -143,4 +145,5 @@ def totals(row: Row, where: str) -> Totals | None:
     log = row.get("detailed_log")
     about = PureWindowsPath(log).name if isinstance(log, str) and log else f"{row.get('model_name') or 'unnamed'}.json"
     passed, total = (whole(stats[key], f"stats.{key}", where) for key in ("passed", "total"))
-    return Totals(Path(about), passed, total)
+    rate = row.get("pass_at_1")
+    return Totals(Path(about), passed, total, float(rate) if isinstance(rate, int | float) else None)

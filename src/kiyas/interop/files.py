@@ -29,7 +29,14 @@ class Notes:
         """`rows`: how many rows of the file it is true of; 0 where it is the file itself."""
         files = self._files.setdefault(what, {})
         if file is not None:
-            files[file.name] = files.get(file.name, 0) + rows
+            name = f"{file.parent.name}/{file.name}"
+            files[name] = files.get(name, 0) + rows
+
+    def broken(self, errors: list[KiyasError], file: Path) -> None:
+        """Rows of a file found by searching that could not be read."""
+        if errors:
+            first = str(errors[0].args[0]).removeprefix(f"{file}, ")
+            self.add(f"rows that cannot be read were left out, the first: {first}", file, len(errors))
 
     def lines(self) -> tuple[str, ...]:
         return tuple(_line(what, files) for what, files in self._files.items())

@@ -2,7 +2,7 @@
 
 A list of objects with `question_id`, `code_list`, perhaps `output_list`, `graded_list` and `metadata`, one entry a
 sample (`insert_output_evaluation` in lcb_runner/benchmarks/code_generation.py). The course evaluator's
-`generations/*.json` are the same with `question_id` and `code_list` alone, as LiveCodeBench's `custom_evaluator` takes it.
+`generations/*.json` are the same with `question_id` and `code_list` alone, as `custom_evaluator` reads them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
             yield Answer(problem, "IE", sample, detail=program)
             continue
         verdict, detail = _verdict(grades[sample] if grades else None, metadata[sample : sample + 1])
-        if verdict is None:
-            odd["an answer without a verdict: owed"] += 1
         yield Answer(problem, verdict, sample, text or program, program, chat=bool(text), detail=detail)
 
 

@@ -35,6 +35,8 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
     Raises KiyasError for a row that cannot be read; where the file was found by searching the row is noted.
     """
     odd: Counter[str] = Counter()
+    broken: list[KiyasError] = []
+    endless: dict[str, list[int]] = {}
     found: dict[tuple[str, str, int], Row] = {}
     before = -math.inf
     for where, raw in table:
@@ -45,7 +47,7 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
         except KiyasError as error:
             if file.named:
                 raise
-            odd[f"left out: {error.args[0].removeprefix(f'{file.path}, ')}"] += 1
+            broken.append(error)
             continue
         if step is None or not math.isfinite(step):
             odd["a row without a step was left out"] += 1
@@ -58,9 +60,19 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
         before = step
         for out in read:
             key = (out["kind"], out.get("on", ""), out["step"])
+            if not math.isfinite(out["loss"]):
+                endless.setdefault(out["kind"], []).append(out["step"])
+                continue
             if key in found and found[key] != out:
                 odd["two different losses at one step; the later was kept"] += 1
             found[key] = out
+    notes.broken(broken, file.path)
+    for kind, steps in endless.items():
+        notes.add(
+            f"the {kind} loss is not a finite number and was left out, first at step {min(steps)}",
+            file.path,
+            len(steps),
+        )
     if not found:
         notes.add("holds no losses", file.path)
     for what, count in odd.items():
@@ -71,25 +83,27 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
 def merged(logs: list[tuple[File, list[Row]]], notes: Notes) -> list[Row]:
     """One log of each arm and seed, in order of step.
 
-    Files that agree where they overlap are parts of one log, as the histories in a training's checkpoints are. A file
-    that contradicts a longer one tells of another training and is left out, with a note.
+    Files that agree where they overlap are parts of one log, as the histories in a training's checkpoints are. Of two
+    that contradict one another and begin at the same step, the shorter is left out: it tells of another training. One
+    that begins later goes on from there, and its losses count. Both are noted.
     """
     kept: dict[tuple[Any, ...], Row] = {}
-    from_file: dict[tuple[Any, ...], File] = {}
-    for file, rows in sorted(logs, key=lambda log: -len(log[1])):
+    source: dict[tuple[Any, ...], tuple[File, int]] = {}
+    starts = [(min((row["step"] for row in rows), default=0), file, rows) for file, rows in logs]
+    for start, file, rows in sorted(starts, key=lambda log: (log[0], -len(log[2]))):
         mine = {(row["arm"], row["seed"], row["kind"], row.get("on"), row["step"]): row for row in rows}
         # Tables are often rounded.
-        other = [key for key in mine.keys() & kept.keys() if not math.isclose(*_pair(mine, kept, key), rel_tol=2e-3)]
-        if other:
-            first = min(other, key=lambda key: int(key[-1]))
-            notes.add(
-                f"{len(other)} losses differ from those of the longer {from_file[first].path}, such as at step "
-                f"{first[-1]}: taken for another training of arm {first[0]} and left out; name its arm with --arm",
-                file.path,
-            )
-            continue
-        kept |= {key: row for key, row in mine.items() if key not in kept}
-        from_file |= dict.fromkeys(mine.keys() - from_file.keys(), file)
+        differ = [key for key in mine.keys() & kept.keys() if not math.isclose(*_pair(mine, kept, key), rel_tol=2e-3)]
+        if differ:
+            first = min(differ, key=lambda key: int(key[-1]))
+            other, began = source[first]
+            what = f"{len(differ)} losses differ from those of {other.path}, such as at step {first[-1]}"
+            if start <= began:
+                notes.add(f"{what}: another training of arm {first[0]}, left out; name its arm with --arm", file.path)
+                continue
+            notes.add(f"{what}, which begins earlier (a restart?); the later losses were kept", file.path)
+        kept |= mine
+        source |= dict.fromkeys(mine, (file, start))
     return sorted(kept.values(), key=lambda r: (r["step"], r["arm"], r["seed"], r["kind"], r.get("on", "")))
 
 
@@ -111,9 +125,7 @@ def _losses(row: Row, named: Named, step: float, where: str, odd: Counter[str]) 
         loss = _number(value, where, key)
         if loss is None:
             continue
-        if not math.isfinite(loss):
-            odd[f"{key} is not a finite number and was left out"] += 1
-        elif key in TRAIN:
+        if key in TRAIN:
             found.append({"kind": "train", **common, "loss": loss, **_finite(row, EXTRAS, where)})
         elif key in VALIDATION:
             found.append({"kind": "validation", **common, "on": named.arm, "loss": loss})

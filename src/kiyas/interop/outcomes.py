@@ -40,6 +40,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     """
     found = Part(file)
     odd: Counter[str] = Counter()
+    broken: list[KiyasError] = []
     nameless: set[str] = set()
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
@@ -52,7 +53,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
         except KiyasError as error:
             if file.named:
                 raise
-            odd[f"left out: {error.args[0].removeprefix(f'{file.path}, ')}"] += 1
+            broken.append(error)
             continue
         if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
             nameless.add(adapter.arm)
@@ -68,6 +69,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
             "has answered otherwise",
             "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
         )
+    notes.broken(broken, file.path)
     for arm in sorted(nameless):
         if named.step is None:
             notes.add(f"the name tells no step; taken as step 0 of arm {arm}", file.path)
@@ -122,12 +124,16 @@ def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
     return new
 
 
+def adapter_of(named: Named) -> AdapterId:
+    """The checkpoint that a name tells of; step 0 where it tells none."""
+    return BASE if named.arm == BASE_ARM else AdapterId(named.arm, seed=named.seed, step=named.step or 0)
+
+
 def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, models: bool) -> AdapterId:
     """Whom the row is about: its own words first, `model` where the file holds several, else the file's name."""
     if row.get("arm") is None:
         arm = str(row["model"]) if models and row.get("model") else None
-        arm = named.arm if arm is None else arm_of.get(arm, arm)
-        return BASE if arm == BASE_ARM else AdapterId(arm, seed=named.seed, step=named.step or 0)
+        return adapter_of(named if arm is None else replace(named, arm=arm_of.get(arm, arm)))
     arm, variant = row["arm"], row.get("variant") or ""
     if not isinstance(arm, str) or not arm.strip() or not isinstance(variant, str):
         raise KiyasError(f"{where}: arm is {arm!r} and variant {variant!r}, expected names")
@@ -137,6 +143,13 @@ def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, m
         whole(value, key, where)
     arm = arm_of.get(arm, arm)
     return BASE if arm == BASE_ARM else AdapterId(arm, variant, own["seed"], own["step"])
+
+
+def note_owed(answers: Mapping[Key, Answer], notes: Notes) -> None:
+    """Notes answers for which no file has a verdict."""
+    plain = Counter(key[0] for key, answer in answers.items() if answer.verdict is None)
+    for adapter, count in sorted(plain.items()):
+        notes.add(f"{adapter}: no verdict was recorded for {count} answers: owed, unless judged with --rejudge")
 
 
 # -- many files ---------------------------------------------------------------------------------------------------
@@ -235,3 +248,5 @@ def check_totals(summaries: list[tuple[Path, AdapterId, Totals]], answers: Mappi
             notes.add(f"{summary}, and there are no rows with verdicts; totals are not turned into verdicts", path)
         elif (right[adapter], judged[adapter]) != (said.passed, said.total):
             notes.add(f"{summary}, the rows say {right[adapter]}/{judged[adapter]}; the rows count", path)
+        if said.rate is not None and said.total and abs(said.rate - said.passed / said.total) > 5e-4:
+            notes.add(f"{summary} and a pass@1 of {said.rate:.3f}, which leaves programs out", path)
