@@ -60,7 +60,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def atomic_text(path: Path, text: str) -> None:
     """Writes a whole text file or none: a reader never sees half of it."""
-    atomic_bytes(path, text.encode("utf-8"))
+    # Half a surrogate pair, which a model's text may hold, becomes JSON's own escape.
+    atomic_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def atomic_bytes(path: Path, data: bytes) -> None:

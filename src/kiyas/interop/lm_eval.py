@@ -23,7 +23,9 @@ METRICS = ("pass@1", "pass_at_1", "pass_at_k")
 
 def recognises(row: Row) -> bool:
     doc = row.get("doc")
-    return isinstance(doc, dict) and "task_id" in doc and ("resps" in row or "filtered_resps" in row)
+    return (
+        isinstance(doc, dict) and doc.get("task_id") not in (None, "") and ("resps" in row or "filtered_resps" in row)
+    )
 
 
 def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
