@@ -185,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
           kiyas import outcomes/ logs/ --problems problems.jsonl --out runs/theirs && kiyas report runs/theirs
           kiyas import results/ --problems problems.jsonl --rejudge --out runs/theirs    # by our judge, not theirs
           kiyas import lm_eval_out/ --only samples_humaneval_ --rejudge --out runs/he     # one of several benchmarks
-          kiyas import run-7/ run-8/ --arm run-7=deep --arm run-8=diverse --out runs/theirs""",
+          kiyas import run-7/ run-8/ --arm 'run-7/*=deep' --arm 'run-8/*=diverse' --out runs/theirs""",
     )
     imported.add_argument("sources", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     imported.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
