@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kiyas import pipeline
+from kiyas import pipeline, practice
 from kiyas.chat import Chat
-from kiyas.interop import adapters
+from kiyas.interop import adapters, import_study
 from kiyas.practice import base_path
-from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
+from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_jsonl
 from kiyas.study import Study
 from kiyas.types import KiyasError
 
@@ -98,3 +100,39 @@ def test_what_cannot_be_adopted_is_told(tmp_path: Path) -> None:
     save(tmp_path / "again" / "checkpoint-5", 0, target_modules="all-linear")
     with pytest.raises(KiyasError, match="are both seed 0, step 5"):
         adapters.find(tmp_path)
+
+
+def test_a_folder_of_finished_checkpoints_becomes_a_comparison(tmp_path: Path) -> None:
+    """`kiyas import FOLDER`, then `kiyas run` of the study file that it wrote."""
+    for arm in ("deep", "diverse"):
+        for step in (50, 100):
+            save(tmp_path / "out" / arm / f"checkpoint-{step}", step, target_modules="all-linear")
+    history = [{"step": 50, "loss": 1.5, "eval_loss": 1.2}, {"step": 100, "loss": 1.0, "eval_loss": 1.1}]
+    state = {"global_step": 100, "log_history": history}
+    (tmp_path / "out" / "deep" / "checkpoint-100" / "trainer_state.json").write_text(json.dumps(state))
+    (tmp_path / "out" / "deep" / "checkpoint-100" / "tokenizer.json").write_text("{}")
+    write_jsonl(tmp_path / "problems.jsonl", practice.benchmark(3))
+
+    def kiyas(*arguments: str) -> str:
+        command = [sys.executable, "-m", "kiyas", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    told = kiyas("import", "out", "--problems", "problems.jsonl", "--out", "runs/mine")
+    assert "PEFT checkpoints of deep: steps 50, 100" in told and "odd" not in told
+    assert "kiyas run runs/mine/study.yaml" in told
+    told = kiyas("run", "runs/mine/study.yaml", "generation.max_new_tokens=8", "judge.isolation=best")
+    folder = RunDir(tmp_path / "runs" / "mine")
+    assert {(r["arm"], r["step"]) for r in read_jsonl(folder.judgments)} == {
+        ("base", 0), *((arm, step) for arm in ("deep", "diverse") for step in (50, 100))
+    }  # fmt: skip
+    assert (folder.report / "index.html").exists() and "diverse − deep" in told
+    assert [row["loss"] for row in read_jsonl(folder.train_log)] == [1.5, 1.2, 1.0, 1.1]
+
+
+def test_mixed_arms_are_refused(tmp_path: Path) -> None:
+    for name in ("deep-checkpoint-5", "diverse-checkpoint-5", "diverse-checkpoint-6"):
+        save(tmp_path / "out" / name, 0, target_modules=["q_proj"])
+    with pytest.raises(KiyasError, match=r"arm diverse lie in(.|\n)*folder of its own"):
+        import_study([tmp_path / "out"], tmp_path / "run")

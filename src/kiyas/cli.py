@@ -401,7 +401,11 @@ def _import(args: argparse.Namespace) -> int:
         judge=Judge(**given) if args.rejudge else None,
     )
     print(summary, file=sys.stderr)
-    print(f"\nnext: kiyas report {args.out}", file=sys.stderr)
+    if summary.judgments or summary.losses:
+        print(f"\nnext: kiyas report {args.out}", file=sys.stderr)
+    if summary.study is not None:
+        runs = "" if args.out.resolve().parent == Path("runs").resolve() else f" --runs {args.out.parent}"
+        print(f"\nnext: read {summary.study}, then kiyas run {summary.study}{runs}", file=sys.stderr)
     return 0
 
 

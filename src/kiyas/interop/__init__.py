@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kiyas import __version__
-from kiyas.interop import course, livecodebench, lm_eval, logs, names
+from kiyas.interop import adapters, course, livecodebench, lm_eval, logs, names
 from kiyas.interop.answers import OWED, Answer, Format
 from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, tables
 from kiyas.interop.outcomes import (
@@ -61,6 +61,10 @@ class ImportSummary:
     """the files that were read, by kind"""
     notes: tuple[str, ...]
     rejudged: str = ""
+    trained: tuple[adapters.Trained, ...] = ()
+    """PEFT checkpoints that were met, by arm"""
+    study: Path | None = None
+    """the study file that was written for them"""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -88,6 +92,9 @@ class ImportSummary:
                 lines.append(f"  {_whose(adapter):<36} {f'{solved}/{judged}':>9} {owed or '':>6}".rstrip())
         for (arm, seed), (count, last) in self.losses.items():
             lines.append(f"  losses of {arm}{f', seed {seed}' if seed else ''}: {count}, up to step {last}")
+        for each in self.trained:
+            steps = ", ".join(str(checkpoint.step) for checkpoint in each.checkpoints)
+            lines.append(f"  PEFT checkpoints of {each.arm}: steps {steps}")
         if self.rejudged:
             lines += ["", self.rejudged]
         if self.notes:
@@ -131,10 +138,20 @@ def import_study(
     skip = problems.resolve() if problems else None
     files = [file for file in search(sources, only or [], own) if file.path.resolve() != skip]
     _refuse_own(folder, [file.path for file in files])
+    peft = {file.path.parent: file.folders[:-1] for file in files if file.path.name == adapters.CONFIG}
+    trained = tuple(adapters.arms(list(peft.items()), arm_of or {})) if peft else ()
+    # Beside an adapter only the log is of interest.
+    files = [file for file in files if file.path.parent not in peft or file.path.name == adapters.STATE]
     found = _read(files, dict(arm_of or {}), notes)
     known = _known_problems(problems)
+    title = name or sources[0].resolve().name
     answers = merge(one_benchmark(found.parts, set(known) if known else None, notes), notes)
     log = logs.merged(found.logs, notes)
+    if trained and not answers and all(file.path.parent in peft for file, _ in found.logs):
+        # The run folder will be the study's own: the losses beside the adapters come with them.
+        written = _write_study(folder, adapters.study_file(title, trained, problems))
+        paths = {"PEFT checkpoints": tuple(str(c.path) for each in trained for c in each.checkpoints)}
+        return ImportSummary(run, title, {}, 0, 0, {}, paths, notes.lines(), trained=trained, study=written)
     if not answers and not log and not found.summaries:
         told = "".join(f"\n  {line}" for line in notes.lines())
         raise KiyasError(f"found neither results nor training logs in {', '.join(map(str, sources))}{told}", SHAPES)
@@ -149,12 +166,12 @@ def import_study(
     rejudged = rejudge(answers, benchmark, judge) if judge is not None else None
     rows = {key: _judgment(key, answers[key], rejudged) for key in sorted(answers)}
 
-    title = name or sources[0].resolve().name
     read = {**found.files, **({"problems": [problems]} if problems else {})}
     digests = {str(path): sha256(path) for paths in read.values() for path in paths}
     told_notes = [*notes.lines(), *([str(rejudged)] if rejudged else [])]
     resolved = _resolved(title, told_notes, judge, rejudged)
     completions = [_completion(key, answers[key]) for key in rows]
+    study = _write_study(folder, adapters.study_file(f"{title}-judged", trained, problems)) if trained else None
     _write(folder, resolved, benchmark, log, completions, list(rows.values()), rejudged, digests, started)
     return ImportSummary(
         run,
@@ -166,6 +183,8 @@ def import_study(
         {kind: tuple(map(str, paths)) for kind, paths in read.items()},
         notes.lines(),
         f"{rejudged}\nwhere they differ: {folder.differences}" if rejudged else "",
+        trained,
+        study,
     )
 
 
@@ -304,6 +323,14 @@ def _refuse(folder: RunDir) -> None:
             f"{folder.root} is no import of ours and holds {', '.join(there)}, which an import would replace",
             "import into a new folder",
         )
+
+
+def _write_study(folder: RunDir, text: str) -> Path:
+    path = folder.study_copy
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise KiyasError(f"{path} exists already and says something else; nothing was written", "import elsewhere")
+    atomic_text(path, text)
+    return path
 
 
 def _refuse_own(folder: RunDir, sources: list[Path]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kiyas.interop import logs
+from kiyas.interop import logs, names
+from kiyas.interop.files import File, Notes, tables
 from kiyas.interop.names import SEED, STEP, Named
 from kiyas.rundir import RunDir, disk_errors, read_json
 from kiyas.types import AdapterId, KiyasError
@@ -99,6 +104,66 @@ def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[st
     for seed, of_one in of_seed.items():
         # Each checkpoint's state holds the history so far: the last one's is all of it.
         states = [each.path / STATE for each in of_one if (each.path / STATE).is_file()]
-        if states:
-            rows += logs.read_log(states[-1], Named(arm, seed, None, None), notes)
+        odd = Notes()
+        for file in [File(state, False, ()) for state in states[-1:]]:
+            for table in tables(file, odd):
+                if any(logs.recognises(row) for _, row in table):
+                    rows += logs.losses(table, file, Named(arm, seed, None, None), odd)
+        notes += odd.lines()
     return rows, notes
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The checkpoints of one arm that were met in someone's folders; `folder` holds all of them."""
+
+    arm: str
+    folder: Path
+    checkpoints: list[Checkpoint]
+
+
+def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str]) -> list[Trained]:
+    """PEFT folders, each with the names above it, by arm as the names say. Raises KiyasError where arms lie mixed."""
+    of_arm: dict[str, list[Path]] = defaultdict(list)
+    for path, above in folders:
+        arm = re.sub(r"[^A-Za-z0-9._-]+", "-", names.of_outcomes(path, arm_of, above).arm).strip("-._")
+        of_arm[arm or "arm"].append(path)
+    roots = {arm: Path(os.path.commonpath(paths)) for arm, paths in of_arm.items()}
+    for arm, root in roots.items():
+        inside = [
+            path for other, paths in of_arm.items() if other != arm for path in paths if path.is_relative_to(root)
+        ]
+        if inside:
+            raise KiyasError(
+                f"the checkpoints of arm {arm} lie in {root}, and so does {inside[0]}, of another arm by its name",
+                "give each arm a folder of its own: deep/checkpoint-100, diverse/checkpoint-100",
+            )
+    return [Trained(arm, root, find(root)[0]) for arm, root in sorted(roots.items())]
+
+
+def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> str:
+    """A study file that answers and judges these checkpoints: what could not be known is marked."""
+    bases = sorted({checkpoint.base for each in trained for checkpoint in each.checkpoints if checkpoint.base})
+    seeds = sorted({checkpoint.seed for each in trained for checkpoint in each.checkpoints})
+    asked = (
+        f"{{dataset: {json.dumps(str(problems.resolve()))}}}"
+        if problems
+        else "{dataset: livecodebench, release: release_v5, platform: atcoder, difficulty: [easy, medium], "
+        "from: 2024-08, to: 2025-02}"
+    )
+    several = f"   # the adapters name several: {', '.join(bases)}" if len(bases) > 1 else ""
+    lines = [
+        "# Written by `kiyas import`: adapters that were trained elsewhere. `kiyas run` begins with their answers.",
+        f"name: {name}",
+        f"model_name_or_path: {json.dumps(bases[0] if bases else 'models/my-base')}{several}",
+        "arms:",
+        *(f"  {json.dumps(each.arm)}: {{checkpoints: {json.dumps(str(each.folder.resolve()))}}}" for each in trained),
+        "dataset:",
+        "  system: null   # the system prompt of the training, word for word; null: what the chat template does",
+        f"seeds: {seeds}",
+        "benchmarks:",
+        f"  primary: {asked}",
+        "generation: {temperature: 0.0, max_new_tokens: 2048}",
+        "compare: {select: last, matters: 0.05}",
+    ]
+    return "\n".join(lines) + "\n"
