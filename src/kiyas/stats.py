@@ -10,6 +10,7 @@ several draws of the data, which no function here can replace. See docs/statisti
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -190,13 +191,18 @@ def crossed_bootstrap(d_SP: Floats, level: float = 0.95, draws: int = 4000, seed
 
     With few seeds it is too narrow by about √((S−1)/S): stand it beside the t interval, not in its place.
     """
-    S, P = d_SP.shape
-    rng = np.random.default_rng(seed)
-    seeds_BS = rng.multinomial(S, np.full(S, 1 / S), size=draws) / S
-    problems_BP = rng.multinomial(P, np.full(P, 1 / P), size=draws) / P
-    means_B = ((seeds_BS @ d_SP) * problems_BP).sum(axis=1)
+    seeds_BS, problems_BP = _crossed_draws(*d_SP.shape, draws, seed)
+    means_B = np.einsum("bp,bp->b", seeds_BS @ d_SP, problems_BP)
     low, high = np.quantile(means_B, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high), level)
+
+
+@functools.lru_cache(maxsize=4)
+def _crossed_draws(S: int, P: int, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """How often each seed and each problem is drawn, as shares: [B, S] and [B, P]."""
+    rng = np.random.default_rng(seed)
+    seeds_BS = rng.multinomial(S, np.full(S, 1 / S), size=draws) / S
+    return seeds_BS, rng.multinomial(P, np.full(P, 1 / P), size=draws) / P
 
 
 def problem_bootstrap(x_P: Floats, level: float = 0.95, draws: int = 4000, seed: int = 0) -> Interval:
