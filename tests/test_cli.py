@@ -43,8 +43,7 @@ def test_init_check_and_never_overwrite(tmp_path: Path, capsys: pytest.CaptureFi
     assert call("init", file, "--preset", "practice") == 0
     assert call("check", file) == 0
     out = capsys.readouterr().out
-    assert "arm deep: 1000 training samples of 200 problems (5 solutions each)" in out
-    assert "arm diverse: 1000 training samples of 1000 problems (1 solutions each)" in out
+    assert "most solutions a problem has deep (5), most problems has diverse (1,000)" in out
     assert call("init", file) == 1
     assert "exists already" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from kiyas import hub, judge, practice
@@ -74,6 +75,26 @@ def _asked(row: dict[str, Any]) -> str:
     if row.get("platform") == "mbpp":
         return f"{statement.strip()} Your code should pass these tests:\n\n{row['test_code'].strip()}"
     return statement
+
+
+def solutions(benchmark: Benchmark) -> dict[str, str]:
+    """The benchmark's own solution of each problem, by id, where it has them (HumanEval, MBPP); else none."""
+    if benchmark.dataset in ("humaneval", "mbpp"):
+        assert benchmark.hub_id is not None
+        config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
+        rows = iter(hub.dataset_rows(benchmark.hub_id, benchmark.revision, config))
+    elif benchmark.dataset in (PRACTICE, LIVECODEBENCH):
+        return {}
+    else:
+        rows = (row for _, row in judge.formats.rows(Path(benchmark.dataset)))
+    found = {}
+    for row in rows:
+        if judge.formats.recognise(row) not in ("humaneval", "mbpp"):
+            break  # a large file of another format is not read to its end
+        solution = row.get("canonical_solution") or row.get("code")
+        if isinstance(solution, str):
+            found[str(row["task_id"])] = solution
+    return found
 
 
 def _problems(benchmark: Benchmark) -> list[judge.Problem]:

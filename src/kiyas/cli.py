@@ -127,12 +127,14 @@ def build_parser() -> argparse.ArgumentParser:
     check = add(
         "check",
         _check,
-        "find every mistake in a study file before anything is spent",
+        "know before you spend: mistakes, data, leaks, costs, and what the study could see",
         """\
-        Reads the study file, the data, the benchmark and the tokenizer, and says what would be trained on what.
-        Writes nothing.""",
+        Reads the study file, the data, the benchmark and the tokenizer, and measures: what each arm really holds,
+        leaks and contamination, traps of the chat, memory, time and disk, and the smallest difference that this study
+        could see. Warnings come with their consequence. Writes nothing. Exit code 1: the study cannot run.""",
     )
     _study_options(check)
+    check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
 
     run = add(
         "run",
@@ -342,9 +344,14 @@ def _check(args: argparse.Namespace) -> int:
 
     settings = study_file.load(args.study, _overrides(args))
     _need_torch()
-    from kiyas import overview
+    from kiyas.check import check
+    from kiyas.check.page import page
 
-    print(overview.describe(settings))
+    checked = check(settings)
+    if args.json:
+        print(json.dumps(checked.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print(page(checked, color=sys.stdout.isatty()), end="")
     return 0
 
 

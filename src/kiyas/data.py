@@ -95,6 +95,10 @@ class ArmData:
     shape: str = ""
     """how prompt and completion were found (see shapes.py); of a derived arm, its sources"""
     derived: bool = False
+    read: list[Example] = field(default_factory=list)
+    """every row with text as the source has it, before anything is left out; `split` is the source's own word"""
+    lengths: list[tuple[int, int]] = field(default_factory=list)
+    """tokens of prompt and completion of each row in `read`"""
 
     def split(self, name: str) -> list[Example]:
         return [example for example in self.examples if example.split == name]
@@ -117,23 +121,25 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
         split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
         seen[split] += 1
         split = "validation" if split in _VALIDATION else split
-        if split not in ("train", "validation"):
-            result.dropped["other_split"] += 1
-        elif not isinstance(prompt, str) or not isinstance(completion, str):
+        if not isinstance(prompt, str) or not isinstance(completion, str):
             result.dropped["not_text"] += (prompt, completion) != (None, None) or not odd
         elif not prompt.strip() or not completion.strip():
             result.dropped["empty"] += 1
         else:
             identity = row.get("id")
-            result.examples.append(
-                Example(
-                    str(number if identity is None else identity),
-                    prompt,
-                    completion,
-                    str((row.get(group_column) if group_column else None) or prompt),
-                    split,
-                )
+            example = Example(
+                str(number if identity is None else identity),
+                prompt,
+                completion,
+                str((row.get(group_column) if group_column else None) or prompt),
+                split,
             )
+            own = str(row.get(split_column or "split", "")).strip().lower()
+            result.read.append(replace(example, split="validation" if own in _VALIDATION else own))
+            if split in ("train", "validation"):
+                result.examples.append(example)
+            else:
+                result.dropped["other_split"] += 1
     if split_column is None:
         result.examples = _hold_out(result.examples, settings.validation_fraction)
     for split in ("train", "validation"):
@@ -190,16 +196,27 @@ def tokenise(example: Example, chat: Chat, study: Study, arm: str) -> Sample:
     """Chat text up to the assistant's turn, then the completion and the end of turn; learned from there on."""
     prompt = chat.prompt_ids(example.prompt, study.dataset.system)
     completion = chat.completion_ids(example.completion)
+    return _sample(prompt, completion, study, arm)
+
+
+def _sample(prompt: list[int], completion: list[int], study: Study, arm: str) -> Sample:
     return Sample((*prompt, *completion), len(prompt) if study.recipe(arm).completion_only_loss else 0)
 
 
 def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[Sample]]:
     """Drops samples above max_length; a problem that arms share, and that is too long once, leaves all of them.
 
-    Returns the training samples that are left, by arm.
+    Returns the training samples that are left, by arm. Fills in `ArmData.lengths`.
     """
     limits = {name: study.recipe(name).max_length for name in arms}
-    samples = {name: {id(e): tokenise(e, chat, study, name) for e in data.examples} for name, data in arms.items()}
+    # Once for each text: the solutions of one problem share its prompt, and arms share problems.
+    everything = [e for data in arms.values() for e in (*data.read, *data.examples)]
+    prompts = {text: chat.prompt_ids(text, study.dataset.system) for text in {e.prompt for e in everything}}
+    answers = {text: chat.completion_ids(text) for text in {e.completion for e in everything}}
+    samples = {}
+    for name, data in arms.items():
+        samples[name] = {id(e): _sample(prompts[e.prompt], answers[e.completion], study, name) for e in data.examples}
+        data.lengths = [(len(prompts[e.prompt]), len(answers[e.completion])) for e in data.read]
     here = Counter(group for data in arms.values() for group in {e.group for e in data.examples})
     long = {
         e.group

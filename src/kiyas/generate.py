@@ -76,13 +76,17 @@ def waves(adapters: int, questions: Sequence[Question], samples: int, rows: int)
 
 def rows_that_fit(base: Base, longest: int, jobs: int) -> int:
     """How many answers of `longest` tokens are decoded at once: by memory, at most what there is to do."""
-    config = base.model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * heads * width * base.model.dtype.itemsize
+    per_token = cache_bytes(base.model.config, base.model.dtype.itemsize)
     on_gpu = base.device.type == "cuda"
     memory: int = int(0.7 * torch.cuda.mem_get_info(base.device)[0]) if on_gpu else 2**28
     return int(max(1, min(jobs, memory // (per_token * longest), 1024)))
+
+
+def cache_bytes(config: Any, itemsize: int) -> int:
+    """Keys and values of one token, all layers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * itemsize)
 
 
 class Generator:

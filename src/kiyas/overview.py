@@ -1,51 +1,19 @@
-"""What `kiyas check`, `kiyas status` and `kiyas doctor` print: looks only, changes nothing."""
+"""What `kiyas status` and `kiyas doctor` print: looks only, changes nothing."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
 import shutil
 from pathlib import Path
 
 from kiyas import __version__, judge
-from kiyas.identity import parameters
 from kiyas.judge.pool import usable_cores
-from kiyas.pipeline import prepare, saved_checkpoints
+from kiyas.pipeline import saved_checkpoints
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
-from kiyas.study import Study
 from kiyas.types import KiyasError
 from kiyas.workers import uses_gpu
-
-
-def describe(study: Study) -> str:
-    """What a study would train, ask and judge. Raises KiyasError for data that cannot be used."""
-    size = parameters(study)
-    prepared = prepare(study)
-    steps = prepared.steps(study)
-    seeds = len(study.seed_list)
-    saves = sum(seeds * math.ceil(count / study.training.save_steps) for count in steps.values())
-    answers = (saves + 1) * len(prepared.problems) * study.generation.num_samples
-    told = f" ({size:,} parameters)" if size else ""
-    lines = [f"{study.name}: {len(study.arms)} arms × {seeds} seeds on {study.model_name_or_path}{told}", ""]
-    lines += [f"  {line}" for line in prepared.sentences()]
-    lines.append("")
-    for arm, count in prepared.counts.items():
-        lines.append(
-            f"  {arm}: {steps[arm]} steps of {study.training.effective_batch_size} samples "
-            f"({steps[arm] * study.training.effective_batch_size / count['train']:.1f} epochs); "
-            f"{count['mean_tokens']:g} tokens a sample, the longest {count['max_tokens']} "
-            f"(max_length {study.training.max_length})"
-        )
-    lines += [
-        "",
-        f"  {saves} checkpoints and the base answer {len(prepared.problems)} problems "
-        f"({prepared.tests} tests): {answers:,} programs",
-        "",
-        "no mistakes found",
-    ]
-    return "\n".join(lines)
 
 
 def status(folder: RunDir) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kiyas import benchmarks, hub, identity, judging, report
 from kiyas.analyse import Findings, analyse
@@ -22,6 +22,9 @@ from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_json, write
 from kiyas.study import Study
 from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
 from kiyas.workers import default_workers, run_parts, warm
+
+if TYPE_CHECKING:
+    from kiyas.data import ArmData
 
 
 def run(
@@ -70,6 +73,7 @@ class Prepared:
     examples: dict[str, list[Example]]
     counts: dict[str, dict[str, Any]]
     problems: list[dict[str, Any]]
+    arms: dict[str, ArmData]
 
     @property
     def tests(self) -> int:
@@ -110,7 +114,7 @@ def prepare(study: Study) -> Prepared:
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
     _refuse_unfit(study, counts)
     _refuse_other_seeds(study)
-    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems)
+    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms)
 
 
 def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:

@@ -390,17 +390,18 @@ def _targets(peft: Peft) -> tuple[str, ...]:
 
 
 def pass_tokens(base: Base) -> int:
-    """Tokens of one forward and backward pass that fit the device; on a CPU, what its caches like.
-
-    A token's activations, kept for the backward pass, are about 12 widths and 4 MLP widths a layer.
-    """
+    """Tokens of one forward and backward pass that fit the device; on a CPU, what its caches like."""
     if base.device.type == "cpu":
         return 4096
-    config = base.model.config
-    width = config.hidden_size
-    values = config.num_hidden_layers * (12 * width + 4 * (getattr(config, "intermediate_size", None) or 4 * width))
     free = torch.cuda.mem_get_info(base.device)[0]
-    return int(min(16384, max(256, free // 2 // (values * base.model.dtype.itemsize))))
+    return int(min(16384, max(256, free // 2 // activation_bytes(base.model.config, base.model.dtype.itemsize))))
+
+
+def activation_bytes(config: Any, itemsize: int) -> int:
+    """Activations of one token, kept for the backward pass: about 12 widths and 4 MLP widths a layer."""
+    width = config.hidden_size
+    mlp = getattr(config, "intermediate_size", None) or 4 * width
+    return int(config.num_hidden_layers * (12 * width + 4 * mlp) * itemsize)
 
 
 def part_log(folder: RunDir, part: int) -> Path:

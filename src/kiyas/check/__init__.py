@@ -1,0 +1,184 @@
+"""`kiyas check`: know before you spend. Measures data, leaks, chat, costs and what the design can see. Writes nothing.
+
+    checked = check(study)      # facts and remarks, frozen
+    page(checked)               # one page of text (page.py)
+    checked.to_json()           # every fact
+
+Words stand in page.py, and only there. See docs/check.md for every threshold and its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from kiyas import benchmarks, hub, identity
+from kiyas.chat import Chat
+from kiyas.check import costs, design, leaks, measure, remarks, texts, traps
+from kiyas.check.remarks import Level, Remark
+from kiyas.pipeline import Prepared, prepare
+from kiyas.progress import tell
+from kiyas.study import Benchmark, Study
+
+__all__ = ["Checked", "Level", "Remark", "benchmarks_of", "check"]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one training of an arm takes."""
+
+    steps: int
+    examples: int
+    epochs: float
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Everything that was measured, and what of it deserves a word."""
+
+    name: str
+    base: str
+    parameters: int | None
+    seeds: int
+    samples: int
+    matters: float
+    """smallest difference in pass@1 that the study declares to matter (0 to 1)"""
+    group_by: str
+    max_length: int
+    arms: dict[str, measure.ArmFacts]
+    spent: dict[str, Spent]
+    own_overlaps: list[leaks.Overlap]
+    """between the sources' own splits"""
+    left_overlaps: list[leaks.Overlap]
+    """between what is trained on and what is held out"""
+    benchmarks: dict[str, int]
+    """problems of each benchmark"""
+    contamination: list[leaks.Contamination]
+    chat: traps.ChatFacts
+    costs: costs.Costs
+    design: list[design.Cell]
+    """the study's own design first"""
+    remarks: list[Remark]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain lists and dictionaries, with the thresholds that the remarks were made by."""
+        return {
+            **asdict(self),
+            "thresholds": {
+                "near_jaccard": texts.NEAR,
+                "shingle_tokens": texts.SHINGLE,
+                "ngram_words": texts.NGRAM,
+                "ngram_covered": texts.COVERED,
+                "ngram_common": texts.COMMON,
+                "few_rows": remarks.FEW,
+                "many_too_long": remarks.MANY_TOO_LONG,
+                "expected_within": remarks.EXPECTED_WITHIN,
+                "tokens_differ": remarks.TOKENS_DIFFER,
+                "style_differs": remarks.STYLE_DIFFERS,
+            },
+            "assumed_variance": {**asdict(design.ASSUMED), "answer_share": design.ANSWER_SHARE},
+        }
+
+
+def benchmarks_of(study: Study) -> dict[str, Benchmark]:
+    """The study's benchmarks by name."""
+    return {"primary": study.benchmarks.primary}
+
+
+def check(study: Study) -> Checked:
+    """Measures a study. Raises KiyasError for one that cannot run."""
+    size = identity.parameters(study)
+    tell("check: reading, splitting and tokenising the data")
+    prepared = prepare(study)
+    steps = prepared.steps(study)
+    arms, own = prepared.arms, {name: arm for name, arm in prepared.arms.items() if not arm.derived}
+    tell("check: comparing rows, splits and benchmarks")
+    cluster = leaks.clusters(e.prompt for arm in arms.values() for e in (*arm.read, *arm.examples))
+    completions = {e.completion for arm in arms.values() for e in (*arm.read, *arm.examples)}
+    answers = {completion: measure.answer(completion) for completion in completions}
+    limits = study.training.max_length, study.generation.max_new_tokens
+    facts = {
+        name: measure.facts(
+            name,
+            study.arms[name].dataset_name or arm.shape,
+            arm,
+            {reason: n for reason, n in sorted(arm.dropped.items()) if n},
+            prepared.counts[name]["completion_tokens"],
+            answers,
+            cluster,
+            limits,
+        )
+        for name, arm in arms.items()
+    }
+    overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
+    left = leaks.left_overlaps(own, cluster)
+    asked, contaminated = {}, []
+    for name, benchmark in benchmarks_of(study).items():
+        problems = prepared.problems if benchmark == study.benchmarks.primary else benchmarks.read(benchmark)
+        asked[name] = len(problems)
+        contaminated += leaks.contamination(
+            name, problems, benchmarks.solutions(benchmark), {arm: data.split("train") for arm, data in own.items()}
+        )
+    folder = hub.base_folder(study)
+    chat = Chat.load(folder)
+    told = traps.chat_facts(chat, folder, study.dataset.system)
+    tell("check: measuring one layer of the base for the estimate of costs")
+    work = _work(study, prepared, steps, chat)
+    cost = costs.estimate(study, work, prepared.problems, chat)
+    seeds = len(study.seed_list)
+    cells = [
+        replace(cell, hours=costs.worth(cost, work, cell.seeds, seeds, cell.problems, cell.samples) / 3600)
+        for cell in design.table(seeds, len(prepared.problems), study.generation.num_samples)
+    ]
+    return Checked(
+        name=study.name,
+        base=study.model_name_or_path,
+        parameters=size,
+        seeds=seeds,
+        samples=study.generation.num_samples,
+        matters=study.compare.matters,
+        group_by=study.dataset.group_by or "",
+        max_length=study.training.max_length,
+        arms=facts,
+        spent={name: _spent(study, steps[name], prepared.counts[name]) for name in arms},
+        own_overlaps=overlaps,
+        left_overlaps=left,
+        benchmarks=asked,
+        contamination=contaminated,
+        chat=told,
+        costs=cost,
+        design=cells,
+        remarks=[
+            *remarks.arm_remarks(study, facts, steps),
+            *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
+            *remarks.chat_remarks(told),
+            *remarks.cost_remarks(cost, seeds),
+        ],
+    )
+
+
+def _spent(study: Study, steps: int, count: dict[str, Any]) -> Spent:
+    examples = steps * study.training.effective_batch_size
+    tokens = round(count["completion_tokens"] / count["train"] * examples)
+    return Spent(steps, examples, examples / count["train"], tokens)
+
+
+def _work(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat) -> costs.Work:
+    length = {
+        (e.prompt, e.completion): tokens
+        for arm in prepared.arms.values()
+        for e, tokens in zip(arm.read, arm.lengths, strict=True)
+    }
+    prompts = [len(chat.prompt_ids(row["statement"], study.dataset.system)) for row in prepared.problems]
+    used = {
+        split: [
+            length[e.prompt, e.completion]
+            for examples in prepared.examples.values()
+            for e in examples
+            if e.split == split
+        ]
+        for split in ("train", "validation")
+    }
+    held = sum(map(sum, used["validation"]))
+    return costs.work_of(study, prepared.counts, steps, used["train"], held, prompts, len(prepared.problems))

@@ -1,0 +1,411 @@
+"""Memory, disk and time of a study on this machine: from one layer and two of the base, measured in seconds.
+
+Theory of operation. The base's architecture is built from its config.json with one layer and with two, random weights
+and a small vocabulary, and takes Kıyas's own training step and decoding loop at the study's shapes. The second layer's
+share is what every further layer costs; the output head is scaled to the real vocabulary. Nothing of the base's
+weights is read, nothing is written.
+
+Not guaranteed: more than an order of size. It cannot know how long the answers will be (they are taken to be as long as
+the training answers), how long the programs run (they are taken to end at once), or what else the machine does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import math
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from kiyas import hub, identity, judge
+from kiyas.base import Base, pick_device, pick_dtype
+from kiyas.batches import indices
+from kiyas.chat import Chat
+from kiyas.generate import Generator, Job, Question, cache_bytes
+from kiyas.study import Study
+from kiyas.train import JointTraining, Run, activation_bytes
+from kiyas.types import AdapterId, KiyasError, Sample
+from kiyas.workers import default_workers
+
+SMALL_VOCABULARY = 8192
+ENOUGH_S = 0.2
+"""A measurement grows until it takes so long or has the study's own size."""
+STARTUP_S = 1.0
+"""Starting processes, for each of the stages train and generate: they are forked from one that has loaded torch."""
+ROWS_MEMORY = 2**28
+JUDGED = 24
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done, counted from the data."""
+
+    trainings: int
+    checkpoints: int
+    problems: int
+    samples: int
+    train_tokens: float
+    """tokens of all training steps of all trainings"""
+    validation_tokens: float
+    """tokens of all validation passes of all trainings"""
+    lengths: tuple[tuple[int, int], ...]
+    """tokens of prompt and completion of some training rows, from the shortest to the longest"""
+    prompt_tokens: int
+    """of a benchmark prompt, mean"""
+    answer_tokens: int
+    """of an answer: the mean training completion, at most max_new_tokens"""
+
+    @property
+    def answers(self) -> int:
+        """Of all checkpoints and the base."""
+        return (self.checkpoints + 1) * self.problems * self.samples
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of one process."""
+
+    train: float
+    """a token forward and backward"""
+    forward: float
+    """a token forward"""
+    prefill: float
+    """a prompt token"""
+    step: float
+    """one token for each of `rows` answers"""
+    rows: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds and bytes of the whole study."""
+
+    device: str
+    """what was measured on"""
+    wanted: str
+    """what the study asks for"""
+    dtype: str
+    workers: tuple[int, int]
+    """processes that train, that generate"""
+    train_s: float
+    generate_s: float
+    runaway_s: float
+    """generating, if every answer went on to max_new_tokens"""
+    judge_s: float | None
+    """None where the isolation asked for is not to be had here"""
+    judge_trouble: str
+    memory_bytes: int
+    """of all processes of the stage that needs most"""
+    memory_here: int
+    disk_bytes: int
+    disk_free: int
+    adapter_parameters: int
+    checkpoints: int
+    answers: int
+    measured_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.train_s + self.generate_s + (self.judge_s or 0.0)
+
+
+def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat: Chat) -> Costs:
+    """Measures and scales. Raises KiyasError for a base whose architecture cannot be built."""
+    started = time.perf_counter()
+    config = _config(study)
+    device, dtype = _device(study)
+    size = sum(path.stat().st_size for path in identity.model_files(study))
+    weights = (identity.parameters(study) or size // 2) * dtype.itemsize
+    train_workers, generate_workers = (
+        min(units, study.training.workers or default_workers(study.training.device, size, units))
+        for units in (work.trainings, work.checkpoints + 1)
+    )
+    longest = work.prompt_tokens + study.generation.max_new_tokens
+    token_bytes = cache_bytes(config, dtype.itemsize)
+    jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
+    room = int(0.7 * _memory(device)) if device.type == "cuda" else ROWS_MEMORY
+    rows = study.generation.max_rows or max(1, min(jobs, room // (token_bytes * longest), 1024))
+    with _threads(1 if max(train_workers, generate_workers) > 1 else None):
+        speed, adapter, tokens_a_pass = _measure(study, config, work, rows, chat, device, dtype)
+    adapters = math.ceil(work.trainings / train_workers)
+    training = weights + 16 * adapter * adapters + tokens_a_pass * activation_bytes(config, dtype.itemsize)
+    decoding = weights + 4 * adapter * min(rows, work.checkpoints + 1) + rows * longest * token_bytes
+    judge_s, trouble = _judging(study, work, problems)
+
+    def generating(answer: int) -> float:
+        each = work.prompt_tokens * speed.prefill + answer * speed.step / speed.rows
+        return STARTUP_S + work.answers * each / generate_workers
+
+    return Costs(
+        device=_name(device),
+        wanted=study.training.device,
+        dtype=str(dtype).removeprefix("torch."),
+        workers=(train_workers, generate_workers),
+        train_s=STARTUP_S + (work.train_tokens * speed.train + work.validation_tokens * speed.forward) / train_workers,
+        generate_s=generating(work.answer_tokens),
+        runaway_s=generating(study.generation.max_new_tokens),
+        judge_s=judge_s,
+        judge_trouble=trouble,
+        memory_bytes=max(train_workers * training, generate_workers * decoding),
+        memory_here=_memory(device),
+        # Adapters are kept in float32; a training under way keeps weights and AdamW's two moments as well.
+        disk_bytes=4 * adapter * work.checkpoints + 12 * adapter * work.trainings,
+        disk_free=shutil.disk_usage(Path.cwd()).free,
+        adapter_parameters=adapter,
+        checkpoints=work.checkpoints,
+        answers=work.answers,
+        measured_s=time.perf_counter() - started,
+    )
+
+
+def _config(study: Study) -> Any:
+    folder = hub.base_folder(study)
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
+
+
+def _device(study: Study) -> tuple[torch.device, torch.dtype]:
+    """The study's device, else this machine's processor; the dtype that the study would use there."""
+    try:
+        device = pick_device(study.training.device)
+    except KiyasError:
+        device = torch.device("cpu")  # told: Costs.wanted is not Costs.device
+    return device, pick_dtype(study.training.dtype, device)
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Workers have one thread each; alone, a process has all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -- measuring ----------------------------------------------------------------------------------------------------
+
+
+class _SmallChat(Chat):
+    """Any token that the small vocabulary has."""
+
+    @property
+    def pad_id(self) -> int:
+        return 0
+
+
+def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype) -> Base:
+    """The base with so many layers, random weights and a small vocabulary; its answers never end by themselves."""
+    small, all_layers = copy.deepcopy(config), config.num_hidden_layers
+    for name, value in list(vars(small).items()):
+        if isinstance(value, list) and len(value) == all_layers:  # layer_types and the like
+            setattr(small, name, value[:layers])
+    small.num_hidden_layers = layers
+    small.vocab_size = min(config.vocab_size, SMALL_VOCABULARY)
+    small.pad_token_id = small.bos_token_id = small.eos_token_id = None
+    transformers_logging.set_verbosity_error()
+    torch.manual_seed(0)
+    try:
+        model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
+    except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+        raise KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error
+    base = Base.of(model, _SmallChat(chat.tokenizer, chat.path), "small")
+    base.stop_ids = frozenset({-1})
+    return base
+
+
+def _measure(
+    study: Study, config: Any, work: Work, rows: int, chat: Chat, device: torch.device, dtype: torch.dtype
+) -> tuple[Speed, int, int]:
+    """Speed of one process, weights of one adapter, tokens of one training pass: of one layer, scaled to all."""
+    layers = int(config.num_hidden_layers)
+    one, first, tokens_a_pass = _of_layers(study, config, work, rows, chat, 1, device, dtype)
+    two, second, _ = _of_layers(study, config, work, rows, chat, min(2, layers), device, dtype, like=one)
+    head = _head_seconds(config, device, dtype)
+    more = max(0, config.vocab_size - SMALL_VOCABULARY)
+    labels = sum(completion for _, completion in work.lengths) / sum(map(sum, work.lengths))
+
+    def all_layers(a: float, b: float, heads: float) -> float:
+        return float(a + max(0.0, b - a) * (layers - 1) + heads * head * more)
+
+    speed = Speed(
+        train=all_layers(one.train, two.train, 2 * labels),
+        forward=all_layers(one.forward, two.forward, labels),
+        prefill=all_layers(one.prefill, two.prefill, 0.0),
+        step=all_layers(one.step, two.step, one.rows),
+        rows=one.rows,
+    )
+    return speed, first + (second - first) * (layers - 1), tokens_a_pass
+
+
+def _of_layers(
+    study: Study,
+    config: Any,
+    work: Work,
+    rows: int,
+    chat: Chat,
+    layers: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    like: Speed | None = None,
+) -> tuple[Speed, int, int]:
+    """Seconds with so many layers. `like`: an earlier measurement, whose number of rows is taken again."""
+    base = _small(config, layers, chat, device, dtype)
+    vocabulary = base.model.config.vocab_size
+    noise = torch.Generator().manual_seed(0)
+
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(0, vocabulary, (count,), generator=noise).tolist())
+
+    samples = [Sample(ids(prompt + completion), prompt) for prompt, completion in work.lengths]
+    training = JointTraining(base, [Run(AdapterId("measured"), samples, 1)], {}, study)
+    mean = statistics.fmean(len(sample.ids) for sample in samples)
+    most = max(1, min(int(training.pass_tokens / mean), study.training.effective_batch_size * work.trainings))
+
+    def train(count: int) -> float:
+        training.settings = study.training.model_copy(update={"effective_batch_size": count})
+        return _seconds(lambda: training.accumulate(0, [True]), device)
+
+    count, seconds = _grown(train, most)
+    # The same samples in every step of this size: those that the training's own order begins with.
+    drawn = sum(len(samples[i].ids) for i in indices(len(samples), count, 0, 0))
+    held = samples[: max(1, min(len(samples), count))]
+    forward = _seconds(lambda: training.losses_on(held), device) / sum(len(sample.ids) for sample in held)
+
+    question = Question("measured", ids(work.prompt_tokens))
+
+    def decode(count: int, tokens: int) -> float:
+        settings = study.generation.model_copy(update={"max_new_tokens": tokens})
+        generator = Generator(base, training.model, training.stack, settings)
+        jobs = [Job(0, question, sample) for sample in range(count)]
+        return _seconds(lambda: list(generator.answer(jobs, count)), device)
+
+    at_once = like.rows if like else _grown(lambda count: decode(count, 2), rows)[0]
+    prefilled, decoded = decode(at_once, 1), decode(at_once, 9)
+    speed = Speed(
+        train=seconds / drawn,
+        forward=forward,
+        prefill=prefilled / (at_once * work.prompt_tokens),
+        step=max(0.0, decoded - prefilled) / 8,
+        rows=at_once,
+    )
+    return speed, training.stack.theta.shape[1], training.pass_tokens
+
+
+def _head_seconds(config: Any, device: torch.device, dtype: torch.dtype) -> float:
+    """One hidden state against one row of the output head."""
+    hidden = torch.randn(64, config.hidden_size, device=device, dtype=dtype)
+    weight = torch.randn(SMALL_VOCABULARY, config.hidden_size, device=device, dtype=dtype)
+    return _seconds(lambda: hidden @ weight.T, device) / (64 * SMALL_VOCABULARY)
+
+
+def _grown(run: Callable[[int], float], most: int) -> tuple[int, float]:
+    """(count, seconds): twice as many each time, until it takes ENOUGH_S or there are `most`."""
+    count = min(2, most)
+    while True:
+        seconds = run(count)
+        if count >= most or seconds >= ENOUGH_S:
+            return count, seconds
+        count = min(2 * count, most)
+
+
+def _seconds(run: Callable[[], Any], device: torch.device) -> float:
+    """The fastest of up to three runs, of one that takes long; the first, which warms up, is not counted if short."""
+    best = math.inf
+    for turn in range(4):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        used = time.perf_counter() - start
+        if turn or used >= ENOUGH_S:
+            best = min(best, used)
+        if used >= ENOUGH_S:
+            return best
+    return best
+
+
+def _judging(study: Study, work: Work, problems: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
+    """Seconds to judge all answers if every program ended at once, from a few that do; or why it cannot be."""
+    known = [judge.problem_from_row(json.loads(json.dumps(row))) for row in problems]  # as the run folder has them
+    programs = [judge.Program(known[i % len(known)].id, f"pass  # {i}") for i in range(JUDGED)]
+    limits = judge.Limits(study.judge.time_limit_s, study.judge.memory_limit_mb)
+    try:
+        verdicts = judge.judge(
+            programs,
+            known,
+            mode=study.judge.mode,
+            limits=limits,
+            workers=study.judge.workers,
+            isolation=study.judge.isolation,
+            python=study.judge.python,
+        )
+        next(verdicts)  # the sandboxes are up
+        start, judged = time.perf_counter(), sum(verdict.total for verdict in verdicts)
+    except (judge.SandboxError, judge.JudgeError) as error:
+        return None, str(error)
+    per_test = (time.perf_counter() - start) / max(1, judged)
+    tests = statistics.fmean(problem.total for problem in known)
+    return work.answers * tests * per_test, ""
+
+
+def worth(costs: Costs, work: Work, seeds: int, now: int, problems: int, samples: int) -> float:
+    """Seconds of a design with other numbers of seeds (`now`: the study's), problems and samples; all else equal."""
+    more = seeds / now
+    answers = (work.checkpoints * more + 1) * problems * samples
+    return costs.train_s * more + (costs.generate_s + (costs.judge_s or 0.0)) * answers / work.answers
+
+
+def work_of(
+    study: Study,
+    counts: dict[str, dict[str, Any]],
+    steps: dict[str, int],
+    lengths: Sequence[tuple[int, int]],
+    validation_tokens: int,
+    prompt_lengths: Sequence[int],
+    problems: int,
+) -> Work:
+    """Counts the work. `lengths`: of all training rows; `validation_tokens`: of all arms' validation sets together."""
+    t, seeds = study.training, len(study.seed_list)
+    ordered = sorted(lengths, key=sum)
+    some = tuple(ordered[i * len(ordered) // 32] for i in range(32))
+    answer = statistics.fmean(completion for _, completion in lengths)
+    return Work(
+        trainings=seeds * len(steps),
+        checkpoints=seeds * sum(math.ceil(count / t.save_steps) for count in steps.values()),
+        problems=problems,
+        samples=study.generation.num_samples,
+        train_tokens=seeds * sum(steps[arm] * t.effective_batch_size * counts[arm]["mean_tokens"] for arm in steps),
+        validation_tokens=float(
+            seeds * sum(1 + math.ceil(count / t.eval_steps) for count in steps.values()) * validation_tokens
+        ),
+        lengths=some,
+        prompt_tokens=round(statistics.fmean(prompt_lengths)),
+        answer_tokens=max(1, min(study.generation.max_new_tokens, round(answer))),
+    )

@@ -1,0 +1,98 @@
+"""What a design could see: problems × seeds × samples → the smallest true difference found four times in five.
+
+Pure functions, before anything is measured, so the spread of a difference is assumed. `ASSUMED` is chosen so that the
+half-widths known from practice come out (3 seeds × 41 problems: ±14 to 17 points; 3 × 300: ±5 to 11; 10 × 300: ±2.6 to
+4.2): one answer of each of two adapters differs on 30 % of the problems, two trainings on the same data are 2 points
+apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from kiyas.stats import Components, detectable
+
+ASSUMED = Components(seed=0.0004, problem=0.05, rest=0.25)
+"""Variances of one difference, one answer a problem: SD of the seeds 2 points; discordance .05 + .25 = .30."""
+ANSWER_SHARE = 0.5
+"""Share of the rest that is the luck of one answer, which more answers average out; the rest is seed × problem."""
+PROBLEMS = (100, 300, 1055)
+SEEDS = (3, 5, 10)
+SAMPLES = 10
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One design and what it could see (0 to 1) at POWER; hours where the cost is known."""
+
+    seeds: int
+    problems: int
+    samples: int
+    detectable: float
+    hours: float | None = None
+
+
+def assumed(samples: int) -> Components:
+    """The components with so many answers a problem."""
+    rest = ASSUMED.rest * (1 - ANSWER_SHARE + ANSWER_SHARE / samples)
+    return Components(ASSUMED.seed, ASSUMED.problem, rest)
+
+
+def sees(seeds: int, problems: int, samples: int = 1) -> float:
+    """Smallest true difference that the design finds with POWER, at most 1.
+
+    Several seeds: two-way random effects, Satterthwaite's t (stats.detectable). One seed speaks of two adapters only:
+    McNemar's mid-p with one answer, a normal test of the problems' means with several.
+    """
+    parts = assumed(samples)
+    if problems < 2:
+        return 1.0
+    if seeds > 1:
+        return min(1.0, detectable(parts, seeds, problems, POWER))
+    discordance = parts.problem + parts.rest
+    if samples == 1:
+        return mcnemar_detectable(problems, discordance)
+    return min(1.0, float(stats.norm.ppf(0.975) + stats.norm.ppf(POWER)) * math.sqrt(discordance / problems))
+
+
+def mcnemar_detectable(problems: int, discordance: float, power: float = POWER, alpha: float = 0.05) -> float:
+    """Smallest difference that McNemar's mid-p test finds with `power`; 1 where even full discordance does not do."""
+    if mcnemar_power(problems, discordance, discordance, alpha) < power:
+        return 1.0
+    low, high = 0.0, discordance
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (low, middle) if mcnemar_power(problems, discordance, middle, alpha) >= power else (middle, high)
+    return high
+
+
+def mcnemar_power(problems: int, discordance: float, difference: float, alpha: float = 0.05) -> float:
+    """Power of the mid-p McNemar test, summed over all numbers of discordant pairs and all their splits."""
+    n = np.arange(problems + 1)
+    weight = stats.binom.pmf(n, problems, discordance)
+    n, weight = n[weight > 1e-9], weight[weight > 1e-9]
+    # The largest count of the rarer kind at which the test still rejects, for each number of discordant pairs.
+    k = np.arange(problems // 2 + 1)[None, :]
+    mid = 2 * stats.binom.cdf(k, n[:, None], 0.5) - stats.binom.pmf(k, n[:, None], 0.5)
+    last = ((mid <= alpha) & (2 * k < n[:, None])).sum(axis=1) - 1
+    share = 0.5 + difference / (2 * discordance)
+    rejected = stats.binom.cdf(last, n, 1 - share) + stats.binom.cdf(last, n, share)
+    return float((weight * np.where(last >= 0, rejected, 0.0)).sum())
+
+
+def table(seeds: int, problems: int, samples: int) -> list[Cell]:
+    """The study's own design first, then all others in order of samples, seeds and problems."""
+    own = (seeds, problems, samples)
+    others = [
+        (s, p, m)
+        for m in sorted({samples, SAMPLES})
+        for s in sorted({seeds, *SEEDS})
+        for p in sorted({problems, *PROBLEMS})
+        if (s, p, m) != own
+    ]
+    return [Cell(s, p, m, sees(s, p, m)) for s, p, m in (own, *others)]

@@ -1,0 +1,242 @@
+"""What the rows of one arm hold: counted, whatever its card says."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import statistics
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from kiyas.check import texts
+from kiyas.data import ArmData
+from kiyas.judge import extract
+from kiyas.types import Example
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows by problem (`dataset.group_by`)."""
+
+    rows: int
+    problems: int
+    solutions_per_problem: float
+    """mean number of rows of a problem"""
+    approaches_per_problem: float
+    """mean number of different programs of a problem, names and constants aside; of problems with any program"""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of prompt and completion together, of every row read."""
+
+    median: int
+    ninety_five: int
+    """95 % of the rows have at most so many"""
+    longest: int
+    completion_mean: float
+    completion_longest: int
+    too_long: int
+    """rows above training.max_length: other trainers cut them, Kıyas leaves them out"""
+    beyond_max_new_tokens: int
+    """rows whose completion is longer than generation.max_new_tokens"""
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """One arm. What names rows names them by their id."""
+
+    name: str
+    source: str
+    derived: bool
+    read: Rows | None
+    """as the source has them, all splits; none for a derived arm"""
+    trained: Rows
+    """what is trained on, of the first draw"""
+    completion_tokens: int
+    """of what is trained on, once through"""
+    validation: int
+    splits: dict[str, int]
+    """rows by the source's own split column; empty without one"""
+    left_out: dict[str, int]
+    """rows that were read and are not used, by reason"""
+    lengths: Lengths | None
+    thinking: int
+    """rows read whose completion has <think>"""
+    fenced: int
+    """rows read whose program stands in a fence"""
+    unparsed: tuple[str, ...]
+    """rows read whose fenced program is not Python"""
+    no_program: tuple[str, ...]
+    """rows read in whose completion the judge finds no program"""
+    duplicates: tuple[str, ...]
+    """rows read that repeat an earlier one, prompt and completion"""
+    near_duplicates: tuple[str, ...]
+    """rows read whose prompt and completion are both near to an earlier row's, and not repeated exactly"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the judge would run of one completion."""
+
+    method: str
+    """how the program was found (kiyas.judge.extract)"""
+    approach: str | None
+    """digest of its syntax tree; None where there is no program that parses"""
+
+    @property
+    def fenced(self) -> bool:
+        return self.method.startswith(("fence", "unclosed"))
+
+
+def answer(completion: str) -> Answer:
+    """The program in a completion, as the judge finds it."""
+    found = extract(completion)
+    return Answer(found.method, approach(found.program) if found.program.strip() else None)
+
+
+def approach(program: str) -> str | None:
+    """Digest of a program's syntax tree without what is only wording. None where it does not parse.
+
+    Names that the program gives (variables, arguments, functions, classes) are numbered as they appear, constants are
+    their type, docstrings and bare strings are left out. Names that it uses (builtins, modules, methods) stay: `min`
+    for `max` is another approach.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    given = {name for node in ast.walk(tree) for name in _given(node)}
+    number = dict[str, int]()
+    free = count()
+    seen: list[str] = []
+    todo: list[object] = [tree]
+    while todo:  # depth first, by hand: programs may be nested deeper than Python recurses
+        node = todo.pop()
+        if isinstance(node, list):
+            kept = [child for child in node if not _is_bare_string(child)]
+            seen.append(f"[{len(kept)}")
+            todo += reversed(kept)
+        elif isinstance(node, ast.Constant):
+            seen.append(type(node.value).__name__)
+        elif isinstance(node, ast.AST):
+            seen.append(type(node).__name__)
+            todo += [getattr(node, name, None) for name in reversed(node._fields) if name not in _ASIDE]
+        elif isinstance(node, str) and node in given:
+            if node not in number:
+                number[node] = next(free)
+            seen.append(f"#{number[node]}")
+        else:
+            seen.append(repr(node))
+    return hashlib.sha256(" ".join(seen).encode()).hexdigest()[:16]
+
+
+_ASIDE = ("ctx", "type_comment", "kind", "type_ignores")
+
+
+def _given(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Name):
+        return [node.id] if isinstance(node.ctx, ast.Store) else []
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.alias | ast.ExceptHandler):
+        name = node.asname if isinstance(node, ast.alias) else node.name
+        return [name] if name else []
+    return []
+
+
+def _is_bare_string(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def by_problem(rows: Sequence[Example], answers: dict[str, Answer]) -> Rows:
+    """Counts rows, problems, solutions and approaches."""
+    groups = Counter(row.group for row in rows)
+    approaches: dict[str, set[str]] = {}
+    for row in rows:
+        found = answers[row.completion].approach
+        if found is not None:
+            approaches.setdefault(row.group, set()).add(found)
+    different = [len(each) for each in approaches.values()]
+    return Rows(
+        len(rows), len(groups), len(rows) / max(1, len(groups)), statistics.fmean(different) if different else 0.0
+    )
+
+
+def lengths(arm: ArmData, max_length: int, max_new_tokens: int) -> Lengths | None:
+    """Of the rows read; None for a derived arm."""
+    if not arm.lengths:
+        return None
+    total = sorted(prompt + completion for prompt, completion in arm.lengths)
+    completions = [completion for _, completion in arm.lengths]
+    return Lengths(
+        total[len(total) // 2],
+        total[min(len(total) - 1, round(0.95 * len(total)))],
+        total[-1],
+        statistics.fmean(completions),
+        max(completions),
+        sum(length > max_length for length in total),
+        sum(length > max_new_tokens for length in completions),
+    )
+
+
+def repeated(rows: Sequence[Example], cluster: dict[str, int]) -> tuple[list[str], list[str]]:
+    """Ids of rows that repeat an earlier one exactly, and of those only near to one.
+
+    `cluster` says which prompts are the same or near to each other; only completions of one cluster are compared.
+    """
+    exact, near = list[str](), list[str]()
+    seen = set[tuple[str, str]]()
+    groups: dict[int, list[Example]] = {}
+    for row in rows:
+        key = (texts.normalised(row.prompt), " ".join(row.completion.split()))
+        if key in seen:
+            exact.append(row.id)
+        else:
+            seen.add(key)
+            groups.setdefault(cluster[row.prompt], []).append(row)
+    for group in groups.values():
+        if len(group) > 1:
+            first = texts.leaders([row.completion for row in group])
+            near += [row.id for i, row in enumerate(group) if first[i] != i]
+    return exact, near
+
+
+def facts(
+    name: str,
+    source: str,
+    arm: ArmData,
+    left_out: dict[str, int],
+    completion_tokens: int,
+    answers: dict[str, Answer],
+    cluster: dict[str, int],
+    limits: tuple[int, int],
+) -> ArmFacts:
+    """Everything that is counted of one arm. `limits`: training.max_length and generation.max_new_tokens."""
+    exact, near = repeated(arm.read, cluster)
+    found = [(row, answers[row.completion]) for row in arm.read]
+    return ArmFacts(
+        name=name,
+        source=source,
+        derived=arm.derived,
+        read=None if arm.derived else by_problem(arm.read, answers),
+        trained=by_problem([row for row in arm.split("train") if row.draw == 0], answers),
+        completion_tokens=completion_tokens,
+        validation=len(arm.split("validation")),
+        splits={split: n for split, n in Counter(row.split for row in arm.read).items() if split},
+        left_out=left_out,
+        lengths=lengths(arm, *limits),
+        thinking=sum("<think>" in row.completion.lower() for row in arm.read),
+        fenced=sum(each.fenced for _, each in found),
+        unparsed=tuple(row.id for row, each in found if each.method == "fence-unparsed"),
+        no_program=tuple(row.id for row, each in found if each.method == "none"),
+        duplicates=tuple(exact),
+        near_duplicates=tuple(near),
+    )

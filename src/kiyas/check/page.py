@@ -1,0 +1,447 @@
+"""What was checked, as one page for the terminal: every word of `kiyas check` stands here."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kiyas.check import Checked, Level, Remark, design
+from kiyas.check.measure import ArmFacts
+
+WIDTH = 100
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+ARMS_A_TABLE = 5
+SHOWN_IDS = 6
+
+FIX_SPLIT = "dataset: {{group_by: {group_by}, split_column: none}}"
+
+# What a remark says, what follows from it, and what to do. `{name}` are the remark's values.
+WORDS: dict[str, tuple[str, str, str]] = {
+    "swapped_name": (
+        "arms.{arm} reads {source}, which carries the name of arm {other}",
+        "if the names are swapped, the conclusion will praise the wrong data",
+        "swap the two dataset_name keys, or rename the arm",
+    ),
+    "not_as_expected": (
+        "arm {arm} was expected to have {wanted:g} {what_words}, and has {found:.3g}",
+        "it is not the data that the study speaks of",
+        "look at dataset_name and dataset.group_by, or correct `expect`",
+    ),
+    "duplicates": (
+        "{found} of {rows} rows of {arm} repeat an earlier row word for word",
+        "they are learned more often than the others, and count as rows without being any",
+        "remove them",
+    ),
+    "near_duplicates": (
+        "{found} of {rows} rows of {arm} are nearly an earlier row: problem and answer are much the same",
+        "the arm has less to learn from than its number of rows says",
+        "remove them, or say so where the arms are compared",
+    ),
+    "unparsed": (
+        "{found} of {rows} programs of {arm} are not Python (--json names them)",
+        "the model learns to write programs that cannot run",
+        "remove or repair these rows",
+    ),
+    "no_program": (
+        "in {found} of {rows} answers of {arm} the judge finds no program (--json names them)",
+        "answers like these count as failures on the benchmark",
+        "put the program in a ```python fence, or remove these rows",
+    ),
+    "too_long": (
+        "{found} of {rows} samples of {arm} are longer than training.max_length = {limit}; the longest: {longest}",
+        "they are left out, never cut (other trainers cut them, and teach answers without an end)",
+        "raise training.max_length, if memory allows",
+    ),
+    "cut_answers": (
+        "{share:.0%} of the training answers of {arm} are longer than generation.max_new_tokens = {limit}",
+        "answers like these would be cut on the benchmark, and count as failures",
+        "raise generation.max_new_tokens to {longest} or more",
+    ),
+    "tokens_differ": (
+        "{most} learns from {times:.2g} times as many answer tokens as {least}",
+        "a difference between the arms may come from the amount of text instead of the kind of data",
+        "give the budget in tokens: training.budget: {{completion_tokens: N}}",
+    ),
+    "thinking_differs": (
+        "answers with <think> reasoning: {shares_words}",
+        "the comparison is of reasoning, or not, as much as of the data",
+        "use the same kind of answer in every arm",
+    ),
+    "thinking_mixed": (
+        "some answers have <think> reasoning and some have not, in {arms_words}",
+        "the model learns both by chance",
+        "",
+    ),
+    "fences_differ": (
+        "answers with a ``` fence: {shares_words}",
+        "the arms learn different ways to write an answer, besides different programs",
+        "write the answers of all arms alike",
+    ),
+    "fences_mixed": (
+        "some answers have a ``` fence and some have not, in {arms_words}",
+        "the judge understands both",
+        "",
+    ),
+    "split_leak": (
+        "{arm}: {found} of {problems} {split} problems are also trained on, by the file's own split",
+        "{split_consequence}",
+        "split by problem: " + FIX_SPLIT,
+    ),
+    "near_leak": (
+        "{arm}: {found} of {problems} held-out problems have a near copy among its training prompts",
+        "its validation loss will look too good; Kıyas keeps problems apart by dataset.group_by and cannot see this",
+        "give such rows the same group: " + FIX_SPLIT,
+    ),
+    "contaminated": (
+        "{found} of {problems} {benchmark} benchmark problems stand in training rows of {arm} ({kinds}): {ids_words}",
+        "{arm} may know the answers by heart; what it gains on these problems proves nothing",
+        "remove the training rows (--json names them), or these problems",
+    ),
+    "no_template": (
+        "the tokenizer has no chat template",
+        "prompts are plain text, ended by a line break; an instruct model expects its own format",
+        "take the model's own tokenizer files, unless it is a base model",
+    ),
+    "system_ignored": (
+        "the chat template leaves the system message out without a word",
+        "dataset.system has no effect",
+        "remove dataset.system, or put its text into the prompts",
+    ),
+    "system_refused": (
+        "the chat template knows no system message",
+        "dataset.system must stay out of this study",
+        "",
+    ),
+    "default_system": (
+        "without a system message the chat template inserts its own: {text!r}",
+        "training and benchmark both get it here; a server that sends another one asks another model",
+        "say what you want: dataset: {{system: ...}}",
+    ),
+    "pad_is_end": (
+        "the padding token is the end of turn ({token})",
+        "trainers that mask padding never teach the model to stop; Kıyas learns the end of turn all the same",
+        "",
+    ),
+    "end_no_stop": (
+        "{token} ends an answer, but the model's configuration stops at {stops_words} only",
+        "Kıyas stops there; other software will go on, unless it is told",
+        "",
+    ),
+    "memory": (
+        "the study needs about {needed_words} of memory, and there are {here_words}",
+        "it would stop half-way",
+        "lower training.workers, training.max_tokens_per_pass or generation.max_rows",
+    ),
+    "disk": (
+        "the checkpoints need about {needed_words}, and {free_words} are free here",
+        "it would stop half-way",
+        "raise training.save_steps, lower peft.r, or free some space",
+    ),
+    "no_isolation": (
+        "programs cannot be isolated here as judge.isolation asks: {reason}",
+        "`kiyas run` would refuse to start on this machine",
+        "`kiyas doctor` says what is missing",
+    ),
+    "device_elsewhere": (
+        "the study asks for {wanted}, which is not here",
+        "time and memory below are for this machine's processor",
+        "check again where it will run",
+    ),
+    "one_seed": (
+        "one seed: the conclusion can only speak of these two adapters",
+        "training again with the same data may turn the result around",
+        "seeds: 3 or more",
+    ),
+}
+KINDS = {"exact": "whole", "ngram": "in long runs of words", "near": "nearly the same", "solution": "its own solution"}
+
+
+def page(checked: Checked, *, color: bool = False) -> str:
+    """One page, at most WIDTH columns; plain text unless `color`."""
+    console = Console(
+        file=io.StringIO(),
+        width=WIDTH,
+        force_terminal=color,
+        no_color=not color,
+        color_system="standard" if color else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+
+    def say(line: str, style: str = "", indent: int = 0, further: int = 0) -> None:
+        wrapped = textwrap.wrap(_safe(line), WIDTH - 1, initial_indent=" " * indent, subsequent_indent=" " * further)
+        console.print(Text("\n".join(wrapped), style=style))
+
+    count = f" ({checked.parameters:,} parameters)" if checked.parameters else ""
+    say(f"{checked.name}: {len(checked.arms)} arms × {_many(checked.seeds, 'seed')} on {checked.base}{count}", "bold")
+    for line in (_sight(checked), _extremes(checked)):
+        say(line)
+    warnings = [each for each in checked.remarks if each.level is Level.WARNING]
+    if warnings:
+        console.print()
+        say(f"{_many(len(warnings), 'warning')}", "bold yellow")
+    for remark in warnings:
+        said, so, fix = words(remark, checked)
+        say(f"! {said}", "", 0, 2)
+        say(f"→ {so}" + (f". {fix[0].upper()}{fix[1:]}" if fix else ""), "", 2, 4)
+    names = list(checked.arms)
+    for start in range(0, len(names), ARMS_A_TABLE):
+        console.print(_arms_table(checked, names[start : start + ARMS_A_TABLE]))
+    for line in (_held_out(checked), *_contamination(checked)):
+        say(line, "", 0, 2)
+    notes = [each for each in checked.remarks if each.level is Level.NOTE]
+    for remark in notes:
+        said, so, _ = words(remark, checked)
+        say(f"· {said}: {so}", "", 0, 2)
+    console.print()
+    for line in _costs(checked):
+        say(line, "", 0, 2)
+    console.print()
+    samples = sorted({cell.samples for cell in checked.design})
+    say(
+        "What a design could see: smallest true difference in points, found four times in five, and hours. Spread is "
+        "assumed (docs/check.md)."
+    )
+    console.print(_design_table(checked, samples))
+    say(f"no mistakes found; {_many(len(warnings), 'warning')}", "bold")
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def words(remark: Remark, checked: Checked) -> tuple[str, str, str]:
+    """What a remark says, its consequence, and the fix (may be empty)."""
+    values = {**remark.values, **_worded(remark.values, checked)}
+    said, so, fix = (text.format(**values) for text in WORDS[remark.code])
+    return said, so, fix
+
+
+def _worded(values: dict[str, Any], checked: Checked) -> dict[str, str | float]:
+    made: dict[str, str | float] = {"group_by": checked.group_by or "COLUMN_OF_THE_PROBLEM"}
+    for key in ("needed", "here", "free"):
+        if key in values:
+            made[f"{key}_words"] = _size(values[key])
+    if "shares" in values:
+        made["shares_words"] = ", ".join(f"{arm} {share:.0%}" for arm, share in values["shares"].items())
+    for key in ("arms", "stops"):
+        if key in values:
+            made[f"{key}_words"] = ", ".join(values[key]) or "nothing"
+    if "ids" in values:
+        ids = values["ids"]
+        made["ids_words"] = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" * (len(ids) > SHOWN_IDS))
+        made["kinds"] = ", ".join(f"{values[kind]} {told}" for kind, told in KINDS.items() if values[kind])
+    if "what" in values:
+        made["what_words"] = {"problems": "problems", "solutions": "solutions a problem"}[values["what"]]
+    if "rows" in values:
+        made["share"] = values["found"] / max(1, values["rows"])
+    if "split" in values:
+        made["split_consequence"] = _split_consequence(values)
+    return made
+
+
+def _split_consequence(values: dict[str, Any]) -> str:
+    if values["ignored"]:
+        return "this study does not use that split (split_column: none) and holds whole problems out instead"
+    if values["split"] != "validation":
+        return "a loss or score on it would look too good; Kıyas does not use these rows"
+    if not values["same_group"]:
+        return (
+            f"validation loss of {values['arm']} will look too good; only the wording differs, so Kıyas cannot see it"
+        )
+    lost = f"{values['lost']} training rows" if values["lost"] else "the training rows"
+    return (
+        f"validation loss of {values['arm']} would look too good; Kıyas takes {lost} of held-out problems out, other "
+        "trainers do not"
+    )
+
+
+def _sight(checked: Checked) -> str:
+    own, *others = checked.design
+    answers = _many(own.samples, "answer")
+    far = f"{_points(own.detectable)} points"
+    now = (
+        f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each) cannot see less than {far}"
+    )
+    if own.detectable <= checked.matters:
+        return f"{now}: enough for the {_points(checked.matters)} points that matter."
+    better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
+    enough = [cell for cell in better if cell.detectable <= checked.matters]
+    best = (
+        min(enough, key=lambda cell: cell.hours or 0.0)
+        if enough
+        else min(better, key=lambda cell: cell.detectable, default=None)
+    )
+    if best is None:
+        return f"{now}."
+    extra = f" × {best.samples} answers" if best.samples > 1 else ""
+    return (
+        f"{now}; {best.seeds} seeds × {best.problems} problems{extra} could see {_points(best.detectable)}"
+        f"{'' if best.hours is None else f' in about {_time(best.hours * 3600)}'}."
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.1f}".removesuffix(".0")
+
+
+def _extremes(checked: Checked) -> str:
+    """Which arm really has the most solutions, and which the most problems."""
+    trained = {name: facts.trained for name, facts in checked.arms.items()}
+    if len(trained) < 2:
+        return ""
+    deep = max(trained, key=lambda name: trained[name].solutions_per_problem)
+    wide = max(trained, key=lambda name: trained[name].problems)
+    return (
+        f"Measured: most solutions a problem has {deep} ({trained[deep].solutions_per_problem:.3g}), most problems "
+        f"has {wide} ({trained[wide].problems:,})."
+    )
+
+
+# -- tables -------------------------------------------------------------------------------------------------------
+
+
+def _arms_table(checked: Checked, names: list[str]) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column("", overflow="fold")
+    for name in names:
+        made.add_column(_safe(name), justify="right", overflow="fold")
+    for label, cell in _FACTS.items():
+        cells = [cell(checked, checked.arms[name]) for name in names]
+        if any(cells):
+            made.add_row(label, *(_safe(text) or "-" for text in cells))
+    return made
+
+
+def _read(of: Callable[[ArmFacts], str]) -> Callable[[Checked, ArmFacts], str]:
+    return lambda _, facts: of(facts) if facts.read else ""
+
+
+def _splits(facts: ArmFacts) -> str:
+    return " / ".join(f"{facts.splits[split]:,} {split}" for split in facts.splits) if facts.splits else "none"
+
+
+def _of_rows(key: str) -> Callable[[Checked, ArmFacts], str]:
+    def told(facts: ArmFacts) -> str:
+        value = getattr(facts, key)
+        found = value if isinstance(value, int) else len(value)
+        rows = facts.read.rows if facts.read else 0
+        return f"{found:,} ({found / max(1, rows):.0%})" if found else "0"
+
+    return _read(told)
+
+
+_FACTS: dict[str, Callable[[Checked, ArmFacts], str]] = {
+    "rows read": _read(lambda f: f"{f.read.rows:,}" if f.read else ""),
+    "  by the file's own split": _read(_splits),
+    "  problems": _read(lambda f: f"{f.read.problems:,}" if f.read else ""),
+    "  exact, near duplicates": _read(lambda f: f"{len(f.duplicates):,}, {len(f.near_duplicates):,}"),
+    "  with <think>": _of_rows("thinking"),
+    "  program in a ``` fence": _of_rows("fenced"),
+    "  not Python, no program found": _read(lambda f: f"{len(f.unparsed):,}, {len(f.no_program):,}"),
+    "  tokens: median, 95 %, longest": _read(
+        lambda f: f"{f.lengths.median:,}, {f.lengths.ninety_five:,}, {f.lengths.longest:,}" if f.lengths else ""
+    ),
+    "  longer than max_length": _read(lambda f: f"{f.lengths.too_long:,}" if f.lengths else ""),
+    "left out": lambda _, f: ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in f.left_out.items()),
+    "trained on": lambda _, f: f"{f.trained.rows:,} rows",
+    "  problems ": lambda _, f: f"{f.trained.problems:,}",
+    "  solutions a problem": lambda _, f: f"{f.trained.solutions_per_problem:.3g}",
+    "  different approaches a problem": lambda _, f: f"{f.trained.approaches_per_problem:.3g}",
+    "for validation": lambda _, f: f"{f.validation:,} rows",
+    "spends: steps, epochs": lambda c, f: f"{c.spent[f.name].steps:,}, {c.spent[f.name].epochs:.3g}",
+    "  examples": lambda c, f: f"{c.spent[f.name].examples:,}",
+    "  answer tokens": lambda c, f: f"{c.spent[f.name].completion_tokens:,}",
+}
+
+
+def _held_out(checked: Checked) -> str:
+    if not checked.left_overlaps:
+        return "Nothing is held out: there will be no validation loss."
+    if any(each.most for each in checked.left_overlaps):
+        return "Held-out problems: see the warnings."
+    group = f"`{checked.group_by}`" if checked.group_by else "problem"
+    return f"Held-out problems: none is trained on, in any arm, by {group} or by near-equal prompt."
+
+
+def _contamination(checked: Checked) -> list[str]:
+    lines = []
+    for name, count in checked.benchmarks.items():
+        arms = [each.arm for each in checked.contamination if each.benchmark == name and not each.found]
+        if arms:
+            lines.append(
+                f"Benchmark {name} ({count} problems): not found in the training data of {', '.join(arms)} (whole, "
+                "in long runs of words, nearly the same)."
+            )
+    return lines
+
+
+def _costs(checked: Checked) -> list[str]:
+    c = checked.costs
+    judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
+    longer = f" (if every answer ran on: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
+    processes = " and ".join(map(str, dict.fromkeys(c.workers)))
+    return [
+        f"Estimate for this machine ({c.device}, {c.dtype}, {processes} at once; from one layer, measured for "
+        f"{c.measured_s:.0f} s): about {_time(c.total_s)}.",
+        f"  Training {_time(c.train_s)}, answering {_time(c.generate_s)}{longer}{judged}.",
+        f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}. Disk {_size(c.disk_bytes)} for "
+        f"{c.checkpoints:,} checkpoints, {_size(c.disk_free)} free. {c.answers:,} programs to judge.",
+    ]
+
+
+def _design_table(checked: Checked, samples: list[int]) -> Table:
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column("")
+    own = checked.design[0]
+    for problems in sorted({cell.problems for cell in checked.design}):
+        made.add_column(f"{problems:,} problems", justify="right")
+    for m in samples:
+        for seeds in sorted({cell.seeds for cell in checked.design}):
+            row = sorted(
+                (cell for cell in checked.design if (cell.seeds, cell.samples) == (seeds, m)), key=lambda c: c.problems
+            )
+            answers = f" × {m} answers" if m > 1 else ""
+            cells = [
+                f"{'* ' if cell == own else ''}{_points(cell.detectable)} in {_time((cell.hours or 0) * 3600)}"
+                for cell in row
+            ]
+            made.add_row(f"{_many(seeds, 'seed')}{answers}", *cells)
+    made.caption = "* this study; one seed speaks of two adapters only" if own.seeds == 1 else "* this study"
+    made.caption_justify = "left"
+    if design.SAMPLES in samples and checked.samples == 1:
+        made.caption += "; several answers need generation.temperature above 0"
+    return made
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds >= 9.5 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _safe(text: str) -> str:
+    """Names come from files: no control character may reach the terminal."""
+    return CONTROL.sub("�", text)

@@ -1,0 +1,89 @@
+"""What a tokenizer and its chat template do by themselves, which two trainers seldom do alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from kiyas.chat import Chat
+
+_SYSTEM, _USER = "kiyas-system", "kiyas-user"
+
+
+@dataclass(frozen=True)
+class ChatFacts:
+    """The chat of the base model."""
+
+    template: bool
+    """whether there is a chat template at all"""
+    system_prompt: str | None
+    """what every chat of the study begins with (dataset.system)"""
+    system_refused: bool
+    """the template raises an error for a system role"""
+    system_ignored: bool
+    """the template leaves a system message out without a word"""
+    default_system: str
+    """what the template inserts where no system message is given"""
+    end_of_turn: str
+    """token that ends an answer"""
+    pad_is_end: bool
+    """the padding token is the end of turn: a trainer that masks padding never teaches to stop"""
+    stop_tokens: tuple[str, ...]
+    """tokens that end an answer by the model's own configuration; Kıyas adds the end of turn"""
+
+    @property
+    def end_stops(self) -> bool:
+        return self.end_of_turn in self.stop_tokens
+
+
+def chat_facts(chat: Chat, folder: Path, system: str | None) -> ChatFacts:
+    """Looks at the tokenizer and the configuration in the base's folder."""
+    token = chat.tokenizer.convert_ids_to_tokens
+    stops = {chat.tokenizer.eos_token_id, *_configured_stops(folder)} - {None}
+    with_system, refused = _rendered(chat, [("system", _SYSTEM), ("user", _USER)])
+    bare, _ = _rendered(chat, [("user", _USER)])
+    return ChatFacts(
+        template=bool(chat.tokenizer.chat_template),
+        system_prompt=system,
+        system_refused=refused,
+        system_ignored=not refused and bool(with_system) and _SYSTEM not in with_system,
+        default_system=_inserted(bare, with_system),
+        end_of_turn=str(token(chat.end_of_turn)),
+        pad_is_end=chat.tokenizer.pad_token_id == chat.end_of_turn,
+        stop_tokens=tuple(sorted(str(token(id)) for id in stops)),
+    )
+
+
+def _rendered(chat: Chat, turns: Sequence[tuple[str, str]]) -> tuple[str, bool]:
+    """(text, whether the template refused); no text without a template."""
+    if not chat.tokenizer.chat_template:
+        return "", False
+    messages = [{"role": role, "content": content} for role, content in turns]
+    try:
+        return str(chat.tokenizer.apply_chat_template(messages, tokenize=False)), False
+    except TemplateError:
+        return "", True
+
+
+def _inserted(bare: str, with_system: str) -> str:
+    """The system text of a chat that was given none: what stands where the given one would stand."""
+    before, given, after = with_system.partition(_SYSTEM)
+    if given and bare.startswith(before) and bare.endswith(after) and len(bare) > len(before) + len(after):
+        return bare[len(before) : len(bare) - len(after)].strip()
+    return ""
+
+
+def _configured_stops(folder: Path) -> list[Any]:
+    """eos_token_id of generation_config.json, else of config.json: one or several."""
+    for name in ("generation_config.json", "config.json"):
+        path = folder / name
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            if found is not None:
+                return list(found) if isinstance(found, list) else [found]
+    return []
