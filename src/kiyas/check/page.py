@@ -101,7 +101,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "give such rows the same group: " + FIX_SPLIT,
     ),
     "contaminated": (
-        "{found} of {problems} {benchmark} benchmark problems stand in training rows of {arm} ({kinds}): {ids_words}",
+        "{found} of {problems} {benchmark} benchmark problems are in training rows of {arm} ({kinds}): {ids_words}",
         "{arm} may know the answers by heart; what it gains on these problems proves nothing",
         "remove the training rows (--json names them), or these problems",
     ),

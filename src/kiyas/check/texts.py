@@ -2,8 +2,8 @@
 
 Theory of operation. A text is the set of its shingles (`SHINGLE` tokens in a row). MinHash with locality-sensitive
 hashing (Broder 1997; `datasketch`) proposes pairs, and the exact Jaccard similarity of the two sets decides: what is
-called near is near. Not guaranteed: that every near pair is proposed. At a similarity of `NEAR` one in ten is missed,
-above 0.8 one in a hundred thousand.
+called near is near. Not guaranteed: that every near pair is proposed. At a similarity of `NEAR` one in seven is
+missed, at 0.8 one in a hundred, at 0.9 one in a hundred thousand.
 """
 
 from __future__ import annotations
