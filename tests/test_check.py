@@ -181,8 +181,53 @@ def test_names_that_contradict(source: str, warned: bool) -> None:
         "deep": SimpleNamespace(source=source, derived=False, read=counted, trained=counted),
         "diverse": SimpleNamespace(source="y.jsonl", derived=False, read=counted, trained=counted),
     }
-    named = SimpleNamespace(arms=dict.fromkeys(arms))
+    named = SimpleNamespace(arms=dict.fromkeys(arms, SimpleNamespace(expect=None)))
     assert bool(list(remarks._swapped(named, arms))) is warned  # type: ignore[arg-type]
+
+
+def test_grids_derived_arms_other_benchmarks_and_expectations_are_counted(tmp_path: Path) -> None:
+    human = {
+        "task_id": "HumanEval/0",
+        "prompt": 'from typing import List\n\n\ndef f(numbers: List[int]) -> int:\n    """ The sum of the even ones, '
+        'doubled, or minus seventeen where the list has none of them at all and is not empty either.\n    """\n',
+        "entry_point": "f",
+        "canonical_solution": "    return 2 * sum(n for n in numbers if n % 2 == 0)\n",
+        "test": "def check(c): assert c([2]) == 4",
+    }
+    (tmp_path / "human.jsonl").write_text(json.dumps(human) + "\n")
+    leaked = {"id": "leak", "prompt": human["prompt"], "completion": "```python\n1\n```"}
+    rows = [*practice.dataset("deep")[:400], leaked]
+    (tmp_path / "deep.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = check(
+        study(
+            {
+                "deep": {"dataset_name": str(tmp_path / "deep.jsonl"), "expect": {"problems": 200}},
+                "one": {"from": "deep", "solutions": 1},
+            },
+            seeds=2,
+            dataset={"split_column": "none", "validation_fraction": 0.01},
+            training={"budget": {"steps": 4}, "learning_rate": [1e-3, 1e-2], "save_steps": 2},
+            benchmarks={"primary": {"dataset": "practice", "problems": 5}, "also": [str(tmp_path / "human.jsonl")]},
+        )
+    )
+    assert found.benchmarks == {"practice": 5, "human": 1}
+    leak = remark(found, "contaminated")
+    assert (leak["benchmark"], leak["ids"], leak["arm"]) == ("human", ["HumanEval/0"], "deep")
+    assert remark(found, "not_as_expected")["found"] == pytest.approx(81, abs=1)
+    # 2 arms × 2 seeds × 2 rates × 2 saves answer; a tuning seed is trained and saved, too.
+    assert (found.costs.checkpoints, found.costs.answers) == (16, 17 * 6)
+    assert found.arms["one"].derived and found.design[0].problems == 5
+    assert "human" in page.page(found)
+
+
+def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "a" / "checkpoint-5").mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "practice"}
+    (tmp_path / "a" / "checkpoint-5" / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "a" / "checkpoint-5" / "adapter_model.safetensors").write_bytes(b"")
+    found = check(study({"a": {"checkpoints": str(tmp_path / "a")}}, seeds=1, generation={"max_new_tokens": 16}))
+    assert (found.costs.checkpoints, found.costs.answers, found.arms) == (1, 2 * 41, {})
+    assert "programs" in page.page(found)
 
 
 # -- programs -----------------------------------------------------------------------------------------------------
@@ -379,7 +424,7 @@ def test_costs_add_up(clean: Checked) -> None:
 def test_other_families_can_be_measured(tmp_path: Path, family: str) -> None:
     tiny.save(tmp_path, family)
     settings_ = study(model_name_or_path=str(tmp_path), peft={"r": 2}, generation={"max_new_tokens": 8})
-    work = costs.Work(2, 2, 1, 1, 1000.0, 0.0, ((8, 6), (12, 9)), 9, 5)
+    work = costs.Work(2, 2, 2, 1, 1, 1000.0, 0.0, ((8, 6), (12, 9)), 9, 5)
     problems = practice.benchmark(1)
     found = costs.estimate(settings_, work, problems, Chat.load(tmp_path))
     assert found.train_s > 0 and found.generate_s > 0 and found.adapter_parameters > 0

@@ -21,6 +21,7 @@ import pytest
 
 from hub_server import Hub, serve
 from kiyas import practice
+from kiyas.benchmarks import question
 from kiyas.rundir import RunDir, read_json, read_jsonl
 
 CONFIGS = b"""---
@@ -211,7 +212,7 @@ def test_humaneval_and_mbpp_from_the_hub(kiyas: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     problem, other = read_jsonl(RunDir(tmp_path / "runs" / "hub").problems)
     assert problem["id"] == "H/0" and problem["test_code"].endswith("check(f)\n")
-    assert "benchmark" not in problem and problem["statement"].endswith("```python\ndef f():\n```")
+    assert "benchmark" not in problem and question(problem).endswith("```python\ndef f():\n```")
     assert (other["id"], other["benchmark"]) == ("602", "mbpp")
-    assert other["statement"] == "Do it. Your code should pass these tests:\n\nassert g(1) == 2"
+    assert question(other) == "Do it. Your code should pass these tests:\n\nassert g(1) == 2"
     assert all(len(b["revision"]) == 40 for b in benchmarks_of(tmp_path / "runs" / "hub"))

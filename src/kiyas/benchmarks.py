@@ -52,7 +52,6 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
     for row in rows:
         if not str(row.get("statement", "")).strip():
             raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked it")
-        row["statement"] = _asked(row)
     if benchmark.ids is not None and {row["id"] for row in rows} != set(benchmark.ids):
         found, wanted = {row["id"] for row in rows}, set(benchmark.ids)
         raise KiyasError(
@@ -63,7 +62,7 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
     return rows
 
 
-def _asked(row: dict[str, Any]) -> str:
+def question(row: dict[str, Any]) -> str:
     """What a chat model is asked. HumanEval's prompt is code to go on with; MBPP's tells no name of the function.
 
     MBPP: the wording of Austin et al. 2021. HumanEval: as usual for instruction-tuned models.

@@ -321,7 +321,11 @@ def _print_findings(folder: Any, language: str) -> None:
 def _need_torch() -> None:
     import importlib.util
 
-    missing = [name for name in ("torch", "transformers", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = [
+        name
+        for name in ("torch", "transformers", "safetensors", "datasketch")
+        if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise KiyasError(
             f"training and generating need {', '.join(missing)}, which are not installed",

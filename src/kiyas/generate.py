@@ -33,10 +33,11 @@ from kiyas.adapters import AdapterStack, StackedModel
 from kiyas.attention import Decode, SlotCache
 from kiyas.base import Base, told_out_of_memory
 from kiyas.batches import pack
+from kiyas.benchmarks import question
 from kiyas.checkpoints import load_stack
 from kiyas.rundir import JsonlWriter, RunDir, Stage, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.study import Generation, Study
-from kiyas.types import AdapterId, Completion, KiyasError, Problem, Sample
+from kiyas.types import AdapterId, Completion, KiyasError, Sample
 from kiyas.workers import Report
 
 WAVE = 4
@@ -387,8 +388,8 @@ def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any
     model = StackedModel(base.model, study.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [
-        Question(problem.id, tuple(base.chat.prompt_ids(problem.statement, study.dataset.system)))
-        for problem in map(Problem.of, read_jsonl(folder.problems))
+        Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
+        for row in read_jsonl(folder.problems)
     ]
     rows = _fixed_rows(folder, base, questions, study.generation, len(ids), part)
     path = part_file(folder, part)

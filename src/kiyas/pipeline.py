@@ -129,7 +129,6 @@ def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
         key = next(key for key, wanted in wants.items() if wanted)
         raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
     _refuse_unequal(study, counts)
-    _refuse_unexpected(study, counts)
     config = read_json(hub.base_folder(study) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")
     longest = max((count["max_tokens"] for count in counts.values()), default=0)
@@ -187,6 +186,7 @@ def _refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
 def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl."""
     prepared = prepare(study)
+    _refuse_unexpected(study, prepared.counts)
     for name, examples in prepared.examples.items():
         write_jsonl(folder.arm_data(name), [asdict(example) for example in examples])
     write_jsonl(folder.problems, prepared.problems)

@@ -7,7 +7,7 @@ step is an *adapter*; the base itself is one too, so that it is answered, judged
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 BASE_ARM = "base"
@@ -108,19 +108,6 @@ class Sample:
     @property
     def labels(self) -> int:
         return len(self.ids) - max(1, self.start)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One benchmark problem in the judge's format; `row` is the judge's row as it was read."""
-
-    id: str
-    statement: str
-    row: dict[str, Any] = field(repr=False, compare=False)
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> Problem:
-        return cls(str(row["id"]), row.get("statement", ""), row)
 
 
 @dataclass(frozen=True)

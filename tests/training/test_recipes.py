@@ -150,12 +150,12 @@ def test_unequal_budgets_are_refused_unless_accepted() -> None:
     assert pipeline.prepare(small(arms=arms)).steps(small(arms=arms)) == {"deep": 4, "diverse": 2}, "as many samples"
 
 
-def test_data_that_is_not_what_was_expected_stops_the_run() -> None:
+def test_data_that_is_not_what_was_expected_stops_the_run(tmp_path: Path) -> None:
     swapped = {
         "deep": {"dataset_name": "practice/diverse", "expect": {"problems": 200, "solutions": 5}},
         "diverse": {"dataset_name": "practice/deep", "expect": {"problems": 1000}},
     }
     with pytest.raises(KiyasError, match=r"deep: expect.problems is 200(.|\n)*diverse: expect.problems is 1000"):
-        pipeline.prepare(small(arms=swapped))
+        pipeline.run(small(arms=swapped), RunDir(tmp_path / "g"), until=Stage.DATA)
     right = {"deep": {"dataset_name": "practice/deep", "expect": {"problems": 200, "solutions": 5}}}
     assert pipeline.prepare(small(arms=right)).counts["deep"]["groups"] == pytest.approx(200, rel=0.05)

@@ -18,9 +18,9 @@ from kiyas.check import costs, design, leaks, measure, remarks, texts, traps
 from kiyas.check.remarks import Level, Remark
 from kiyas.pipeline import Prepared, prepare
 from kiyas.progress import tell
-from kiyas.study import Benchmark, Study
+from kiyas.study import Study
 
-__all__ = ["Checked", "Level", "Remark", "benchmarks_of", "check"]
+__all__ = ["Checked", "Level", "Remark", "check"]
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,6 @@ class Checked:
         }
 
 
-def benchmarks_of(study: Study) -> dict[str, Benchmark]:
-    """The study's benchmarks by name."""
-    return {"primary": study.benchmarks.primary}
-
-
 def check(study: Study) -> Checked:
     """Measures a study. Raises KiyasError for one that cannot run."""
     size = identity.parameters(study)
@@ -97,7 +92,6 @@ def check(study: Study) -> Checked:
     cluster = leaks.clusters(e.prompt for arm in arms.values() for e in (*arm.read, *arm.examples))
     completions = {e.completion for arm in arms.values() for e in (*arm.read, *arm.examples)}
     answers = {completion: measure.answer(completion) for completion in completions}
-    limits = study.training.max_length, study.generation.max_new_tokens
     facts = {
         name: measure.facts(
             name,
@@ -107,15 +101,16 @@ def check(study: Study) -> Checked:
             prepared.counts[name]["completion_tokens"],
             answers,
             cluster,
-            limits,
+            (study.recipe(name).max_length, study.generation.max_new_tokens),
         )
         for name, arm in arms.items()
     }
     overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
     left = leaks.left_overlaps(own, cluster)
     asked, contaminated = {}, []
-    for name, benchmark in benchmarks_of(study).items():
-        problems = prepared.problems if benchmark == study.benchmarks.primary else benchmarks.read(benchmark)
+    for name, benchmark in study.benchmarks.named.items():
+        primary = benchmark is study.benchmarks.primary
+        problems = [row for row in prepared.problems if row.get("benchmark") == (None if primary else name)]
         asked[name] = len(problems)
         contaminated += leaks.contamination(
             name, problems, benchmarks.solutions(benchmark), {arm: data.split("train") for arm, data in own.items()}
@@ -127,9 +122,11 @@ def check(study: Study) -> Checked:
     work = _work(study, prepared, steps, chat)
     cost = costs.estimate(study, work, prepared.problems, chat)
     seeds = len(study.seed_list)
+    own_problems, *_ = asked.values()
+    beside = len(prepared.problems) - own_problems
     cells = [
-        replace(cell, hours=costs.worth(cost, work, cell.seeds, seeds, cell.problems, cell.samples) / 3600)
-        for cell in design.table(seeds, len(prepared.problems), study.generation.num_samples)
+        replace(cell, hours=costs.worth(cost, work, cell.seeds, seeds, cell.problems + beside, cell.samples) / 3600)
+        for cell in design.table(seeds, own_problems, study.generation.num_samples)
     ]
     return Checked(
         name=study.name,
@@ -141,7 +138,7 @@ def check(study: Study) -> Checked:
         group_by=study.dataset.group_by or "",
         max_length=study.training.max_length,
         arms=facts,
-        spent={name: _spent(study, steps[name], prepared.counts[name]) for name in arms},
+        spent={name: _spent(study, name, steps[name], prepared.counts[name]) for name in arms},
         own_overlaps=overlaps,
         left_overlaps=left,
         benchmarks=asked,
@@ -158,8 +155,8 @@ def check(study: Study) -> Checked:
     )
 
 
-def _spent(study: Study, steps: int, count: dict[str, Any]) -> Spent:
-    examples = steps * study.training.effective_batch_size
+def _spent(study: Study, arm: str, steps: int, count: dict[str, Any]) -> Spent:
+    examples = steps * study.recipe(arm).effective_batch_size
     tokens = round(count["completion_tokens"] / count["train"] * examples)
     return Spent(steps, examples, examples / count["train"], tokens)
 
@@ -170,7 +167,7 @@ def _work(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat) -
         for arm in prepared.arms.values()
         for e, tokens in zip(arm.read, arm.lengths, strict=True)
     }
-    prompts = [len(chat.prompt_ids(row["statement"], study.dataset.system)) for row in prepared.problems]
+    prompts = [len(chat.prompt_ids(benchmarks.question(row), study.dataset.system)) for row in prepared.problems]
     used = {
         split: [
             length[e.prompt, e.completion]

@@ -33,6 +33,7 @@ from kiyas.base import Base, pick_device, pick_dtype
 from kiyas.batches import indices
 from kiyas.chat import Chat
 from kiyas.generate import Generator, Job, Question, cache_bytes
+from kiyas.interop.adapters import find
 from kiyas.study import Study
 from kiyas.train import JointTraining, Run, activation_bytes
 from kiyas.types import AdapterId, KiyasError, Sample
@@ -53,6 +54,9 @@ class Work:
 
     trainings: int
     checkpoints: int
+    """that answer"""
+    saved: int
+    """checkpoints on disk: those of tuning seeds too"""
     problems: int
     samples: int
     train_tokens: float
@@ -129,7 +133,7 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
     weights = (identity.parameters(study) or size // 2) * dtype.itemsize
     train_workers, generate_workers = (
         min(units, study.training.workers or default_workers(study.training.device, size, units))
-        for units in (work.trainings, work.checkpoints + 1)
+        for units in (max(1, work.trainings), work.checkpoints + 1)
     )
     longest = work.prompt_tokens + study.generation.max_new_tokens
     token_bytes = cache_bytes(config, dtype.itemsize)
@@ -160,7 +164,7 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         memory_bytes=max(train_workers * training, generate_workers * decoding),
         memory_here=_memory(device),
         # Adapters are kept in float32; a training under way keeps weights and AdamW's two moments as well.
-        disk_bytes=4 * adapter * work.checkpoints + 12 * adapter * work.trainings,
+        disk_bytes=4 * adapter * work.saved + 12 * adapter * work.trainings,
         disk_free=shutil.disk_usage(Path.cwd()).free,
         adapter_parameters=adapter,
         checkpoints=work.checkpoints,
@@ -282,12 +286,14 @@ def _of_layers(
         return tuple(torch.randint(0, vocabulary, (count,), generator=noise).tolist())
 
     samples = [Sample(ids(prompt + completion), prompt) for prompt, completion in work.lengths]
-    training = JointTraining(base, [Run(AdapterId("measured"), samples, 1)], {}, study)
+    measured = AdapterId(next(iter(study.arms)), next(iter(study.variants)))
+    training = JointTraining(base, [Run(measured, samples, 1)], {}, study)
+    (recipe,) = training.recipes
     mean = statistics.fmean(len(sample.ids) for sample in samples)
-    most = max(1, min(int(training.pass_tokens / mean), study.training.effective_batch_size * work.trainings))
+    most = max(1, min(int(training.pass_tokens / mean), recipe.effective_batch_size * work.trainings))
 
     def train(count: int) -> float:
-        training.settings = study.training.model_copy(update={"effective_batch_size": count})
+        training.recipes = [recipe.model_copy(update={"effective_batch_size": count})]
         return _seconds(lambda: training.accumulate(0, [True]), device)
 
     count, seconds = _grown(train, most)
@@ -391,21 +397,33 @@ def work_of(
     prompt_lengths: Sequence[int],
     problems: int,
 ) -> Work:
-    """Counts the work. `lengths`: of all training rows; `validation_tokens`: of all arms' validation sets together."""
-    t, seeds = study.training, len(study.seed_list)
-    ordered = sorted(lengths, key=sum)
-    some = tuple(ordered[i * len(ordered) // 32] for i in range(32))
-    answer = statistics.fmean(completion for _, completion in lengths)
+    """Counts the work. `lengths`: of all training rows; `validation_tokens`: of all arms' validation sets together.
+
+    Where nothing is trained here, answers are taken to be as long as they may be.
+    """
+    t, prompt, most = study.training, round(statistics.fmean(prompt_lengths)), study.generation.max_new_tokens
+    ordered = sorted(lengths, key=sum) or [(prompt, most)]
+    points, given = len(study.variants), adopted(study)
+    seeds = len(study.seed_list) * points
+    trainings = seeds + len(study.tuning_seed_list) * points
+    saves = sum(math.ceil(count / t.save_steps) for count in steps.values())
+    passes = sum(1 + math.ceil(count / t.eval_steps) for count in steps.values())
+    per_step = {arm: study.recipe(arm).effective_batch_size * counts[arm]["mean_tokens"] for arm in steps}
     return Work(
-        trainings=seeds * len(steps),
-        checkpoints=seeds * sum(math.ceil(count / t.save_steps) for count in steps.values()),
+        trainings=trainings * len(steps),
+        checkpoints=seeds * saves + given,
+        saved=trainings * saves + given,
         problems=problems,
         samples=study.generation.num_samples,
-        train_tokens=seeds * sum(steps[arm] * t.effective_batch_size * counts[arm]["mean_tokens"] for arm in steps),
-        validation_tokens=float(
-            seeds * sum(1 + math.ceil(count / t.eval_steps) for count in steps.values()) * validation_tokens
-        ),
-        lengths=some,
-        prompt_tokens=round(statistics.fmean(prompt_lengths)),
-        answer_tokens=max(1, min(study.generation.max_new_tokens, round(answer))),
+        train_tokens=trainings * sum(count * per_step[arm] for arm, count in steps.items()),
+        validation_tokens=float(trainings * passes * validation_tokens),
+        lengths=tuple(ordered[i * len(ordered) // 32] for i in range(32)),
+        prompt_tokens=prompt,
+        answer_tokens=max(1, min(most, round(statistics.fmean(completion for _, completion in ordered)))),
     )
+
+
+def adopted(study: Study) -> int:
+    """Checkpoints that were trained elsewhere."""
+    folders = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
+    return sum(len(find(folder)[0]) for folder in folders)

@@ -56,7 +56,7 @@ def arm_remarks(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) 
         if facts.lengths:
             values = {"arm": name, "rows": rows}
             if facts.lengths.too_long:
-                found, limit = facts.lengths.too_long, study.training.max_length
+                found, limit = facts.lengths.too_long, study.recipe(name).max_length
                 level = _level(found, rows, MANY_TOO_LONG)
                 longest = facts.lengths.longest
                 yield Remark(level, "too_long", {**values, "found": found, "limit": limit, "longest": longest})
@@ -64,7 +64,7 @@ def arm_remarks(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) 
                 found, limit = facts.lengths.beyond_max_new_tokens, study.generation.max_new_tokens
                 level, longest = _level(found, rows, FEW), facts.lengths.completion_longest
                 yield Remark(level, "cut_answers", {**values, "found": found, "limit": limit, "longest": longest})
-    yield from _unequal(arms, steps)
+    yield from _unequal(study, arms, steps)
 
 
 def _level(found: int, rows: int, few: float) -> Level:
@@ -77,7 +77,7 @@ def _swapped(study: Study, arms: dict[str, ArmFacts]) -> Iterator[Remark]:
         if not arms[name].derived and _words(other) <= words and not _words(name) <= words:
             yield Remark(Level.WARNING, "swapped_name", {"arm": name, "source": arms[name].source, "other": other})
     for name, facts in arms.items():
-        expect = getattr(study.arms[name], "expect", None)
+        expect = study.arms[name].expect
         counted = facts.read or facts.trained
         for key, found in (("problems", counted.problems), ("solutions", counted.solutions_per_problem)):
             wanted = getattr(expect, key, None)
@@ -92,11 +92,12 @@ def _words(source: str) -> set[str]:
     return set(re.findall(r"[^\W_]+", re.sub(r"\.(jsonl|json|csv|parquet)$", "", name)))
 
 
-def _unequal(arms: dict[str, ArmFacts], steps: dict[str, int]) -> Iterator[Remark]:
-    per_step = {name: facts.completion_tokens / facts.trained.rows for name, facts in arms.items()}
+def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> Iterator[Remark]:
+    batch = {name: study.recipe(name).effective_batch_size for name in arms}
+    per_step = {name: facts.completion_tokens / facts.trained.rows * batch[name] for name, facts in arms.items()}
     spent = {name: per_step[name] * steps[name] for name in arms}
-    most, least = max(spent, key=spent.__getitem__), min(spent, key=spent.__getitem__)
-    if spent[most] > TOKENS_DIFFER * spent[least]:
+    most, least = max(spent, key=spent.__getitem__, default=""), min(spent, key=spent.__getitem__, default="")
+    if spent and spent[most] > TOKENS_DIFFER * spent[least]:
         yield Remark(
             Level.WARNING, "tokens_differ", {"most": most, "least": least, "times": spent[most] / spent[least]}
         )
