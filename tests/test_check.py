@@ -361,14 +361,10 @@ def test_published_mcnemar_numbers(discordance: float, points: float) -> None:
     assert 100 * design.mcnemar_detectable(41, discordance) == pytest.approx(points, abs=0.05)
 
 
-@pytest.mark.parametrize(("seeds", "problems", "low", "high"), [(3, 41, 14, 17), (3, 300, 5, 11), (10, 300, 2.6, 4.2)])
+@pytest.mark.parametrize(("seeds", "problems", "low", "high"), [(3, 41, 14, 18), (3, 300, 5, 11), (10, 300, 2.6, 4.2)])
 def test_assumed_spread_gives_the_known_half_widths(seeds: int, problems: int, low: float, high: float) -> None:
-    parts = design.ASSUMED
-    seed, problem = problems * parts.seed + parts.rest, seeds * parts.problem + parts.rest
-    df = stats.satterthwaite(seed, problem, parts.rest, seeds, problems)
-    from scipy.stats import t
-
-    assert low <= 100 * float(t.ppf(0.975, df)) * parts.standard_error(seeds, problems) <= high
+    """Those of 3 × 41 were found with Satterthwaite's t, which is a little narrower."""
+    assert low <= 100 * stats.expected_half_width(design.ASSUMED, seeds, problems) <= high
 
 
 def test_mcnemar_power_by_simulation() -> None:
@@ -379,7 +375,7 @@ def test_mcnemar_power_by_simulation() -> None:
     assert design.mcnemar_power(60, 0.3, 0.2) == pytest.approx(rejected, abs=0.03)
 
 
-@pytest.mark.parametrize(("seeds", "problems", "samples"), [(5, 100, 1), (10, 100, 10)])
+@pytest.mark.parametrize(("seeds", "problems", "samples"), [(3, 100, 1), (5, 100, 1), (10, 100, 10)])
 def test_what_is_promised_is_found_by_simulation(seeds: int, problems: int, samples: int) -> None:
     """At the detectable difference the two-way t test rejects about four times in five."""
     rng, parts = np.random.default_rng(0), design.assumed(samples)

@@ -14,6 +14,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,43 +128,67 @@ class Components:
 
 
 TWO_SEEDS_DF = 3.0
-"""Two seeds tell so little of the spread between seeds that Satterthwaite's formula trusts them too much."""
+"""With one degree of freedom nothing could ever be said; with three, two seeds that lie far apart say too much."""
+SURE_OF_REST = 0.5
+"""Share of the residual mean square that is not counted to what few seeds tell badly: chosen by simulation."""
 
 
 @dataclass(frozen=True)
 class TwoWay:
-    """Mean of d_SP with seed and problem as crossed random effects."""
+    """Mean of d_SP with seed and problem as crossed random effects. `parts`: (variance of the mean, its degrees of
+    freedom), whose sum is the variance of the mean."""
 
     mean: float
-    standard_error: float
-    df: float
-    p: float
+    parts: tuple[tuple[float, float], ...]
     components: Components
+    problem_means: Floats
+
+    @property
+    def standard_error(self) -> float:
+        return math.sqrt(sum(variance for variance, _ in self.parts))
+
+    @functools.cached_property
+    def p(self) -> float:
+        """The level at which the interval touches zero; without any spread, that of the sign flip over problems."""
+        if self.standard_error == 0:
+            return sign_flip(self.problem_means)
+        return _level_at(self.parts, abs(self.mean))
 
     def interval(self, level: float = 0.95) -> Interval:
-        if self.standard_error == 0:
-            return Interval(self.mean, self.mean, level)
-        half = float(stats.t.ppf(0.5 + level / 2, self.df)) * self.standard_error
+        half = float(_half_width(self.parts, 1 - level))
         return Interval(self.mean - half, self.mean + half, level)
 
 
-def satterthwaite(seed: float, problem: float, rest: float, S: int, P: int) -> float:
-    """Degrees of freedom of seed + problem − rest, three mean squares of an S × P table."""
-    spread = seed**2 / (S - 1) + problem**2 / (P - 1) + rest**2 / ((S - 1) * (P - 1))
-    if spread == 0:
-        return float(S - 1)
-    df = max((seed + problem - rest) ** 2 / spread, float(min(S, P) - 1))
-    return min(df, TWO_SEEDS_DF) if S == 2 else df
+def _half_width(parts: Sequence[tuple[Any, float]], alpha: float) -> Any:
+    """Half of a two-sided interval: each part of the variance with the quantile of its own degrees of freedom."""
+    return np.sqrt(sum(_quantile(alpha, df) ** 2 * variance for variance, df in parts))
+
+
+@functools.lru_cache(maxsize=4096)
+def _quantile(alpha: float, df: float) -> float:
+    """Student's t that is exceeded, either way, with probability alpha."""
+    return float(stats.t.isf(alpha / 2, df))
+
+
+def _parts(seed: Any, problem: Any, rest: Any, S: int, P: int) -> tuple[tuple[Any, float], ...]:
+    """Three mean squares of an S × P table (numbers or arrays of them) → the parts of the variance of its mean."""
+    # Neither can be smaller than the rest in expectation; one that came out smaller did so by luck.
+    seed, problem = np.maximum(seed, rest), np.maximum(problem, rest)
+    parts = (
+        (seed - SURE_OF_REST * rest, TWO_SEEDS_DF if S == 2 else S - 1),
+        (problem - rest, P - 1),
+        (SURE_OF_REST * rest, (S - 1) * (P - 1)),
+    )
+    return tuple((square / (S * P), float(df)) for square, df in parts)
 
 
 def two_way(d_SP: Floats) -> TwoWay:
-    """Two-way random effects without replication; Satterthwaite's degrees of freedom (1946).
+    """Two-way random effects without replication, with a modified large-sample interval (Graybill & Wang 1980).
 
     Var(mean) = σ²_seed/S + σ²_problem/P + σ²_rest/(SP), estimated from the three mean squares as
-    (MS_S + MS_P − MS_R)/(SP). A negative component is set to zero, which can only widen the interval. With
-    two seeds the degrees of freedom are capped (TWO_SEEDS_DF). Simulated false positives at nominal .05 lie
-    between .00 and .09: docs/statistics.md. A table without any spread has a zero-width interval; its p is
-    then that of the sign flip over problems.
+    (MS_S + MS_P − MS_R)/(SP). The interval squares and adds the half-widths of the parts, each with Student's t of its
+    own degrees of freedom, since few seeds tell their part badly and many problems theirs well. Satterthwaite's t of
+    the sum decides too often with three to five seeds that differ: simulations in docs/statistics.md.
     """
     S, P = d_SP.shape
     if S < 2 or P < 2:
@@ -175,15 +200,21 @@ def two_way(d_SP: Floats) -> TwoWay:
     residual = d_SP - seed_means[:, None] - problem_means[None, :] + mean
     ms_rest = float((residual**2).sum()) / ((S - 1) * (P - 1))
 
-    # Neither can be smaller than the rest in expectation; one that came out smaller did so by luck.
-    seed, problem = max(ms_seed, ms_rest), max(ms_problem, ms_rest)
-    total = seed + problem - ms_rest
     components = Components(max(0.0, (ms_seed - ms_rest) / P), max(0.0, (ms_problem - ms_rest) / S), ms_rest)
-    if total <= 1e-15:
-        return TwoWay(mean, 0.0, float(S - 1), sign_flip(problem_means), components)
-    df = satterthwaite(seed, problem, ms_rest, S, P)
-    error = math.sqrt(total / (S * P))
-    return TwoWay(mean, error, df, 2 * float(stats.t.sf(abs(mean) / error, df)), components)
+    parts = _parts(ms_seed, ms_problem, ms_rest, S, P)
+    if sum(variance for variance, _ in parts) <= 1e-15 / (S * P):
+        parts = ((0.0, 1.0),)
+    return TwoWay(mean, parts, components, problem_means)
+
+
+def _level_at(parts: Sequence[tuple[float, float]], distance: float) -> float:
+    """The alpha at which the half-width is `distance`; at least 1e-12."""
+    if _half_width(parts, 1e-12) <= distance:
+        return 1e-12
+    if distance == 0:
+        return 1.0
+    log: float = optimize.brentq(lambda x: _half_width(parts, math.exp(x)) - distance, math.log(1e-12), 0.0, xtol=1e-10)
+    return math.exp(log)
 
 
 def crossed_bootstrap(d_SP: Floats, level: float = 0.95, draws: int = 4000, seed: int = 0) -> Interval:
@@ -286,11 +317,34 @@ def problems_needed(discordance: float, difference: float, power: float = 0.8, a
     return math.ceil(((z_alpha * math.sqrt(discordance) + z_power * spread) / difference) ** 2)
 
 
+def expected_half_width(parts: Components, seeds: int, problems: int, level: float = 0.95) -> float:
+    """Half of the two-way interval of a design, at the mean squares that the components let one expect."""
+    rest = parts.rest
+    expected = _parts(problems * parts.seed + rest, seeds * parts.problem + rest, rest, seeds, problems)
+    return float(_half_width(expected, 1 - level))
+
+
 def detectable(parts: Components, seeds: int, problems: int, power: float = 0.8) -> float:
-    """Smallest true difference that this design sees with the given power, if the components are right."""
-    seed, problem = problems * parts.seed + parts.rest, seeds * parts.problem + parts.rest
-    df = satterthwaite(seed, problem, parts.rest, seeds, problems)
-    return float(stats.t.ppf(0.975, df) + stats.t.ppf(power, df)) * parts.standard_error(seeds, problems)
+    """Smallest true difference that `two_way` finds with the given power, if the components are right.
+
+    Mean squares are drawn as normal data would give them, since the interval's width is itself a matter of luck.
+    """
+    S, P, rng = seeds, problems, np.random.default_rng(0)
+    expected = (P * parts.seed + parts.rest, S * parts.problem + parts.rest, parts.rest)
+    freedom = (S - 1, P - 1, (S - 1) * (P - 1))
+    seed, problem, rest = (mean * rng.chisquare(df, 2000) / df for mean, df in zip(expected, freedom, strict=True))
+    half_B = _half_width(_parts(seed, problem, rest, S, P), 0.05)
+    error = parts.standard_error(S, P)
+    if error == 0:
+        return 0.0
+
+    def missing(difference: float) -> float:
+        found = stats.norm.sf((half_B - difference) / error) + stats.norm.cdf((-half_B - difference) / error)
+        return float(np.mean(found)) - power
+
+    high = float(half_B.max()) + 10 * error
+    found: float = optimize.brentq(missing, 0.0, high, xtol=1e-6) if missing(0.0) < 0 else 0.0
+    return found
 
 
 def seeds_needed(parts: Components, problems: int, difference: float, limit: int = 50) -> int | None:

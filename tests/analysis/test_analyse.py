@@ -68,16 +68,15 @@ def test_equivalent_needs_a_declared_margin(tmp_path: Path) -> None:
     assert found is not None and found.decision is Decision.EQUIVALENT
     assert found.interval90.inside(0.4)
     narrow = Interval(-0.01, 0.01, 0.9)
-    assert decide(0.0, Interval(-0.02, 0.02), narrow, 0.9, None, agree=True) is Decision.UNDECIDED
-    assert decide(0.0, Interval(-0.02, 0.02), narrow, 0.9, 0.05, agree=True) is Decision.EQUIVALENT
+    assert decide(0.0, Interval(-0.02, 0.02), narrow, 0.9, None) is Decision.UNDECIDED
+    assert decide(0.0, Interval(-0.02, 0.02), narrow, 0.9, 0.05) is Decision.EQUIVALENT
 
 
 def test_interval_and_test_must_agree() -> None:
     clear, wide = Interval(0.02, 0.2), Interval(0.03, 0.19, 0.9)
-    assert decide(0.1, clear, wide, 0.01, 0.05, agree=True) is Decision.MORE
-    assert decide(0.1, clear, wide, 0.01, 0.05, agree=False) is Decision.UNDECIDED
-    assert decide(0.1, clear, wide, 0.06, 0.05, agree=True) is Decision.UNDECIDED
-    assert decide(0.1, Interval(-0.01, 0.2), wide, 0.04, 0.05, agree=True) is Decision.UNDECIDED
+    assert decide(0.1, clear, wide, 0.01, 0.05) is Decision.MORE
+    assert decide(0.1, clear, wide, 0.06, 0.05) is Decision.UNDECIDED
+    assert decide(0.1, Interval(-0.01, 0.2), wide, 0.04, 0.05) is Decision.UNDECIDED
 
 
 @pytest.mark.parametrize("what", ["missing", "IE"])

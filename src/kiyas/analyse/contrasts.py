@@ -213,12 +213,11 @@ def contrast(
         method, found = "two-way", stats.two_way(d_SP)
         interval, interval90, p = found.interval(), found.interval(0.90), found.p
         bootstrap, components = stats.crossed_bootstrap(d_SP), found.components
-        agree = bootstrap.excludes_zero()
     else:
         method = "pair"
         interval, p = compared[0].interval, compared[0].mid_p
-        interval90, agree = pair_interval(d_SP[0], loaded.samples, 0.90), True
-    decision = decide(mean, interval, interval90, p, margin, agree=agree)
+        interval90 = pair_interval(d_SP[0], loaded.samples, 0.90)
+    decision = decide(mean, interval, interval90, p, margin)
     needed = None
     if decision is Decision.UNDECIDED:
         needed = what_would_decide(d_SP, components, margin or NO_MARGIN_DIFFERENCE, loaded.samples)
@@ -234,10 +233,8 @@ def decide(
     interval90: Interval,
     p: float,
     margin: float | None,
-    *,
-    agree: bool,
 ) -> Decision:
-    """Words follow numbers. `agree`: the second interval, where there is one, excludes zero too.
+    """Words follow numbers.
 
     More or less: the 95 % interval and the test both say so. Equivalent: a margin was declared and the 90 %
     interval lies within it (two one-sided tests at 5 %). Both can hold: a small difference that is certain
@@ -245,7 +242,7 @@ def decide(
     """
     if margin is not None and margin > 0 and interval90.inside(margin):
         return Decision.EQUIVALENT
-    if agree and interval.excludes_zero() and p < 0.05:
+    if interval.excludes_zero() and p < 0.05:
         return Decision.MORE if difference > 0 else Decision.LESS
     return Decision.UNDECIDED
 

@@ -46,7 +46,7 @@ def assumed(samples: int) -> Components:
 def sees(seeds: int, problems: int, samples: int = 1) -> float:
     """Smallest true difference that the design finds with POWER, at most 1.
 
-    Several seeds: two-way random effects, Satterthwaite's t (stats.detectable). One seed speaks of two adapters only:
+    Several seeds: the two-way interval (stats.detectable). One seed speaks of two adapters only:
     McNemar's mid-p with one answer, a normal test of the problems' means with several.
     """
     parts = assumed(samples)
