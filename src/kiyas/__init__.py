@@ -3,6 +3,7 @@
     run = kiyas.run("study.yaml")     # trains, generates, judges, analyses, reports; resumes
     run.conclusion, run.results, run.curves
     kiyas.Run("runs/practice")        # any run folder, imported ones too
+    kiyas.compare(["runs/mine", "runs/yours"])   # replications, pooled
     from kiyas.judge import judge     # the judge alone
 
 Names are loaded when first used: importing kiyas is light.
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kiyas.api import KiyasError, Run, run
+    from kiyas.api import Comparison, KiyasError, Run, compare, run
 
-__all__ = ["KiyasError", "Run", "__version__", "run"]
+__all__ = ["Comparison", "KiyasError", "Run", "__version__", "compare", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kiyas import report
+from kiyas import pooling, report
 from kiyas.analyse import Findings, analyse
+from kiyas.report import pooled
+from kiyas.report.words import Words
 from kiyas.rundir import RunDir, read_jsonl
 from kiyas.study_file import load
 from kiyas.types import KiyasError
@@ -15,7 +19,7 @@ from kiyas.types import KiyasError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["KiyasError", "Run", "run"]
+__all__ = ["Comparison", "KiyasError", "Run", "compare", "run"]
 
 
 class Run:
@@ -76,3 +80,44 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs") -> Run:
     folder = RunDir(Path(runs) / settings.name)
     pipeline.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
     return Run(folder.root)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several replications, pooled: what `kiyas compare` shows."""
+
+    pooled: pooling.Pooled
+
+    @property
+    def conclusion(self) -> str:
+        """What the replications support together, in one English sentence."""
+        return pooled.conclusion(self.pooled, Words("en")).sentence
+
+    @property
+    def results(self) -> pandas.DataFrame:
+        """One row per replication, then the pooled ones: the columns of pooled.csv."""
+        import pandas
+
+        return pandas.DataFrame(pooled.rows(self.pooled, Words("en")).raw)
+
+    def report(self, folder: str | Path, language: str = "en") -> Path:
+        """Writes page, figures, table and text; returns the page's path."""
+        return pooled.write(Path(folder), self.pooled, language=language)
+
+    def __str__(self) -> str:
+        return pooled.text(self.pooled)
+
+
+def compare(
+    sources: Sequence[str | Path],
+    *,
+    arms: tuple[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
+    problems: pooling.Problems = "same",
+) -> Comparison:
+    """Pools run folders and CSV files of counts: `print(kiyas.compare(["runs/mine", "runs/yours"]))`.
+
+    `arms` are the two compared, (a, b), by default the first source's own; differences are b minus a. `names` renames
+    arms, old to new. `problems` as of `kiyas compare --problems`. Raises KiyasError for what is not one comparison.
+    """
+    return Comparison(pooling.pool([Path(source) for source in sources], arms=arms, names=names, problems=problems))

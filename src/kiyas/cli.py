@@ -228,6 +228,44 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --rejudge, as of `kiyas judge`",
     )
 
+    compare = add(
+        "compare",
+        _compare,
+        "pool several runs of the same comparison",
+        """\
+        Pools replications, each a run folder or a row of a CSV file with the columns study, arm, solved and total:
+        the difference of each, the pooled difference (random effects), and whether the replications agree. Runs on
+        the same problems are paired by problem. Another base or recipe is told, other arms or problems are refused,
+        and a run with owed verdicts is left out. The difference is always the second arm minus the first.
+
+        examples:
+          kiyas compare runs/mine runs/yours runs/theirs --out runs/pooled     # page, figures, table, text
+          kiyas compare runs/mine runs/old --arm 'many=diverse'                # one arm, two names
+          kiyas compare published.csv --arms diverse deep                      # only counts are known:
+              study,arm,solved,total
+              first,deep,11,41
+              first,diverse,13,41""",
+    )
+    compare.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="run folders or CSV files")
+    compare.add_argument(
+        "--arms",
+        nargs=2,
+        metavar=("A", "B"),
+        help="the two arms: B minus A (default: the first run's own question, or the two arms of the first file)",
+    )
+    compare.add_argument(
+        "--arm", action="append", default=[], metavar="OLD=NEW", help="the arm OLD is what is called NEW elsewhere"
+    )
+    compare.add_argument(
+        "--problems",
+        choices=["same", "shared", "own"],
+        default="same",
+        help="refuse runs on different problems (default), compare on the shared ones, or take each on its own",
+    )
+    compare.add_argument("--out", type=Path, metavar="FOLDER", help="write index.html, forest.*, pooled.csv, pooled.md")
+    compare.add_argument("--language", choices=("en", "tr"), default="en", help="default: en")
+    compare.add_argument("--json", action="store_true", help="print JSON in place of the text")
+
     doctor = add(
         "doctor",
         _doctor,
@@ -392,12 +430,6 @@ def _import(args: argparse.Namespace) -> int:
     from kiyas import interop
     from kiyas.study import Judge
 
-    arms = {}
-    for pair in args.arm:
-        text, equals, arm = pair.partition("=")
-        if not equals or not text or not arm:
-            raise KiyasError(f"--arm {pair!r}: it looks like TEXT=ARM")
-        arms[text] = arm
     settings = {"time_limit_s": args.time_limit, "isolation": args.isolation}
     given = {key: value for key, value in settings.items() if value is not None}
     if given and not args.rejudge:
@@ -407,7 +439,7 @@ def _import(args: argparse.Namespace) -> int:
         args.out,
         problems=args.problems,
         name=args.name or args.out.resolve().name,
-        arm_of=arms,
+        arm_of=_renamed(args.arm, "TEXT=ARM"),
         only=args.only,
         judge=Judge(**given) if args.rejudge else None,
     )
@@ -417,6 +449,33 @@ def _import(args: argparse.Namespace) -> int:
     if summary.study is not None:
         runs = "" if args.out.resolve().parent == Path("runs").resolve() else f" --runs {args.out.parent}"
         print(f"\nnext: read {summary.study}, then kiyas run {summary.study}{runs}", file=sys.stderr)
+    return 0
+
+
+def _renamed(pairs: list[str], form: str) -> dict[str, str]:
+    """The values of --arm."""
+    arms = {}
+    for pair in pairs:
+        text, equals, arm = pair.partition("=")
+        if not equals or not text or not arm:
+            raise KiyasError(f"--arm {pair!r}: it looks like {form}")
+        arms[text] = arm
+    return arms
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from kiyas import pooling
+    from kiyas.report import pooled
+
+    names = _renamed(args.arm, "OLD=NEW")
+    found = pooling.pool(args.sources, arms=args.arms, names=names, problems=args.problems)
+    if args.json:
+        print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+    else:
+        print(pooled.text(found, language=args.language), end="")
+    if args.out is not None:
+        page = pooled.write(args.out, found, language=args.language)
+        print(f"\nreport: {page.resolve()}", file=sys.stderr)
     return 0
 
 

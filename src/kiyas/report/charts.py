@@ -37,6 +37,9 @@ class Chart:
     def png(self) -> bytes:
         return bytes(vl_convert.vegalite_to_png(self.spec, vl_version=_version(), scale=2))
 
+    def pdf(self) -> bytes:
+        return bytes(vl_convert.vegalite_to_pdf(self.spec, vl_version=_version()))
+
 
 def _version() -> str:
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -79,7 +82,7 @@ def arm_colour(findings: Findings, arm: str) -> str:
     return COLOURS[arms.index(arm) % len(COLOURS)] if arm in arms else BASE_COLOUR
 
 
-def _finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
+def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
     spec: Spec = chart.properties(width=width, height=height).to_dict(validate=False)
     spec["config"] = {
         "font": FONT,
@@ -174,7 +177,7 @@ def loss(arm: str, name: str, curves: list[Curve], words: Words) -> Chart:
             ),
         )
     label = f"{words('heading.loss')}: {arm}. " + " ".join(sentences.reading(curve, words) for curve in curves[:1])
-    return Chart(name, label, _finish(alt.layer(*layers), 460, 280), arm)
+    return Chart(name, label, finish(alt.layer(*layers), 460, 280), arm)
 
 
 def pass_over_steps(findings: Findings, words: Words) -> Chart:
@@ -242,7 +245,7 @@ def pass_over_steps(findings: Findings, words: Words) -> Chart:
                 x=alt.value("width"), y="rate:Q", text="what:N"
             )
         )
-    return Chart("pass", words("heading.pass_lead"), _finish(alt.layer(*layers), 900, 300))
+    return Chart("pass", words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -315,4 +318,4 @@ def differences(findings: Findings, words: Words) -> Chart:
     layers.append(data.mark_rule(strokeWidth=3, strokeCap="round", color=COLOURS[0]).encode(x=x, x2="high:Q"))
     layers.append(data.mark_point(filled=True, size=130, color=COLOURS[0]).encode(x=alt.X("difference:Q", scale=scale)))
     label = "; ".join(f"{row['name']}: {row['shown']} ({row['between']})" for row in rows)
-    return Chart("differences", label, _finish(alt.layer(*layers), 820, 34 * len(rows) + 10))
+    return Chart("differences", label, finish(alt.layer(*layers), 820, 34 * len(rows) + 10))

@@ -11,12 +11,12 @@ from kiyas.report.words import Words
 
 def render(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> str:
     found = sentences.conclusion(findings, words)
-    lines = [f"# {_plain(findings.name)}", "", f"**{_plain(found.badge)}.** {_plain(found.sentence)}", ""]
-    lines += [f"- {_plain(line)}" for line in found.more]
+    lines = [f"# {plain(findings.name)}", "", f"**{plain(found.badge)}.** {plain(found.sentence)}", ""]
+    lines += [f"- {plain(line)}" for line in found.more]
     warnings = sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
     if warnings:
         lines += ["", f"## {words('heading.read_first')}", ""]
-        lines += [f"- **{words(f'level.{r.level}')}.** {_plain(said)}" for r, said in warnings]
+        lines += [f"- **{words(f'level.{r.level}')}.** {plain(said)}" for r, said in warnings]
     for key in (
         "results",
         "contrasts",
@@ -42,7 +42,7 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
         if key == "readings":
             lines += _figures(charts, *(name for name in charts if name.startswith("loss-")))
     if findings.notes:
-        lines += ["", f"## {words('heading.notes')}", "", *(f"- {_plain(note)}" for note in findings.notes)]
+        lines += ["", f"## {words('heading.notes')}", "", *(f"- {plain(note)}" for note in findings.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -50,12 +50,12 @@ def _figures(charts: dict[str, Chart], *names: str) -> list[str]:
     lines: list[str] = []
     for name in names:
         if name in charts:
-            label = _plain(charts[name].label).replace("[", "(").replace("]", ")")
+            label = plain(charts[name].label).replace("[", "(").replace("]", ")")
             lines += ["", f"![{label}](figures/{name}.svg)"]
     return lines
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Names come from files: they may not become markup."""
     for character in "\\`*_[]<>|#":
         text = text.replace(character, f"\\{character}") if character != "<" else text.replace("<", "&lt;")

@@ -37,7 +37,7 @@ LETTERS = {
 
 
 @functools.cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     return (resources.files("kiyas.report") / "assets" / name).read_text(encoding="utf-8")
 
 
@@ -45,7 +45,7 @@ def _digest(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
-def _image(svg: str) -> str:
+def image(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
 
 
@@ -59,7 +59,7 @@ def page(
 ) -> str:
     """The whole HTML text. `stills` are the charts' SVG texts by name."""
     library = charts.javascript() if made_charts else ""
-    script = _asset("page.js")
+    script = asset("page.js")
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
         f"form-action 'none'; script-src '{_digest(library)}' '{_digest(script)}'"
@@ -73,14 +73,14 @@ def page(
         },
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(_asset("page.html.j2"))
+    template = environment.from_string(asset("page.html.j2"))
     return template.render(
         f=findings,
         w=words,
         s=sentences,
         tables=made_tables,
         charts=made_charts,
-        stills={name: _image(svg) for name, svg in stills.items()},
+        stills={name: image(svg) for name, svg in stills.items()},
         conclusion=sentences.conclusion(findings, words),
         warnings=sentences.remarks(findings, words, Level.WARNING, Level.NOTE),
         fine=sentences.remarks(findings, words, Level.OK),
@@ -93,7 +93,7 @@ def page(
         settings=_flat(findings.settings),
         version=__version__,
         policy=policy,
-        style=Markup(_asset("page.css")),
+        style=Markup(asset("page.css")),
         library=Markup(library),
         script=Markup(script),
         data=Markup(script_json(data)),

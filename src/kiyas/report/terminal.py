@@ -35,7 +35,7 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
         legacy_windows=False,
     )
     made = tables.tables(findings, words)
-    console.print(Text(_safe(findings.name), style="bold"))
+    console.print(Text(safe(findings.name), style="bold"))
     # What a best checkpoint would show stands beside it where one was, or might have been, chosen so.
     flatters = ["best_of"] if findings.select == "primary" or not findings.select_declared else []
     for name in ("results", "contrasts", "rates", "at_each_rate", "beside", "beside_contrasts", *flatters):
@@ -47,16 +47,16 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
     console.print()
     console.print(Text(f"{words('text.conclusion')}: {found.badge}", style=STYLE.get(found.decision, "bold")))
     for line in (found.sentence, *found.more):
-        console.print(Padding(Text(_safe(line)), (0, 0, 0, 2)))
+        console.print(Padding(Text(safe(line)), (0, 0, 0, 2)))
     warnings = sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
     if warnings or findings.notes:
         console.print()
         console.print(Text(words("heading.read_first"), style="bold yellow"))
         for remark, text in warnings:
             mark = "!" if remark.level is Level.WARNING else "·"
-            console.print(Padding(Text(f"{mark} {_safe(text)}"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"{mark} {safe(text)}"), (0, 0, 0, 2)))
         for note in findings.notes[:8]:
-            console.print(Padding(Text(f"· {_safe(note)}"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"· {safe(note)}"), (0, 0, 0, 2)))
         if len(findings.notes) > 8:
             console.print(Padding(Text(f"· … +{len(findings.notes) - 8}"), (0, 0, 0, 2)))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -79,11 +79,11 @@ def _table(table: tables.Table) -> RichTable:
             min_width=min(longest, 16) if key == "arm" else None,
         )
     for i, row in enumerate(table.shown):
-        cells = [Text(_safe(row.get(key, ""))) for key, _ in keys]
+        cells = [Text(safe(row.get(key, ""))) for key, _ in keys]
         made.add_row(*cells, style="bold" if i in table.strong else None)
     return made
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Names come from files: no control character may reach the terminal."""
     return CONTROL.sub("�", text)

@@ -1,0 +1,29 @@
+"""One replication, wherever its numbers come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kiyas.stats import Interval
+
+
+@dataclass(frozen=True)
+class Replication:
+    """One run's difference, b minus a. `method`: "two-way" (seeds), "pair" (two adapters) or "unpaired" (counts).
+
+    `standard_error` takes the problems as drawn at random; `within_error`, known of runs only, is that on these
+    problems: without the problems' component where seeds tell it apart.
+    """
+
+    name: str
+    method: str
+    seeds: int
+    problems: int
+    a_rate: float
+    b_rate: float
+    difference: float
+    interval: Interval
+    interval90: Interval
+    p: float
+    standard_error: float
+    within_error: float | None = None

@@ -1,0 +1,220 @@
+"""Run folders as replications: the compared answers, and what makes runs not the same comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from kiyas import stats
+from kiyas.analyse import Decision, Findings, Level, Remark
+from kiyas.analyse.contrasts import pair_interval
+from kiyas.analyse.load import Loaded, load
+from kiyas.meta import paired_error
+from kiyas.pooling.replication import Replication
+from kiyas.rundir import RunDir, digest, sha256
+from kiyas.stats import Floats
+from kiyas.types import BASE_ARM, AdapterId, KiyasError
+
+Problems = Literal["same", "shared", "own"]
+
+EXPLORATORY = ("selected_on_test", "declaration_changed")
+# How work is laid out; what comes out differs by rounding at most.
+HARMLESS = ("training.workers", "training.device", "training.max_tokens_per_pass", "generation.max_rows")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's compared answers: shares of right ones of the two arms, seeds × problems, and who gave them."""
+
+    name: str
+    path: Path
+    loaded: Loaded
+    findings: Findings
+    arms: tuple[str, str]
+    """as the run itself calls them"""
+    pairs: tuple[tuple[AdapterId, AdapterId], ...]
+    problems: tuple[str, ...]
+    a_SP: Floats
+    b_SP: Floats
+
+    def on(self, problems: Sequence[str]) -> Run:
+        """The same run on some of its problems, in this order."""
+        at = {problem: i for i, problem in enumerate(self.problems)}
+        order = [at[problem] for problem in problems]
+        return dataclasses.replace(self, problems=tuple(problems), a_SP=self.a_SP[:, order], b_SP=self.b_SP[:, order])
+
+    def differences(self) -> Floats:
+        """b minus a: seeds × problems."""
+        return self.b_SP - self.a_SP
+
+
+def read(path: Path, findings: Findings, a: str, b: str, names: Mapping[str, str], noted: list[Remark]) -> Run | None:
+    """None, and a remark, where verdicts of the two arms are owed."""
+    known = {BASE_ARM: BASE_ARM}
+    for arm in findings.arms:
+        if names.get(arm, arm) in known:
+            raise KiyasError(f"{path}: two arms would be called {names.get(arm, arm)}", "choose other names for --arm")
+        known[names.get(arm, arm)] = arm
+    absent = [arm for arm in (a, b) if arm not in known]
+    if absent:
+        raise KiyasError(
+            f"{path} has no arm {' and no arm '.join(absent)}: its arms are {', '.join(findings.arms)}",
+            "if it is the same arm under another name, say so with --arm OLD=NEW",
+        )
+    pair = {known[a], known[b]}
+    contrast = next((each for each in findings.contrasts if {each.a, each.b} == pair), None)
+    if contrast is None and pair <= {result.arm for result in findings.results}:
+        raise KiyasError(f"{path} has too many arms for every pair: {a} and {b} is not among them", "declare primary")
+    if contrast is None or contrast.decision is Decision.OWED:
+        code, values = ("owed", {"n": contrast.owed}) if contrast else ("not_judged", {})
+        noted.append(Remark(code, Level.WARNING, {"name": findings.name, **values}))
+        return None
+    loaded = load(path)
+    both = [(each.a, each.b) if contrast.a == known[a] else (each.b, each.a) for each in contrast.pairs]
+    if contrast.decision is Decision.DEPENDS:
+        noted.append(Remark("depends", Level.WARNING, {"name": findings.name}))
+    return Run(
+        findings.name,
+        path,
+        loaded,
+        findings,
+        (known[a], known[b]),
+        tuple(both),
+        tuple(loaded.problems),
+        np.stack([loaded.rates(x) for x, _ in both]),
+        np.stack([loaded.rates(y) for _, y in both]),
+    )
+
+
+def on_problems(runs: Sequence[Run], problems: Problems, noted: list[Remark]) -> list[Run]:
+    """All runs in one order of problems, on those that were asked for."""
+    if len(runs) < 2:
+        return list(runs)
+    shared = sorted(set.intersection(*(set(run.problems) for run in runs)))
+    counts = ", ".join(f"{run.name} {len(run.problems)}" for run in runs)
+    _refuse_other_tests(runs, shared)
+    if all(len(run.problems) == len(shared) for run in runs) or (problems == "shared" and shared):
+        if any(len(run.problems) > len(shared) for run in runs):
+            values = {"shared": len(shared), "counts": counts}
+            noted.append(Remark("shared_problems", Level.WARNING, values))
+        return [run.on(shared) for run in runs]
+    if problems == "own":
+        noted.append(Remark("own_problems", Level.WARNING, {"shared": len(shared), "counts": counts}))
+        return list(runs)
+    raise KiyasError(
+        f"the runs answered different problems: they share {len(shared)} ({counts})",
+        "--problems shared compares them on those; --problems own takes each on its own"
+        if shared
+        else "another benchmark is another comparison; --problems own pools them all the same",
+    )
+
+
+def _refuse_other_tests(runs: Sequence[Run], shared: Sequence[str]) -> None:
+    """The same id must mean the same problem, as far as the run folders tell the tests."""
+    for problem in shared:
+        told = {str(run.path): tests for run in runs if (tests := run.loaded.problems[problem].get("tests"))}
+        if len({digest(tests) for tests in told.values()}) > 1:
+            raise KiyasError(
+                f"problem {problem} has other tests in {' and '.join(told)}",
+                "the same id must be the same problem: judge the runs on one file of problems",
+            )
+
+
+def remarks(runs: Sequence[Run], a: str, b: str) -> list[Remark]:
+    """Every setting in which the runs differ, as far as each of them records it; and what their own reports warn of."""
+    facts = {run.name: _facts(run, a, b) for run in runs}
+    found = []
+    for key in dict.fromkeys(key for of_run in facts.values() for key in of_run):
+        values: dict[str, list[str]] = {}
+        for name, of_run in facts.items():
+            if key in of_run:
+                values.setdefault(of_run[key], []).append(name)
+        if len(values) > 1:
+            told = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
+            found.append(Remark("differs", Level.WARNING, {"what": key, "values": told}))
+    warnings = {
+        name: [remark.code for remark in run.findings.remarks if remark.level is Level.WARNING]
+        for name, run in zip(facts, runs, strict=True)
+    }
+    found += [
+        Remark(code, Level.WARNING, {"names": ", ".join(who)})
+        for code in EXPLORATORY
+        if (who := [name for name, codes in warnings.items() if code in codes])
+    ]
+    if any(warnings.values()):
+        told = ", ".join(f"{name} {len(codes)}" for name, codes in warnings.items() if codes)
+        found.append(Remark("own_warnings", Level.NOTE, {"counts": told}))
+    return found
+
+
+def _facts(run: Run, a: str, b: str) -> dict[str, str]:
+    """What should be alike in replications: base, recipe, budget, benchmark, selection rule, number of seeds."""
+    study, base = run.loaded.study, run.loaded.resolved.get("base") or {}
+    facts = {"seeds": str(len(run.a_SP)), "compare.select": run.findings.select}
+    if base.get("name_or_path"):
+        mark = f" ({base['fingerprint'][:8]})" if base.get("fingerprint") else ""
+        facts["model_name_or_path"] = f"{Path(base['name_or_path']).name}{mark}"
+    for section in ("training", "peft", "generation"):
+        facts |= _flat(study.get(section) or {}, section)
+    facts |= _flat((study.get("benchmarks") or {}).get("primary") or {}, "benchmarks.primary")
+    for name, own in zip((a, b), run.arms, strict=True):
+        facts |= _flat((study.get("arms") or {}).get(own) or {}, f"arms.{name}")
+    return {key: value for key, value in facts.items() if key not in HARMLESS}
+
+
+def _flat(value: Any, at: str) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {at: str(value)}
+    return {key: text for name, part in value.items() for key, text in _flat(part, f"{at}.{name}").items()}
+
+
+def refuse_copies(runs: Sequence[Run]) -> None:
+    """A copy, or the same seeds trained again, adds nothing but false certainty."""
+    met: dict[str, Path] = {}
+    for run in runs:
+        for content in _contents(run):
+            if met.setdefault(content, run.path) != run.path:
+                raise KiyasError(
+                    f"{met[content]} and {run.path} hold the same programs and verdicts",
+                    "a copy, or the same seeds trained again, is no replication; give one of them",
+                )
+
+
+def _contents(run: Run) -> set[str]:
+    """A digest of each pair's programs and verdicts; where no programs were recorded, of the file of verdicts."""
+    found = set()
+    for pair in run.pairs:
+        rows = [row for a in pair for problem in run.problems for row in run.loaded.answers[a].get(problem, [])]
+        if any(row.get("program") for row in rows):
+            found.add(digest([(row["problem_id"], row["verdict"], row.get("program")) for row in rows]))
+    return found or {sha256(RunDir(run.path).judgments)}
+
+
+def replication(run: Run) -> Replication:
+    """The numbers of the run's own report, on the problems that are compared."""
+    d_SP, samples = run.differences(), run.loaded.samples
+    S, P = d_SP.shape
+    answers = S * samples
+    if S > 1 and P > 1:
+        method, found = "two-way", stats.two_way(d_SP)
+        interval, interval90, p = found.interval(), found.interval(0.90), found.p
+        parts = found.components
+        # An error of 0 would outweigh every other replication; half of one answer is the least that is believed.
+        least = paired_error(np.zeros(P), answers)
+        error = max(found.standard_error, least)
+        within = max(math.sqrt(parts.seed / S + parts.rest / (S * P)), least)
+    else:
+        method, d_P = "pair", d_SP.mean(axis=0)
+        interval, interval90 = pair_interval(d_P, answers, 0.95), pair_interval(d_P, answers, 0.90)
+        p = stats.mcnemar(int((d_P < 0).sum()), int((d_P > 0).sum())).mid if answers == 1 else stats.sign_flip(d_P)
+        error = within = paired_error(d_P, answers)
+    return Replication(
+        run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),
+        interval, interval90, p, error, within,
+    )  # fmt: skip

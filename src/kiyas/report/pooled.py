@@ -1,0 +1,375 @@
+"""`Pooled` → text with a forest plot in characters, page, figure, table. Words follow numbers, as in a run's report.
+
+`write` makes index.html (self-contained, offline, without scripts), forest.svg, .png and .pdf, pooled.csv and
+pooled.md. `text` is the same for the terminal.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import jinja2
+from markupsafe import Markup
+
+from kiyas import __version__
+from kiyas.analyse import Level
+from kiyas.pooling import Answer, Pooled
+from kiyas.report.charts import BASE_COLOUR, COLOURS, Chart, finish
+from kiyas.report.markdown import plain
+from kiyas.report.page import asset, image
+from kiyas.report.sentences import Conclusion, arm_name
+from kiyas.report.table import Table, bounds, columns
+from kiyas.report.terminal import safe
+from kiyas.report.words import DASH, Words
+from kiyas.rundir import atomic_bytes, atomic_text
+from kiyas.stats import Interval
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'none'; base-uri 'none'; "
+    "form-action 'none'"
+)
+LONGEST_NAME = 24
+
+
+def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
+    """Writes all files into `folder` and returns the path of the page, which is written last."""
+    words = Words(language)
+    chart, table = forest(found, words), rows(found, words)
+    svg = chart.svg()
+    atomic_text(folder / "forest.svg", svg)
+    atomic_bytes(folder / "forest.png", chart.png())
+    atomic_bytes(folder / "forest.pdf", chart.pdf())
+    atomic_text(folder / "pooled.csv", table.csv())
+    atomic_text(folder / "pooled.md", markdown(found, words))
+    html = folder / "index.html"
+    atomic_text(html, page(found, words, table, chart, svg))
+    return html
+
+
+def conclusion(found: Pooled, words: Words) -> Conclusion:
+    """What the replications say together, and whether they agree."""
+    first = found.answers[0]
+    a, b = arm_name(words, found.a), arm_name(words, found.b)
+    badge = words(f"decision.{found.decision}", a=a, b=b)
+    if found.exploratory:
+        badge = words("decision.exploratory", badge=badge)
+    difference, interval = first.difference, first.interval
+    key = "single" if first.method == "single" else found.decision.value
+    if key == "less":
+        # The same sentence with the arms changed about, so that the winner is always its subject.
+        key, a, b = "more", b, a
+        difference, interval = -difference, Interval(-interval.high, -interval.low, interval.level)
+    sentence = words(
+        f"pooled.{key}",
+        n=len(found.replications),
+        a=a,
+        b=b,
+        difference=words.points(difference),
+        interval=words.points_interval(interval),
+        interval90=words.points_interval(first.interval90),
+        margin=words.points(found.margin, signed=False),
+    )
+    return Conclusion(found.decision.value, badge, sentence, tuple(_more(found, words)))
+
+
+def _more(found: Pooled, words: Words) -> list[str]:
+    said = [words(f"pooled.{found.agreement}")]
+    meta = found.meta
+    if meta is None:
+        return said
+    tau2, i2 = meta.tau2_interval, meta.i2_interval
+    tau = Interval(math.sqrt(tau2.low), math.sqrt(tau2.high)) if tau2 else None
+    said.append(
+        words(
+            "pooled.heterogeneity",
+            q=words.number(meta.q),
+            df=meta.df,
+            p=words.p(meta.q_p),
+            i2=words.percent(meta.i2),
+            i2_interval=words.share_interval(i2) if i2 else DASH,
+            tau=words.points(math.sqrt(meta.tau2), signed=False),
+            tau_interval=words.points_interval(tau),
+        )
+    )
+    if tau2 is None:
+        said.append(words("pooled.too_close"))
+    said.append(
+        words("pooled.prediction", interval=words.points_interval(meta.prediction))
+        if meta.prediction
+        else words("pooled.no_prediction")
+    )
+    first, *beside = found.answers
+    bootstrap = words.points_interval(first.bootstrap)
+    said.append(words(f"pooled.how_{first.method}", p=words.p(first.p), bootstrap=bootstrap, df=meta.df))
+    said += [
+        words(
+            "pooled.beside_meta",
+            problems=found.problems,
+            difference=words.points(other.difference),
+            interval=words.points_interval(other.interval),
+            p=words.p(other.p),
+        )
+        for other in beside
+    ]
+    return said
+
+
+def _remarks(found: Pooled, words: Words) -> list[tuple[Level, str]]:
+    return [(remark.level, words(f"pooled.{remark.code}", **remark.values)) for remark in found.remarks]
+
+
+def _label(found: Pooled, answer: Answer, words: Words) -> str:
+    beside = answer.method == "meta" and len(found.answers) > 1
+    return words("pooled.row_within" if beside else f"pooled.row_{answer.method}")
+
+
+def _drawn(found: Pooled, words: Words) -> list[dict[str, Any]]:
+    """Every row of table and plots, in order: replications, pooled answers, prediction."""
+    weights = found.meta.weights if found.meta else (1.0,)
+    drawn: list[dict[str, Any]] = [
+        {
+            "name": each.name,
+            "method": each.method.replace("-", "_"),
+            "seeds": each.seeds,
+            "problems": each.problems,
+            "a_rate": each.a_rate,
+            "b_rate": each.b_rate,
+            "difference": each.difference,
+            "interval": each.interval,
+            "standard_error": each.standard_error,
+            "p": each.p,
+            "weight": weight,
+        }
+        for each, weight in zip(found.replications, weights, strict=True)
+    ]
+    if found.meta is None:
+        return drawn
+    drawn += [
+        {
+            "name": _label(found, answer, words),
+            "method": answer.method,
+            "problems": found.problems,
+            "difference": answer.difference,
+            "interval": answer.interval,
+            "p": answer.p,
+        }
+        for answer in found.answers
+    ]
+    if found.meta.prediction:
+        interval = found.meta.prediction
+        drawn.append({"name": words("pooled.row_prediction"), "method": "prediction", "interval": interval})
+    return drawn
+
+
+def rows(found: Pooled, words: Words) -> Table:
+    """One row a replication, then what is pooled of them."""
+    drawn = _drawn(found, words)
+    a, b = arm_name(words, found.a), arm_name(words, found.b)
+    first, size = columns(words, "replication"), columns(words, "seeds", "problems")
+    last = columns(words, "difference", "interval", "p", "weight", "how")
+    shown = [
+        {
+            "replication": row["name"],
+            "seeds": str(row.get("seeds", "")),
+            "problems": str(row.get("problems") or ""),
+            "a_rate": words.percent(row["a_rate"]) if "a_rate" in row else "",
+            "b_rate": words.percent(row["b_rate"]) if "b_rate" in row else "",
+            "difference": words.points(row["difference"]) if "difference" in row else "",
+            "interval": words.points_interval(row["interval"]),
+            "p": words.p(row["p"]) if "p" in row else "",
+            "weight": words.percent(row["weight"]) if "weight" in row else "",
+            "how": words(f"cell.method_{row['method']}"),
+        }
+        for row in drawn
+    ]
+    raw = [
+        {
+            "replication": row["name"],
+            "method": row["method"],
+            "a": found.a,
+            "b": found.b,
+            **{
+                key: row.get(key)
+                for key in ("seeds", "problems", "a_rate", "b_rate", "difference", "standard_error", "p", "weight")
+            },
+            **bounds("interval", row["interval"]),
+        }
+        for row in drawn
+    ]
+    return Table(
+        "pooled",
+        words("pooled.title", n=len(found.replications), a=a, b=b),
+        (*first, *size, ("a_rate", a), ("b_rate", b), *last),
+        tuple(shown),
+        tuple(raw),
+        strong=frozenset(i for i, row in enumerate(drawn) if row["method"] == found.answers[0].method),
+        numeric=frozenset(("seeds", "problems", "a_rate", "b_rate", "difference", "interval", "p", "weight")),
+    )
+
+
+def _reach(drawn: list[dict[str, Any]]) -> float:
+    """Half the width of the plots' axis: every replication fits; the wide intervals of two replications need not."""
+    ends: list[float] = [
+        abs(end) for row in drawn if "weight" in row for end in (row["interval"].low, row["interval"].high)
+    ]
+    return max(0.05, *ends) * 1.05
+
+
+def text(found: Pooled, *, language: str = "en", width: int = 100) -> str:
+    """The forest plot in characters, the conclusion and its warnings; no line is longer than `width`."""
+    words = Words(language)
+    said = conclusion(found, words)
+    lines = [rows(found, words).title, "", *_plot(found, words, width), ""]
+    lines.append(f"{words('text.conclusion')}: {said.badge}")
+    lines += [line for each in (said.sentence, *said.more) for line in _wrapped(each, width, "  ")]
+    if found.remarks:
+        lines += ["", words("heading.read_first")]
+        for level, each in _remarks(found, words):
+            lines += _wrapped(each, width, "  ! " if level is Level.WARNING else "  · ")
+    return "\n".join(safe(line).rstrip() for line in lines) + "\n"
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    return textwrap.wrap(safe(text), width, initial_indent=indent, subsequent_indent=" " * len(indent))
+
+
+def _plot(found: Pooled, words: Words, width: int) -> list[str]:
+    """Name, seeds × problems, difference, interval, plot, weight: one line a row, and the axis below."""
+    drawn = _drawn(found, words)
+    reach = _reach(drawn)
+    cells = [
+        (
+            _cut(row["name"]),
+            f"{row['seeds']} × {row['problems']}" if "seeds" in row else "",
+            words.points(row["difference"]) if "difference" in row else "",
+            words.points_interval(row["interval"]),
+            f"{words.percent(row['weight'])}" if "weight" in row else "",
+        )
+        for row in drawn
+    ]
+    wide = [max(len(row[i]) for row in cells) for i in range(5)]
+    # An odd number of places, so that zero has one of its own.
+    places = (max(21, width - sum(wide) - 6) - 1) // 2 * 2 + 1
+    lines = []
+    for i, (row, cell) in enumerate(zip(drawn, cells, strict=True)):
+        if i == len(found.replications):
+            lines.append("")
+        name, size, difference, interval, weight = (
+            text.ljust(n) if j == 0 else text.rjust(n) for j, (text, n) in enumerate(zip(cell, wide, strict=True))
+        )
+        plot = _line(row["interval"], row.get("difference"), reach, places, "■" if "weight" in row else "◆")
+        lines.append(f"{name} {size} {difference} {interval} {plot} {weight}")
+    left = " " * (sum(wide[:4]) + 4)
+    low, high = words.points(-reach), words.points(reach)
+    middle = places // 2
+    lines.append(f"{left}{low}{'0'.rjust(middle + 1 - len(low))}{high.rjust(places - middle - 1)}")
+    axis = words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))
+    lines.append(f"{left}{_cut(axis, places).center(places)}")
+    return lines
+
+
+def _cut(name: str, longest: int = LONGEST_NAME) -> str:
+    clean = safe(name)
+    return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"
+
+
+def _line(interval: Interval, difference: float | None, reach: float, places: int, mark: str) -> str:
+    """One interval as characters; an end beyond the axis is an arrow."""
+
+    def at(share: float) -> int:
+        return round((share / reach + 1) / 2 * (places - 1))
+
+    low, high = at(interval.low), at(interval.high)
+    line = ["─" if low <= i <= high else " " for i in range(places)]
+    line[places // 2] = "┼" if line[places // 2] == "─" else "│"
+    for i, end, beyond in ((low, "├", "◂"), (high, "┤", "▸")):
+        line[min(max(i, 0), places - 1)] = end if 0 <= i < places else beyond
+    if difference is not None:
+        line[min(max(at(difference), 0), places - 1)] = mark
+    return "".join(line)
+
+
+def _said(row: dict[str, Any], words: Words) -> str:
+    difference = f"   {words.points(row['difference'])}" if "difference" in row else ""
+    return f"{_cut(row['name'])}{difference}   ({words.points_interval(row['interval'])})"
+
+
+def forest(found: Pooled, words: Words) -> Chart:
+    """The forest plot: squares by weight, diamonds for what is pooled, a thin line for one more replication."""
+    drawn = _drawn(found, words)
+    reach = 100 * _reach(drawn)
+    values = [
+        {
+            # Numbered: two rows may bear one name.
+            "row": i,
+            "label": _said(row, words),
+            "low": max(-reach, 100 * row["interval"].low),
+            "high": min(reach, 100 * row["interval"].high),
+            "difference": 100 * row["difference"] if "difference" in row else None,
+            "size": 60 + 340 * row["weight"] if "weight" in row else 260,
+            "shape": "square" if "weight" in row else "diamond",
+            "kind": "weight" in row,
+        }
+        for i, row in enumerate(drawn)
+    ]
+    scale = alt.Scale(domain=[-reach, reach], nice=False)
+    names = alt.Axis(
+        labelExpr=f"{[value['label'] for value in values]}[datum.value]",
+        labelLimit=460,
+        domain=False,
+        ticks=False,
+        grid=False,
+    )
+    colour = alt.condition("datum.kind", alt.value(COLOURS[0]), alt.value(COLOURS[1]))
+    base = alt.Chart(alt.Data(values=values)).encode(y=alt.Y("row:O", title=None, axis=names), color=colour)
+    axis = words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))
+    layers: list[Any] = []
+    if found.margin:
+        band = [{"low": -100 * found.margin, "high": 100 * found.margin}]
+        shade = alt.Chart(alt.Data(values=band)).mark_rect(color=COLOURS[2], opacity=0.14)
+        layers.append(shade.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
+    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR)
+    layers.append(zero.encode(x=alt.X("zero:Q", scale=scale)))
+    layers.append(base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q"))
+    points = base.transform_filter("datum.difference !== null").mark_point(filled=True, opacity=1)
+    layers.append(
+        points.encode(
+            x=alt.X("difference:Q", scale=scale),
+            size=alt.Size("size:Q", scale=None),
+            shape=alt.Shape("shape:N", scale=None),
+        )
+    )
+    label = "; ".join(str(value["label"]) for value in values)
+    return Chart("forest", label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
+
+
+def markdown(found: Pooled, words: Words) -> str:
+    """pooled.md: the same sentences and the same table, for a repository or a chat."""
+    said, table = conclusion(found, words), rows(found, words)
+    lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
+    lines += [f"- {plain(each)}" for each in said.more]
+    lines += ["", table.markdown(), "", f"![{words('pooled.forest')}](forest.svg)"]
+    if found.remarks:
+        lines += ["", f"## {words('heading.read_first')}", ""]
+        lines += [f"- **{words(f'level.{level}')}.** {plain(each)}" for level, each in _remarks(found, words)]
+    return "\n".join(lines) + "\n"
+
+
+def page(found: Pooled, words: Words, table: Table, chart: Chart, svg: str) -> str:
+    """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(asset("pooled.html.j2")).render(
+        w=words,
+        table=table,
+        conclusion=conclusion(found, words),
+        remarks=_remarks(found, words),
+        chart=chart,
+        still=image(svg),
+        policy=POLICY,
+        style=Markup(asset("page.css")),
+        version=__version__,
+    )
