@@ -15,7 +15,7 @@ from kiyas import cli
 from kiyas.rundir import RunDir
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("demo", "init", "check", "run", "status", "report", "judge", "import", "doctor", "schema")
+COMMANDS = ("demo", "init", "check", "run", "status", "report", "judge", "import", "compare", "doctor", "schema")
 
 
 def call(*arguments: object) -> int:
@@ -67,6 +67,7 @@ def test_own_data_preset_names_every_missing_file_at_once(tmp_path: Path, capsys
         (["demo", "seedz=3"], "unknown key seedz; did you mean seeds?"),
         (["demo", "--limit", "0"], "benchmarks.primary.problems"),
         (["import", "none", "--out", "x"], "none"),
+        (["compare", "none"], "no such run folder or CSV file: none"),
         (["judge", "none.jsonl", "--problems", "none.jsonl"], "none.jsonl"),
     ],
 )
@@ -248,6 +249,7 @@ def test_our_bug_is_told_as_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest
         ("kiyas.cli", ("torch", "transformers", "altair")),
         ("kiyas.report", ("torch", "transformers")),
         ("kiyas.interop", ("torch", "transformers")),
+        ("kiyas.pooling", ("torch", "transformers", "altair")),
     ],
 )
 def test_light_imports(module: str, forbidden: tuple[str, ...]) -> None:

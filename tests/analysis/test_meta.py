@@ -110,7 +110,7 @@ def test_effects_too_close_together_have_no_interval_of_tau2() -> None:
 @pytest.mark.parametrize(("K", "tau"), [(3, 0.0), (3, 0.06), (13, 0.0), (13, 0.06)])
 def test_coverage(K: int, tau: float) -> None:
     """Simulated, at a true mean of 0. What prediction intervals lack where effects spread: docs/compare.md."""
-    rng, draws = np.random.default_rng(K), 500
+    rng, draws = np.random.default_rng(K), 300
     mean = new = 0
     for _ in range(draws):
         errors = rng.uniform(0.05, 0.09, K)

@@ -6,6 +6,7 @@ pooled.md. `text` is the same for the terminal.
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
 from pathlib import Path
@@ -318,7 +319,7 @@ def forest(found: Pooled, words: Words) -> Chart:
     ]
     scale = alt.Scale(domain=[-reach, reach], nice=False)
     names = alt.Axis(
-        labelExpr=f"{[value['label'] for value in values]}[datum.value]",
+        labelExpr=f"{json.dumps([value['label'] for value in values])}[datum.value]",
         labelLimit=460,
         domain=False,
         ticks=False,
