@@ -334,6 +334,6 @@ def test_command_and_python(runs: list[Path], tmp_path: Path, capsys: pytest.Cap
     compared = kiyas.compare(paths)
     assert str(compared) == pooled.text(found)
     assert "no evidence of a difference" in compared.conclusion
-    assert list(compared.results["method"]) == ["two_way"] * 3 + ["crossed", "meta", "prediction"]
+    assert list(compared.results["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
     assert cli.main(["compare", *paths, "--arm", "x"]) == 1
     assert "it looks like OLD=NEW" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def _drawn(found: Pooled, words: Words) -> list[dict[str, Any]]:
     drawn: list[dict[str, Any]] = [
         {
             "name": each.name,
-            "method": each.method.replace("-", "_"),
+            "method": each.method,
             "seeds": each.seeds,
             "problems": each.problems,
             "a_rate": each.a_rate,
@@ -142,6 +142,7 @@ def _drawn(found: Pooled, words: Words) -> list[dict[str, Any]]:
             "difference": each.difference,
             "interval": each.interval,
             "standard_error": each.standard_error,
+            "within_error": each.within_error,
             "p": each.p,
             "weight": weight,
         }
@@ -183,7 +184,7 @@ def rows(found: Pooled, words: Words) -> Table:
             "interval": words.points_interval(row["interval"]),
             "p": words.p(row["p"]) if "p" in row else "",
             "weight": words.percent(row["weight"]) if "weight" in row else "",
-            "how": words(f"cell.method_{row['method']}"),
+            "how": words(f"cell.method_{row['method'].replace('-', '_')}"),
         }
         for row in drawn
     ]
@@ -195,8 +196,10 @@ def rows(found: Pooled, words: Words) -> Table:
             "b": found.b,
             **{
                 key: row.get(key)
-                for key in ("seeds", "problems", "a_rate", "b_rate", "difference", "standard_error", "p", "weight")
+                for key in ("seeds", "problems", "a_rate", "b_rate", "difference", "standard_error", "within_error")
             },
+            "p": row.get("p"),
+            "weight": row.get("weight"),
             **bounds("interval", row["interval"]),
         }
         for row in drawn
@@ -321,6 +324,8 @@ def forest(found: Pooled, words: Words) -> Chart:
     names = alt.Axis(
         labelExpr=f"{json.dumps([value['label'] for value in values])}[datum.value]",
         labelLimit=460,
+        # Room for the widest font that a reader may have: labels in an SVG are not cut where they were measured.
+        minExtent=7.5 * max(len(value["label"]) for value in values),
         domain=False,
         ticks=False,
         grid=False,
