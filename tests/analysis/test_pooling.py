@@ -15,11 +15,11 @@ import pytest
 from synthetic import make_run
 
 import kiyas
-from kiyas import cli, meta, stats
+from kiyas import cli, meta, pooling, stats
 from kiyas.analyse import Decision, analyse
 from kiyas.pooling import Agreement, Pooled, pool
 from kiyas.report import pooled
-from kiyas.report.words import Words, languages
+from kiyas.report.words import Words, languages, phrases
 from kiyas.rundir import read_json, read_jsonl, write_json
 from kiyas.types import KiyasError
 
@@ -109,6 +109,14 @@ def test_thirteen_replications_are_no_evidence_of_a_difference(tmp_path: Path) -
     said = pooled.text(found)
     assert "no evidence of a difference" in said and "would have been narrower" in said
     assert pool([tmp_path / "public.csv"], arms=("deep", "diverse")).answers[0].difference == -answer.difference
+
+
+def test_long_names_do_not_break_the_text(tmp_path: Path) -> None:
+    a, b = "a" * 150, "b" * 150
+    rows = [f"{'name' * 20}{i},{arm},{n},9999" for i in range(4) for arm, n in ((a, 1), (b, 9998))]
+    for language in languages():
+        said = pooled.text(pool([counts(tmp_path / "c.csv", *rows)]), language=language)
+        assert max(map(len, said.splitlines())) <= 100
 
 
 def test_seeds_and_further_columns_of_a_csv(tmp_path: Path) -> None:
@@ -293,6 +301,12 @@ def test_what_is_neither(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KiyasError, match=r"no such run folder|is no run folder"):
         pool([Path(path)])
+
+
+def test_every_remark_has_its_phrase() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(pooling.__file__).parent.glob("*.py"))
+    codes = {*re.findall(r"Remark\(\s*\"(\w+)\"", sources), "owed", "not_judged", *pooling.runs.EXPLORATORY}
+    assert len(codes) > 10 and {f"pooled.{code}" for code in codes} <= phrases("en").keys()
 
 
 def test_chosen_on_the_benchmark_is_exploratory(runs: list[Path], tmp_path: Path) -> None:

@@ -144,14 +144,7 @@ def pool(
         answers=tuple(answers),
         meta=meta,
         margin=margin,
-        decision=decide(
-            first.difference,
-            first.interval,
-            first.interval90,
-            first.p,
-            margin,
-            agree=first.bootstrap is None or first.bootstrap.excludes_zero(),
-        ),
+        decision=decide(first.difference, first.interval, first.interval90, first.p, margin),
         agreement=agreement(meta, margin),
         remarks=tuple(sorted(remarks, key=lambda remark: list(Level)[::-1].index(remark.level))),
     )

@@ -227,8 +227,8 @@ def text(found: Pooled, *, language: str = "en", width: int = 100) -> str:
     """The forest plot in characters, the conclusion and its warnings; no line is longer than `width`."""
     words = Words(language)
     said = conclusion(found, words)
-    lines = [rows(found, words).title, "", *_plot(found, words, width), ""]
-    lines.append(f"{words('text.conclusion')}: {said.badge}")
+    lines = [*_wrapped(rows(found, words).title, width, ""), "", *_plot(found, words, width), ""]
+    lines += _wrapped(f"{words('text.conclusion')}: {said.badge}", width, "")
     lines += [line for each in (said.sentence, *said.more) for line in _wrapped(each, width, "  ")]
     if found.remarks:
         lines += ["", words("heading.read_first")]
