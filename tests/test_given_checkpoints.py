@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from kiyas import pipeline, practice
+from kiyas import cli, pipeline, practice
 from kiyas.chat import Chat
 from kiyas.interop import adapters, import_study
 from kiyas.practice import base_path
@@ -136,3 +137,33 @@ def test_mixed_arms_are_refused(tmp_path: Path) -> None:
         save(tmp_path / "out" / name, 0, target_modules=["q_proj"])
     with pytest.raises(KiyasError, match=r"arm diverse lie in(.|\n)*folder of its own"):
         import_study([tmp_path / "out"], tmp_path / "run")
+
+
+def test_own_data_then_own_checkpoints_by_the_ready_study_files(tmp_path: Path) -> None:
+    """Two JSONL files and a local model folder, to a report; then the checkpoints alone, to the same answers."""
+    shutil.copytree(base_path(), tmp_path / "models" / "Qwen2.5-Coder-1.5B-Instruct")
+    for file, arm in (("first.jsonl", "deep"), ("second.jsonl", "diverse")):
+        rows = [{key: row[key] for key in ("prompt", "completion")} for row in practice.dataset(arm)[:60]]
+        write_jsonl(tmp_path / file, rows)
+    write_jsonl(tmp_path / "problems.jsonl", practice.benchmark(3))
+
+    def kiyas(*arguments: str) -> None:
+        command = [sys.executable, "-m", "kiyas", *arguments, "generation.max_new_tokens=12", "judge.isolation=best"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    for preset in ("own-data", "own-checkpoints"):
+        (tmp_path / f"{preset}.yaml").write_text(cli._preset(preset))
+    small = ("training.budget={steps: 2}", "training.save_steps=2", "training.dtype=float32", "training.workers=1")
+    kiyas("run", "own-data.yaml", "seeds=1", *small)
+    run = RunDir(tmp_path / "runs" / "my-study")
+    assert (run.report / "index.html").exists()
+    for ours, theirs in (("first", "a"), ("second", "b")):
+        shutil.copytree(run.checkpoints / ours / "seed-0", tmp_path / "out" / theirs)
+    model = "model_name_or_path=models/Qwen2.5-Coder-1.5B-Instruct"
+    problems = "benchmarks.primary={dataset: problems.jsonl}"
+    kiyas("run", "own-checkpoints.yaml", model, problems, "training.dtype=float32", "training.workers=1")
+    again = RunDir(tmp_path / "runs" / "my-checkpoints")
+    texts = [[row["text"] for row in read_jsonl(each.completions)] for each in (run, again)]
+    assert texts[0] == texts[1] and len(texts[0]) == 9
+    assert (again.report / "index.html").exists()
