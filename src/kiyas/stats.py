@@ -352,6 +352,12 @@ def seeds_needed(parts: Components, problems: int, difference: float, limit: int
     return next((s for s in range(2, limit + 1) if detectable(parts, s, problems) <= difference), None)
 
 
+def design_needed(parts: Components, difference: float) -> tuple[int, int] | None:
+    """(seeds, problems) that see `difference` with the fewest answers, among designs of up to 50 seeds."""
+    designs = [(s, problems_needed_with(parts, s, difference)) for s in (3, 5, 8, 10, 15, 20, 30, 50)]
+    return min(((s, p) for s, p in designs if p is not None), key=lambda design: design[0] * design[1], default=None)
+
+
 def problems_needed_with(parts: Components, seeds: int, difference: float, limit: int = 20_000) -> int | None:
     """Fewest problems at this many seeds that see `difference`; None where even `limit` problems do not."""
     if detectable(parts, seeds, limit) > difference:

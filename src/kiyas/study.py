@@ -383,6 +383,9 @@ class Compare(Section):
 
     primary: tuple[str, str] | None = None
     """The two arms that the conclusion compares. Default: the first two (one arm: with the base)."""
+    contrasts: list[tuple[str, str]] = []
+    """Further pairs of arms (or base) that the study declares beforehand. With the primary one they share the chance of
+    a false claim (Holm); all other differences are exploratory."""
     select: Literal["last", "validation", "development", "primary"] = "last"
     """Which checkpoint stands for an arm: the last; the lowest validation loss; the best on the first benchmark of
     `also`; or the best on the primary benchmark itself (exploratory: it flatters, and the report shows by how much)."""
@@ -490,11 +493,12 @@ class Study(Section):
             raise ValueError("seeds: the same seed twice")
         if min(self.seed_list) < 0:
             raise ValueError("seeds: must not be negative")
-        for arm in self.compare.primary or ():
-            if arm not in self.arms and arm != BASE_ARM:
-                raise ValueError(f"compare.primary: no arm {arm!r}; arms are {', '.join(self.arms)}")
-        if self.compare.primary and self.compare.primary[0] == self.compare.primary[1]:
-            raise ValueError("compare.primary: the same arm twice")
+        for key, pair in (("primary", self.compare.primary), *(("contrasts", pair) for pair in self.compare.contrasts)):
+            for arm in pair or ():
+                if arm not in self.arms and arm != BASE_ARM:
+                    raise ValueError(f"compare.{key}: no arm {arm!r}; arms are {', '.join(self.arms)}")
+            if pair and pair[0] == pair[1]:
+                raise ValueError(f"compare.{key}: the same arm twice")
         if self.compare.select == "development" and not self.benchmarks.also:
             raise ValueError("compare.select: development chooses on the first benchmark of benchmarks.also: give one")
         own_rate = [arm for arm in self.trained if len(self.variants_of(arm)) < len(self.variants)]

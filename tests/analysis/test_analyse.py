@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -13,12 +14,12 @@ import numpy as np
 import pytest
 from synthetic import STEPS, make_run, read
 
-from kiyas import stats
+from kiyas import report, stats
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.analyse.checklist import samples_only
-from kiyas.analyse.contrasts import choose, decide
+from kiyas.analyse.contrasts import choose, corrected, decide
 from kiyas.analyse.findings import LossPoint
-from kiyas.analyse.losses import reading
+from kiyas.analyse.losses import curves, loss_matrix, reading, unstable
 from kiyas.analyse.problems import pattern
 from kiyas.rundir import read_jsonl, write_json
 from kiyas.stats import Interval
@@ -291,3 +292,60 @@ def test_sample_tests_are_recognised() -> None:
     shown["p"]["tests"] = [{"input": "9 9\n", "output": "18\n"}]
     assert samples_only(shown) == 0.0
     assert samples_only({"p": {"tests": []}}) is None
+
+
+def test_several_declared_contrasts_share_the_chance_of_a_false_claim(tmp_path: Path) -> None:
+    rates = {"a": 0.3, "b": 0.36, "c": 0.5}
+    compare: Row = {"primary": ["a", "b"], "contrasts": [["a", "c"], ["base", "c"]]}
+    found = analyse(make_run(tmp_path / "run", rates=rates, problems=300, compare=compare))
+    declared = [(each.a, each.b) for each in found.contrasts if each.declared]
+    assert declared == [("a", "b"), ("a", "c"), ("base", "c")] == [(c.a, c.b) for c in found.contrasts[:3]]
+    plain = [each.p for each in found.contrasts if each.declared]
+    assert [each.holm for each in found.contrasts if each.declared] == pytest.approx(stats.holm(plain))
+    assert all(each.holm is None for each in found.contrasts if not each.declared)
+    for each in found.contrasts:
+        if each.holm is not None and each.holm >= 0.05:
+            assert each.decision in (Decision.UNDECIDED, Decision.EQUIVALENT)
+    assert "share the chance" in report.text(found, width=400)
+    alone = analyse(make_run(tmp_path / "one", rates=rates, problems=60))
+    assert [each.holm for each in alone.contrasts if each.declared] == [None], "one question needs no correction"
+
+
+def test_a_claim_that_correction_takes_away() -> None:
+    made = dataclasses.make_dataclass("Made", ["a", "b", "p", "decision", "declared", "holm"])
+    each = [made("a", f"{p}", p, Decision.MORE, False, None) for p in (0.03, 0.04, 0.001)]
+    found = corrected(each, {frozenset((one.a, one.b)) for one in each})  # type: ignore[arg-type]
+    assert [one.decision for one in found] == [Decision.UNDECIDED, Decision.UNDECIDED, Decision.MORE]
+    assert [one.holm for one in found] == pytest.approx([0.06, 0.06, 0.003])
+
+
+def test_what_would_decide_tells_hours_where_the_run_tells_times(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert analyse(run).primary is not None
+    for stage, seconds in (("train", 7200.0), ("generate", 1800.0), ("judge", 1800.0)):
+        write_json(run / stage / "manifest.json", {"stage": stage, "inputs": {}, "counts": {}, "seconds": seconds})
+    found = analyse(run)
+    assert found.primary is not None and found.primary.needed is not None
+    need = found.primary.needed
+    # At 3 seeds × 41 problems neither more seeds nor more problems alone would do.
+    (seeds, problems) = need.both
+    assert (need.seeds, need.problems) == (None, None) and seeds > 3 and problems > 41
+    assert need.both_hours == pytest.approx(2 * seeds / 3 + seeds / 3 * problems / 41)
+    components = found.primary.components
+    assert components is not None
+    assert stats.detectable(components, seeds, problems) <= 0.05 < stats.detectable(components, seeds, problems - 1)
+    assert "hours on this machine" in report.text(found, width=400)
+
+
+def test_loss_matrix_and_seeds_that_end_far_apart() -> None:
+    def row(arm: str, seed: int, step: int, on: str, loss: float) -> Row:
+        return {"kind": "validation", "arm": arm, "variant": "", "seed": seed, "step": step, "on": on, "loss": loss}
+
+    log = [row(arm, seed, step, on, 2.0 - step / 100 + (0.3 if (arm, seed, step) == ("b", 1, 100) else 0.0))
+           for arm in "ab" for seed in (0, 1) for step in (0, 50, 100) for on in "ab"]  # fmt: skip
+    found = curves(log)
+    matrix = {(cell.arm, cell.on): (cell.mean, cell.low, cell.high, cell.seeds) for cell in loss_matrix(found)}
+    assert matrix["a", "b"] == pytest.approx((1.0, 1.0, 1.0, 2)) and matrix["b", "b"] == pytest.approx(
+        (1.15, 1.0, 1.3, 2)
+    )
+    assert unstable(found) == {"b": pytest.approx((0.3, 0.925), abs=0.1)}

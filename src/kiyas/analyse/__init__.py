@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.analyse.checklist import checklist, declared_seeds
-from kiyas.analyse.contrasts import arm_result, choose, contrast, same_arm, score, trainings
+from kiyas.analyse.contrasts import arm_result, choose, contrast, corrected, same_arm, score, trainings, with_hours
 from kiyas.analyse.findings import (
     Beside,
     Cell,
@@ -32,7 +32,7 @@ from kiyas.analyse.findings import (
     Training,
 )
 from kiyas.analyse.load import Loaded, load
-from kiyas.analyse.losses import curves
+from kiyas.analyse.losses import curves, loss_matrix
 from kiyas.analyse.problems import grid, stability
 from kiyas.analyse.rates import depends, grid_of, rate_points, tuning_seeds_of
 from kiyas.types import BASE, BASE_ARM, AdapterId
@@ -97,7 +97,7 @@ def analyse(run: Path) -> Findings:
         chosen[BASE_ARM] = {0: BASE}
     order = [arm for arm in (BASE_ARM, *loaded.arms) if arm in chosen]
     wanted = _wanted(loaded.arms, compare.get("primary"))
-    pairs = _pairs(order, wanted)
+    pairs = _pairs(order, wanted, [tuple(map(str, pair)) for pair in compare.get("contrasts") or []])
     contrasts = tuple(
         _refuse_missing(
             loaded,
@@ -111,6 +111,11 @@ def analyse(run: Path) -> Findings:
         contrast(loaded, _at_rate(chosen, at, variant), *wanted, rates, margin=margin)
         for variant in grid_of(loaded.study)
         if len(wanted) == 2 and all(arm == BASE_ARM or (arm, variant) in at for arm in wanted)
+    )
+    declared = {frozenset(wanted), *(frozenset(map(str, pair)) for pair in compare.get("contrasts") or [])}
+    contrasts = corrected(contrasts, declared if "compare" in loaded.study else set())
+    contrasts = tuple(
+        dataclasses.replace(each, needed=with_hours(each, loaded, run)) if each.needed else each for each in contrasts
     )
     contrasts = tuple(
         dataclasses.replace(each, decision=Decision.DEPENDS)
@@ -149,6 +154,7 @@ def analyse(run: Path) -> Findings:
         columns=tuple(columns),
         grid=grid(loaded, columns),
         stability=stability(loaded, judged, rates),
+        loss_matrix=loss_matrix(found_curves),
         remarks=checklist(
             loaded,
             select=select,
@@ -207,10 +213,10 @@ def _wanted(arms: list[str], declared: Any) -> tuple[str, ...]:
     return tuple(arms[:2]) if len(arms) >= 2 else (BASE_ARM, *arms)
 
 
-def _pairs(order: list[str], wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The primary contrast first, then every arm against the base, then the other pairs of arms."""
+def _pairs(order: list[str], wanted: tuple[str, ...], declared: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The primary contrast first, then what else was declared, every arm against the base, the other pairs of arms."""
     arms = [arm for arm in order if arm != BASE_ARM]
-    pairs: list[tuple[str, ...]] = [wanted] if len(wanted) == 2 and all(arm in order for arm in wanted) else []
+    pairs = [pair for pair in (wanted, *declared) if len(pair) == 2 and all(arm in order for arm in pair)]
     if BASE_ARM in order:
         pairs += [(BASE_ARM, arm) for arm in arms]
     between = list(itertools.combinations(arms, 2))

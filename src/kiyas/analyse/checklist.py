@@ -8,6 +8,7 @@ from typing import Any
 
 from kiyas.analyse.findings import Choice, Curve, Level, RatePoint, Remark, Score
 from kiyas.analyse.load import Loaded
+from kiyas.analyse.losses import unstable
 from kiyas.rundir import digest
 from kiyas.types import AdapterId
 
@@ -37,6 +38,7 @@ def checklist(
         *_budget(curves, scores),
         *_recipes(loaded, points),
         *_validation(loaded, curves),
+        *(Remark("unstable_seeds", WARN, {"arm": a, "spread": s, "gain": g}) for a, (s, g) in unstable(curves).items()),
         *_adapters(scores),
         *_judge(loaded),
         *_stops(loaded),

@@ -7,10 +7,12 @@ more common seeds it is about *training on this data* (two-way random effects). 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -28,9 +30,11 @@ from kiyas.analyse.findings import (
     Training,
 )
 from kiyas.analyse.load import SOLVED, Loaded
+from kiyas.rundir import RunDir, Stage
 from kiyas.stats import Floats, Interval
 from kiyas.types import BASE_ARM, AdapterId
 
+_BY_SEED, _BY_ANSWER = (Stage.TRAIN,), (Stage.GENERATE, Stage.JUDGE)
 UNKNOWN = Interval(math.nan, math.nan)
 NO_MARGIN_DIFFERENCE = 0.05
 """What "would decide" is computed for when the study declares no margin."""
@@ -227,6 +231,18 @@ def contrast(
     )  # fmt: skip
 
 
+def corrected(contrasts: Sequence[Contrast], declared: set[frozenset[str]]) -> tuple[Contrast, ...]:
+    """Marks what the study declared; several declared ones share the chance of a false claim (Holm 1979)."""
+    marked = [dataclasses.replace(each, declared=frozenset((each.a, each.b)) in declared) for each in contrasts]
+    family = [i for i, each in enumerate(marked) if each.declared and math.isfinite(each.p)]
+    if len(family) > 1:
+        for i, p in zip(family, stats.holm([marked[i].p for i in family]), strict=True):
+            lost = marked[i].decision in (Decision.MORE, Decision.LESS) and p >= 0.05
+            decision = Decision.UNDECIDED if lost else marked[i].decision
+            marked[i] = dataclasses.replace(marked[i], holm=p, decision=decision)
+    return tuple(marked)
+
+
 def decide(
     difference: float,
     interval: Interval,
@@ -259,11 +275,31 @@ def what_would_decide(d_SP: Floats, components: stats.Components | None, differe
             None,
             _visible(lambda x: stats.problems_needed(discordance, x), P, discordance),
         )
-    return Needed(
-        difference,
-        stats.problems_needed_with(components, S, difference),
-        stats.seeds_needed(components, P, difference),
-        stats.detectable(components, S, P),
+    problems = stats.problems_needed_with(components, S, difference)
+    seeds = stats.seeds_needed(components, P, difference)
+    both = stats.design_needed(components, difference) if problems is None and seeds is None else None
+    return Needed(difference, problems, seeds, stats.detectable(components, S, P), both or ())
+
+
+def with_hours(found: Contrast, loaded: Loaded, run: Path) -> Needed | None:
+    """What would decide, with the hours that it would take where this run's own stages tell.
+
+    Training goes with the seeds, answering and judging with seeds × problems; the base and what else is fixed is small.
+    """
+    folder, need = RunDir(run), found.needed
+    seconds = {stage: (folder.manifest(stage) or {}).get("seconds") for stage in (*_BY_SEED, *_BY_ANSWER)}
+    if need is None or loaded.resolved.get("kind") != "run" or not all(seconds.values()):
+        return need
+
+    def hours(seeds: float, problems: float) -> float:
+        by_seed = sum(float(seconds[stage] or 0) for stage in _BY_SEED)
+        return (by_seed * seeds + sum(float(seconds[stage] or 0) for stage in _BY_ANSWER) * seeds * problems) / 3600
+
+    return dataclasses.replace(
+        need,
+        problems_hours=hours(1, need.problems / found.problems) if need.problems else None,
+        seeds_hours=hours(need.seeds / found.seeds, 1) if need.seeds else None,
+        both_hours=hours(need.both[0] / found.seeds, need.both[1] / found.problems) if need.both else None,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from kiyas.stats import BestOf, Components, Interval
 from kiyas.types import AdapterId
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Decision(StrEnum):
@@ -93,6 +93,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class LossCell:
+    """Last losses of one arm's trainings on one validation set: mean and range over the seeds."""
+
+    arm: str
+    on: str
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
 class Score:
     """One checkpoint on the benchmark. `solved` sums the share of right samples over the problems."""
 
@@ -159,11 +171,21 @@ class Needed:
     problems: int | None
     seeds: int | None
     now_sees: float | None
+    both: tuple[int, ...] = ()
+    """(seeds, problems) where neither alone would do"""
+    problems_hours: float | None = None
+    seeds_hours: float | None = None
+    both_hours: float | None = None
+    """what such a study would take on the machine of this one; None where this one's times are not known"""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Arm b against arm a. `method`: "two-way" (seeds), "pair" (two adapters) or "none" (owed)."""
+    """Arm b against arm a. `method`: "two-way" (seeds), "pair" (two adapters) or "none" (owed).
+
+    `declared`: before the run, by the study; `holm` is then the p-value corrected for all that were declared, where
+    they are several. The decision of a declared contrast stands on it.
+    """
 
     a: str
     b: str
@@ -182,6 +204,8 @@ class Contrast:
     components: Components | None
     needed: Needed | None
     owed: int
+    declared: bool = False
+    holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -292,6 +316,7 @@ class Findings:
     columns: tuple[AdapterId, ...]
     grid: tuple[GridRow, ...]
     stability: tuple[Stability, ...]
+    loss_matrix: tuple[LossCell, ...]
     remarks: tuple[Remark, ...]
     notes: tuple[str, ...]
     settings: Mapping[str, Any]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kiyas.analyse.findings import Curve, LossPoint, Reading, Training
+from kiyas.analyse.findings import Curve, LossCell, LossPoint, Reading, Training
 
+UNSTABLE = 0.25
 SLOW_SHARE = 0.9
 """Improvement "slows" at the first step by which this share of the whole drop has been made."""
 
@@ -37,6 +38,36 @@ def curves(log: list[dict[str, Any]]) -> tuple[Curve, ...]:
         trained = _ordered(train[training])
         found.append(Curve(training, trained, own, sets, reading(trained, own)))
     return tuple(found)
+
+
+def loss_matrix(found: tuple[Curve, ...]) -> tuple[LossCell, ...]:
+    """Every arm's last losses on every arm's validation set, over the seeds."""
+    last: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for curve in found:
+        for on, points in ((curve.training.arm, curve.validation), *curve.others.items()):
+            if points:
+                last[curve.training.arm, on].append(points[-1].loss)
+    return tuple(
+        LossCell(arm, on, sum(losses) / len(losses), min(losses), max(losses), len(losses))
+        for (arm, on), losses in last.items()
+    )
+
+
+def unstable(found: tuple[Curve, ...]) -> dict[str, tuple[float, float]]:
+    """Arms whose seeds end far apart: (range of their last validation losses, mean improvement), by arm.
+
+    Far: more than UNSTABLE of what training gained on average.
+    """
+    told = {}
+    for arm in dict.fromkeys(curve.training.arm for curve in found):
+        curves_ = [curve.validation for curve in found if curve.training.arm == arm and len(curve.validation) > 1]
+        if len(curves_) > 1:
+            ends = [points[-1].loss for points in curves_]
+            gains = [points[0].loss - min(point.loss for point in points) for points in curves_]
+            spread, gain = max(ends) - min(ends), sum(gains) / len(gains)
+            if gain > 0 and spread > UNSTABLE * gain:
+                told[arm] = (spread, gain)
+    return told
 
 
 def _ordered(points: list[LossPoint]) -> tuple[LossPoint, ...]:

@@ -56,6 +56,26 @@ def losses(findings: Findings, words: Words) -> Table:
     return Table("losses", words("table.losses"), columns(words, "arm", "seed", "set", "step", "loss"), (), tuple(raw))
 
 
+def loss_matrix(findings: Findings, words: Words) -> Table:
+    """Last losses of every arm on every arm's validation set, where there are several sets."""
+    cells = findings.loss_matrix if len({cell.on for cell in findings.loss_matrix}) > 1 else ()
+    shown = [
+        {
+            "arm": cell.arm,
+            "set": cell.on,
+            "loss": words.number(cell.mean, 3),
+            "range": f"{words.number(cell.low, 3)}–{words.number(cell.high, 3)}" if cell.seeds > 1 else DASH,
+            "seeds": str(cell.seeds),
+        }
+        for cell in cells
+    ]
+    raw = [{"arm": c.arm, "set": c.on, "loss": c.mean, "low": c.low, "high": c.high, "seeds": c.seeds} for c in cells]
+    keys = ("arm", "set", "loss", "range", "seeds")
+    strong = frozenset(i for i, cell in enumerate(cells) if cell.arm == cell.on)
+    title = words("table.loss_matrix")
+    return Table("loss_matrix", title, columns(words, *keys), tuple(shown), tuple(raw), strong, frozenset(keys[2:]))
+
+
 def partial(findings: Findings, words: Words) -> Table:
     """Problems of which a chosen checkpoint passes some tests and not all; one column a checkpoint."""
     chosen = [adapter for result in findings.results for adapter in result.adapters]

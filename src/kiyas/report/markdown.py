@@ -27,6 +27,7 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
         "best_of",
         "checkpoints",
         "readings",
+        "loss_matrix",
         "partial",
         "stability",
         "forgotten",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
@@ -51,6 +52,9 @@ def conclusion(findings: Findings, words: Words) -> Conclusion:
     if findings.select == "primary":
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
+    if found.holm is not None:
+        family = sum(each.declared for each in findings.contrasts)
+        more.append(words("conclusion.holm", n=family, p=words.p(found.holm)))
     more += needed(found, words)
     more += [
         words("conclusion.same_arm", arm=each.arm, largest=words.points(each.largest, signed=False))
@@ -172,16 +176,31 @@ def needed(found: Contrast, words: Words) -> list[str]:
     if found.method == "two-way":
         options = []
         if need.seeds is not None:
-            options.append(words("conclusion.needed_seeds_option", seeds=need.seeds, problems=found.problems))
+            option = words("conclusion.needed_seeds_option", seeds=need.seeds, problems=found.problems)
+            options.append(option + _hours(need.seeds_hours, words))
         if need.problems is not None:
-            options.append(words("conclusion.needed_problems_option", problems=need.problems, seeds=found.seeds))
+            option = words("conclusion.needed_problems_option", problems=need.problems, seeds=found.seeds)
+            options.append(option + _hours(need.problems_hours, words))
+        if need.both:
+            option = words("conclusion.needed_both_option", seeds=need.both[0], problems=need.both[1])
+            options.append(option + _hours(need.both_hours, words))
         listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
     elif need.problems is not None:
-        said.append(words("conclusion.needed_problems", difference=difference, problems=need.problems))
+        told = words("conclusion.needed_problems", difference=difference, problems=need.problems)
+        said.append(told + _hours(need.problems_hours, words))
     if need.now_sees is not None:
         said.append(words("conclusion.now_sees", points=words.points(need.now_sees, signed=False)))
     return said
+
+
+def _hours(hours: float | None, words: Words) -> str:
+    """How long that would take here: " (about 3 hours here)"."""
+    if hours is None:
+        return ""
+    if hours < 1:
+        return " " + words("conclusion.needed_minutes", minutes=max(1, math.ceil(60 * hours)))
+    return " " + words("conclusion.needed_hours", hours=words.count(float(f"{hours:.2g}")))
 
 
 def remark(found: Remark, words: Words, findings: Findings) -> str:
@@ -189,6 +208,7 @@ def remark(found: Remark, words: Words, findings: Findings) -> str:
     values = dict(found.values)
     if isinstance(values.get("share"), float):
         values["share"] = words.percent(values["share"])
+    values |= {key: words.number(values[key], 3) for key in ("spread", "gain") if key in values}
     if found.code == "few_problems":
         values["one"] = words.points(1 / findings.problems, signed=False)
     if "select" in values:

@@ -28,6 +28,7 @@ def tables(findings: Findings, words: Words) -> dict[str, Table]:
         checkpoints(findings, words),
         best_of(findings, words),
         details.readings(findings, words),
+        details.loss_matrix(findings, words),
         details.losses(findings, words),
         details.partial(findings, words),
         details.stability(findings, words),
@@ -140,10 +141,12 @@ def contrasts(findings: Findings, words: Words) -> Table:
     shown, raw = [], []
     for each in findings.contrasts:
         row, plain = _contrast_row(each, words)
+        kind = "question" if each.primary else "declared" if each.declared else "exploratory"
         shown.append(
             {
                 **row,
-                "primary": words("cell.question") if each.primary else "",
+                "primary": words(f"cell.{kind}"),
+                "holm": words.p(each.holm) if each.holm is not None else DASH,
                 "test": words(f"cell.{METHODS[each.method]}"),
                 "seeds": str(each.seeds),
             }
@@ -152,14 +155,17 @@ def contrasts(findings: Findings, words: Words) -> Table:
             {
                 **plain,
                 "question": int(each.primary),
+                "declared": int(each.declared),
+                "p_holm": each.holm,
                 **bounds("interval90", each.interval90),
                 **bounds("bootstrap95", each.bootstrap),
                 "method": each.method,
                 "margin": each.margin,
             }
         )
-    keys = ("comparison", "primary", "difference", "interval", "p", "test", "seeds", "decision")
-    numeric = frozenset({"difference", "interval", "p", "seeds"})
+    holm = ("holm",) if any(each.holm is not None for each in findings.contrasts) else ()
+    keys = ("comparison", "primary", "difference", "interval", "p", *holm, "test", "seeds", "decision")
+    numeric = frozenset({"difference", "interval", "p", "holm", "seeds"})
     strong = frozenset(i for i, each in enumerate(findings.contrasts) if each.primary)
     return Table(
         "contrasts",
