@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import tiny
-from kiyas import practice, stats
+from kiyas import contamination, practice, stats, texts
 from kiyas.chat import Chat
-from kiyas.check import Checked, check, costs, design, leaks, measure, page, remarks, texts, traps
+from kiyas.check import Checked, check, costs, design, leaks, measure, page, remarks, traps
 from kiyas.cli import main
 from kiyas.data import ArmData
 from kiyas.study import Study
@@ -148,7 +148,7 @@ def test_humanevals_own_solutions(tmp_path: Path, shared_data: Path) -> None:
     solutions = benchmarks.solutions(benchmark)
     assert solutions == {row["task_id"]: row["canonical_solution"] for row in rows}
     stolen = Example("r", "Write it.", f"```python\ndef g(x):\n{rows[0]['canonical_solution']}```", "g")
-    (found,) = leaks.contamination("b", benchmarks.read(benchmark), solutions, {"a": [stolen]})
+    (found,) = contamination.contamination("b", benchmarks.read(benchmark), solutions, {"a": [stolen]})
     assert [(match.problem, match.row) for match in found.solution] == [("HumanEval/0", "r")]
     assert found.found == ["HumanEval/0"]
 
@@ -463,7 +463,7 @@ def test_odd_rows_are_measured_without_a_traceback(rows: list[tuple[str, str, st
     for each in leaks.own_overlaps("a", arm, cluster):
         assert 0 <= each.same_prompt <= each.near_prompt <= each.problems
     problems = [{"id": "p", "statement": rows[0][0]}] if rows else []
-    leaks.contamination("b", problems, {"p": "x = 1"}, {"a": examples})
+    contamination.contamination("b", problems, {"p": "x = 1"}, {"a": examples})
 
 
 def test_exit_codes_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

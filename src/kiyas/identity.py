@@ -199,6 +199,7 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         Stage.JUDGE: [folder.problems, folder.completions],
         Stage.ANALYSE: [
             folder.problems,
+            folder.contamination,
             folder.train_log,
             folder.completions,
             folder.judgments,

@@ -8,7 +8,8 @@ import platform
 import shutil
 from pathlib import Path
 
-from kiyas import __version__, judge
+from kiyas import __version__, judge, report
+from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.pool import usable_cores
 from kiyas.pipeline import saved_checkpoints
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
@@ -32,9 +33,25 @@ def status(folder: RunDir) -> str:
             lines.append(f"  {stage.value:<9} to do")
     if resolved["kind"] == "run" and folder.manifest(Stage.REPORT) is None:
         lines.append("`kiyas run` with the same study file goes on")
-    elif folder.manifest(Stage.REPORT) is not None:
-        lines.append(f"report: {folder.report / 'index.html'}")
+    if folder.findings.exists():
+        lines += _essentials(folder)
     return "\n".join(lines)
+
+
+def _essentials(folder: RunDir) -> list[str]:
+    """What was found so far, without opening anything."""
+    try:
+        findings = Findings.from_json(read_json(folder.findings))
+    except (KeyError, TypeError, ValueError):
+        return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it anew"]
+    scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.owed]
+    lines = ["", f"pass@1 on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
+    lines.append(report.conclusion(findings))
+    warnings = sum(remark.level is Level.WARNING for remark in findings.remarks)
+    page = folder.report / "index.html"
+    if page.exists():
+        lines.append(f"report: {page}" + (f" ({warnings} warnings to read first)" if warnings else ""))
+    return lines
 
 
 def _counts(counts: dict[str, object]) -> str:

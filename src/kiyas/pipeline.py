@@ -24,6 +24,7 @@ from kiyas.types import BASE, AdapterId, Completion, Example, KiyasError
 from kiyas.workers import default_workers, run_parts, warm
 
 if TYPE_CHECKING:
+    from kiyas.contamination import Contamination
     from kiyas.data import ArmData
 
 
@@ -74,6 +75,11 @@ class Prepared:
     counts: dict[str, dict[str, Any]]
     problems: list[dict[str, Any]]
     arms: dict[str, ArmData]
+
+    def asked(self, study: Study) -> dict[str, list[dict[str, Any]]]:
+        """The problems of each benchmark, by label, the primary one first."""
+        of = {label: label if n else None for n, label in enumerate(study.benchmarks.named)}
+        return {label: [row for row in self.problems if row.get("benchmark") == key] for label, key in of.items()}
 
     @property
     def tests(self) -> int:
@@ -183,6 +189,18 @@ def _refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
         )
 
 
+def contaminated_by(study: Study, prepared: Prepared) -> list[Contamination]:
+    """Every benchmark against the training rows of every arm with data of its own."""
+    from kiyas.contamination import contamination
+
+    own = {name: arm.split("train") for name, arm in prepared.arms.items() if not arm.derived}
+    return [
+        each
+        for label, rows in prepared.asked(study).items()
+        for each in contamination(label, rows, benchmarks.solutions(study.benchmarks.named[label]), own)
+    ]
+
+
 def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl."""
     prepared = prepare(study)
@@ -190,8 +208,13 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     for name, examples in prepared.examples.items():
         write_jsonl(folder.arm_data(name), [asdict(example) for example in examples])
     write_jsonl(folder.problems, prepared.problems)
+    found = contaminated_by(study, prepared)
+    write_json(folder.contamination, [asdict(each) for each in found])
     for line in prepared.sentences():
         tell(f"data: {line}")
+    for each in found:
+        if each.found:
+            tell(f"data: {len(each.found)} problems of {each.benchmark} stand in the training data of {each.arm}")
     return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
 
 

@@ -202,6 +202,10 @@ class RunDir:
         return self.root / "data" / "problems.jsonl"
 
     @property
+    def contamination(self) -> Path:
+        return self.root / "data" / "contamination.json"
+
+    @property
     def train_log(self) -> Path:
         return self.root / "train" / "log.jsonl"
 

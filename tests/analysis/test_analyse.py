@@ -21,7 +21,7 @@ from kiyas.analyse.contrasts import choose, corrected, decide
 from kiyas.analyse.findings import LossPoint
 from kiyas.analyse.losses import curves, loss_matrix, reading, unstable
 from kiyas.analyse.problems import pattern
-from kiyas.rundir import read_jsonl, write_json
+from kiyas.rundir import read_jsonl, write_json, write_jsonl
 from kiyas.stats import Interval
 from kiyas.types import AdapterId, KiyasError
 
@@ -349,3 +349,25 @@ def test_loss_matrix_and_seeds_that_end_far_apart() -> None:
         (1.15, 1.0, 1.3, 2)
     )
     assert unstable(found) == {"b": pytest.approx((0.3, 0.925), abs=0.1)}
+
+
+def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", problems=120, rates={"deep": 0.3, "diverse": 0.32})
+    leaked = [f"p{i:03d}" for i in range(60)]
+    rows = read_jsonl(run / "judge" / "judgments.jsonl")
+    for row in rows:
+        if row["problem_id"] in leaked and row["arm"] != "base":
+            row["verdict"] = "AC" if row["arm"] == "diverse" else "WA"
+    write_jsonl(run / "judge" / "judgments.jsonl", rows)
+    assert analyse(run).clean is None and not codes(analyse(run)) & {"contaminated", "not_contaminated"}
+    none: Row = {"benchmark": "practice", "problems": 120, "exact": [], "ngram": [], "near": [], "solution": []}
+    write_json(run / "data" / "contamination.json", [{**none, "arm": arm} for arm in ("deep", "diverse")])
+    assert "not_contaminated" in codes(analyse(run))
+    matches = [{"problem": id, "row": "1", "share": 1.0} for id in [*leaked, "of another benchmark"]]
+    write_json(run / "data" / "contamination.json", [{**none, "arm": "diverse", "exact": matches}])
+    found = analyse(run)
+    assert found.flagged == {"diverse": tuple(leaked)} and "contaminated" in codes(found)
+    assert found.primary is not None and found.primary.decision is Decision.MORE
+    assert found.clean is not None and found.clean.problems == 60 and found.clean.decision is Decision.UNDECIDED
+    said = report.text(found, width=400)
+    assert "Without the 60 problems that stand in training data: These numbers do not say" in said

@@ -153,6 +153,8 @@ def analyse(run: Path) -> Findings:
         benchmark=loaded.benchmark,
         columns=tuple(columns),
         grid=grid(loaded, columns),
+        flagged=loaded.flagged or {},
+        clean=_clean(loaded, chosen, contrasts, margin),
         stability=stability(loaded, judged, rates),
         loss_matrix=loss_matrix(found_curves),
         remarks=checklist(
@@ -174,6 +176,19 @@ def _variants(arms: list[str], met: list[Training], points: tuple[RatePoint, ...
     chosen = {point.arm: point.variant for point in points if point.chosen}
     known = {arm: sorted({training.variant for training in met if training.arm == arm}) for arm in arms}
     return {arm: chosen.get(arm, variants[0]) for arm, variants in known.items() if variants}
+
+
+def _clean(
+    loaded: Loaded, chosen: dict[str, dict[int, AdapterId]], contrasts: tuple[Contrast, ...], margin: float | None
+) -> Contrast | None:
+    """The primary contrast once more, without the problems that stand in any arm's training data."""
+    primary = next((each for each in contrasts if each.primary), None)
+    ids = {id for each in (loaded.flagged or {}).values() for id in each}
+    if primary is None or not ids or primary.decision is Decision.OWED:
+        return None
+    rest = loaded.without(ids)
+    rates = {adapter: rest.rates(adapter) for of_arm in chosen.values() for adapter in of_arm.values()}
+    return contrast(rest, chosen, primary.a, primary.b, rates, margin=margin, primary=True) if rest.problems else None
 
 
 def _at_rate(

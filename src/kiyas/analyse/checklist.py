@@ -37,6 +37,7 @@ def checklist(
         *_selection(select, select_declared, choices, curves),
         *_budget(curves, scores),
         *_recipes(loaded, points),
+        *_contamination(loaded),
         *_validation(loaded, curves),
         *(Remark("unstable_seeds", WARN, {"arm": a, "spread": s, "gain": g}) for a, (s, g) in unstable(curves).items()),
         *_adapters(scores),
@@ -183,6 +184,17 @@ def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
         if diverged := ", ".join(f"{point.arm} {point.rate:g}" for point in points if point.diverged):
             found.append(Remark("rate_diverged", NOTE, {"where": diverged}))
     return found
+
+
+def _contamination(loaded: Loaded) -> list[Remark]:
+    if loaded.flagged is None:
+        return []
+    if not loaded.flagged:
+        return [Remark("not_contaminated", OK, {"problems": len(loaded.problems)})]
+    return [
+        Remark("contaminated", WARN, {"arm": arm, "n": len(ids), "some": ", ".join(ids[:5]) + " …" * (len(ids) > 5)})
+        for arm, ids in loaded.flagged.items()
+    ]
 
 
 def _plain(value: Any) -> str:

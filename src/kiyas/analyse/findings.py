@@ -288,7 +288,10 @@ class Stability:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that `analyse` found in one run."""
+    """Everything that `analyse` found in one run.
+
+    `flagged`: problems of the benchmark that stand in an arm's training data; `clean`: the question without them.
+    """
 
     name: str
     kind: str
@@ -315,6 +318,8 @@ class Findings:
     benchmark: str
     columns: tuple[AdapterId, ...]
     grid: tuple[GridRow, ...]
+    flagged: Mapping[str, tuple[str, ...]]
+    clean: Contrast | None
     stability: tuple[Stability, ...]
     loss_matrix: tuple[LossCell, ...]
     remarks: tuple[Remark, ...]

@@ -36,6 +36,17 @@ class Loaded:
     """label of these problems' benchmark; empty where nothing names it"""
     beside: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
+    flagged: Mapping[str, tuple[str, ...]] | None = None
+    """problems that stand in an arm's training data, by arm; None where that was not looked for"""
+
+    def without(self, ids: set[str]) -> Loaded:
+        """The same without some problems."""
+        problems = {id: row for id, row in self.problems.items() if id not in ids}
+        answers = {
+            adapter: {problem: rows for problem, rows in of_problem.items() if problem not in ids}
+            for adapter, of_problem in self.answers.items()
+        }
+        return replace(self, problems=problems, answers=answers)
 
     @property
     def arms(self) -> list[str]:
@@ -112,7 +123,19 @@ def load(run: Path) -> Loaded:
     whole = Loaded(resolved, study, problems, log, ordered, stops, counts, samples, run)
     primary, *others = (_part(whole, benchmark, home) for benchmark in benchmarks)
     label = benchmark_label(str(((study.get("benchmarks") or {}).get("primary") or {}).get("dataset") or ""))
-    return replace(primary, benchmark=label, beside={other.benchmark: other for other in others})
+    beside = {other.benchmark: other for other in others}
+    return replace(primary, benchmark=label, beside=beside, flagged=_flagged(folder, set(primary.problems)))
+
+
+def _flagged(folder: RunDir, problems: set[str]) -> dict[str, tuple[str, ...]] | None:
+    """Of these problems, those that were found in training data."""
+    if not folder.contamination.exists():
+        return None
+    found: dict[str, set[str]] = {}
+    for each in read_json(folder.contamination):
+        ids = {str(match["problem"]) for kind in ("exact", "ngram", "near", "solution") for match in each[kind]}
+        found.setdefault(str(each["arm"]), set()).update(ids & problems)
+    return {arm: tuple(sorted(ids)) for arm, ids in found.items() if ids}
 
 
 def _part(whole: Loaded, benchmark: str, home: Mapping[str, str]) -> Loaded:

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kiyas import benchmarks, hub, identity
+from kiyas import benchmarks, hub, identity, texts
 from kiyas.chat import Chat
-from kiyas.check import costs, design, leaks, measure, remarks, texts, traps
+from kiyas.check import costs, design, leaks, measure, remarks, traps
 from kiyas.check.remarks import Level, Remark
-from kiyas.pipeline import Prepared, prepare
+from kiyas.contamination import Contamination
+from kiyas.pipeline import Prepared, contaminated_by, prepare
 from kiyas.progress import tell
 from kiyas.study import Study
 
@@ -54,7 +55,7 @@ class Checked:
     """between what is trained on and what is held out"""
     benchmarks: dict[str, int]
     """problems of each benchmark"""
-    contamination: list[leaks.Contamination]
+    contamination: list[Contamination]
     chat: traps.ChatFacts
     costs: costs.Costs
     design: list[design.Cell]
@@ -107,14 +108,8 @@ def check(study: Study) -> Checked:
     }
     overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
     left = leaks.left_overlaps(own, cluster)
-    asked, contaminated = {}, []
-    for name, benchmark in study.benchmarks.named.items():
-        primary = benchmark is study.benchmarks.primary
-        problems = [row for row in prepared.problems if row.get("benchmark") == (None if primary else name)]
-        asked[name] = len(problems)
-        contaminated += leaks.contamination(
-            name, problems, benchmarks.solutions(benchmark), {arm: data.split("train") for arm, data in own.items()}
-        )
+    asked = {label: len(rows) for label, rows in prepared.asked(study).items()}
+    contaminated = contaminated_by(study, prepared)
     folder = hub.base_folder(study)
     chat = Chat.load(folder)
     told = traps.chat_facts(chat, folder, study.dataset.system)

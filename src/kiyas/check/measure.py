@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from kiyas.check import texts
+from kiyas import texts
 from kiyas.data import ArmData
 from kiyas.judge import extract
 from kiyas.types import Example

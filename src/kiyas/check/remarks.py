@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kiyas.check.costs import Costs
-from kiyas.check.leaks import Contamination, Overlap
+from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
 from kiyas.check.traps import ChatFacts
+from kiyas.contamination import Contamination
 from kiyas.study import NO_SPLIT, Study
 
 FEW = 0.01

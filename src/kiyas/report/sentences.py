@@ -56,6 +56,9 @@ def conclusion(findings: Findings, words: Words) -> Conclusion:
         family = sum(each.declared for each in findings.contrasts)
         more.append(words("conclusion.holm", n=family, p=words.p(found.holm)))
     more += needed(found, words)
+    if findings.clean is not None:
+        n = found.problems - findings.clean.problems
+        more.append(words("conclusion.clean", n=n, sentence=sentence(findings.clean, words)))
     more += [
         words("conclusion.same_arm", arm=each.arm, largest=words.points(each.largest, signed=False))
         for each in findings.same_arm
