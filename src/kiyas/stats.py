@@ -48,8 +48,8 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion (1927)."""
+def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion (1927). `successes` may be a sum of shares."""
     if n == 0:
         return Interval(0.0, 1.0, level)
     z = float(stats.norm.ppf(0.5 + level / 2))

@@ -13,6 +13,7 @@ from synthetic import HOSTILE, make_run
 
 from kiyas import report
 from kiyas.analyse import analyse
+from kiyas.rundir import read_jsonl, write_jsonl
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def spoil(row: dict) -> dict:  # type: ignore[type-arg]
         hostile = {"got": HOSTILE, "stderr": HOSTILE}
         tests = [{**t, **hostile} if t["verdict"] != "AC" else t for t in row["tests"]]
+        if row["verdict"] != "AC" and row["problem_id"].endswith("9"):
+            row = {**row, "verdict": "RE"}
+            tests = [{**t, **hostile, "verdict": "RE", "exception": {"type": HOSTILE}} for t in tests]
         return {**row, "program": HOSTILE + row["program"], "detail": HOSTILE, "flags": [HOSTILE], "tests": tests}
 
     make_run(folder, rates={"deep": 0.3, "<b>div</b>": 0.4}, seeds=(0, 1), change=spoil)
@@ -30,5 +34,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "problems.jsonl").write_text(
         rows.replace("Do thing", "</script><b>Do thing").replace('"Problem ', '"<i>Problem ')
     )
+    problems = read_jsonl(folder / "data" / "problems.jsonl")
+    tagged = [{**problem, "tags": [HOSTILE, f"tag {n % 5}"]} for n, problem in enumerate(problems)]
+    write_jsonl(folder / "data" / "problems.jsonl", tagged)
+    solution = {"id": HOSTILE, "split": "train", "completion": HOSTILE}
+    write_jsonl(folder / "data" / "deep.jsonl", [solution])
     report.write(folder, analyse(folder))
     return folder

@@ -102,6 +102,29 @@ def test_hostile_texts_stay_texts(written: Path, page: Page) -> None:
     assert "<b>div" not in (written / "report" / "report.md").read_text()
 
 
+def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> None:
+    html = (written / "report" / "index.html").read_text(encoding="utf-8")
+    markdown = (written / "report" / "report.md").read_text(encoding="utf-8")
+    behaviour = html[html.index('<section id="behaviour">') : html.index('<section id="method">')]
+    assert "The conclusion uses none of it" in behaviour and "Copying is not known for &lt;b&gt;div" in behaviour
+    assert behaviour.count("&lt;/script&gt;&lt;script&gt;window.hacked") >= 3  # an exception, a tag, a training row
+    assert '<tr class="dim">' in behaviour and "(few)" in behaviour
+    assert "<script>window.hacked" not in markdown and "## Who fails which problems" in markdown
+    names = {path.stem for path in (written / "report" / "tables").iterdir()}
+    assert {
+        "forgetting",
+        "stuck",
+        "failures",
+        "sharing",
+        "shared",
+        "groups",
+        "diversity",
+        "copying",
+        "copied",
+    } - names == {"diversity"}
+    assert "How different the programs are is not known" in behaviour
+
+
 @pytest.mark.parametrize("text", [HOSTILE, "\u2028\u2029", "<!--<script>", "]]>", "\ud800", "&lt;", "\\u003c/script>"])
 def test_script_json_round_trip(text: str) -> None:
     written = script_json({"x": text})
@@ -137,7 +160,8 @@ def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:
         ("diverse", "p002", "base"),
     ]
     assert [row["last_solved_step"] for row in table.raw] == [0, 60, 0, 0]
-    assert [row["forgotten"] for row in tables.tables(findings, Words("en"))["stability"].shown] == ["2", "2"]
+    lost = [row["forgotten"] for row in tables.tables(findings, Words("en"))["stability"].shown]
+    assert lost == ["2 (shuffled 1.0)", "2 (shuffled 1.3)"]
     html = report.write(run, findings).read_text(encoding="utf-8")
     assert "Forgotten problems (4)" in html and "from the base" in html
 

@@ -11,6 +11,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from kiyas.analyse.behaviour import behaviour
 from kiyas.analyse.checklist import checklist, declared_seeds
 from kiyas.analyse.contrasts import arm_result, choose, contrast, corrected, same_arm, score, trainings, with_hours
 from kiyas.analyse.findings import (
@@ -157,6 +158,7 @@ def analyse(run: Path) -> Findings:
         clean=_clean(loaded, chosen, contrasts, margin),
         stability=stability(loaded, judged, rates),
         loss_matrix=loss_matrix(found_curves),
+        behaviour=behaviour(loaded, judged, {arm: tuple(chosen[arm].values()) for arm in order}, wanted, rates),
         remarks=checklist(
             loaded,
             select=select,

@@ -41,6 +41,33 @@ class Level(StrEnum):
     WARNING = "warning"
 
 
+class Failure(StrEnum):
+    """What became of an answer that is not right. An answer is of the first class that fits, in this order."""
+
+    RUNAWAY = "runaway"
+    NO_CODE = "no_code"
+    SYNTAX = "syntax"
+    CRASH = "crash"
+    OUTPUT = "output"
+    SLOW = "slow"
+    MEMORY = "memory"
+    FORMAT = "format"
+    WRONG = "wrong"
+    """wrong, and how many tests passed was not recorded"""
+    SOME = "some"
+    EVERYWHERE = "everywhere"
+
+
+class Sharing(StrEnum):
+    """Who fails a problem: solved means at least half of the answers right, of each seed's chosen checkpoint."""
+
+    BOTH = "both"
+    ONLY_A = "only_a"
+    ONLY_B = "only_b"
+    MIXED = "mixed"
+    NEITHER = "neither"
+
+
 @dataclass(frozen=True)
 class Remark:
     """One line of the checklist: `code` names the phrase, `values` fill it."""
@@ -284,6 +311,158 @@ class Stability:
     never: tuple[str, ...]
     forgetting_rate: float | None
     forgetting: Interval | None
+    shuffled: Mapping[str, float]
+    """how many would be learned, forgotten and flickering, on average, were the points in random order"""
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How much an arm loses from one point of a training to the next, beside what goes if nothing changes.
+
+    `rate`: of the right answers at one point, the share that is wrong at the next. `floor`: the same between two
+    points that differ by chance alone, or nearly: `source` "samples" (two answers of one checkpoint), "checkpoints"
+    (the last two of a training), "seeds", or "" where it is not known. `lost`, `floor_lost`: problems at each step.
+    """
+
+    arm: str
+    steps: int
+    lost: float
+    rate: float | None
+    interval: Interval | None
+    source: str
+    floor_lost: float | None
+    floor: float | None
+    floor_interval: Interval | None
+    excess: float | None
+    excess_interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A problem that stays half-solved: some tests passed and none of the answers right, over `checkpoints` in a row.
+
+    `failing`: the tests, counted from 1, that the best answers of all these checkpoints fail, with the verdict at the
+    last of them; None where single tests were not recorded.
+    """
+
+    training: Training
+    problem: str
+    title: str
+    from_step: int
+    to_step: int
+    checkpoints: int
+    to_the_end: bool
+    passed: int
+    total: int
+    failing: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of an arm's answers at its chosen checkpoints. `exceptions` are those of the crashes."""
+
+    arm: str
+    answers: int
+    solved: int
+    failures: Mapping[str, int]
+    exceptions: Mapping[str, int]
+    owed: int
+
+
+@dataclass(frozen=True)
+class FailureDifference:
+    """Share of answers that fail in one way, arm b minus arm a, paired by problem. For orientation only."""
+
+    failure: Failure
+    difference: float
+    interval: Interval
+    p: float
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One problem at the chosen checkpoints of the compared arms: who fails it, and mostly how ("": does not)."""
+
+    problem: str
+    title: str
+    tags: tuple[str, ...]
+    sharing: Sharing
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Problems of one `kind` (tag, difficulty, month): each arm's share of right answers, Wilson over problems."""
+
+    kind: str
+    name: str
+    problems: int
+    rates: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """Different programs for one problem, on average, over an arm's seeds and answers; `programs` are those that parse.
+
+    `behaviours` (outcomes and outputs on the tests) is None where single tests were not recorded.
+    """
+
+    arm: str
+    problems: int
+    programs: float
+    trees: float
+    behaviours: float | None
+
+
+@dataclass(frozen=True)
+class Copying:
+    """Programs of `arm` against the training solutions of `data`: the longest run of tokens that stands in one of them.
+
+    Medians over programs; `share` is the run's share of its program. `near`: near-duplicates of a solution.
+    """
+
+    data: str
+    arm: str
+    solutions: int
+    programs: int
+    run: float
+    share: float
+    longest: int
+    near: int
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A program that is nearest to its arm's training data: its longest run, and the training row it stands in."""
+
+    adapter: AdapterId
+    problem: str
+    row: str
+    run: int
+    tokens: int
+    near: bool
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How the arms behave, beyond how much they solve. For orientation: the conclusion uses none of it."""
+
+    forgetting: tuple[Forgetting, ...]
+    stuck: tuple[Stuck, ...]
+    outcomes: tuple[Outcomes, ...]
+    differences: tuple[FailureDifference, ...]
+    shared: tuple[Shared, ...]
+    left_out: int
+    """problems left out of `differences`, `shared` and `groups`: something there is owed"""
+    tags_from: str
+    groups: tuple[Group, ...]
+    diversity: tuple[Diversity, ...]
+    copying: tuple[Copying, ...]
+    copied: tuple[Copied, ...]
+    no_data: tuple[str, ...]
+    """arms whose training data do not lie in the run folder"""
 
 
 @dataclass(frozen=True)
@@ -322,6 +501,7 @@ class Findings:
     clean: Contrast | None
     stability: tuple[Stability, ...]
     loss_matrix: tuple[LossCell, ...]
+    behaviour: Behaviour
     remarks: tuple[Remark, ...]
     notes: tuple[str, ...]
     settings: Mapping[str, Any]

@@ -34,6 +34,8 @@ class Loaded:
     run: Path
     benchmark: str = ""
     """label of these problems' benchmark; empty where nothing names it"""
+    cut: frozenset[tuple[AdapterId, str, int]] = frozenset()
+    """(checkpoint, problem, sample) of the answers that ended at the length limit"""
     beside: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
@@ -115,12 +117,15 @@ def load(run: Path) -> Loaded:
     samples = int(declared) if isinstance(declared, int) and declared > 0 else max(seen, default=1)
 
     stops: dict[AdapterId, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    cut = set()
     if folder.completions.exists():
         for row in read_jsonl(folder.completions):
             if row.get("stop"):
                 stops[AdapterId.of(row)][str(row["stop"])] += 1
+            if row.get("stop") == "length":
+                cut.add((AdapterId.of(row), str(row["problem_id"]), int(row.get("sample") or 0)))
     counts = (folder.manifest(Stage.DATA) or {}).get("counts") or {}
-    whole = Loaded(resolved, study, problems, log, ordered, stops, counts, samples, run)
+    whole = Loaded(resolved, study, problems, log, ordered, stops, counts, samples, run, cut=frozenset(cut))
     primary, *others = (_part(whole, benchmark, home) for benchmark in benchmarks)
     label = benchmark_label(str(((study.get("benchmarks") or {}).get("primary") or {}).get("dataset") or ""))
     beside = {other.benchmark: other for other in others}

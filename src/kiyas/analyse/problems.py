@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping
 
@@ -54,6 +55,16 @@ def pattern(solved: list[bool]) -> str:
     return "forgotten" if changes <= 2 else "flickering"
 
 
+def in_random_order(points: int, solved: int) -> dict[str, float]:
+    """Chances of the patterns if the points at which a problem is solved stood in random order; none if all or no."""
+    if solved in (0, points):
+        return {}
+    orders = math.comb(points, solved)
+    # Learned: all of them at the end. Forgotten: in one piece that does not reach the end.
+    learned, forgotten = 1 / orders, (points - solved) / orders
+    return {"learned": learned, "forgotten": forgotten, "flickering": 1 - learned - forgotten}
+
+
 def stability(
     loaded: Loaded, trainings: Mapping[Training, list[AdapterId]], rates: Mapping[AdapterId, Floats]
 ) -> tuple[Stability, ...]:
@@ -71,14 +82,17 @@ def stability(
         table_CP = np.stack([rates[a] for a in points])
         kinds: dict[str, list[str]] = {kind: [] for kind in ("always", "learned", "forgotten", "flickering", "never")}
         lost_P, from_P = np.zeros(len(names)), np.zeros(len(names))
+        shuffled = dict.fromkeys(("learned", "forgotten", "flickering"), 0.0)
         for i, name in enumerate(names):
             if np.isnan(table_CP[:, i]).any():
                 continue
             solved = [bool(rate >= 0.5) for rate in table_CP[:, i]]
             kinds[pattern(solved)].append(name)
+            for kind, chance in in_random_order(len(solved), sum(solved)).items():
+                shuffled[kind] += chance
             from_P[i] = sum(solved[:-1])
             lost_P[i] = sum(a and not b for a, b in itertools.pairwise(solved))
-        rate, interval = _ratio(lost_P, from_P)
+        rate, interval = ratio(lost_P, from_P)
         found.append(
             Stability(
                 training,
@@ -90,13 +104,14 @@ def stability(
                 never=tuple(kinds["never"]),
                 forgetting_rate=rate,
                 forgetting=interval,
+                shuffled=shuffled,
             )
         )
     return tuple(found)
 
 
-def _ratio(lost_P: Floats, from_P: Floats) -> tuple[float | None, stats.Interval | None]:
-    """Lost per step from solved, problems drawn anew (one problem's steps go together)."""
+def ratio(lost_P: Floats, from_P: Floats) -> tuple[float | None, stats.Interval | None]:
+    """Lost per step from solved, problems drawn anew (a problem's steps go together). None where nothing was solved."""
     total = float(from_P.sum())
     if total == 0:
         return None, None

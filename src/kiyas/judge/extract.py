@@ -78,7 +78,8 @@ def fenced_blocks(text: str) -> list[_Block]:
     return [block for block in blocks if block.code.strip()]
 
 
-def _tree(code: str) -> ast.Module | None:
+def syntax_tree(code: str) -> ast.Module | None:
+    """None for what is no Python, or too long or too deep to be read as such."""
     if len(code) > _LONGEST_PARSED:
         return None
     try:
@@ -90,12 +91,12 @@ def _tree(code: str) -> ast.Module | None:
 
 
 def parses(code: str) -> bool:
-    return _tree(code) is not None
+    return syntax_tree(code) is not None
 
 
 def only_literals(code: str) -> bool:
     """Nothing but bare names and constants, as in a sample's output: such a program could do nothing."""
-    tree = _tree(code)
+    tree = syntax_tree(code)
     return tree is not None and not any(
         isinstance(node, ast.Call | ast.stmt) and not isinstance(node, ast.Expr) for node in ast.walk(tree)
     )

@@ -130,6 +130,10 @@ def stability(findings: Findings, words: Words) -> Table:
                 "seed": str(each.training.seed),
                 "k": str(each.checkpoints),
                 **{kind: str(len(getattr(each, kind))) for kind in kinds},
+                **{
+                    kind: words("cell.shuffled", n=len(getattr(each, kind)), chance=words.number(chance))
+                    for kind, chance in each.shuffled.items()
+                },
                 "forgetting": f"{rate} ({interval})" if each.forgetting_rate is not None else DASH,
             }
         )
@@ -140,6 +144,7 @@ def stability(findings: Findings, words: Words) -> Table:
                 "seed": each.training.seed,
                 "checkpoints": each.checkpoints,
                 **{kind: len(getattr(each, kind)) for kind in kinds},
+                **{f"{kind}_in_random_order": chance for kind, chance in each.shuffled.items()},
                 "forgetting_rate": each.forgetting_rate,
                 **bounds("forgetting", each.forgetting),
             }

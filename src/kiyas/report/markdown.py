@@ -31,11 +31,23 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
         "partial",
         "stability",
         "forgotten",
+        "forgetting",
+        "stuck",
+        "failures",
+        "sharing",
+        "shared",
+        "groups",
+        "diversity",
+        "copying",
+        "copied",
     ):
         table = tables.get(key)
         if table is None:
             continue
-        lines += ["", f"## {table.title}", "", table.markdown()]
+        lines += ["", f"## {table.title}", ""]
+        if words.has(f"behaviour.{key}"):
+            lines += [words(f"behaviour.{key}"), ""]
+        lines.append(table.markdown())
         if key == "contrasts":
             lines += _figures(charts, "differences")
         if key == "checkpoints":

@@ -17,7 +17,8 @@ from kiyas.stats import Interval
 class Table:
     """`shown`: one text per column key; `raw`: the same rows as plain values for the CSV file.
 
-    `strong` numbers the rows to be printed bold. `numeric` columns are aligned to the right.
+    `strong` numbers the rows to be printed bold, `faint` those that say little. `numeric` columns are aligned to the
+    right.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Table:
     raw: tuple[Mapping[str, Any], ...]
     strong: frozenset[int] = frozenset()
     numeric: frozenset[str] = frozenset()
+    faint: frozenset[int] = frozenset()
 
     def csv(self) -> str:
         """RFC 4180; texts that a spreadsheet would take for a formula get an apostrophe in front."""

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from kiyas.analyse.findings import Contrast, Findings, Score
-from kiyas.report import details, sentences
+from kiyas.report import behaviour, details, sentences
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.words import DASH, Words
 
@@ -34,6 +34,7 @@ def tables(findings: Findings, words: Words) -> dict[str, Table]:
         details.stability(findings, words),
         details.forgotten(findings, words),
         details.grid(findings, words),
+        *behaviour.tables(findings, words),
     ]
     return {table.name: table for table in made if table.raw}
 
