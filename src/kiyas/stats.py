@@ -289,7 +289,7 @@ def best_of(scores_CP: Floats, samples: int = 1, draws: int = 2000, seed: int = 
     corrected = float(chosen_B.mean()) if usable.any() else float("nan")
 
     rates_P = (scores_CP.sum(axis=0) + scores_CP.mean()) / (C + 1)
-    if C * P <= 20_000:
+    if C * P <= 5_000:
         equal_BC = rng.binomial(samples, rates_P, size=(draws, C, P)).mean(axis=2) / samples
     else:
         spread = math.sqrt(float((rates_P * (1 - rates_P)).sum()) / samples) / P

@@ -49,8 +49,10 @@ def test_runs_and_near_duplicates_are_those_of_the_loops(programs: list[Tokens],
     check(programs, solutions)
 
 
-def test_programs_close_to_the_threshold() -> None:
-    """Solutions with a few tokens changed: some pairs on either side of 0.8."""
+def test_programs_close_to_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solutions with a few tokens changed: some pairs on either side of 0.8. Many blocks, a few pairs at a time."""
+    monkeypatch.setattr("kiyas.analyse.programs._BLOCK", 7)
+    monkeypatch.setattr("kiyas.analyse.programs._PAIRS", 5)
     rng = random.Random(0)
     solutions = [[str(rng.randrange(30)) for _ in range(rng.randint(3, 90))] for _ in range(30)]
     programs = []

@@ -109,7 +109,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
     assert "The conclusion uses none of it" in behaviour and "Copying is not known for &lt;b&gt;div" in behaviour
     assert behaviour.count("&lt;/script&gt;&lt;script&gt;window.hacked") >= 3  # an exception, a tag, a training row
     assert '<tr class="dim">' in behaviour and "(few)" in behaviour
-    assert "<script>window.hacked" not in markdown and "## Who fails which problems" in markdown
+    assert "<script>window.hacked" not in markdown and "### Who fails which problems" in markdown
     names = {path.stem for path in (written / "report" / "tables").iterdir()}
     assert {
         "forgetting",
@@ -123,6 +123,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
         "copied",
     } - names == {"diversity"}
     assert "How different the programs are is not known" in behaviour
+    assert "the benchmark's own" in markdown
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "\u2028\u2029", "<!--<script>", "]]>", "\ud800", "&lt;", "\\u003c/script>"])

@@ -30,8 +30,8 @@ from kiyas.judge.extract import fenced_blocks, syntax_tree
 Ints = NDArray[np.int64]
 GRAM = 5
 _KEPT = (tokenize.NAME, tokenize.NUMBER, tokenize.STRING, tokenize.OP)
-_PAIRS = 20_000
-"""candidate pairs compared at a time, for memory's sake"""
+_BLOCK, _PAIRS = 250, 10_000
+"""programs looked at together, and pairs of them with solutions compared at a time"""
 
 
 def shape(program: str) -> str | None:
@@ -219,12 +219,17 @@ def _near_duplicates(levels: list[Ints], starts: Ints, sizes: Ints, sources: int
     place = np.arange(doc.size) - np.searchsorted(doc, doc)
     kept = order[place < (count - -(-4 * count // 5) + 1)[doc]]
     rare = sparse.csr_matrix((np.ones(kept.size, dtype=np.int32), (doc[kept], grams[kept])), shape=sets.shape)
-    met = (rare[sources:] @ rare[:sources].T).tocoo()
-    a, b = met.row.astype(np.int64) + sources, met.col.astype(np.int64)
-    alike = 5 * np.minimum(count[a], count[b]) >= 4 * np.maximum(count[a], count[b])
-    a, b = a[alike], b[alike]
-    for start in range(0, a.size, _PAIRS):
-        x, y = a[start : start + _PAIRS], b[start : start + _PAIRS]
-        both = np.asarray(sets[x].multiply(sets[y]).sum(axis=1)).ravel()
-        near[x[5 * both >= 4 * (count[x] + count[y] - both)] - sources] = True
+    solutions = rare[:sources].T.tocsr()
+    for start in range(sources, len(sizes), _BLOCK):
+        met = (rare[start : start + _BLOCK] @ solutions).tocoo()
+        a, b = met.row.astype(np.int64) + start, met.col.astype(np.int64)
+        alike = 5 * np.minimum(count[a], count[b]) >= 4 * np.maximum(count[a], count[b])
+        # One near solution is enough, and those that share most of the rare grams are likeliest.
+        likely = np.argsort(-met.data[alike], kind="stable")
+        a, b = a[alike][likely], b[alike][likely]
+        for first in range(0, a.size, _PAIRS):
+            x, y = a[first : first + _PAIRS], b[first : first + _PAIRS]
+            x, y = x[~near[x - sources]], y[~near[x - sources]]
+            both = np.asarray(sets[x].multiply(sets[y]).sum(axis=1)).ravel()
+            near[x[5 * both >= 4 * (count[x] + count[y] - both)] - sources] = True
     return near

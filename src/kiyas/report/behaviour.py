@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kiyas.analyse.findings import Behaviour, Failure, Findings, Sharing
 from kiyas.report import sentences
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.words import DASH, Words
+from kiyas.stats import Interval
 
 FEW = 10
 """Problems below which a group's share says next to nothing: its row is printed faint."""
@@ -46,18 +47,15 @@ def _titled(title: str, problem: str) -> str:
 def forgetting(found: Behaviour, words: Words) -> Table:
     shown, raw = [], []
     for each in found.forgetting:
-        floor = DASH if each.floor is None else words.percent(each.floor)
         shown.append(
             {
                 "arm": each.arm,
                 "lost": words.number(each.lost),
-                "lost_rate": words.percent(each.rate),
-                "interval": words.share_interval(each.interval) if each.interval else DASH,
+                "lost_rate": _with(words.percent(each.rate), each.interval, words.share_interval),
                 "floor_lost": words.number(each.floor_lost) if each.floor_lost is not None else DASH,
-                "floor": f"{floor} ({words.share_interval(each.floor_interval)})" if each.floor_interval else floor,
+                "floor": _with(words.percent(each.floor), each.floor_interval, words.share_interval),
                 "source": words(f"floor.{each.source or 'unknown'}"),
-                "excess": words.points(each.excess),
-                "excess_interval": words.points_interval(each.excess_interval),
+                "excess": _with(words.points(each.excess), each.excess_interval, words.points_interval),
             }
         )
         raw.append(
@@ -75,10 +73,14 @@ def forgetting(found: Behaviour, words: Words) -> Table:
                 **bounds("excess_interval95", each.excess_interval),
             }
         )
-    keys = ("arm", "lost", "lost_rate", "interval", "floor_lost", "floor", "source", "excess", "excess_interval")
+    keys = ("arm", "lost", "lost_rate", "floor_lost", "floor", "source", "excess")
     numeric = frozenset(keys) - {"arm", "source"}
     title = words("table.forgetting")
     return Table("forgetting", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+
+
+def _with(value: str, interval: Interval | None, say: Callable[[Interval], str]) -> str:
+    return f"{value} ({say(interval)})" if interval else value
 
 
 def stuck(found: Behaviour, words: Words) -> Table:

@@ -8,6 +8,8 @@ from kiyas.report.charts import Chart
 from kiyas.report.tables import Table
 from kiyas.report.words import Words
 
+BEHAVIOUR = ("failures", "sharing", "shared", "groups", "forgetting", "stuck", "diversity", "copying", "copied")
+
 
 def render(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> str:
     found = sentences.conclusion(findings, words)
@@ -31,22 +33,15 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
         "partial",
         "stability",
         "forgotten",
-        "forgetting",
-        "stuck",
-        "failures",
-        "sharing",
-        "shared",
-        "groups",
-        "diversity",
-        "copying",
-        "copied",
+        *BEHAVIOUR,
     ):
         table = tables.get(key)
         if table is None:
             continue
-        lines += ["", f"## {table.title}", ""]
-        if words.has(f"behaviour.{key}"):
-            lines += [words(f"behaviour.{key}"), ""]
+        if key == BEHAVIOUR[0]:
+            lines += ["", f"## {words('heading.behaviour')}", "", sentences.behaviour_lead(findings, words)]
+        lines += ["", f"{'###' if key in BEHAVIOUR else '##'} {table.title}", ""]
+        lines += [sentences.about(findings, words, key), ""] if key in BEHAVIOUR else []
         lines.append(table.markdown())
         if key == "contrasts":
             lines += _figures(charts, "differences")
@@ -54,6 +49,8 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
             lines += _figures(charts, "pass")
         if key == "readings":
             lines += _figures(charts, *(name for name in charts if name.startswith("loss-")))
+    for said in sentences.not_known(findings, words):
+        lines += ["", _plain(said)]
     if findings.notes:
         lines += ["", f"## {words('heading.notes')}", "", *(f"- {plain(note)}" for note in findings.notes)]
     return "\n".join(lines) + "\n"

@@ -39,6 +39,28 @@ def arm_name(words: Words, arm: str) -> str:
     return words("cell.base") if arm == "base" else arm
 
 
+def about(findings: Findings, words: Words, table: str) -> str:
+    """What a table of the behaviour section shows; for the groups also where the tags are from."""
+    keys = [table, f"tags_{findings.behaviour.tags_from or 'none'}"] if table == "groups" else [table]
+    return " ".join(words(f"behaviour.{key}") for key in keys)
+
+
+def behaviour_lead(findings: Findings, words: Words) -> str:
+    left_out = findings.behaviour.left_out
+    said = words("heading.behaviour_lead")
+    return f"{said} {words('behaviour.left_out', n=left_out)}" if left_out else said
+
+
+def not_known(findings: Findings, words: Words) -> list[str]:
+    """What the behaviour section cannot tell of this run."""
+    found, said = findings.behaviour, []
+    if findings.results and not found.diversity:
+        said.append(words("behaviour.no_diversity"))
+    if found.no_data:
+        said.append(words("behaviour.no_data", arms=", ".join(found.no_data)))
+    return said
+
+
 def conclusion(findings: Findings, words: Words) -> Conclusion:
     """The sentence about the question of the study."""
     found = findings.primary
