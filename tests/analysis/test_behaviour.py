@@ -81,6 +81,7 @@ def test_every_class(answer: Row, cut: bool, wanted: Failure | None) -> None:
         ("yes", "Yes", True),
         ("The result is: 12", "12", True),
         ("07:05", "7:5", True),
+        ("3-5", "3 5", True),
         ("-5", "5", False),
         ("5 5", "5", False),
         ("1 3 2", "1 2 3", False),
@@ -187,6 +188,17 @@ def test_stuck_half_solved(tmp_path: Path) -> None:
     only = found.stuck[0]
     assert (only.from_step, only.to_step, only.checkpoints, only.to_the_end) == (40, 80, 3, False)
     assert (only.passed, only.total, only.failing) == (3, 4, {"1": "RE"})
+
+
+def test_half_an_owed_answer_ends_a_stretch(tmp_path: Path) -> None:
+    def change(r: Row) -> Row:
+        half = {**r, "verdict": "WA", "passed": 2, "tests": [{"verdict": "AC"}, {"verdict": "WA"}] * 2}
+        return {**half, "verdict": "IE"} if (r["step"], r["sample"]) == (60, 1) else half
+
+    found = analyse(
+        make_run(tmp_path / "run", rates={"a": 0.3}, seeds=(0,), problems=1, samples=2, change=change)
+    ).behaviour
+    assert [(s.from_step, s.to_step, s.failing) for s in found.stuck] == [(80, 120, {"2": "WA", "4": "WA"})]
 
 
 @pytest.mark.parametrize("how", ["missing", "IE"])

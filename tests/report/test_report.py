@@ -161,6 +161,11 @@ def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:
         ("diverse", "p002", "base"),
     ]
     assert [row["last_solved_step"] for row in table.raw] == [0, 60, 0, 0]
+    patterns = tables.tables(findings, Words("en"))["trajectories"].raw
+    assert {(row["arm"], row["problem"]) for row in patterns if row["pattern"] == "forgotten"} == {
+        (arm, problem) for arm in ("deep", "diverse") for problem in ("p001", "p002")
+    }
+    assert len(patterns) == 2 * 4
     lost = [row["forgotten"] for row in tables.tables(findings, Words("en"))["stability"].shown]
     assert lost == ["2 (shuffled 1.0)", "2 (shuffled 1.3)"]
     html = report.write(run, findings).read_text(encoding="utf-8")

@@ -302,7 +302,8 @@ def _groups(
             continue
         for tag in tags[problem] or ("",):
             members["tag", tag].append(i)
-        for kind, value in (("difficulty", row.get("difficulty")), ("month", str(row.get("date") or "")[:7])):
+        date = row.get("date")
+        for kind, value in (("difficulty", row.get("difficulty")), ("month", isinstance(date, str) and date[:7])):
             if value:
                 members[kind, str(value)].append(i)
     order = {kind: n for n, kind in enumerate(("tag", "difficulty", "month"))}

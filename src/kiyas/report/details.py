@@ -7,6 +7,8 @@ from kiyas.report import sentences
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.words import DASH, Words
 
+KINDS = ("always", "learned", "forgotten", "flickering", "never")
+
 
 def readings(findings: Findings, words: Words) -> Table:
     shown, raw = [], []
@@ -119,7 +121,6 @@ def partial(findings: Findings, words: Words) -> Table:
 
 
 def stability(findings: Findings, words: Words) -> Table:
-    kinds = ("always", "learned", "forgotten", "flickering", "never")
     shown, raw = [], []
     for each in findings.stability:
         interval = words.share_interval(each.forgetting) if each.forgetting else DASH
@@ -129,7 +130,7 @@ def stability(findings: Findings, words: Words) -> Table:
                 "arm": each.training.arm,
                 "seed": str(each.training.seed),
                 "k": str(each.checkpoints),
-                **{kind: str(len(getattr(each, kind))) for kind in kinds},
+                **{kind: str(len(getattr(each, kind))) for kind in KINDS},
                 **{
                     kind: words("cell.shuffled", n=len(getattr(each, kind)), chance=words.number(chance))
                     for kind, chance in each.shuffled.items()
@@ -143,13 +144,13 @@ def stability(findings: Findings, words: Words) -> Table:
                 "variant": each.training.variant,
                 "seed": each.training.seed,
                 "checkpoints": each.checkpoints,
-                **{kind: len(getattr(each, kind)) for kind in kinds},
+                **{kind: len(getattr(each, kind)) for kind in KINDS},
                 **{f"{kind}_in_random_order": chance for kind, chance in each.shuffled.items()},
                 "forgetting_rate": each.forgetting_rate,
                 **bounds("forgetting", each.forgetting),
             }
         )
-    keys = ("arm", "seed", "k", *kinds, "forgetting")
+    keys = ("arm", "seed", "k", *KINDS, "forgetting")
     return Table(
         "stability",
         words("table.stability"),
@@ -158,6 +159,23 @@ def stability(findings: Findings, words: Words) -> Table:
         tuple(raw),
         numeric=frozenset(keys[2:]),
     )
+
+
+def trajectories(findings: Findings, words: Words) -> Table:
+    """The pattern of every problem in every training; a CSV file only."""
+    raw = [
+        {
+            "arm": each.training.arm,
+            "variant": each.training.variant,
+            "seed": each.training.seed,
+            "problem": problem,
+            "pattern": kind,
+        }
+        for each in findings.stability
+        for kind in KINDS
+        for problem in getattr(each, kind)
+    ]
+    return Table("trajectories", words("table.trajectories"), columns(words, "arm", "seed", "problem"), (), tuple(raw))
 
 
 def forgotten(findings: Findings, words: Words) -> Table:

@@ -32,6 +32,7 @@ def tables(findings: Findings, words: Words) -> dict[str, Table]:
         details.losses(findings, words),
         details.partial(findings, words),
         details.stability(findings, words),
+        details.trajectories(findings, words),
         details.forgotten(findings, words),
         details.grid(findings, words),
         *behaviour.tables(findings, words),
