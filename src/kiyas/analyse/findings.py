@@ -19,7 +19,7 @@ from typing import Any
 from kiyas.stats import BestOf, Components, Interval
 from kiyas.types import AdapterId
 
-FORMAT = 3
+FORMAT = 4
 
 
 class Decision(StrEnum):

@@ -50,7 +50,7 @@ def render(findings: Findings, words: Words, tables: dict[str, Table], charts: d
         if key == "readings":
             lines += _figures(charts, *(name for name in charts if name.startswith("loss-")))
     for said in sentences.not_known(findings, words):
-        lines += ["", _plain(said)]
+        lines += ["", plain(said)]
     if findings.notes:
         lines += ["", f"## {words('heading.notes')}", "", *(f"- {plain(note)}" for note in findings.notes)]
     return "\n".join(lines) + "\n"
