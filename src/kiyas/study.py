@@ -195,6 +195,9 @@ class Arm(Section):
     """What differs from `training:` for this arm; the report lists it."""
     peft: ArmPeft | None = None
     """What differs from `peft:` for this arm; the report lists it."""
+    newest: date | str | None = None
+    """The newest day, month or year of what this data was made from (2024-12): benchmark problems up to then may be in
+    it unseen, and the report says how many there are."""
     expect: Expect | None = None
     """What this data is believed to be, such as {problems: 1000, solutions: 5}: stops a run with swapped files."""
 
@@ -202,6 +205,13 @@ class Arm(Section):
     def sources(self) -> list[str]:
         """The arms it is derived from; none for one with data of its own."""
         return [self.from_] if self.from_ is not None else list(self.mix or ())
+
+    @field_validator("newest", mode="before")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        value = str(value) if isinstance(value, int) else value
+        day_of(value, True)
+        return value
 
     @model_validator(mode="after")
     def _one_origin(self) -> Arm:

@@ -371,3 +371,25 @@ def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tm
     assert found.clean is not None and found.clean.problems == 60 and found.clean.decision is Decision.UNDECIDED
     said = report.text(found, width=400)
     assert "Without the 60 problems that stand in training data: These numbers do not say" in said
+
+
+@pytest.mark.parametrize(
+    ("newest", "code"),
+    [({}, "newest_unknown"), ({"deep": "2024-06", "diverse": 2025}, "older_problems"),
+     ({"deep": "2024-06", "diverse": "2023"}, "newer_problems")],
+)  # fmt: skip
+def test_problems_should_be_newer_than_the_data(tmp_path: Path, newest: dict[str, Any], code: str) -> None:
+    run = make_run(tmp_path / "run")
+    asked = {"newest_unknown", "older_problems", "newer_problems"}
+    assert not codes(analyse(run)) & asked, "not asked where problems have no dates"
+    rows = read_jsonl(run / "data" / "problems.jsonl")
+    write_jsonl(run / "data" / "problems.jsonl", [{**row, "date": "2024-08-03"} for row in rows])
+    resolved = read(run / "resolved.json")
+    for arm, day in newest.items():
+        resolved["study"]["arms"][arm]["newest"] = str(day)
+    write_json(run / "resolved.json", resolved)
+    found = analyse(run)
+    assert codes(found) & asked == {code}
+    if code == "older_problems":
+        (remark,) = [dict(each.values) for each in found.remarks if each.code == code]
+        assert remark == {"arm": "diverse", "n": 41, "of": 41, "newest": "2025"}

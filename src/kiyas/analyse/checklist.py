@@ -10,6 +10,7 @@ from kiyas.analyse.findings import Choice, Curve, Level, RatePoint, Remark, Scor
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
 from kiyas.rundir import digest
+from kiyas.study import day_of
 from kiyas.types import AdapterId
 
 FEW_VALIDATION = 50
@@ -38,6 +39,7 @@ def checklist(
         *_budget(curves, scores),
         *_recipes(loaded, points),
         *_contamination(loaded),
+        *_newer(loaded),
         *_validation(loaded, curves),
         *(Remark("unstable_seeds", WARN, {"arm": a, "spread": s, "gain": g}) for a, (s, g) in unstable(curves).items()),
         *_adapters(scores),
@@ -195,6 +197,27 @@ def _contamination(loaded: Loaded) -> list[Remark]:
         Remark("contaminated", WARN, {"arm": arm, "n": len(ids), "some": ", ".join(ids[:5]) + " …" * (len(ids) > 5)})
         for arm, ids in loaded.flagged.items()
     ]
+
+
+def _newer(loaded: Loaded) -> list[Remark]:
+    """Are the problems newer than what the data was made from? Asked only where problems have dates."""
+    dates = [str(row["date"])[:10] for row in loaded.problems.values() if row.get("date")]
+    if not dates or not loaded.study:
+        return []
+    told = {
+        name: arm.get("newest") for name, arm in (loaded.study.get("arms") or {}).items() if arm.get("dataset_name")
+    }
+    if silent := [name for name, newest in told.items() if newest is None]:
+        return [Remark("newest_unknown", NOTE, {"arms": ", ".join(silent)})]
+    found = []
+    for name, newest in told.items():
+        last = day_of(newest, True)
+        older = sum(day <= str(last) for day in dates)
+        if older:
+            found.append(
+                Remark("older_problems", WARN, {"arm": name, "n": older, "of": len(dates), "newest": str(newest)})
+            )
+    return found or [Remark("newer_problems", OK, {"n": len(dates)})]
 
 
 def _plain(value: Any) -> str:
