@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kiyas.check import Checked, Level, Remark, design
 from kiyas.check.measure import ArmFacts
+from kiyas.report.terminal import plain_console, printed, safe
 
 WIDTH = 100
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 ARMS_A_TABLE = 5
 SHOWN_IDS = 6
 
@@ -166,20 +163,10 @@ KINDS = {"exact": "whole", "ngram": "in long runs of words", "near": "nearly the
 
 def page(checked: Checked, *, color: bool = False) -> str:
     """One page, at most WIDTH columns; plain text unless `color`."""
-    console = Console(
-        file=io.StringIO(),
-        width=WIDTH,
-        force_terminal=color,
-        no_color=not color,
-        color_system="standard" if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
+    console = plain_console(WIDTH, color)
 
     def say(line: str, style: str = "", indent: int = 0, further: int = 0) -> None:
-        wrapped = textwrap.wrap(_safe(line), WIDTH - 1, initial_indent=" " * indent, subsequent_indent=" " * further)
+        wrapped = textwrap.wrap(safe(line), WIDTH - 1, initial_indent=" " * indent, subsequent_indent=" " * further)
         console.print(Text("\n".join(wrapped), style=style))
 
     count = f" ({checked.parameters:,} parameters)" if checked.parameters else ""
@@ -214,8 +201,7 @@ def page(checked: Checked, *, color: bool = False) -> str:
     )
     console.print(_design_table(checked, samples))
     say(f"no mistakes found; {_many(len(warnings), 'warning')}", "bold")
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+    return printed(console)
 
 
 def words(remark: Remark, checked: Checked) -> tuple[str, str, str]:
@@ -313,11 +299,11 @@ def _arms_table(checked: Checked, names: list[str]) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column("", overflow="fold")
     for name in names:
-        made.add_column(_safe(name), justify="right", overflow="fold")
+        made.add_column(safe(name), justify="right", overflow="fold")
     for label, cell in _FACTS.items():
         cells = [cell(checked, checked.arms[name]) for name in names]
         if any(cells):
-            made.add_row(label, *(_safe(text) or "-" for text in cells))
+            made.add_row(label, *(safe(text) or "-" for text in cells))
     return made
 
 
@@ -440,8 +426,3 @@ def _size(count: float) -> str:
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _safe(text: str) -> str:
-    """Names come from files: no control character may reach the terminal."""
-    return CONTROL.sub("�", text)

@@ -20,11 +20,10 @@ LEFT_OUT = ("test", "seeds", "primary", "tests_passed", "vs_base_interval")
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
 
 
-def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
-    """Rows of the result table, then the differences, the conclusion and its warnings."""
-    out = io.StringIO()
-    console = Console(
-        file=out,
+def plain_console(width: int, color: bool) -> Console:
+    """A console that prints into memory what it is given, and nothing that could be markup."""
+    return Console(
+        file=io.StringIO(),
         width=width,
         force_terminal=color,
         no_color=not color,
@@ -34,6 +33,17 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
         emoji=False,
         legacy_windows=False,
     )
+
+
+def printed(console: Console) -> str:
+    """What was printed into such a console, without blanks at the ends of lines."""
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
+
+
+def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
+    """Rows of the result table, then the differences, the conclusion and its warnings."""
+    console = plain_console(width, color)
     made = tables.tables(findings, words)
     console.print(Text(safe(findings.name), style="bold"))
     # What a best checkpoint would show stands beside it where one was, or might have been, chosen so.
@@ -59,7 +69,7 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
             console.print(Padding(Text(f"· {safe(note)}"), (0, 0, 0, 2)))
         if len(findings.notes) > 8:
             console.print(Padding(Text(f"· … +{len(findings.notes) - 8}"), (0, 0, 0, 2)))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return printed(console)
 
 
 def _table(table: tables.Table) -> RichTable:
