@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kiyas import pipeline
-from kiyas.pipeline import prepare
+from kiyas.prepare import Prepared, prepare
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
 from kiyas.study import Study
 from kiyas.types import Example, KiyasError
@@ -38,15 +38,15 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def prepared() -> pipeline.Prepared:
+def prepared() -> Prepared:
     return prepare(study(**ARMS))
 
 
-def drawn(prepared: pipeline.Prepared, arm: str, draw: int = 0) -> list[Example]:
+def drawn(prepared: Prepared, arm: str, draw: int = 0) -> list[Example]:
     return [e for e in prepared.examples[arm] if e.split == "train" and e.draw == draw]
 
 
-def test_one_solution_of_every_problem(prepared: pipeline.Prepared) -> None:
+def test_one_solution_of_every_problem(prepared: Prepared) -> None:
     rows, source = drawn(prepared, "one"), drawn(prepared, "deep")
     assert Counter(Counter(row.group for row in rows).values()) == {1: len({row.group for row in source})}
     assert {row.id for row in rows} <= {row.id for row in source}
@@ -55,23 +55,23 @@ def test_one_solution_of_every_problem(prepared: pipeline.Prepared) -> None:
     assert any("derived from deep" in sentence for sentence in prepared.sentences())
 
 
-def test_steps_are_those_of_the_arms_with_data_of_their_own(prepared: pipeline.Prepared) -> None:
+def test_steps_are_those_of_the_arms_with_data_of_their_own(prepared: Prepared) -> None:
     smallest = min(len(drawn(prepared, arm)) for arm in OWN)
     assert set(prepared.steps(study(**ARMS)).values()) == {-(-smallest // 16)}
 
 
-def test_problems_solutions_and_share_together(prepared: pipeline.Prepared) -> None:
+def test_problems_solutions_and_share_together(prepared: Prepared) -> None:
     rows = drawn(prepared, "part")
     assert len(rows) == 60 and len({row.group for row in rows}) <= 40
 
 
-def test_a_mix_takes_as_much_as_there_is(prepared: pipeline.Prepared) -> None:
+def test_a_mix_takes_as_much_as_there_is(prepared: Prepared) -> None:
     of_arm = Counter(row.id.split("-")[0] for row in drawn(prepared, "mixed"))
     assert of_arm["deep"] == len(drawn(prepared, "deep"))
     assert abs(of_arm["diverse"] - of_arm["deep"] / 3) <= 1
 
 
-def test_draws_differ_and_are_the_same_every_time(prepared: pipeline.Prepared) -> None:
+def test_draws_differ_and_are_the_same_every_time(prepared: Prepared) -> None:
     first, second = drawn(prepared, "twice", 0), drawn(prepared, "twice", 1)
     assert len(first) == len(second) and [r.group for r in first] == [r.group for r in second]
     assert [row.id for row in first] != [row.id for row in second]

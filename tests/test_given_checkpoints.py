@@ -18,6 +18,7 @@ from kiyas import cli, pipeline, practice
 from kiyas.chat import Chat
 from kiyas.interop import adapters, import_study
 from kiyas.practice import base_path
+from kiyas.prepare import prepare
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl, write_jsonl
 from kiyas.study import Study
 from kiyas.types import KiyasError
@@ -91,7 +92,7 @@ def test_what_cannot_be_adopted_is_told(tmp_path: Path) -> None:
     for seed in (0, 1):
         save(tmp_path / f"seed-{seed}" / "checkpoint-5", seed, target_modules="all-linear")
     with pytest.raises(KiyasError, match=r"holds checkpoints of seed 0, 1(.|\n)*seeds: \[0, 1\]"):
-        pipeline.prepare(study(a=str(tmp_path)))
+        prepare(study(a=str(tmp_path)))
     torn = tmp_path / "seed-0" / "checkpoint-6"
     torn.mkdir()
     (torn / "adapter_config.json").write_text("{}")

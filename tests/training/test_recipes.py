@@ -13,6 +13,7 @@ from test_contract import STEPS, VALIDATION, close, losses, study
 
 import tiny
 from kiyas import pipeline
+from kiyas.prepare import prepare
 from kiyas.rundir import RunDir, Stage, read_jsonl
 from kiyas.study import Study
 from kiyas.train import JointTraining, Run
@@ -143,11 +144,11 @@ def test_unequal_budgets_are_refused_unless_accepted() -> None:
     }
     unequal = small(arms=arms)
     with pytest.raises(KiyasError, match=r"deep 64 samples, diverse 32 samples(.|\n)*unequal_budgets"):
-        pipeline.prepare(unequal)
+        prepare(unequal)
     accepted = small(arms=arms, compare={"accept": ["unequal_budgets"]})
-    assert pipeline.prepare(accepted).steps(accepted) == {"deep": 4, "diverse": 2}
+    assert prepare(accepted).steps(accepted) == {"deep": 4, "diverse": 2}
     arms["deep"]["training"] = {"budget": {"steps": 4}, "effective_batch_size": 8}
-    assert pipeline.prepare(small(arms=arms)).steps(small(arms=arms)) == {"deep": 4, "diverse": 2}, "as many samples"
+    assert prepare(small(arms=arms)).steps(small(arms=arms)) == {"deep": 4, "diverse": 2}, "as many samples"
 
 
 def test_data_that_is_not_what_was_expected_stops_the_run(tmp_path: Path) -> None:
@@ -158,4 +159,4 @@ def test_data_that_is_not_what_was_expected_stops_the_run(tmp_path: Path) -> Non
     with pytest.raises(KiyasError, match=r"deep: expect.problems is 200(.|\n)*diverse: expect.problems is 1000"):
         pipeline.run(small(arms=swapped), RunDir(tmp_path / "g"), until=Stage.DATA)
     right = {"deep": {"dataset_name": "practice/deep", "expect": {"problems": 200, "solutions": 5}}}
-    assert pipeline.prepare(small(arms=right)).counts["deep"]["groups"] == pytest.approx(200, rel=0.05)
+    assert prepare(small(arms=right)).counts["deep"]["groups"] == pytest.approx(200, rel=0.05)

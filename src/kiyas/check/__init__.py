@@ -17,7 +17,7 @@ from kiyas.chat import Chat
 from kiyas.check import costs, design, leaks, measure, remarks, traps
 from kiyas.check.remarks import Level, Remark
 from kiyas.contamination import Contamination
-from kiyas.pipeline import Prepared, contaminated_by, prepare
+from kiyas.prepare import Prepared, contaminated_by, prepare
 from kiyas.progress import tell
 from kiyas.study import Study
 
