@@ -259,11 +259,21 @@ class RunDir:
         )
 
     def drop(self, stage: Stage) -> None:
-        """Removes what this stage and all later ones made."""
+        """Removes what this stage and all later ones made; report.md stays, since its author's text is not ours."""
         for each in stage.later:
             # The manifest goes first: a half-removed stage must not look finished.
             (self.stage(each) / "manifest.json").unlink(missing_ok=True)
-            shutil.rmtree(self.stage(each), ignore_errors=True)
+            if each is Stage.REPORT and any(self.report.glob("report.md*")):
+                self._empty_report()
+            else:
+                shutil.rmtree(self.stage(each), ignore_errors=True)
+
+    def _empty_report(self) -> None:
+        for path in self.report.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.name.startswith("report.md"):
+                path.unlink()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -125,3 +125,23 @@ def test_no_sideways_scrolling(browser: Any, written: Path, width: int) -> None:
     page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
+
+
+def test_prints_black_on_white_with_stills_and_nothing_cut(browser: Any, written: Path) -> None:
+    context = browser.new_context(color_scheme="dark", viewport={"width": 690, "height": 900})
+    page = context.new_page()
+    page.goto((written / "report" / "index.html").as_uri())
+    page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
+    assert page.locator(".still:visible").count() == 0 and page.locator(".plot:visible").count() == 4
+    page.locator("input[value=never]").check(force=True)
+    page.emulate_media(media="print")
+    assert page.locator(".still:visible").count() == 4 and page.locator(".plot:visible").count() == 0
+    style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    assert page.evaluate(style) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
+    assert page.locator("nav:visible, button:visible, .filter:visible, .files:visible").count() == 0
+    assert page.locator("table.grid tbody tr:visible").count() == 41
+    assert page.locator("dl.settings:visible").count() == 1
+    wide = "[...document.querySelectorAll('table, .still')].filter(e => e.getBoundingClientRect().right > innerWidth)"
+    assert page.evaluate(wide + ".length") == 0
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    context.close()

@@ -71,6 +71,7 @@ def test_all_files_are_there(written: Path) -> None:
     folder = written / "report"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"index.html", "report.md", "figures/pass.svg", "figures/pass.png", "figures/differences.svg"} <= found
+    assert {"methods.txt", "references.bib"} <= found
     assert {"figures/loss-deep.svg", "tables/results.csv", "tables/grid.csv", "tables/losses.csv"} <= found
     assert (folder / "figures" / "pass.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "figures" / "pass.svg").read_text()
@@ -80,7 +81,7 @@ def test_all_files_are_there(written: Path) -> None:
 def test_the_page_loads_nothing_and_runs_only_its_own_scripts(page: Page) -> None:
     assert all(load.startswith("data:") for load in page.loads)
     assert not page.handlers
-    assert all(re.match(r"#|tables/|figures/", link) for link in page.links)
+    assert all(re.match(r"#|tables/|figures/|methods.txt$|references.bib$", link) for link in page.links)
     assert "default-src 'none'" in page.policy and "unsafe-eval" not in page.policy
     scripts_allowed = page.policy.split("script-src")[1]
     assert "unsafe-inline" not in scripts_allowed

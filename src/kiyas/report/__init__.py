@@ -1,7 +1,7 @@
 """Findings → page, figures, tables, text. See docs/report.md.
 
-`write` makes everything below report/: index.html (self-contained, offline), report.md, figures/*.svg and
-*.png, tables/*.csv. `text` is the table and the conclusion for the terminal.
+`write` makes everything below report/: index.html (self-contained, offline), report.md, methods.txt, references.bib,
+figures/*.svg, *.png and *.pdf, tables/*.csv. `text` is the table and the conclusion for the terminal.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
-from kiyas.report import charts, markdown, page, sentences, tables, terminal
+from kiyas.progress import tell
+from kiyas.report import charts, kept, markdown, methods, page, sentences, tables, terminal
 from kiyas.report.words import Words, languages
-from kiyas.rundir import RunDir, atomic_bytes, atomic_text
+from kiyas.rundir import RunDir, atomic_bytes, atomic_text, disk_errors
 
 __all__ = ["conclusion", "languages", "text", "write"]
 
@@ -29,12 +30,31 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     for name, chart in made_charts.items():
         atomic_text(folder / "figures" / f"{name}.svg", stills[name])
         atomic_bytes(folder / "figures" / f"{name}.png", chart.png())
+        atomic_bytes(folder / "figures" / f"{name}.pdf", chart.pdf())
     for name, table in made_tables.items():
         atomic_text(folder / "tables" / f"{name}.csv", table.csv())
-    atomic_text(folder / "report.md", markdown.render(findings, words, made_tables, made_charts))
+    told = methods.paragraphs(run, findings, words)
+    atomic_text(folder / "methods.txt", "\n\n".join(told) + "\n")
+    atomic_text(folder / "references.bib", methods.references())
+    made = markdown.render(findings, words, made_tables, made_charts, told)
+    _renew(folder / "report.md", made, markdown.gone(words))
     html = folder / "index.html"
     atomic_text(html, page.page(run, findings, words, made_tables, made_charts, stills))
     return html
+
+
+def _renew(path: Path, made: str, gone: str) -> None:
+    """Writes report.md anew around its author's text; what it could not keep stays beside it as report.md.bak."""
+    with disk_errors(path):
+        old = path.read_bytes() if path.exists() else b""
+    new, sound = kept.merge(made, old, gone)
+    if not sound:
+        number = 1
+        while (backup := path.with_name(f"report.md.bak{number if number > 1 else ''}")).exists():
+            number += 1
+        atomic_bytes(backup, old)
+        tell(f"{path} was changed outside its author's blocks, or a marker was; the old file is kept as {backup.name}")
+    atomic_bytes(path, new)
 
 
 def text(findings: Findings, *, language: str = "en", width: int = 100, color: bool = False) -> str:

@@ -31,14 +31,18 @@ class Chart:
     spec: Spec
     arm: str | None = None
 
-    def svg(self) -> str:
+    @functools.cached_property
+    def _svg(self) -> str:
         return str(vl_convert.vegalite_to_svg(self.spec, vl_version=_version()))
 
+    def svg(self) -> str:
+        return self._svg
+
     def png(self) -> bytes:
-        return bytes(vl_convert.vegalite_to_png(self.spec, vl_version=_version(), scale=2))
+        return bytes(vl_convert.svg_to_png(self._svg, scale=2))
 
     def pdf(self) -> bytes:
-        return bytes(vl_convert.vegalite_to_pdf(self.spec, vl_version=_version()))
+        return bytes(vl_convert.svg_to_pdf(self._svg))
 
 
 def _version() -> str:
@@ -318,4 +322,7 @@ def differences(findings: Findings, words: Words) -> Chart:
     layers.append(data.mark_rule(strokeWidth=3, strokeCap="round", color=COLOURS[0]).encode(x=x, x2="high:Q"))
     layers.append(data.mark_point(filled=True, size=130, color=COLOURS[0]).encode(x=alt.X("difference:Q", scale=scale)))
     label = "; ".join(f"{row['name']}: {row['shown']} ({row['between']})" for row in rows)
-    return Chart("differences", label, finish(alt.layer(*layers), 820, 34 * len(rows) + 10))
+    spec = finish(alt.layer(*layers), 820, 34 * len(rows) + 10)
+    # A viewer's font may be wider than the one that the labels were measured with.
+    spec["padding"] = {"left": 24, "right": 5, "top": 5, "bottom": 5}
+    return Chart("differences", label, spec)

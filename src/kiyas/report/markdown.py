@@ -1,68 +1,144 @@
-"""report.md: the same sentences and tables as the page, for a repository or a chat."""
+"""report.md: the page's sentences, tables and figures in the order of a paper, with room for the author's own text.
+
+Sections follow the study that Kıyas grew from. Each ends in an empty block of `kept`, which is the author's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from kiyas import __version__
 from kiyas.analyse.findings import Findings, Level
-from kiyas.report import sentences
+from kiyas.report import kept, sentences
 from kiyas.report.charts import Chart
 from kiyas.report.tables import Table
 from kiyas.report.words import Words
 
-BEHAVIOUR = ("failures", "sharing", "shared", "groups", "forgetting", "stuck", "diversity", "copying", "copied")
+OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
+RESULTS = ("at_each_rate", "beside", "beside_contrasts", "best_of", "checkpoints", "pairs")
+TRAINING = ("loss_matrix", "rates")
+ELSEWHERE = ("results", "contrasts", "readings", *TRAINING, *RESULTS)
+FIGURES = {"contrasts": "differences", "checkpoints": "pass"}
 
 
-def render(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> str:
+def render(
+    findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart], methods: Iterable[str]
+) -> str:
+    """The whole text, its author's blocks empty. Tables that no other section has stand with the errors."""
+    sections = {
+        "question": _question(findings, words),
+        "training": _training(findings, words, tables, charts),
+        "results": _results(findings, words, tables, charts),
+        "errors": _errors(findings, words, tables),
+        "conclusion": _conclusion(findings, words),
+        "methods": [*map(plain, methods), words("document.references", file="[references.bib](references.bib)")],
+        "notes": [_listed(findings.notes) or words("page.notes_none")],
+    }
+    made = words("document.made", version=__version__, date=words.date(findings.created))
+    parts = [f"# {plain(findings.name)}", made]
+    for name, section in sections.items():
+        parts += [f"## {words(f'document.{name}')}", *section, kept.block(name)]
+    return "\n\n".join(parts) + "\n"
+
+
+def gone(words: Words) -> str:
+    """What stands before the author's blocks whose places the report no longer has."""
+    return f"\n## {words('document.gone')}\n\n{words('document.gone_text')}\n\n"
+
+
+def _question(findings: Findings, words: Words) -> list[str]:
     found = sentences.conclusion(findings, words)
-    lines = [f"# {plain(findings.name)}", "", f"**{plain(found.badge)}.** {plain(found.sentence)}", ""]
-    lines += [f"- {plain(line)}" for line in found.more]
-    warnings = sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
-    if warnings:
-        lines += ["", f"## {words('heading.read_first')}", ""]
-        lines += [f"- **{words(f'level.{r.level}')}.** {plain(said)}" for r, said in warnings]
-    for key in (
-        "results",
-        "contrasts",
-        "rates",
-        "at_each_rate",
-        "beside",
-        "beside_contrasts",
-        "best_of",
-        "checkpoints",
-        "readings",
-        "loss_matrix",
-        "partial",
-        "stability",
-        "forgotten",
-        *BEHAVIOUR,
-    ):
-        table = tables.get(key)
-        if table is None:
+    parts = []
+    if len(findings.wanted) == 2 and findings.problems:
+        a, b = map(plain, findings.wanted)
+        if "base" in findings.wanted:
+            arm = b if findings.wanted[0] == "base" else a
+            parts.append(words("document.asked_base", arm=arm, n=findings.problems))
+        else:
+            parts.append(words("document.asked", a=a, b=b, n=findings.problems))
+    first = [
+        f"- **{words(f'level.{remark.level}')}.** {plain(said)}"
+        for remark, said in sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
+        if remark.code not in OWED
+    ]
+    first += [
+        f"- **{words('document.owed')}.** {plain(said)}"
+        for remark, said in sentences.remarks(findings, words, *Level)
+        if remark.code in OWED
+    ]
+    return [*parts, _answer(found), f"### {words('heading.read_first')}", "\n".join(first)]
+
+
+def _answer(found: sentences.Conclusion) -> str:
+    return f"**{plain(found.badge)}.** {plain(found.sentence)}"
+
+
+def _training(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+    parts = [words("heading.loss_lead") if findings.curves else words("page.no_curves")]
+    for name, chart in charts.items():
+        if chart.arm is None:
             continue
-        if key == BEHAVIOUR[0]:
-            lines += ["", f"## {words('heading.behaviour')}", "", sentences.behaviour_lead(findings, words)]
-        lines += ["", f"{'###' if key in BEHAVIOUR else '##'} {table.title}", ""]
-        lines += [sentences.about(findings, words, key), ""] if key in BEHAVIOUR else []
-        lines.append(table.markdown())
-        if key == "contrasts":
-            lines += _figures(charts, "differences")
-        if key == "checkpoints":
-            lines += _figures(charts, "pass")
-        if key == "readings":
-            lines += _figures(charts, *(name for name in charts if name.startswith("loss-")))
-    for said in sentences.not_known(findings, words):
-        lines += ["", plain(said)]
-    if findings.notes:
-        lines += ["", f"## {words('heading.notes')}", "", *(f"- {plain(note)}" for note in findings.notes)]
-    return "\n".join(lines) + "\n"
+        curves = [curve for curve in findings.curves if curve.training.arm == chart.arm]
+        parts += [f"### {plain(chart.arm)}", _figure(chart)]
+        for curve in curves:
+            seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
+            parts.append(seed + plain(sentences.reading(curve, words)))
+        known = [curve.reading for curve in curves if curve.reading and curve.reading.of == "validation"]
+        turned = [str(reading.lowest_step) for reading in known if reading.turned]
+        key = "turned" if turned else "not_turned" if known else "no_validation"
+        values = {"n": len(turned), "of": len(known), "steps": ", ".join(turned)}
+        parts += [words(f"document.{key}", arm=plain(chart.arm), **values), kept.block(name)]
+    if findings.curves:
+        parts.append(_csv("losses", words("table.losses"), words))
+    return parts + _tables(TRAINING, words, tables, {})
 
 
-def _figures(charts: dict[str, Chart], *names: str) -> list[str]:
-    lines: list[str] = []
+def _results(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+    if "results" not in tables:
+        return [words("page.no_verdicts")]
+    lead = words("heading.results_lead", rule=sentences.rule(words, findings.select))
+    own = [plain(lead), tables["results"].markdown(), _csv("results", tables["results"].title, words)]
+    return own + _tables(["contrasts", *RESULTS], words, tables, charts)
+
+
+def _errors(findings: Findings, words: Words, tables: dict[str, Table]) -> list[str]:
+    if not findings.grid:
+        return [words("page.no_verdicts")]
+    names = [name for name, table in tables.items() if table.shown and name not in ELSEWHERE]
+    return [*_tables(names, words, tables, {}), _csv("grid", words("heading.grid"), words)]
+
+
+def _conclusion(findings: Findings, words: Words) -> list[str]:
+    found = sentences.conclusion(findings, words)
+    return [_answer(found), *filter(None, [_listed(found.more)])]
+
+
+def _tables(names: Iterable[str], words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+    """A heading, what the page says of it, its figure and the rows, for each table that there is."""
+    parts = []
     for name in names:
-        if name in charts:
-            label = plain(charts[name].label).replace("[", "(").replace("]", ")")
-            lines += ["", f"![{label}](figures/{name}.svg)"]
-    return lines
+        if name not in tables:
+            continue
+        parts.append(f"### {tables[name].title}")
+        if words.has(f"heading.{name}_lead"):
+            parts.append(words(f"heading.{name}_lead"))
+        if (figure := FIGURES.get(name)) in charts:
+            parts.append(_figure(charts[figure]))
+        parts += [tables[name].markdown(), _csv(name, tables[name].title, words)]
+    return parts
+
+
+def _figure(chart: Chart) -> str:
+    label = plain(chart.label).replace("\\[", "(").replace("\\]", ")")
+    return f"![{label}](figures/{chart.name}.png)"
+
+
+def _csv(name: str, title: str, words: Words) -> str:
+    return f"[{title} ({words('page.table_file')})](tables/{name}.csv)"
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {plain(line)}" for line in lines)
 
 
 def plain(text: str) -> str:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from kiyas import __version__
 from kiyas.analyse.findings import Findings, Level
-from kiyas.report import charts, sentences, tables
+from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.payload import payload, script_json
 from kiyas.report.words import Words, phrases
 
@@ -90,6 +90,7 @@ def page(
         used=[
             v for v in LETTERS if any((cell.verdict or "missing") == v for row in findings.grid for cell in row.cells)
         ],
+        methods=methods.paragraphs(run, findings, words),
         settings=_flat(findings.settings),
         version=__version__,
         policy=policy,

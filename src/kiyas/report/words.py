@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import math
 import tomllib
@@ -58,6 +59,24 @@ class Words:
     def count(self, value: float) -> str:
         """A count, whole where it is whole."""
         return self.number(value, 0 if abs(value - round(value)) < 1e-9 else 1) if math.isfinite(value) else DASH
+
+    def integer(self, value: int) -> str:
+        """A whole number in groups of three: 20,000 (Turkish 20.000)."""
+        text = f"{value:,}"
+        return text.replace(",", ".") if self.language == "tr" else text
+
+    def setting(self, value: float) -> str:
+        """A number as somebody set it: 0.0002, 1e-08."""
+        text = f"{value:g}"
+        return text.replace(".", ",") if self.language == "tr" else text
+
+    def date(self, stamp: str) -> str:
+        """ISO 8601 → 2 January 2026."""
+        try:
+            day = datetime.date.fromisoformat(stamp[:10])
+        except ValueError:
+            return DASH
+        return f"{day.day} {self('text.months').split()[day.month - 1]} {day.year}"
 
     def percent(self, share: float | None) -> str:
         """0.317 → 31.7% (Turkish %31,7)."""
