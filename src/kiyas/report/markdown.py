@@ -18,7 +18,7 @@ OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
 RESULTS = ("at_each_rate", "beside", "beside_contrasts", "best_of", "checkpoints", "pairs")
 TRAINING = ("loss_matrix", "rates")
 ELSEWHERE = ("results", "contrasts", "readings", *TRAINING, *RESULTS)
-FIGURES = {"contrasts": "differences", "checkpoints": "pass"}
+FIGURES = {"contrasts": ("differences", "heading.contrasts"), "checkpoints": ("pass", "heading.pass")}
 
 
 def render(
@@ -79,18 +79,19 @@ def _training(findings: Findings, words: Words, tables: dict[str, Table], charts
         if chart.arm is None:
             continue
         curves = [curve for curve in findings.curves if curve.training.arm == chart.arm]
-        parts += [f"### {plain(chart.arm)}", _figure(chart)]
+        parts += [f"### {plain(chart.arm)}", _figure(chart, f"{words('heading.loss')}: {chart.arm}")]
         for curve in curves:
             seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
             parts.append(seed + plain(sentences.reading(curve, words)))
-        known = [curve.reading for curve in curves if curve.reading and curve.reading.of == "validation"]
-        turned = [str(reading.lowest_step) for reading in known if reading.turned]
-        key = "turned" if turned else "not_turned" if known else "no_validation"
-        values = {"n": len(turned), "of": len(known), "steps": ", ".join(turned)}
-        parts += [words(f"document.{key}", arm=plain(chart.arm), **values), kept.block(name)]
+        known = [curve.reading for curve in curves if curve.reading and curve.reading.turned is not None]
+        if len(known) > 1:
+            turned = [str(reading.lowest_step) for reading in known if reading.turned]
+            values = {"n": len(turned), "of": len(known), "steps": ", ".join(turned)}
+            parts.append(words(f"document.{'turned' if turned else 'not_turned'}", arm=plain(chart.arm), **values))
+        parts.append(kept.block(name))
     if findings.curves:
         parts.append(_csv("losses", words("table.losses"), words))
-    return parts + _tables(TRAINING, words, tables, {})
+    return parts + _tables(findings, TRAINING, words, tables, {})
 
 
 def _results(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
@@ -98,14 +99,23 @@ def _results(findings: Findings, words: Words, tables: dict[str, Table], charts:
         return [words("page.no_verdicts")]
     lead = words("heading.results_lead", rule=sentences.rule(words, findings.select))
     own = [plain(lead), tables["results"].markdown(), _csv("results", tables["results"].title, words)]
-    return own + _tables(["contrasts", *RESULTS], words, tables, charts)
+    return own + _tables(findings, ["contrasts", *RESULTS], words, tables, charts)
 
 
 def _errors(findings: Findings, words: Words, tables: dict[str, Table]) -> list[str]:
     if not findings.grid:
         return [words("page.no_verdicts")]
     names = [name for name, table in tables.items() if table.shown and name not in ELSEWHERE]
-    return [*_tables(names, words, tables, {}), _csv("grid", words("heading.grid"), words)]
+    behaviour = [name for name in names if words.has(f"behaviour.{name}")]
+    problems = _tables(findings, [name for name in names if name not in behaviour], words, tables, {})
+    return [
+        *problems,
+        _csv("grid", words("heading.grid"), words),
+        f"### {words('heading.behaviour')}",
+        sentences.behaviour_lead(findings, words),
+        *_tables(findings, behaviour, words, tables, {}),
+        *map(plain, sentences.not_known(findings, words)),
+    ]
 
 
 def _conclusion(findings: Findings, words: Words) -> list[str]:
@@ -113,7 +123,9 @@ def _conclusion(findings: Findings, words: Words) -> list[str]:
     return [_answer(found), *filter(None, [_listed(found.more)])]
 
 
-def _tables(names: Iterable[str], words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+def _tables(
+    findings: Findings, names: Iterable[str], words: Words, tables: dict[str, Table], charts: dict[str, Chart]
+) -> list[str]:
     """A heading, what the page says of it, its figure and the rows, for each table that there is."""
     parts = []
     for name in names:
@@ -122,15 +134,17 @@ def _tables(names: Iterable[str], words: Words, tables: dict[str, Table], charts
         parts.append(f"### {tables[name].title}")
         if words.has(f"heading.{name}_lead"):
             parts.append(words(f"heading.{name}_lead"))
-        if (figure := FIGURES.get(name)) in charts:
-            parts.append(_figure(charts[figure]))
+        elif words.has(f"behaviour.{name}"):
+            parts.append(sentences.about(findings, words, name))
+        figure, caption = FIGURES.get(name, ("", ""))
+        if figure in charts:
+            parts.append(_figure(charts[figure], words(caption)))
         parts += [tables[name].markdown(), _csv(name, tables[name].title, words)]
     return parts
 
 
-def _figure(chart: Chart) -> str:
-    label = plain(chart.label).replace("\\[", "(").replace("\\]", ")")
-    return f"![{label}](figures/{chart.name}.png)"
+def _figure(chart: Chart, caption: str) -> str:
+    return f"![{plain(caption)}](figures/{chart.name}.png)"
 
 
 def _csv(name: str, title: str, words: Words) -> str:
