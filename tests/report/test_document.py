@@ -208,12 +208,24 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "model_revision": "abcdef0123456789",
             "arms": {
                 "deep": {"dataset_name": "/data/deep.jsonl"},
-                "few": {"from": "deep", "solutions": 1, "draws": 2, "training": {"weight_decay": 0.5}},
+                "few": {
+                    "from": "deep",
+                    "solutions": 1,
+                    "draws": 2,
+                    "training": {"weight_decay": 0.5, "budget": {"steps": 120}},
+                },
             },
             "dataset": {"system": "You are an expert."},
             "seeds": 2,
             "training": {"learning_rate": [1e-4, 2e-4], "budget": {"steps": 120}, "patience": 3},
-            "benchmarks": {"primary": {"dataset": "livecodebench", "release": "release_v5", "from": "2024-08"}},
+            "benchmarks": {
+                "primary": {
+                    "dataset": "livecodebench",
+                    "release": "release_v5",
+                    "from": "2024-08",
+                    "difficulty": ["easy"],
+                }
+            },
             "judge": {"time_limit_s": 2.5},
         }
     ).model_dump(mode="json")
@@ -242,9 +254,9 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
         "Learning rates tried for every arm: 0.0001; 0.0002. Each arm's",
         "(1 for each arm): deep 0.0002.",
         "after 3 checkpoints without a lower",
-        "Arm few was trained with settings of its own: weight_decay = 0.5.",
+        "Arm few was trained with settings of its own: budget = steps 120, weight_decay = 0.5.",
         "The budget was 120 optimizer steps for each training; seeds 0, 1.",
-        "LiveCodeBench (Jain et al. 2024) (release: release_v5; from: 2024-08; 6 problems; 24 tests)",
+        "LiveCodeBench (Jain et al. 2024) (release: release_v5; difficulty: easy; from: 2024-08; 6 problems; 24 tests)",
         "2.5 s of CPU time, the problem's own or 1024 MB of memory",
         "2 January 2026 with Kıyas 0.1.0, torch 2.11, Python 3.12.1 on Linux",
         "revision 0123456789ab, with changes not committed",

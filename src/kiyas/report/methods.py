@@ -59,6 +59,14 @@ class _Told:
     def number(self, value: Any) -> str | None:
         return self.words.setting(value) if isinstance(value, int | float) else None
 
+    def value(self, value: Any) -> str:
+        """A setting of the study file, of whatever kind."""
+        if isinstance(value, Mapping):
+            return ", ".join(f"{key} {self.value(each)}" for key, each in value.items() if each is not None)
+        if isinstance(value, list):
+            return ", ".join(map(self.value, value))
+        return str(value) if isinstance(value, bool | str) else self.words.setting(value)
+
     def source(self, name: str, revision: Any = None) -> list[str]:
         """What pins a file or a repository: its commit, its digest, or the version of Kıyas that holds it."""
         if name.split("/")[0] == PRACTICE:
@@ -87,7 +95,7 @@ class _Told:
             facts: list[str] = []
             if sources:
                 cuts = ("mix", "problems", "solutions", "fraction")
-                facts = [f"{key}: {settings[key]}" for key in cuts if settings.get(key)]
+                facts = [f"{key}: {self.value(settings[key])}" for key in cuts if settings.get(key)]
                 source = self.say("derived", sources=", ".join(sources), draws=settings.get("draws", 1))
             elif settings.get("checkpoints"):
                 source = self.say("given", folder=shown(settings["checkpoints"]))
@@ -137,7 +145,7 @@ class _Told:
             )
         for arm, settings in (study.get("arms") or {}).items():
             own = {**(settings.get("training") or {}), **(settings.get("peft") or {})}
-            told = [f"{key} = {value}" for key, value in own.items() if value is not None]
+            told = [f"{key} = {self.value(value)}" for key, value in own.items() if value is not None]
             said += self.say("differs", arm=arm, what=", ".join(told) or None)
         return said
 
@@ -178,7 +186,7 @@ class _Told:
         facts = self.source(dataset, settings.get("revision")) if dataset else []
         for key in ("release", "platform", "difficulty", "from_", "to", "problems"):
             if value := settings.get(key):
-                facts.append(f"{key.strip('_')}: {', '.join(value) if isinstance(value, list) else value}")
+                facts.append(f"{key.strip('_')}: {self.value(value)}")
         facts += self.say("sample_tests") if settings.get("tests") == "public" else []
         for key, n in counts.items():
             facts += self.say(f"n_{key}", n=self.words.integer(n) if n else None)

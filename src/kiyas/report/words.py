@@ -67,7 +67,7 @@ class Words:
 
     def setting(self, value: float) -> str:
         """A number as somebody set it: 0.0002, 1e-08."""
-        text = f"{value:g}"
+        text = f"{value:g}" if isinstance(value, float) else str(value)
         return text.replace(".", ",") if self.language == "tr" else text
 
     def date(self, stamp: str) -> str:
