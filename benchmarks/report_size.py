@@ -2,10 +2,10 @@
 
     python benchmarks/report_size.py [--problems 1000] [--seeds 3] [--steps 10] [--keep FOLDER]
 
-A made-up run (`tests/analysis/synthetic.py`): 2 arms × seeds × steps and the base, every program different (600 to 1,200
-characters in lines of made-up Python), statements of 1,500 characters, 8 tests, a traceback for every failing program.
+A made-up run (`tests/analysis/synthetic.py`): 2 arms × seeds × steps and the base, every program different (600 to
+1,200 characters of made-up Python), statements of 1,500 characters, 8 tests, a traceback for every failing test.
 Neighbouring checkpoints of real studies often agree, so a real page is smaller. Without playwright or Chromium the
-second part is skipped with the reason.
+second part is skipped with the reason. Seconds in the browser count from the start of navigation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,24 @@ from synthetic import Row, make_run
 from kiyas import report
 from kiyas.analyse import analyse
 
-WORDS = "n m k i j left right total best count seen grid graph node edge queue stack value index limit answer rows".split()
+WORDS = [
+    "n",
+    "m",
+    "k",
+    "i",
+    "j",
+    "left",
+    "right",
+    "total",
+    "best",
+    "count",
+    "seen",
+    "graph",
+    "node",
+    "queue",
+    "value",
+    "limit",
+]
 LINES = (
     "{a} = list(map(int, input().split()))",
     "for {a} in range({n}, {b} + 1):",
@@ -45,7 +61,16 @@ LINES = (
     "print({a} + {b} if {c} else {n})",
     "",
 )
-PROSE = "given an array of integers find the largest sum of any path that starts at city and never visits road twice".split()
+PROSE = ["given", "an", "array", "of", "integers", "find", "the", "largest", "sum", "path", "city", "road", *WORDS]
+MARKS = """
+window.marks = {};
+new MutationObserver((_, watch) => {
+  if (!document.querySelector("td.v")) return;
+  marks.first_grid_row_s = performance.now();
+  watch.disconnect();
+}).observe(document, { childList: true, subtree: true });
+addEventListener("DOMContentLoaded", () => { marks.whole_page_s = performance.now(); });
+"""
 
 
 def lines(rng: np.random.Generator, characters: int) -> str:
@@ -61,58 +86,58 @@ def full(folder: Path, problems: int, seeds: int, steps: int) -> Path:
     rng = np.random.default_rng(0)
 
     def realistic(row: Row) -> Row:
-        tests: list[Row] = []
-        for _ in range(row["passed"] * 2):
-            tests.append({"verdict": "AC", "cpu_s": 0.01})
-        while len(tests) < 8:
-            error = f'  File "program.py", line {rng.integers(40)}, in <module>\nIndexError: list index {rng.integers(99)}'
+        passed = 2 * row["passed"]
+        tests: list[Row] = [{"verdict": "AC", "cpu_s": 0.01}] * passed
+        for line, index in rng.integers(0, 99, (8 - passed, 2)):
+            error = f'  File "program.py", line {line}, in <module>\nIndexError: list index {index} out of range'
             got = " ".join(map(str, rng.integers(0, 10**6, 12)))
             tests.append({"verdict": "WA", "cpu_s": 0.01, "got": got, "stderr": error, "detail": "line 1 differs"})
         program = lines(rng, int(rng.integers(600, 1200)))
-        return {**row, "program": program, "tests": tests, "passed": row["passed"] * 2, "total": 8}
+        return {**row, "program": program, "tests": tests, "passed": passed, "total": 8}
 
     made = tuple(20 * (i + 1) for i in range(steps))
     make_run(folder, seeds=range(seeds), steps=made, problems=problems, change=realistic)
     benchmark = []
     for p in range(problems):
         tests = [{"input": " ".join(map(str, rng.integers(0, 10**6, 30))), "output": f"{p + t}\n"} for t in range(8)]
-        statement = " ".join(rng.choice(PROSE, 280))
+        statement = " ".join(rng.choice(PROSE, 300))
         benchmark.append({"id": f"p{p:03d}", "title": f"Problem {p}", "statement": statement, "tests": tests})
     path = folder / "data" / "problems.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in benchmark), encoding="utf-8")
     return folder
 
 
-def browser(page: Path) -> Iterator[tuple[str, float | int]]:
+def browser(page: Path) -> dict[str, float]:
+    """What Chromium measured; empty where there is none."""
+    path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         print("browser: skipped, the playwright package is not installed")
-        return
-    path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+        return {}
     if path is None:
         print("browser: skipped, no Chromium on this machine")
-        return
-    arguments = ["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
+        return {}
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         tab: Any = chromium.new_page(viewport={"width": 1400, "height": 900})
-        started = time.perf_counter()
-        tab.goto(page.as_uri(), wait_until="commit", timeout=120_000)
-        tab.wait_for_selector("td.v", state="attached", timeout=120_000)
-        yield "open_to_first_row_s", time.perf_counter() - started
+        tab.add_init_script(MARKS)
+        tab.goto(page.as_uri(), timeout=120_000)
         tab.wait_for_selector("body[data-ready=yes]", timeout=120_000)
-        yield "open_to_charts_s", time.perf_counter() - started
-        timing = "performance.getEntriesByType('navigation')[0]"
-        yield "dom_interactive_s", tab.evaluate(f"{timing}.domInteractive") / 1000
-        yield "dom_content_loaded_s", tab.evaluate(f"{timing}.domContentLoadedEventEnd") / 1000
-        yield "nodes", tab.evaluate("document.querySelectorAll('*').length")
-        yield "script_memory_mb", tab.evaluate("performance.memory.usedJSHeapSize") / 1e6
+        found: dict[str, float] = {name: ms / 1000 for name, ms in tab.evaluate("marks").items()}
+        session = tab.context.new_cdp_session(tab)
+        session.send("Performance.enable")
+        metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+        found |= {"nodes": metrics["Nodes"], "script_memory_mb": metrics["JSHeapUsedSize"] / 1e6}
         started = time.perf_counter()
         tab.locator("td.v").nth(2).click()
         tab.wait_for_selector("dialog[open] pre.code", timeout=120_000)
-        yield "click_to_program_s", time.perf_counter() - started
+        found["click_to_program_s"] = time.perf_counter() - started
+        started = time.perf_counter()
+        found["printed_mb"] = len(tab.pdf()) / 1e6
+        found["print_s"] = time.perf_counter() - started
         chromium.close()
+    return found
 
 
 def main() -> None:
@@ -126,16 +151,13 @@ def main() -> None:
         run = args.keep or Path(temporary) / "full"
         if not (run / "resolved.json").exists():
             full(run, args.problems, args.seeds, args.steps)
-        started = time.perf_counter()
         findings = analyse(run)
-        print(f"{'analyse_s':24} {time.perf_counter() - started:.2f}")
         started = time.perf_counter()
         page = report.write(run, findings)
-        print(f"{'write_s':24} {time.perf_counter() - started:.2f}")
-        print(f"{'peak_memory_mb':24} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
-        print(f"{'bytes':24} {page.stat().st_size}")
-        for name, value in browser(page):
-            print(f"{name:24} {value:.2f}" if isinstance(value, float) else f"{name:24} {value}")
+        found = {"write_s": time.perf_counter() - started, "page_mb": page.stat().st_size / 1e6}
+        found["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        for name, value in {**found, **browser(page)}.items():
+            print(f"{name:18} {value:10.2f}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if row["verdict"] != "AC" and row["problem_id"].endswith("9"):
             row = {**row, "verdict": "RE"}
             tests = [{**t, **hostile, "verdict": "RE", "exception": {"type": HOSTILE}} for t in tests]
-        return {**row, "program": HOSTILE + row["program"], "detail": HOSTILE, "flags": [HOSTILE], "tests": tests}
+        # Lines that neighbouring checkpoints share in part and in another order.
+        more = "".join(f"\nx = {(row['step'] // 20 * k * k + row['seed'] * k) % 7}" for k in range(14))
+        never = {"verdict": "WA"} if row["problem_id"] == "p005" else {}
+        texts = {"program": HOSTILE + row["program"] + more, "detail": HOSTILE, "flags": [HOSTILE], "tests": tests}
+        return {**row, **texts, **never}
 
     make_run(folder, rates={"deep": 0.3, "<b>div</b>": 0.4}, seeds=(0, 1), change=spoil)
     rows = (folder / "data" / "problems.jsonl").read_text()

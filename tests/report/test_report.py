@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import csv
 import dataclasses
+import gzip
 import hashlib
 import io
 import json
+import random
 import re
 import string
 from html.parser import HTMLParser
@@ -21,8 +23,10 @@ import kiyas.analyse
 from kiyas import report
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.report import sentences, tables
-from kiyas.report.payload import script_json
+from kiyas.report.page import partner
+from kiyas.report.payload import chunks, script_json
 from kiyas.report.words import Words, languages, phrases
+from kiyas.rundir import RunDir, read_jsonl, write_jsonl
 from kiyas.types import KiyasError
 
 
@@ -62,6 +66,15 @@ class Page(HTMLParser):
             self._script = None
 
 
+def opened(page: Page) -> list[dict[str, Any]]:
+    """The chunks of a page, one a problem, as its script reads them."""
+    return [unpacked(json.loads(text)) for values, text in page.scripts if str(values.get("id")).startswith("chunk-")]
+
+
+def unpacked(text: str) -> Any:
+    return json.loads(gzip.decompress(base64.b64decode(text))) if text else None
+
+
 @pytest.fixture(scope="session")
 def page(written: Path) -> Page:
     return Page((written / "report" / "index.html").read_text(encoding="utf-8"))
@@ -86,7 +99,7 @@ def test_the_page_loads_nothing_and_runs_only_its_own_scripts(page: Page) -> Non
     scripts_allowed = page.policy.split("script-src")[1]
     assert "unsafe-inline" not in scripts_allowed
     running = [text for values, text in page.scripts if values.get("type") != "application/json"]
-    assert len(running) == 2 and len(page.scripts) == 3
+    assert len(running) == 2 and len(page.scripts) == 3 + 41
     for text in running:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in scripts_allowed
@@ -96,9 +109,9 @@ def test_hostile_texts_stay_texts(written: Path, page: Page) -> None:
     html = (written / "report" / "index.html").read_text(encoding="utf-8")
     assert "<script>window.hacked" not in html and "<img src=x" not in html
     assert "<b>div</b>" not in html and "<i>Problem" not in html
-    data = json.loads(next(text for values, text in page.scripts if values.get("id") == "data"))
-    assert any(text.startswith(HOSTILE) for text in data["texts"])
-    failing = [s["failing"] for row in data["cells"] for cell in row for s in cell if "failing" in s]
+    samples = [sample for problem in opened(page) for cell in problem["cells"] for sample in cell]
+    assert len(samples) == 41 * 25 and all(sample["program"].startswith(HOSTILE) for sample in samples)
+    failing = [sample["failing"] for sample in samples if "failing" in sample]
     assert failing and all(HOSTILE in each["got"] for each in failing)
     assert "<b>div" not in (written / "report" / "report.md").read_text()
 
@@ -329,10 +342,76 @@ def test_training_only_and_verdicts_only(tmp_path: Path) -> None:
     assert "No training log was found" in text
 
 
-def test_long_texts_are_cut(tmp_path: Path) -> None:
+def test_long_texts_are_cut_and_say_where_they_are_whole(tmp_path: Path) -> None:
     def long(row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "tests": [{"verdict": "WA", "got": "y" * 9000, "stderr": "z" * 9000}], "verdict": "WA"}
 
     run = make_run(tmp_path / "run", steps=(120,), seeds=(0,), problems=3, change=long)
-    html = report.write(run, analyse(run)).read_text(encoding="utf-8")
-    assert "y" * 2048 in html and "y" * 2049 not in html and "z" * 2060 not in html
+    benchmark = read_jsonl(RunDir(run).problems)
+    write_jsonl(RunDir(run).problems, [{**row, "statement": "s" * 9000} for row in benchmark])
+    found = opened(Page(report.write(run, analyse(run)).read_text(encoding="utf-8")))
+    failing = found[1]["cells"][1][0]["failing"]
+    where = "(cut; the full text is in judge/judgments.jsonl, problem p001, checkpoint deep/seed-0/step-000120)"
+    assert failing["got"] == "y" * 2048 + f"\n… {where}"
+    assert failing["error"] == "z" * 2048 + f"\n… {where}"
+    assert found[1]["statement"] == "s" * 8192 + "\n… (cut; the full text is in data/problems.jsonl, problem p001)"
+
+
+def test_what_does_not_fit_is_cut_from_the_longest_texts(tmp_path: Path) -> None:
+    rng = random.Random(0)
+
+    def incompressible(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "program": rng.randbytes(6000 if row["problem_id"] == "p000" else 400).hex()}
+
+    run = make_run(tmp_path / "run", steps=(120,), seeds=(0,), problems=6, change=incompressible)
+    findings, whole = (
+        analyse(run),
+        {(r["problem_id"], r["arm"]): r["program"] for r in read_jsonl(RunDir(run).judgments)},
+    )
+
+    def programs(room: int) -> dict[tuple[str, str], str]:
+        made = chunks(run, findings, Words("en"), room)
+        assert sum(map(len, made)) <= room
+        return {
+            (row.problem, adapter.arm): cell[0]["program"]
+            for row, text in zip(findings.grid, made, strict=True)
+            for adapter, cell in zip(findings.columns, unpacked(text)["cells"], strict=True)
+        }
+
+    assert programs(10**6) == whole
+    cut = programs(30_000)
+    for key, program in cut.items():
+        if key[0] == "p000":
+            kept, note = program.split("\n")
+            assert whole[key].startswith(kept) and 800 <= len(kept) < 12_000 and "judge/judgments.jsonl" in note
+        else:
+            assert program == whole[key]
+    assert chunks(run, findings, Words("en"), 1000) == [""] * 6
+
+
+def test_the_page_keeps_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    change = lambda row: {**row, "program": rng.randbytes(6000).hex()}  # noqa: E731
+    run = make_run(tmp_path / "run", steps=(120,), seeds=(0,), problems=6, change=change)
+    (run / "train" / "log.jsonl").unlink()
+    findings = analyse(run)
+    size = report.write(run, findings).stat().st_size
+    for most in (size - 1, size - 60_000, 1000):
+        monkeypatch.setattr("kiyas.report.page.MOST_BYTES", most)
+        html = report.write(run, findings)
+        left = opened(Page(html.read_text(encoding="utf-8")))
+        assert html.stat().st_size <= most if most > 1000 else left == [None] * 6
+
+
+def test_what_stands_beside_a_checkpoint(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rates={"a": 0.3, "b": 0.4, "c": 0.4}, seeds=(0, 1), steps=(60, 120), problems=4)
+    findings = analyse(run)
+    column = {str(adapter): j for j, adapter in enumerate(findings.columns)}
+    for one, beside in {
+        "a/seed-1/step-000120": "b/seed-1/step-000120",
+        "b/seed-0/step-000060": "a/seed-0/step-000060",
+        "c/seed-1/step-000060": "base",
+        "base": "a/seed-0/step-000060",
+    }.items():
+        assert partner(findings, findings.columns[column[one]]) == column[beside]
+    assert partner(dataclasses.replace(findings, columns=findings.columns[:1]), findings.columns[0]) is None

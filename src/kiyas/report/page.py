@@ -1,7 +1,7 @@
 """The page: one HTML file that opens offline and can fetch nothing.
 
 Theory of safety. The content security policy allows no network, no plug-in, no eval and only the two scripts
-whose digests it names. Texts from models and strangers stand in one JSON data block (`payload`) or pass
+whose digests it names. Texts from models and strangers stand in JSON data blocks (`payload`) or pass
 jinja2's autoescape. Vega runs with its expression interpreter, since eval is forbidden.
 """
 
@@ -20,9 +20,13 @@ from markupsafe import Markup
 from kiyas import __version__
 from kiyas.analyse.findings import Findings, Level
 from kiyas.report import charts, methods, sentences, tables
-from kiyas.report.payload import payload, script_json
+from kiyas.report.payload import chunks, script_json
 from kiyas.report.words import Words, phrases
+from kiyas.types import BASE_ARM, AdapterId
 
+MOST_BYTES = 40_000_000
+"""The size of one page."""
+CHUNKS = "<!-- chunks -->"
 LETTERS = {
     "AC": "A",
     "WA": "W",
@@ -64,17 +68,21 @@ def page(
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
         f"form-action 'none'; script-src '{_digest(library)}' '{_digest(script)}'"
     )
+    grid, groups = _grid(findings), _groups(findings, words)
     data = {
-        **payload(run, findings, words),
+        "rows": grid,
+        "letters": {letter: verdict for verdict, letter in LETTERS.items()},
         "charts": {name: chart.spec for name, chart in made_charts.items()},
         "columns": [_column(words, adapter) for adapter in findings.columns],
+        "starts": [group["columns"][0]["i"] for group in groups],
+        "partners": [partner(findings, adapter) for adapter in findings.columns],
         "words": {
             key: phrase for key, phrase in phrases(words.language).items() if key.split(".")[0] in ("grid", "verdict")
         },
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(asset("page.html.j2"))
-    return template.render(
+    html = template.render(
         f=findings,
         w=words,
         s=sentences,
@@ -84,8 +92,8 @@ def page(
         conclusion=sentences.conclusion(findings, words),
         warnings=sentences.remarks(findings, words, Level.WARNING, Level.NOTE),
         fine=sentences.remarks(findings, words, Level.OK),
-        groups=_groups(findings, words),
-        grid=_grid(findings, words),
+        groups=groups,
+        grid=grid,
         letters=LETTERS,
         used=[
             v for v in LETTERS if any((cell.verdict or "missing") == v for row in findings.grid for cell in row.cells)
@@ -99,9 +107,43 @@ def page(
         script=Markup(script),
         data=Markup(script_json(data)),
     )
+    room = MOST_BYTES - len(html.encode("utf-8", "backslashreplace")) - len(grid) * len(_chunk(len(grid), ""))
+    made = chunks(run, findings, words, room)
+    # Only the template can hold this comment: texts pass autoescape or script_json.
+    return html.replace(CHUNKS, "".join(_chunk(i, text) for i, text in enumerate(made)), 1)
 
 
-def _column(words: Words, adapter: Any) -> str:
+def _chunk(i: int, text: str) -> str:
+    return f'<script type="application/json" id="chunk-{i}">"{text}"</script>\n'
+
+
+def partner(findings: Findings, adapter: AdapterId) -> int | None:
+    """The column that stands beside `adapter` unless another is chosen; None if there is no other.
+
+    It is the other arm of the primary contrast, the base for arms outside of it: the checkpoint it was paired with,
+    else that of the same seed and learning rate whose step is nearest.
+    """
+    primary = findings.primary
+    pairs = [(pair.a, pair.b) for pair in primary.pairs] if primary else []
+    paired = {side for pair in pairs if adapter in pair for side in pair}
+    sides = {primary.a: primary.b, primary.b: primary.a} if primary else {}
+    against = sides.get(adapter.arm, BASE_ARM)
+    others = [(i, other) for i, other in enumerate(findings.columns) if other != adapter]
+
+    def distance(of: tuple[int, AdapterId]) -> tuple[bool, bool, bool, bool, int]:
+        other = of[1]
+        return (
+            other not in paired,
+            other.arm != against,
+            other.seed != adapter.seed,
+            other.variant != adapter.variant,
+            abs(other.step - adapter.step),
+        )
+
+    return min(others, key=distance)[0] if others else None
+
+
+def _column(words: Words, adapter: AdapterId) -> str:
     if adapter.is_base:
         return words("cell.base")
     name = f"{adapter.arm} {adapter.variant}".strip()
@@ -122,31 +164,22 @@ def _groups(findings: Findings, words: Words) -> list[dict[str, Any]]:
     return groups
 
 
-def _grid(findings: Findings, words: Words) -> list[dict[str, Any]]:
-    """Rows of the grid with everything the template prints. `kind` serves the filter."""
-    starts = {g["columns"][0]["i"] for g in _groups(findings, words)}
+def _grid(findings: Findings) -> list[dict[str, Any]]:
+    """Rows of the grid as the page's script reads them. `kind` serves the filter.
+
+    `cells` holds one word a checkpoint: letter, tests passed, tests, samples right, samples ("W,3,8,0,1").
+    """
     rows = []
     for row in findings.grid:
         solved = [cell.samples > 0 and cell.right == cell.samples for cell in row.cells]
         kind = "always" if all(solved) else "never" if not any(cell.right for cell in row.cells) else "differ"
         cells = []
-        for j, cell in enumerate(row.cells):
-            verdict = cell.verdict or "missing"
-            mixed = cell.samples > 1 and cell.right > 0
-            share = cell.passed / cell.total if cell.total and cell.passed is not None else 0.0
-            tests = words("grid.passed", passed=cell.passed, total=cell.total) if cell.total else ""
-            said = f"{row.problem}, {_column(words, findings.columns[j])}: {words(f'verdict.{verdict}')}"
-            cells.append(
-                {
-                    "class": "mixed" if mixed and cell.right < cell.samples else verdict,
-                    "text": f"{cell.right}/{cell.samples}" if cell.samples > 1 else LETTERS[verdict],
-                    "share": round(100 * share) if verdict != "AC" else 0,
-                    "label": f"{said}. {tests}" if tests else said,
-                    "start": j in starts,
-                }
-            )
+        for cell in row.cells:
+            known = cell.passed is not None and cell.total
+            passed, total = (cell.passed, cell.total) if known else ("", "")
+            cells.append(f"{LETTERS[cell.verdict or 'missing']},{passed},{total},{cell.right},{cell.samples}")
         title = row.title if row.title != row.problem else ""
-        rows.append({"id": row.problem, "title": title, "kind": kind, "cells": cells, "solved": sum(solved)})
+        rows.append({"id": row.problem, "title": title, "kind": kind, "cells": " ".join(cells), "solved": sum(solved)})
     return rows
 
 

@@ -1,13 +1,16 @@
-"""What the page shows of programs and tests: cut to size, as plain data that the page's script reads.
+"""What the page shows of programs and tests: cut to size, compressed, one chunk a problem.
 
 Programs, answers, statements and error texts were written by models and strangers. They reach the page only
-inside one JSON data block and are put on screen as text nodes, never as markup.
+inside JSON data blocks and are put on screen as text nodes, never as markup. A chunk is opened when its problem is.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from kiyas.types import AdapterId
 
 CUT = 2048
 CUT_PROGRAM = 20_000
-BUDGET = 12_000_000
-"""Characters of programs in one page; what does not fit is left out and said so."""
+SHORTEST_CUT = 100
+
+Row = dict[str, Any]
 
 
 def script_json(value: Any) -> str:
@@ -31,120 +35,141 @@ def script_json(value: Any) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def cut(value: Any, words: Words, limit: int = CUT) -> str:
-    text = value if isinstance(value, str) else "" if value is None else str(value)
-    return text if len(text) <= limit else text[:limit] + "\n" + words("grid.cut")
+def chunks(run: Path, findings: Findings, words: Words, room: int) -> list[str]:
+    """One text for each row of the grid: base64 of gzip of `_problem`'s JSON; together at most `room` characters.
 
-
-class Texts:
-    """Each text once: programs repeat between checkpoints."""
-
-    def __init__(self) -> None:
-        self.all: list[str] = []
-        self._index: dict[str, int] = {}
-        self._size = 0
-
-    def add(self, text: str) -> int:
-        """The text's number, or -1 when the page is full."""
-        known = self._index.get(text)
-        if known is not None:
-            return known
-        if self._size + len(text) > BUDGET:
-            return -1
-        self._size += len(text)
-        self._index[text] = len(self.all)
-        self.all.append(text)
-        return self._index[text]
-
-
-def payload(run: Path, findings: Findings, words: Words) -> dict[str, Any]:
-    """For the side panel; `cells[i][j]` are the samples of problem i at checkpoint j."""
+    What does not fit is cut, the longest texts first, and every cut text says where it stands whole. If that is not
+    enough, all chunks are empty.
+    """
     folder = RunDir(run)
     problems = {str(row["id"]): row for row in _read(folder.problems)}
-    judged: dict[tuple[AdapterId, str], list[dict[str, Any]]] = {}
+    judged: dict[str, dict[AdapterId, list[Row]]] = {}
     for row in _read(folder.judgments):
-        judged.setdefault((AdapterId.of(row), str(row["problem_id"])), []).append(row)
-    empty = {key for key, rows in judged.items() if any(not (r.get("program") or "").strip() for r in rows)}
-    answers: dict[tuple[AdapterId, str, int], str] = {}
-    for row in _read(folder.completions) if empty else ():
-        key = (AdapterId.of(row), str(row["problem_id"]))
-        if key in empty:
-            answers[(*key, int(row.get("sample", 0)))] = str(row.get("text") or "")
+        judged.setdefault(str(row["problem_id"]), {}).setdefault(AdapterId.of(row), []).append(row)
+    for of_problem in judged.values():
+        for rows in of_problem.values():
+            rows.sort(key=_sample_number)
+    without = {_key(row) for of in judged.values() for rows in of.values() for row in rows if not _program(row).strip()}
+    answers = {}
+    for row in _read(folder.completions) if without else ():
+        if _key(row) in without:
+            answers[_key(row)] = str(row.get("text") or "")
 
-    texts = Texts()
-    cells = []
-    for line in findings.grid:
-        problem = problems.get(line.problem, {})
-        cells.append(
-            [
-                [
-                    _sample(row, problem, answers, texts, words)
-                    for row in sorted(judged.get((adapter, line.problem), []), key=lambda r: int(r.get("sample", 0)))
-                ]
-                for adapter in findings.columns
-            ]
-        )
-    shown = [_problem(line.problem, line.title, problems.get(line.problem, {}), words) for line in findings.grid]
-    return {"problems": shown, "texts": texts.all, "cells": cells}
+    limit = CUT_PROGRAM
+    while limit >= SHORTEST_CUT:
+        made, size = [], 0
+        for line in findings.grid:
+            problem = problems.get(line.problem, {})
+            texts = _Texts(line.problem, limit, words)
+            made.append(_pack(_problem(problem, judged.get(line.problem, {}), findings.columns, answers, texts)))
+            size += len(made[-1])
+            if size > room:
+                break
+        else:
+            return made
+        limit //= 2
+    return [""] * len(findings.grid)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[Row]:
     return read_jsonl(path) if path.exists() else []
 
 
-def _problem(name: str, title: str, row: Mapping[str, Any], words: Words) -> dict[str, Any]:
-    tests = [t for t in row.get("tests") or [] if isinstance(t, dict)]
+def _key(row: Row) -> tuple[AdapterId, str, int]:
+    return AdapterId.of(row), str(row["problem_id"]), _sample_number(row)
+
+
+def _sample_number(row: Row) -> int:
+    return int(row.get("sample", 0))
+
+
+def _program(row: Row) -> str:
+    return str(row.get("program") or "")
+
+
+def _pack(value: Any) -> str:
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Cuts the texts of one problem to `limit` characters or fewer."""
+
+    problem: str
+    limit: int
+    words: Words
+
+    def cut(self, value: Any, file: str, who: AdapterId | None = None, most: int = CUT) -> str:
+        """At most `most` characters; a text that was cut ends with the name of the file that holds it whole."""
+        text = value if isinstance(value, str) else "" if value is None else str(value)
+        limit = min(most, self.limit)
+        if len(text) <= limit:
+            return text
+        key, checkpoint = ("grid.cut_of", str(who)) if who else ("grid.cut", "")
+        return f"{text[:limit]}\n{self.words(key, file=file, problem=self.problem, checkpoint=checkpoint)}"
+
+
+PROBLEMS, JUDGMENTS, COMPLETIONS = "data/problems.jsonl", "judge/judgments.jsonl", "generate/completions.jsonl"
+
+
+def _problem(
+    problem: Row,
+    judged: Mapping[AdapterId, list[Row]],
+    columns: tuple[AdapterId, ...],
+    answers: Mapping[tuple[AdapterId, str, int], str],
+    texts: _Texts,
+) -> Row:
+    """`cells[j]` are the samples at checkpoint j; `tests` holds, by number, the tests that are shown."""
+    cells = [[_sample(row, answers, texts) for row in judged.get(adapter, [])] for adapter in columns]
+    samples = [sample for cell in cells for sample in cell]
+    known = [test if isinstance(test, dict) else {} for test in problem.get("tests") or []]
+    wanted = {sample["failing"]["n"] for sample in samples if "failing" in sample}
+    if any("tests" not in sample for sample in samples):
+        wanted |= set(range(1, len(known) + 1))
+    tests = {}
+    for n in sorted(wanted):
+        test = known[n - 1] if n <= len(known) else {}
+        pair = test.get("input", problem.get("test_code")), test.get("output")
+        tests[n] = [None if value is None else texts.cut(value, PROBLEMS) for value in pair]
     return {
-        "id": name,
-        "title": title if title != name else "",
-        "statement": cut(row.get("statement"), words, 4 * CUT),
-        "tests": [[cut(t.get("input"), words, 600), cut(t.get("output"), words, 600)] for t in tests[:5]],
+        "statement": texts.cut(problem.get("statement"), PROBLEMS, most=4 * CUT),
+        "tests": tests,
+        "cells": cells,
     }
 
 
-def _sample(
-    row: Mapping[str, Any],
-    problem: Mapping[str, Any],
-    answers: Mapping[tuple[AdapterId, str, int], str],
-    texts: Texts,
-    words: Words,
-) -> dict[str, Any]:
-    program = str(row.get("program") or "")
-    shown: dict[str, Any] = {
+def _sample(row: Row, answers: Mapping[tuple[AdapterId, str, int], str], texts: _Texts) -> Row:
+    program, who = _program(row), AdapterId.of(row)
+    shown: Row = {
         "v": str(row.get("verdict") or "missing"),
-        "p": texts.add(cut(program, words, CUT_PROGRAM)) if program.strip() else None,
         "passed": row.get("passed"),
         "total": row.get("total"),
-        "detail": cut(_text(row.get("detail")), words),
-        "flags": [str(flag) for flag in row.get("flags") or []][:8],
+        "detail": texts.cut(_text(row.get("detail")), JUDGMENTS, who),
+        "flags": [texts.cut(flag, JUDGMENTS, who) for flag in row.get("flags") or []],
     }
-    if not program.strip():
-        key = (AdapterId.of(dict(row)), str(row["problem_id"]), int(row.get("sample", 0)))
-        shown["answer"] = texts.add(cut(answers.get(key, ""), words, CUT_PROGRAM))
+    if program.strip():
+        shown["program"] = texts.cut(program, JUDGMENTS, who, CUT_PROGRAM)
+    else:
+        shown["answer"] = texts.cut(answers.get(_key(row), ""), COMPLETIONS, who, CUT_PROGRAM)
     tests = [t for t in row.get("tests") or [] if isinstance(t, dict)]
     if tests:
-        shown["tests"] = [str(t.get("verdict") or "") for t in tests][:200]
+        shown["tests"] = [str(t.get("verdict") or "") for t in tests]
         failing = next((i for i, t in enumerate(tests) if t.get("verdict") not in ("AC", None)), None)
         if failing is not None:
-            shown["failing"] = _failing(failing, tests[failing], problem, words)
+            shown["failing"] = {"n": failing + 1, **_failing(tests[failing], who, texts)}
     return shown
 
 
-def _failing(i: int, test: Mapping[str, Any], problem: Mapping[str, Any], words: Words) -> dict[str, Any]:
-    """The first failing test with what was given, expected and got."""
-    known = problem.get("tests") or []
-    of = known[i] if i < len(known) and isinstance(known[i], dict) else {}
+def _failing(test: Mapping[str, Any], who: AdapterId, texts: _Texts) -> Row:
+    """The first failing test with what was got; what was given and expected stands with the problem."""
     first = next((test[key] for key in ("got", "output", "stdout") if test.get(key) is not None), None)
     said = [_text(test[key]).strip() for key in ("detail", "stderr", "error") if test.get(key)]
     error = "\n".join(dict.fromkeys(said))
-    given = of.get("input", problem.get("test_code"))
     return {
-        "n": i + 1,
         "v": str(test.get("verdict") or ""),
-        "input": cut(given, words) if given is not None else None,
-        "expected": cut(of["output"], words) if of.get("output") is not None else None,
-        "got": cut(first, words) if first is not None else None,
-        "error": cut(error, words) if error else None,
+        "got": texts.cut(first, JUDGMENTS, who) if first is not None else None,
+        "error": texts.cut(error, JUDGMENTS, who) if error else None,
     }
 
 
