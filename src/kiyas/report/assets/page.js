@@ -67,7 +67,7 @@
   document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
 
   // --- the grid: a row has its cells only while it is near the screen, holds the focus or is printed
-  const PRINTED_CELLS = 20_000, PAGE_OF_ROWS = 20;
+  const PRINTED_CELLS = 10_000, PAGE_OF_ROWS = 20;
   const columns = data.columns.length, starts = new Set(data.starts);
   const grid = document.querySelector("table.grid");
   const rows = [], near = new Set();
@@ -234,10 +234,10 @@
     }
     return pre;
   };
-  // Three parts, so that two columns can keep them level: verdicts, failing test, program.
+  // Three parts, which two columns keep level; side by side the programs come first.
   const column = (sample, tests, title, lines) => {
     const box = make("article"), verdicts = make("div"), failed = make("div"), program = make("div");
-    box.append(verdicts, failed, program);
+    box.append(verdicts, ...(title ? [program, failed] : [failed, program]));
     if (title) verdicts.append(make("h3", title));
     if (!sample) {
       verdicts.append(make("p", w("verdict.missing")));
