@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -230,6 +232,21 @@ def test_side_by_side(opened: Any, written: Path) -> None:
         left, right = (code.locator(".same").evaluate_all(tops) for code in codes)
         assert left == right
     assert 0 < longest_common(*wanted) < len(wanted[0])
+    assert said == []
+
+
+def test_programs_too_long_to_compare_stand_unmarked(opened: Any) -> None:
+    page, said, _ = opened
+    cells = [[{"v": "AC", "flags": [], "program": "\n".join(f"{j} {k}" for k in range(2500))}] for j in range(25)]
+    chunk = gzip.compress(json.dumps({"statement": "", "tests": {}, "cells": cells}).encode())
+    text = json.dumps(base64.b64encode(chunk).decode())
+    page.evaluate("text => { document.getElementById('chunk-0').textContent = text; }", text)
+    page.locator("td[data-at='0,1']").focus()
+    page.keyboard.press("s")
+    panel = page.locator("dialog[open]")
+    panel.get_by_text("Too long to compare").wait_for()
+    assert panel.locator("pre.code").count() == 2 and panel.locator("mark").count() == 0
+    assert panel.locator("pre.code").first.inner_text().endswith("1 2499")
     assert said == []
 
 
