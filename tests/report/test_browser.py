@@ -312,7 +312,6 @@ def test_prints_black_on_white_with_stills_and_nothing_cut(browser: Any, written
     page.goto((written / "report" / "index.html").as_uri())
     page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
     assert page.locator(".still:visible").count() == 0 and page.locator(".plot:visible").count() == 4
-    page.locator("input[value=never]").check(force=True)
     page.emulate_media(media="print")
     assert page.locator(".still:visible").count() == 4 and page.locator(".plot:visible").count() == 0
     style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
