@@ -111,15 +111,16 @@ def test_program_test_and_error_are_one_click_away(opened: Any) -> None:
 def test_keyboard(opened: Any) -> None:
     page, _, _ = opened
     page.locator("td.v[data-at='0,0']").focus()
+    at = "document.activeElement.dataset.at"
+    page.wait_for_function(f"{at} === '0,0'")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    at = "document.activeElement.dataset.at"
-    assert page.evaluate(at) == "1,1"
+    page.wait_for_function(f"{at} === '1,1'")
     page.keyboard.press("Enter")
     assert page.locator("dialog[open] h2").inner_text().startswith("p001")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
-    assert page.evaluate(at) == "1,2"
+    page.wait_for_function(f"{at} === '1,2'")
     assert page.locator("td.v[tabindex='0']").count() == 1
 
 
