@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow check format bench clean
+.PHONY: help demo test test-slow check format bench bench-truth clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,8 +28,13 @@ format: $(VENV)/.installed-dev  ## put everything in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage (about 20 minutes)
+bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size (about 25 minutes)
 	$(BIN)/python benchmarks/usual_way.py
+	$(BIN)/python benchmarks/report_size.py
+
+bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)
+	$(BIN)/python benchmarks/false_positives.py
+	$(BIN)/python benchmarks/practice_truth.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -111,6 +111,18 @@ def test_a_rate_at_which_training_broke_down_is_never_chosen(tmp_path: Path) -> 
     assert remarks(findings)["rate_not_tuned"] == {"arm": "deep"}
 
 
+def test_tokens_that_differ_and_rates_that_were_not_tried_are_noted(tmp_path: Path) -> None:
+    run = synthetic.make_run(tmp_path / "run")
+    assert "rate_not_asked" in remarks(analyse(run)) and "unequal_tokens" not in remarks(analyse(run))
+    rows = read_jsonl(run / "train" / "log.jsonl")
+    tokens = {"deep": 100, "diverse": 125}
+    write_jsonl(
+        run / "train" / "log.jsonl",
+        [{**row, "tokens": tokens[row["arm"]] * row["step"]} if row["kind"] == "train" else row for row in rows],
+    )
+    assert remarks(analyse(run))["unequal_tokens"] == {"tokens": "deep 12000, diverse 15000"}
+
+
 def test_recipes_that_differ_are_a_warning(tmp_path: Path) -> None:
     run = synthetic.make_run(tmp_path / "run")
     resolved = read_json(run / "resolved.json")

@@ -15,6 +15,7 @@ from kiyas.types import AdapterId
 
 FEW_VALIDATION = 50
 SAME_AS_BASE = 0.95
+TOKENS_DIFFER = 1.1
 WARN, NOTE, OK = Level.WARNING, Level.NOTE, Level.OK
 
 
@@ -37,6 +38,7 @@ def checklist(
         *_seeds(loaded, choices, select),
         *_selection(select, select_declared, choices, curves),
         *_budget(curves, scores),
+        *_tokens(loaded),
         *_recipes(loaded, points),
         *_contamination(loaded),
         *_newer(loaded),
@@ -173,6 +175,8 @@ def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
     met = {adapter.variant for adapter in loaded.answers if not adapter.is_base}
     if not points and len(met) > 1:
         found.append(Remark("variants", NOTE))
+    if not points and loaded.resolved.get("kind") == "run" and len(own) > 1:
+        found.append(Remark("rate_not_asked", NOTE))
     if points:
         chosen = {point.arm: point.rate for point in points if point.chosen}
         rates = sorted({point.rate for point in points})
@@ -266,6 +270,17 @@ def _budget(curves: tuple[Curve, ...], scores: tuple[Score, ...]) -> list[Remark
         listed = ", ".join(f"{arm} {len(steps)}" for arm, steps in judged.items())
         found.append(Remark("unequal_checkpoints", NOTE, {"counts": listed}))
     return found
+
+
+def _tokens(loaded: Loaded) -> list[Remark]:
+    """Completion tokens that the longest training of each arm has learned from, as logged."""
+    seen: dict[str, int] = {}
+    for row in loaded.log:
+        if row.get("kind") == "train" and isinstance(row.get("tokens"), int):
+            seen[str(row["arm"])] = max(seen.get(str(row["arm"]), 0), row["tokens"])
+    if len(seen) < 2 or max(seen.values()) <= TOKENS_DIFFER * min(seen.values()):
+        return []
+    return [Remark("unequal_tokens", NOTE, {"tokens": ", ".join(f"{arm} {count}" for arm, count in seen.items())})]
 
 
 def _validation(loaded: Loaded, curves: tuple[Curve, ...]) -> list[Remark]:
