@@ -210,3 +210,20 @@ def test_system_messages_in_the_data_must_be_known_to_the_study() -> None:
         data.examples(rows, Dataset(validation_fraction=0), "arm", "file")
     found = data.examples(rows, Dataset(validation_fraction=0, system="Be brief."), "arm", "file")
     assert found.examples[0].prompt == "Q"
+
+
+def test_rows_that_are_no_text_are_counted_rightly_and_told(tmp_path: Path) -> None:
+    def read(rows: list[dict[str, Any]]) -> data.ArmData:
+        return data.examples(rows, study().dataset, "x", "x.jsonl")
+
+    with pytest.raises(KiyasError, match=r"20 rows, 20 without text\)(.|\n)*must be text"):
+        read([{"prompt": None, "completion": None}] * 20)
+    half = {"prompt": "half of a pair: \ud800", "completion": "ok"}
+    made = read([half, *({"prompt": f"p{i}", "completion": "ok"} for i in range(30))])
+    assert made.dropped["not_text"] == 1 and len(made.examples) == 30
+    (tmp_path / "twice.csv").write_text("prompt,completion,prompt\na,b,c\n")
+    with pytest.raises(KiyasError, match="'prompt' stands there twice"):
+        data.read_rows(str(tmp_path / "twice.csv"))
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000 + "\n")
+    with pytest.raises(KiyasError, match=r"deep.jsonl, line 1"):
+        data.read_rows(str(tmp_path / "deep.jsonl"))

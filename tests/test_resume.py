@@ -104,7 +104,7 @@ def test_another_study_file_never_reuses_what_it_would_falsify(undisturbed: RunD
     changed = resolved.model_copy(
         update={"training": resolved.training.model_copy(update={"learning_rate": 1.0, "weight_decay": 0.5})}
     )
-    with pytest.raises(KiyasError, match=r"changed: training.learning_rate, training.weight_decay[^-]*--redo data"):
+    with pytest.raises(KiyasError, match=r"changed: training.learning_rate, training.weight_decay[^-]*--redo train"):
         pipeline.run(changed, undisturbed)
     generation = resolved.generation.model_copy(update={"temperature": 0.5})
     with pytest.raises(KiyasError, match="--redo generate to do generate, judge, analyse, report again"):
@@ -179,3 +179,11 @@ def test_from_python(undisturbed: RunDir, tmp_path: Path) -> None:
     with pytest.raises(kiyas.KiyasError, match="is no run folder"):
         kiyas.Run(tmp_path)
     assert sorted(dir(kiyas)) == sorted(kiyas.__all__)
+
+
+def test_what_is_only_said_of_the_data_costs_no_work() -> None:
+    from kiyas.identity import _falsified
+
+    assert _falsified("arms.deep.newest") is _falsified("arms.deep.expect.problems") is Stage.ANALYSE
+    assert _falsified("arms.deep.dataset_name") is _falsified("training.max_length") is Stage.DATA
+    assert _falsified("training.logging_steps") is _falsified("training.learning_rate") is Stage.TRAIN

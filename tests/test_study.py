@@ -135,3 +135,17 @@ def test_every_key_is_documented() -> None:
 
 def test_practice_names_agree() -> None:
     assert {f"practice/{name}" for name in DATASETS} == set(study_file.PRACTICE_DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("benchmarks: {primary: {dataset: practice, from: 2024-02-31}}", "not valid YAML: day is out of range"),
+        ("benchmarks: {primary: {dataset: practice, from: '2024-02-31'}}", "'2024-02-31' is no date"),
+        ("benchmarks: {primary: {dataset: practice, to: '2024-13'}}", "'2024-13' is no date"),
+        ("judge: {python: /nope/python}", "judge.python: no such interpreter"),
+        ("training: {device: foo}", "training.device"),
+    ],
+)
+def test_dates_devices_and_interpreters_that_are_none(text: str, told: str) -> None:
+    assert told in mistakes(GOOD + text)

@@ -394,7 +394,8 @@ def _check(args: argparse.Namespace) -> int:
         print(json.dumps(checked.to_json(), indent=2, ensure_ascii=False))
     else:
         print(page(checked, color=sys.stdout.isatty()), end="")
-    return 0
+    # `kiyas run` refuses data that is not what the study expects.
+    return int(any(remark.code == "not_as_expected" for remark in checked.remarks))
 
 
 def _status(args: argparse.Namespace) -> int:

@@ -66,7 +66,11 @@ def _csv(path: Path) -> list[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
+            if twice:
+                raise KiyasError(f"{path}: the column {twice[0]!r} stands there twice")
+            rows = list(reader)
         except csv.Error as error:
             raise KiyasError(f"{path}: not valid CSV ({error})") from error
     for number, row in enumerate(rows, 1):
@@ -115,14 +119,14 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
     if settings.split_column != NO_SPLIT:
         split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
     group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
-    result = ArmData([], shape=shape, dropped=odd)
+    result, told = ArmData([], shape=shape, dropped=odd), bool(odd)
     seen: Counter[str] = Counter()
     for number, (row, (prompt, completion)) in enumerate(zip(rows, pairs, strict=True)):
         split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
         seen[split] += 1
         split = "validation" if split in _VALIDATION else split
-        if not isinstance(prompt, str) or not isinstance(completion, str):
-            result.dropped["not_text"] += (prompt, completion) != (None, None) or not odd
+        if not _is_text(prompt) or not _is_text(completion):
+            result.dropped["not_text"] += (prompt, completion) != (None, None) or not told
         elif not prompt.strip() or not completion.strip():
             result.dropped["empty"] += 1
         else:
@@ -145,14 +149,24 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
     for split in ("train", "validation"):
         if not result.split(split) and (split == "train" or split_column):
             values = ", ".join(f"{value!r}: {count}" for value, count in seen.most_common(6))
-            empty = result.dropped["empty"] + result.dropped["not_text"]
-            left_out = f", {empty} without text" if empty else ""
+            odd_rows = {why: n for why, n in result.dropped.items() if n and why != "other_split"}
+            empty = odd_rows.pop("empty", 0) + odd_rows.pop("not_text", 0)
+            left_out = f", {empty} without text" * bool(empty)
+            left_out += "".join(f", {n} left out: {why.replace('_', ' ')}" for why, n in odd_rows.items())
             where = f"column {split_column!r} holds {values}" if split_column else f"{len(rows)} rows"
+            unusable = empty + sum(odd_rows.values()) == len(rows)
             raise KiyasError(
                 f"arm {arm}: no {split} rows in {source} ({where}{left_out})",
-                "training needs rows marked train; validation needs rows marked validation, valid, val or dev",
+                "prompt and completion must be text; dataset.prompt_column and completion_column name their columns"
+                if unusable
+                else "training needs rows marked train; validation needs rows marked validation, valid, val or dev",
             )
     return result
+
+
+def _is_text(value: Any) -> bool:
+    """A string that can be written: half of a surrogate pair cannot."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _optional(given: str | None, usual: str, columns: list[str], arm: str, source: str, key: str) -> str | None:
@@ -233,7 +247,8 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
                 raise KiyasError(
                     f"arm {name}: no {split} rows are left: {data.dropped['too_long']} are longer than "
                     f"training.max_length = {limit} tokens, {data.dropped['too_long_elsewhere']} belong to problems "
-                    "that have such a row in this arm or another"
+                    f"that have such a row in this arm or another, {data.dropped['in_a_validation_set']} to problems "
+                    "that a validation set holds out"
                 )
     return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
 

@@ -115,9 +115,23 @@ _HARMLESS = {
 }
 
 
+# What data is made of; the rest of `training` only says how it is trained on.
+_OF_DATA = ("training.max_length", "training.completion_only_loss")
+
+
+def _falsified(key: str) -> Stage | None:
+    """The first stage that a change of this setting falsifies."""
+    section, _, rest = key.partition(".")
+    if section == "arms" and rest.split(".")[1:2] in (["newest"], ["expect"]):
+        return Stage.ANALYSE  # what is said of the data, not the data
+    if section == "training" and not key.startswith(_OF_DATA):
+        return Stage.TRAIN
+    return FALSIFIES[section]
+
+
 def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:
     changed = [key for key in changes(before, now) if key not in _HARMLESS]
-    stages = [(FALSIFIES[key.split(".")[0]], key) for key in changed]
+    stages = [(_falsified(key), key) for key in changed]
     for stage in Stage:
         guilty = [key for first, key in stages if first is stage]
         if not guilty or stage in (Stage.ANALYSE, Stage.REPORT):

@@ -114,7 +114,7 @@ def json_objects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]
             row = json.loads(line)
         except UnicodeDecodeError as error:
             raise KiyasError(f"{path}, line {number}: not UTF-8 text ({error})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise KiyasError(f"{path}, line {number}: not valid JSON ({error})") from error
         if not isinstance(row, dict):
             raise KiyasError(f"{path}, line {number}: expected a JSON object")

@@ -155,6 +155,11 @@ class TwoWay:
         return _level_at(self.parts, abs(self.mean))
 
     def interval(self, level: float = 0.95) -> Interval:
+        """Without any spread, Tango's for as many problems: that none differed is no proof that none ever will."""
+        if self.standard_error == 0:
+            P = self.problem_means.size
+            changed = round(abs(self.mean) * P)
+            return paired_interval(*((0, changed) if self.mean > 0 else (changed, 0)), P, level)
         half = float(_half_width(self.parts, 1 - level))
         return Interval(self.mean - half, self.mean + half, level)
 

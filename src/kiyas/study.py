@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
+import shutil
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -122,7 +123,7 @@ class Training(Recipe):
     """A checkpoint is saved (and later judged) every so many steps, and at the end."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are kept in float32."""
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     workers: Count | None = None
     """Processes that share the trainings and checkpoints. Default: one per CPU core for small models, one on a GPU."""
@@ -316,6 +317,10 @@ def day_of(value: date | str | None, last: bool) -> date | None:
     if not match:
         raise ValueError(f"{value!r} is no date; write 2024, 2024-08 or 2024-08-15")
     year, month, day = (int(part) if part else 0 for part in match.groups())
+    try:
+        date(year, month or 1, day or 1)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no date: {error}") from None
     if not last:
         return date(year, month or 1, day or 1)
     month = month or 12
@@ -386,6 +391,13 @@ class Judge(Section):
     """Interpreter whose packages the programs may import. Default: this one's standard library only."""
     workers: Count | None = None
     """Programs judged at once. Default: one per CPU core."""
+
+    @field_validator("python")
+    @classmethod
+    def _found(cls, value: str | None) -> str | None:
+        if value is not None and shutil.which(value) is None:
+            raise ValueError("no such interpreter here")
+        return value
 
 
 class Compare(Section):

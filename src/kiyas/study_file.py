@@ -103,7 +103,7 @@ def _yaml(text: str, source: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
         raise KiyasError(f"{where}: {' '.join(str(error.problem or error.context).split())}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
         raise KiyasError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

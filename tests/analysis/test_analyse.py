@@ -393,3 +393,29 @@ def test_problems_should_be_newer_than_the_data(tmp_path: Path, newest: dict[str
     if code == "older_problems":
         (remark,) = [dict(each.values) for each in found.remarks if each.code == code]
         assert remark == {"arm": "diverse", "n": 41, "of": 41, "newest": "2025"}
+
+
+@pytest.mark.parametrize(("problems", "decision"), [(8, Decision.UNDECIDED), (300, Decision.EQUIVALENT)])
+def test_that_nothing_differed_is_no_proof_of_equality(tmp_path: Path, problems: int, decision: Decision) -> None:
+    def never(row: Row) -> Row:
+        return {**row, "verdict": "WA"}
+
+    found = analyse(make_run(tmp_path / "run", problems=problems, steps=(20,), change=never)).primary
+    assert found is not None and found.method == "two-way"
+    tango = stats.paired_interval(0, 0, problems)
+    assert (found.interval.low, found.interval.high) == pytest.approx((tango.low, tango.high)) and tango.high > 0.01
+    assert (found.decision, found.p) == (decision, 1.0)
+    if decision is Decision.UNDECIDED:
+        assert found.needed is not None and found.needed.problems is not None
+        assert stats.paired_interval(0, 0, found.needed.problems).high <= 0.05
+        assert stats.paired_interval(0, 0, found.needed.problems - 1).high > 0.05
+
+
+def test_given_checkpoints_are_never_certified_as_trained_alike(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    resolved = read(run / "resolved.json")
+    resolved["study"]["arms"]["diverse"] = {"checkpoints": "out"}
+    write_json(run / "resolved.json", resolved)
+    rows = [row for row in read_jsonl(run / "train" / "log.jsonl") if row["arm"] == "deep"]
+    write_jsonl(run / "train" / "log.jsonl", [row for row in rows if row["step"] <= 60])
+    assert {"recipe_unknown", "unequal_steps"} <= codes(analyse(run))

@@ -181,6 +181,13 @@ def test_the_development_benchmark_chooses(tmp_path: Path) -> None:
     findings = analyse(beside_run(tmp_path / "run", compare={"select": "development"}))
     assert {choice.chosen.step for choice in findings.choices} == {40}
     assert "selection_clean" in remarks(findings)
+    # A candidate whose verdicts there are missing could have been the best one: nothing is concluded.
+    run = tmp_path / "run"
+    rows = read_jsonl(run / "judge" / "judgments.jsonl")
+    missing = [r for r in rows if (r["arm"], r["seed"], r["step"], r["problem_id"]) != ("deep", 1, 60, "p100")]
+    write_jsonl(run / "judge" / "judgments.jsonl", missing)
+    refused = analyse(run).primary
+    assert refused is not None and (refused.decision, refused.owed) == (Decision.OWED, 1)
 
 
 @pytest.mark.parametrize(("draws", "words"), [(3, "holds for drawing this way"), (1, "needs at least 3")])

@@ -250,8 +250,10 @@ def _refuse_missing(loaded: Loaded, judged: dict[Training, list[AdapterId]], sel
     each = loaded.samples * len(loaded.problems)
     declared = declared_seeds(loaded.study)
     owed = sum(each * len(declared - {t.seed for t in judged if t.arm == arm}) for arm in arms)
-    if select == "primary":
-        owed += sum(loaded.owed(a) for t, adapters in judged.items() if t.arm in arms for a in adapters)
+    development = next(iter(loaded.beside.values()), None)
+    asked = {"primary": loaded, "development": development}.get(select)
+    if asked is not None:
+        owed += sum(asked.owed(a) for t, adapters in judged.items() if t.arm in arms for a in adapters)
     owed = max(owed, found.owed)
     return dataclasses.replace(found, decision=Decision.OWED, owed=owed) if owed else found
 

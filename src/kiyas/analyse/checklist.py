@@ -170,6 +170,9 @@ def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
         if differs
     ):
         found.append(Remark("recipes_differ", WARN, {"differences": told}))
+    given = [name for name, arm in (loaded.study.get("arms") or {}).items() if arm.get("checkpoints")]
+    if given and len(own) > 1:
+        found.append(Remark("recipe_unknown", WARN, {"arms": ", ".join(given)}))
     if "unequal_budgets" in ((loaded.study.get("compare") or {}).get("accept") or []):
         found.append(Remark("unequal_budgets_accepted", WARN))
     met = {adapter.variant for adapter in loaded.answers if not adapter.is_base}
@@ -255,6 +258,8 @@ def _budget(curves: tuple[Curve, ...], scores: tuple[Score, ...]) -> list[Remark
     for score in scores:
         if not score.adapter.is_base:
             judged.setdefault(score.adapter.arm, set()).add(score.adapter.step)
+    # An arm without a log is known by what was judged.
+    last |= {arm: max(steps) for arm, steps in judged.items() if arm not in last}
     found = []
     if len(last) > 1:
         worst = max(last.values()) / max(1, min(last.values()))

@@ -34,6 +34,8 @@ from kiyas.rundir import RunDir, Stage
 from kiyas.stats import Floats, Interval
 from kiyas.types import BASE_ARM, AdapterId
 
+_TANGO = 1.959964**2
+"""Tango's 95 % interval of no differences among P problems ends at z² / (P + z²)."""
 _BY_SEED, _BY_ANSWER = (Stage.TRAIN,), (Stage.GENERATE, Stage.JUDGE)
 UNKNOWN = Interval(math.nan, math.nan)
 NO_MARGIN_DIFFERENCE = 0.05
@@ -275,6 +277,9 @@ def what_would_decide(d_SP: Floats, components: stats.Components | None, differe
             None,
             _visible(lambda x: stats.problems_needed(discordance, x), P, discordance),
         )
+    if components.standard_error(S, P) == 0:
+        # Nothing differed: as many problems as would show, had one of them differed, that it is less than that.
+        return Needed(difference, math.ceil(_TANGO * (1 - difference) / difference), None, None)
     problems = stats.problems_needed_with(components, S, difference)
     seeds = stats.seeds_needed(components, P, difference)
     both = stats.design_needed(components, difference) if problems is None and seeds is None else None

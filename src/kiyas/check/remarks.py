@@ -79,7 +79,7 @@ def _swapped(study: Study, arms: dict[str, ArmFacts]) -> Iterator[Remark]:
             yield Remark(Level.WARNING, "swapped_name", {"arm": name, "source": arms[name].source, "other": other})
     for name, facts in arms.items():
         expect = study.arms[name].expect
-        counted = facts.read or facts.trained
+        counted = facts.trained
         for key, found in (("problems", counted.problems), ("solutions", counted.solutions_per_problem)):
             wanted = getattr(expect, key, None)
             if wanted is not None and abs(found - wanted) > EXPECTED_WITHIN * wanted:

@@ -164,7 +164,11 @@ def _facts(run: Run, a: str, b: str) -> dict[str, str]:
         facts |= _flat(study.get(section) or {}, section)
     facts |= _flat((study.get("benchmarks") or {}).get("primary") or {}, "benchmarks.primary")
     for name, own in zip((a, b), run.arms, strict=True):
-        facts |= _flat((study.get("arms") or {}).get(own) or {}, f"arms.{name}")
+        arm = (study.get("arms") or {}).get(own) or {}
+        facts |= _flat({key: value for key, value in arm.items() if key not in ("training", "peft")}, f"arms.{name}")
+        for section in ("training", "peft"):  # an arm's own recipe, if only that it has none
+            given = {key: value for key, value in (arm.get(section) or {}).items() if value is not None}
+            facts[f"arms.{name}.{section}"] = ", ".join(f"{key} {value}" for key, value in given.items()) or "–"
     return {key: value for key, value in facts.items() if key not in HARMLESS}
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kiyas.analyse.findings import Behaviour, Failure, Findings, Sharing
+from kiyas.analyse.findings import Behaviour, Failure, FailureDifference, Findings, Sharing
 from kiyas.report import sentences
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.words import DASH, Words
@@ -128,6 +128,15 @@ def _by_verdict(failing: Mapping[str, str]) -> str:
     return "; ".join(f"{verdict} {', '.join(tests)}" for verdict, tests in of.items())
 
 
+def _against(compared: FailureDifference | None) -> dict[str, Any]:
+    """The difference from the first arm of the question, in the row of the second."""
+    return {
+        "difference": compared.difference if compared else None,
+        **bounds("interval95", compared.interval if compared else None),
+        "p": compared.p if compared else None,
+    }
+
+
 def failures(findings: Findings, words: Words) -> Table:
     """One row a class, one column an arm; below the crashes their exceptions."""
     found = findings.behaviour
@@ -158,9 +167,7 @@ def failures(findings: Findings, words: Words) -> Table:
                 "arm": arm,
                 "answers": answers[arm],
                 "count": n,
-                "difference": compared.difference if compared else None,
-                **bounds("interval95", compared.interval if compared else None),
-                "p": compared.p if compared else None,
+                **_against(compared if arm == findings.wanted[-1] else None),
             }
             for arm, n in counts.items()
         )
