@@ -72,8 +72,12 @@ def judged(folder: RunDir) -> list[dict[str, Any]]:
 
 
 def findings(folder: RunDir) -> dict[str, Any]:
+    """All but what is a matter of the clock: when it was made, and how many hours more would take."""
     found = read_json(folder.findings)
     assert isinstance(found, dict)
+    for each in found["contrasts"]:
+        for key in ("problems_hours", "seeds_hours", "both_hours"):
+            (each["needed"] or {}).pop(key, None)
     return {key: value for key, value in found.items() if key not in ("created", "settings")}
 
 
