@@ -81,7 +81,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator
     ("preset", "more", "arms"),
     [
         ("deep-vs-diverse", ["seeds=1", "arms.one-solution.draws=1"], 3),
-        ("deep-vs-diverse-as-published", ["training.patience=1"], 2),
+        pytest.param("deep-vs-diverse-as-published", ["training.patience=1"], 2, marks=pytest.mark.slow),
         pytest.param(
             "deep-vs-diverse-reasoning",
             ["seeds=1", "arms.one-solution.draws=1", "training.max_length=2048"],
