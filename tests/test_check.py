@@ -22,6 +22,7 @@ from kiyas.chat import Chat
 from kiyas.check import Checked, check, costs, design, leaks, measure, page, remarks, traps
 from kiyas.cli import main
 from kiyas.data import ArmData
+from kiyas.prepare import unexpected
 from kiyas.study import Study
 from kiyas.types import Example, KiyasError
 
@@ -154,14 +155,13 @@ def test_humanevals_own_solutions(tmp_path: Path, shared_data: Path) -> None:
 
 
 def test_what_was_expected() -> None:
-    counted = measure.Rows(500, 100, 5.0, 5.0)
-    facts = SimpleNamespace(source="x.jsonl", derived=False, read=counted, trained=counted)
+    counts = {"a": {"groups": 100, "solutions_per_group": 5.0}}
     for expect, told in (
         ({"problems": 100, "solutions": 5.2}, []),
         ({"problems": 120, "solutions": 1}, ["problems", "solutions"]),
     ):
-        arms = {"a": SimpleNamespace(expect=SimpleNamespace(**expect))}
-        found = remarks._swapped(SimpleNamespace(arms=arms), {"a": facts})  # type: ignore[arg-type]
+        settings_ = study({"a": {"dataset_name": "practice/deep", "expect": expect}})
+        found = remarks.arm_remarks(settings_, {}, {}, unexpected(settings_, counts))
         assert [each.values["what"] for each in found if each.code == "not_as_expected"] == told
 
 
@@ -181,8 +181,7 @@ def test_names_that_contradict(source: str, warned: bool) -> None:
         "deep": SimpleNamespace(source=source, derived=False, read=counted, trained=counted),
         "diverse": SimpleNamespace(source="y.jsonl", derived=False, read=counted, trained=counted),
     }
-    named = SimpleNamespace(arms=dict.fromkeys(arms, SimpleNamespace(expect=None)))
-    assert bool(list(remarks._swapped(named, arms))) is warned  # type: ignore[arg-type]
+    assert bool(list(remarks._swapped(arms))) is warned  # type: ignore[arg-type]
 
 
 def test_grids_derived_arms_other_benchmarks_and_expectations_are_counted(tmp_path: Path) -> None:

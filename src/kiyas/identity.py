@@ -23,16 +23,20 @@ from kiyas.study import Study
 from kiyas.types import KiyasError
 from kiyas.workers import uses_gpu
 
-# Which stage a change of each section of the study file falsifies first. `None`: no stage.
+# Which stage a change of a section of the study file, or of a setting in it, falsifies first. `None`: no stage.
 FALSIFIES: dict[str, Stage | None] = {
     "name": None,
     "model_name_or_path": Stage.DATA,
     "model_revision": Stage.DATA,
     "arms": Stage.DATA,
+    "arms.*.newest": Stage.ANALYSE,  # said of the data; does not make it another
+    "arms.*.expect": Stage.ANALYSE,
     "dataset": Stage.DATA,
     "seeds": Stage.TRAIN,
     "peft": Stage.TRAIN,
-    "training": Stage.DATA,
+    "training": Stage.TRAIN,
+    "training.max_length": Stage.DATA,
+    "training.completion_only_loss": Stage.DATA,
     "benchmarks": Stage.DATA,
     "generation": Stage.GENERATE,
     "judge": Stage.JUDGE,
@@ -115,18 +119,13 @@ _HARMLESS = {
 }
 
 
-# What data is made of; the rest of `training` only says how it is trained on.
-_OF_DATA = ("training.max_length", "training.completion_only_loss")
-
-
 def _falsified(key: str) -> Stage | None:
-    """The first stage that a change of this setting falsifies."""
-    section, _, rest = key.partition(".")
-    if section == "arms" and rest.split(".")[1:2] in (["newest"], ["expect"]):
-        return Stage.ANALYSE  # what is said of the data, not the data
-    if section == "training" and not key.startswith(_OF_DATA):
-        return Stage.TRAIN
-    return FALSIFIES[section]
+    """The first stage that a change of this setting falsifies: by the longest entry that it begins with."""
+    parts = key.split(".")
+    if parts[0] == "arms":
+        parts[1] = "*"
+    known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next(FALSIFIES[name] for name in known if name in FALSIFIES)
 
 
 def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:

@@ -86,12 +86,15 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def train(study: Study, folder: RunDir) -> dict[str, Any]:
     """All trainings of all arms, stacked; log and checkpoints."""
-    from kiyas.prepare import budget_steps
+    from kiyas.prepare import budget_steps, refuse_unfit
     from kiyas.train import merge_logs, saved_step, train_part
 
     manifest = folder.manifest(Stage.DATA)
     assert manifest is not None
-    steps = budget_steps(study, manifest["counts"]["arms"])
+    counts = manifest["counts"]["arms"]
+    # Settings of training may have changed since the data were prepared.
+    refuse_unfit(study, counts)
+    steps = budget_steps(study, counts)
     # Seeds together: the arms of one seed see the same order of samples, and stack best.
     trainings: list[list[Any]] = [
         [arm, variant, seed]

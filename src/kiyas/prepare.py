@@ -65,12 +65,12 @@ def prepare(study: Study) -> Prepared:
     data.derive(arms, samples, chat, study)
     arms = {name: arms[name] for name in study.trained}  # in the study's order
     counts = {name: data.counts(arm, samples[name]) for name, arm in arms.items()}
-    _refuse_unfit(study, counts)
+    refuse_unfit(study, counts)
     _refuse_other_seeds(study)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms)
 
 
-def _refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     """What the settings ask of the data and the base, and they cannot give; and what would not be fair."""
     blind = [arm for arm, count in counts.items() if not count["validation"]]
     wants = {
@@ -121,19 +121,39 @@ def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
         )
 
 
+EXPECTED_WITHIN = 0.05
+
+
+@dataclass(frozen=True)
+class Unexpected:
+    """A number of an arm's training rows that is not what its `expect` says."""
+
+    arm: str
+    key: str
+    wanted: float
+    found: float
+
+
+def unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> list[Unexpected]:
+    """What the arms are believed to hold against what they hold."""
+    return [
+        Unexpected(arm, key, wanted, found)
+        for arm, count in counts.items()
+        for key, found in (("problems", count["groups"]), ("solutions", count["solutions_per_group"]))
+        if (wanted := getattr(study.arms[arm].expect, key, None)) is not None
+        and abs(found - wanted) > EXPECTED_WITHIN * wanted
+    ]
+
+
 def refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
-    """What an arm is believed to hold (`expect`) against what it holds."""
-    wrong = []
-    for arm, count in counts.items():
-        expect = study.arms[arm].expect
-        for key, there in (("problems", count["groups"]), ("solutions", count["solutions_per_group"])):
-            wanted = getattr(expect, key, None)
-            if wanted is not None and abs(there - wanted) > 0.05 * wanted:
-                wrong.append(f"arm {arm}: expect.{key} is {wanted:g}, its training rows have {there:g}")
+    """Raises KiyasError where an arm is not what it is believed to be."""
+    wrong = [
+        f"arm {each.arm}: expect.{each.key} is {each.wanted:g}, its training rows have {each.found:g}"
+        for each in unexpected(study, counts)
+    ]
     if wrong:
-        raise KiyasError(
-            "\n  ".join(["the data is not what the study file expects:", *wrong]), "are two files swapped?"
-        )
+        told = "\n  ".join(["the data is not what the study file expects:", *wrong])
+        raise KiyasError(told, "are two files swapped?")
 
 
 def contaminated_by(study: Study, prepared: Prepared) -> list[Contamination]:

@@ -137,7 +137,7 @@ def test_the_grid_is_trained_on_more_seeds_which_are_never_judged(tmp_path: Path
     assert json.loads(config.read_text())["r"] == 2
 
 
-def test_unequal_budgets_are_refused_unless_accepted() -> None:
+def test_unequal_budgets_are_refused_unless_accepted(tmp_path: Path) -> None:
     arms = {
         "deep": {"dataset_name": "practice/deep", "training": {"budget": {"steps": 4}}},
         "diverse": {"dataset_name": "practice/diverse"},
@@ -147,6 +147,13 @@ def test_unequal_budgets_are_refused_unless_accepted() -> None:
         prepare(unequal)
     accepted = small(arms=arms, compare={"accept": ["unequal_budgets"]})
     assert prepare(accepted).steps(accepted) == {"deep": 4, "diverse": 2}
+    # Settings of training may change after the data were prepared: budgets are looked at again before training.
+    folder = RunDir(tmp_path / "g")
+    own = {"deep": {**arms["deep"], "training": {"effective_batch_size": 4}}, "diverse": arms["diverse"]}
+    equal = {"budget": {"steps": 2}, "effective_batch_size": 4}
+    pipeline.run(small(arms=own, training=equal), folder, until=Stage.DATA)
+    with pytest.raises(KiyasError, match="may not spend alike"):
+        pipeline.run(small(arms=own, training={**equal, "effective_batch_size": 8}), folder, until=Stage.TRAIN)
     arms["deep"]["training"] = {"budget": {"steps": 4}, "effective_batch_size": 8}
     assert prepare(small(arms=arms)).steps(small(arms=arms)) == {"deep": 4, "diverse": 2}, "as many samples"
 

@@ -72,9 +72,10 @@ def analyse(run: Path) -> Findings:
     curve_of = {curve.training: curve for curve in all_curves}
     first_beside = next(iter(loaded.beside.values()), None)
     development = {a: first_beside.rates(a) for a in first_beside.answers} if first_beside else None
+    every = trainings(loaded)
     everything = {
         training: choose(adapters, rates, curve_of.get(training), select, loaded.samples, development)
-        for training, adapters in trainings(loaded).items()
+        for training, adapters in every.items()
     }
     tuning = tuning_seeds_of(loaded.study, declared_seeds(loaded.study))
     at: dict[tuple[str, str], dict[int, AdapterId]] = {}
@@ -88,7 +89,7 @@ def analyse(run: Path) -> Findings:
     def counts(training: Training) -> bool:
         return training.variant == variant_of.get(training.arm) and training.seed not in tuning
 
-    judged = {training: adapters for training, adapters in trainings(loaded).items() if counts(training)}
+    judged = {training: adapters for training, adapters in every.items() if counts(training)}
     choices = tuple(everything[training] for training in judged)
     found_curves = tuple(curve for curve in all_curves if counts(curve.training))
     shown = [BASE, *(adapter for adapters in judged.values() for adapter in adapters)]

@@ -7,15 +7,12 @@ Differences are always *b minus a*. Rates are shares (0.317), not percent.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from kiyas.analyse.encoding import decode, encode
 from kiyas.stats import BestOf, Components, Interval
 from kiyas.types import AdapterId
 
@@ -526,46 +523,5 @@ class Findings:
         """Raises ValueError for findings of another format."""
         if value.get("format") != FORMAT:
             raise ValueError(f"findings of format {value.get('format')}, this version reads format {FORMAT}")
-        found: Findings = _decode(cls, value)
+        found: Findings = decode(cls, value)
         return found
-
-
-def encode(value: Any) -> Any:
-    """Dataclasses as plain JSON values; a number that is not finite becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _decode(kind: Any, value: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _decode(next(each for each in arguments if each is not types.NoneType), value)
-    if origin is tuple:
-        return tuple(_decode(arguments[0], item) for item in value)
-    if origin is not None and issubclass(origin, Mapping):
-        return {key: _decode(arguments[1], item) for key, item in value.items()}
-    if isinstance(kind, type):
-        if dataclasses.is_dataclass(kind):
-            hints = _hints(kind)
-            return kind(**{f.name: _decode(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
-        if issubclass(kind, StrEnum):
-            return kind(value)
-        if kind is float:
-            return float("nan") if value is None else float(value)
-    return value

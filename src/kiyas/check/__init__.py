@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kiyas import benchmarks, hub, identity, texts
+from kiyas.analyse.findings import Level, Remark
 from kiyas.chat import Chat
 from kiyas.check import costs, design, leaks, measure, remarks, traps
-from kiyas.check.remarks import Level, Remark
 from kiyas.contamination import Contamination
-from kiyas.prepare import Prepared, contaminated_by, prepare
+from kiyas.prepare import EXPECTED_WITHIN, Prepared, contaminated_by, prepare, unexpected
 from kiyas.progress import tell
 from kiyas.study import Study
 
@@ -74,7 +74,7 @@ class Checked:
                 "ngram_common": texts.COMMON,
                 "few_rows": remarks.FEW,
                 "many_too_long": remarks.MANY_TOO_LONG,
-                "expected_within": remarks.EXPECTED_WITHIN,
+                "expected_within": EXPECTED_WITHIN,
                 "tokens_differ": remarks.TOKENS_DIFFER,
                 "style_differs": remarks.STYLE_DIFFERS,
             },
@@ -142,7 +142,7 @@ def check(study: Study) -> Checked:
         costs=cost,
         design=cells,
         remarks=[
-            *remarks.arm_remarks(study, facts, steps),
+            *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
             *remarks.chat_remarks(told),
             *remarks.cost_remarks(cost, seeds),

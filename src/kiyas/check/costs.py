@@ -34,6 +34,7 @@ from kiyas.batches import indices
 from kiyas.chat import Chat
 from kiyas.generate import Generator, Job, Question, cache_bytes
 from kiyas.interop.adapters import find
+from kiyas.judging import verdicts
 from kiyas.study import Study
 from kiyas.train import JointTraining, Run, activation_bytes
 from kiyas.types import AdapterId, KiyasError, Sample
@@ -360,20 +361,11 @@ def _seconds(run: Callable[[], Any], device: torch.device) -> float:
 def _judging(study: Study, work: Work, problems: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
     """Seconds to judge all answers if every program ended at once, from a few that do; or why it cannot be."""
     known = [judge.problem_from_row(json.loads(json.dumps(row))) for row in problems]  # as the run folder has them
-    programs = [judge.Program(known[i % len(known)].id, f"pass  # {i}") for i in range(JUDGED)]
-    limits = judge.Limits(study.judge.time_limit_s, study.judge.memory_limit_mb)
+    programs = [(known[i % len(known)].id, f"pass  # {i}") for i in range(JUDGED)]
     try:
-        verdicts = judge.judge(
-            programs,
-            known,
-            mode=study.judge.mode,
-            limits=limits,
-            workers=study.judge.workers,
-            isolation=study.judge.isolation,
-            python=study.judge.python,
-        )
-        next(verdicts)  # the sandboxes are up
-        start, judged = time.perf_counter(), sum(verdict.total for verdict in verdicts)
+        found = verdicts(programs, known, study.judge)
+        next(found)  # the sandboxes are up
+        start, judged = time.perf_counter(), sum(verdict.total for verdict in found)
     except (judge.SandboxError, judge.JudgeError) as error:
         return None, str(error)
     per_test = (time.perf_counter() - start) / max(1, judged)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich import box
@@ -211,7 +211,7 @@ def words(remark: Remark, checked: Checked) -> tuple[str, str, str]:
     return said, so, fix
 
 
-def _worded(values: dict[str, Any], checked: Checked) -> dict[str, str | float]:
+def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | float]:
     made: dict[str, str | float] = {"group_by": checked.group_by or "COLUMN_OF_THE_PROBLEM"}
     for key in ("needed", "here", "free"):
         if key in values:
@@ -234,7 +234,7 @@ def _worded(values: dict[str, Any], checked: Checked) -> dict[str, str | float]:
     return made
 
 
-def _split_consequence(values: dict[str, Any]) -> str:
+def _split_consequence(values: Mapping[str, Any]) -> str:
     if values["ignored"]:
         return "this study does not use that split (split_column: none) and holds whole problems out instead"
     if values["split"] != "validation":

@@ -4,46 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import permutations
 from pathlib import PurePosixPath
-from typing import Any
 
+from kiyas.analyse.findings import Level, Remark
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
 from kiyas.check.traps import ChatFacts
 from kiyas.contamination import Contamination
+from kiyas.prepare import Unexpected
 from kiyas.study import NO_SPLIT, Study
 
 FEW = 0.01
 """Share of rows below which an oddity is a note: one row in a hundred does not decide a comparison."""
 MANY_TOO_LONG = 0.05
-EXPECTED_WITHIN = 0.05
 TOKENS_DIFFER = 1.1
 STYLE_DIFFERS = 0.1
 
 
-class Level(StrEnum):
-    """A warning changes what a result means; a note is only good to know."""
-
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True)
-class Remark:
-    """One thing worth a word: its code, and what the words need."""
-
-    level: Level
-    code: str
-    values: dict[str, Any]
-
-
-def arm_remarks(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> Iterator[Remark]:
+def arm_remarks(
+    study: Study, arms: dict[str, ArmFacts], steps: dict[str, int], unexpected: list[Unexpected]
+) -> Iterator[Remark]:
     """About the data of the arms."""
-    yield from _swapped(study, arms)
+    yield from _swapped(arms)
+    for each in unexpected:
+        values = {"arm": each.arm, "what": each.key, "wanted": each.wanted, "found": each.found}
+        yield Remark("not_as_expected", Level.WARNING, values)
     for name, facts in arms.items():
         rows = facts.read.rows if facts.read else 0
         for code, found in (
@@ -53,18 +40,18 @@ def arm_remarks(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) 
             ("no_program", len(facts.no_program)),
         ):
             if found:
-                yield Remark(_level(found, rows, FEW), code, {"arm": name, "found": found, "rows": rows})
+                yield Remark(code, _level(found, rows, FEW), {"arm": name, "found": found, "rows": rows})
         if facts.lengths:
             values = {"arm": name, "rows": rows}
             if facts.lengths.too_long:
                 found, limit = facts.lengths.too_long, study.recipe(name).max_length
                 level = _level(found, rows, MANY_TOO_LONG)
                 longest = facts.lengths.longest
-                yield Remark(level, "too_long", {**values, "found": found, "limit": limit, "longest": longest})
+                yield Remark("too_long", level, {**values, "found": found, "limit": limit, "longest": longest})
             if facts.lengths.beyond_max_new_tokens:
                 found, limit = facts.lengths.beyond_max_new_tokens, study.generation.max_new_tokens
                 level, longest = _level(found, rows, FEW), facts.lengths.completion_longest
-                yield Remark(level, "cut_answers", {**values, "found": found, "limit": limit, "longest": longest})
+                yield Remark("cut_answers", level, {**values, "found": found, "limit": limit, "longest": longest})
     yield from _unequal(study, arms, steps)
 
 
@@ -72,19 +59,11 @@ def _level(found: int, rows: int, few: float) -> Level:
     return Level.WARNING if found > few * rows else Level.NOTE
 
 
-def _swapped(study: Study, arms: dict[str, ArmFacts]) -> Iterator[Remark]:
+def _swapped(arms: dict[str, ArmFacts]) -> Iterator[Remark]:
     for name, other in permutations(arms, 2):
         words = _words(arms[name].source)
         if not arms[name].derived and _words(other) <= words and not _words(name) <= words:
-            yield Remark(Level.WARNING, "swapped_name", {"arm": name, "source": arms[name].source, "other": other})
-    for name, facts in arms.items():
-        expect = study.arms[name].expect
-        counted = facts.trained
-        for key, found in (("problems", counted.problems), ("solutions", counted.solutions_per_problem)):
-            wanted = getattr(expect, key, None)
-            if wanted is not None and abs(found - wanted) > EXPECTED_WITHIN * wanted:
-                values = {"arm": name, "what": key, "wanted": wanted, "found": found}
-                yield Remark(Level.WARNING, "not_as_expected", values)
+            yield Remark("swapped_name", Level.WARNING, {"arm": name, "source": arms[name].source, "other": other})
 
 
 def _words(source: str) -> set[str]:
@@ -100,7 +79,7 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
     most, least = max(spent, key=spent.__getitem__, default=""), min(spent, key=spent.__getitem__, default="")
     if spent and spent[most] > TOKENS_DIFFER * spent[least]:
         yield Remark(
-            Level.WARNING, "tokens_differ", {"most": most, "least": least, "times": spent[most] / spent[least]}
+            "tokens_differ", Level.WARNING, {"most": most, "least": least, "times": spent[most] / spent[least]}
         )
     own = {name: facts for name, facts in arms.items() if facts.read}
     for code, key in (("thinking_differs", "thinking"), ("fences_differ", "fenced")):
@@ -108,9 +87,9 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
             name: getattr(facts, key) / max(1, facts.read.rows if facts.read else 0) for name, facts in own.items()
         }
         if share and max(share.values()) - min(share.values()) > STYLE_DIFFERS:
-            yield Remark(Level.WARNING, code, {"shares": share})
+            yield Remark(code, Level.WARNING, {"shares": share})
         elif mixed := [name for name, part in share.items() if STYLE_DIFFERS < part < 1 - STYLE_DIFFERS]:
-            yield Remark(Level.NOTE, code.replace("differs", "mixed").replace("differ", "mixed"), {"arms": mixed})
+            yield Remark(code.replace("differs", "mixed").replace("differ", "mixed"), Level.NOTE, {"arms": mixed})
 
 
 def leak_remarks(
@@ -130,43 +109,43 @@ def leak_remarks(
                 "lost": arms[each.arm].left_out.get("in_a_validation_set", 0),
                 "ignored": ignored,
             }
-            yield Remark(level, "split_leak", values)
+            yield Remark("split_leak", level, values)
     for each in left:
         if each.most:
             values = {"arm": each.arm, "found": each.most, "problems": each.problems, "exact": each.same_prompt}
-            yield Remark(Level.WARNING, "near_leak", values)
+            yield Remark("near_leak", Level.WARNING, values)
     for one in contaminated:
         if one.found:
             kinds = {kind: len(getattr(one, kind)) for kind in ("exact", "ngram", "near", "solution")}
             values = {"arm": one.arm, "benchmark": one.benchmark, "problems": one.problems, "ids": one.found, **kinds}
-            yield Remark(Level.WARNING, "contaminated", {**values, "found": len(one.found)})
+            yield Remark("contaminated", Level.WARNING, {**values, "found": len(one.found)})
 
 
 def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
     """About the tokenizer and its template."""
     if not chat.template:
-        yield Remark(Level.WARNING, "no_template", {})
+        yield Remark("no_template", Level.WARNING, {})
     if chat.system_ignored and chat.system_prompt is not None:
-        yield Remark(Level.WARNING, "system_ignored", {})
+        yield Remark("system_ignored", Level.WARNING, {})
     if chat.system_refused and chat.system_prompt is None:
-        yield Remark(Level.NOTE, "system_refused", {})
+        yield Remark("system_refused", Level.NOTE, {})
     if chat.default_system and chat.system_prompt is None:
-        yield Remark(Level.WARNING, "default_system", {"text": chat.default_system})
+        yield Remark("default_system", Level.WARNING, {"text": chat.default_system})
     if chat.pad_is_end:
-        yield Remark(Level.NOTE, "pad_is_end", {"token": chat.end_of_turn})
+        yield Remark("pad_is_end", Level.NOTE, {"token": chat.end_of_turn})
     if not chat.end_stops:
-        yield Remark(Level.NOTE, "end_no_stop", {"token": chat.end_of_turn, "stops": list(chat.stop_tokens)})
+        yield Remark("end_no_stop", Level.NOTE, {"token": chat.end_of_turn, "stops": list(chat.stop_tokens)})
 
 
 def cost_remarks(costs: Costs, seeds: int) -> Iterator[Remark]:
     """About what the machine can hold, and how far a conclusion can reach."""
     if costs.memory_bytes > costs.memory_here:
-        yield Remark(Level.WARNING, "memory", {"needed": costs.memory_bytes, "here": costs.memory_here})
+        yield Remark("memory", Level.WARNING, {"needed": costs.memory_bytes, "here": costs.memory_here})
     if costs.disk_bytes > costs.disk_free:
-        yield Remark(Level.WARNING, "disk", {"needed": costs.disk_bytes, "free": costs.disk_free})
+        yield Remark("disk", Level.WARNING, {"needed": costs.disk_bytes, "free": costs.disk_free})
     if costs.judge_s is None:
-        yield Remark(Level.WARNING, "no_isolation", {"reason": costs.judge_trouble.splitlines()[0]})
+        yield Remark("no_isolation", Level.WARNING, {"reason": costs.judge_trouble.splitlines()[0]})
     if costs.wanted not in ("auto", "cpu") and costs.device == "cpu":
-        yield Remark(Level.WARNING, "device_elsewhere", {"wanted": costs.wanted})
+        yield Remark("device_elsewhere", Level.WARNING, {"wanted": costs.wanted})
     if seeds == 1:
-        yield Remark(Level.WARNING, "one_seed", {})
+        yield Remark("one_seed", Level.WARNING, {})

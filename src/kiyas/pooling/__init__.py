@@ -23,7 +23,7 @@ import numpy as np
 from kiyas import stats
 from kiyas.analyse import Decision, Findings, Level, Remark, analyse
 from kiyas.analyse.contrasts import decide
-from kiyas.analyse.findings import encode
+from kiyas.analyse.encoding import encode
 from kiyas.meta import Meta, random_effects
 from kiyas.pooling import counts, runs
 from kiyas.pooling.replication import Replication
