@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kiyas import stats
 from kiyas.analyse.contrasts import decide
 from kiyas.analyse.findings import Decision
-from kiyas.stats import Floats
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats
 
 BASE, PROBLEM_SD, ARM_PROBLEM_SD, SEED_PROBLEM_SD = -1.3, 1.6, 0.5, 0.7
 """Logits: about 28 % solved; problems unequal; the spread that the practice world and public replications show."""
@@ -126,7 +126,7 @@ def simulate(condition: Condition, count: int, seed: int) -> Found:
         size = 2 * condition.seeds * condition.problems * (CHECKPOINTS if condition.chosen == "primary" else 1)
         batch = min(count - done, max(1, 2_000_000 // size))
         for d_SP in studies(condition, batch, rng):
-            found = stats.two_way(d_SP)
+            found = inference.two_way(d_SP)
             interval = found.interval()
             # Where the interval holds zero nothing is decided; p, which is costly, is not asked for.
             p = found.p if interval.excludes_zero() else 1.0

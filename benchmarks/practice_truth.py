@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kiyas import pipeline
 from kiyas.analyse import Decision, analyse
-from kiyas.rundir import RunDir, Stage
-from kiyas.study import Study
+from kiyas.pipeline import stages
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import Study
 
 HALF = {"from": "whole", "fraction": 0.5, "draws": 3}
 KINDS = {
@@ -50,7 +50,7 @@ def main() -> int:
                 }
             )
             with tempfile.TemporaryDirectory() as folder:
-                pipeline.run(study, RunDir(Path(folder) / kind), until=Stage.JUDGE)
+                stages.run(study, RunDir(Path(folder) / kind), until=Stage.JUDGE)
                 found = analyse(Path(folder) / kind).primary
             assert found is not None
             decided[kind] += found.decision in (Decision.MORE, Decision.LESS)

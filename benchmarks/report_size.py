@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "analysis"))
-
-from synthetic import Row, make_run
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from kiyas import report
 from kiyas.analyse import analyse
+from synthetic import Row, make_run
 
 WORDS = [
     "n",

@@ -18,11 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kiyas.chat import Chat
-from kiyas.data import tokenise
+from kiyas.data.arms import tokenise
+from kiyas.data.chat import Chat
 from kiyas.practice import model_folder
-from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
-from kiyas.study import Study
+from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import Study
 from kiyas.types import Example, Sample
 
 

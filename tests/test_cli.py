@@ -12,7 +12,7 @@ import pytest
 
 import tiny
 from kiyas import cli
-from kiyas.rundir import RunDir
+from kiyas.runfolder.paths import RunDir
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("demo", "init", "check", "run", "status", "report", "judge", "import", "compare", "doctor", "schema")

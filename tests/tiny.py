@@ -23,8 +23,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from kiyas.base import Base
-from kiyas.chat import Chat
+from kiyas.data.chat import Chat
+from kiyas.model.base import Base
 from kiyas.types import Sample
 
 VOCABULARY = 300

@@ -13,15 +13,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from kiyas.api import Comparison, KiyasError, Run, compare, run
+
+    __version__: str
 
 __all__ = ["Comparison", "KiyasError", "Run", "__version__", "compare", "run"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from kiyas.judge.version import VERSION
+
+        return VERSION
     if name in __all__:
         from kiyas import api
 

@@ -12,8 +12,9 @@ from kiyas import pooling, report
 from kiyas.analyse import Findings, analyse
 from kiyas.report import pooled
 from kiyas.report.words import Words
-from kiyas.rundir import RunDir, read_jsonl
-from kiyas.study_file import load
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.study.file import load
 from kiyas.types import KiyasError
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs") -> Run:
     Raises KiyasError, which says what is wrong, where, and what to do. A script that calls this with several
     workers needs the usual `if __name__ == "__main__":`.
     """
-    from kiyas import pipeline
+    from kiyas.pipeline import stages
 
     path = Path(study)
     settings = load(path, list(overrides))
     folder = RunDir(Path(runs) / settings.name)
-    pipeline.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
+    stages.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
     return Run(folder.root)
 
 

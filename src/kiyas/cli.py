@@ -17,9 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kiyas import __version__
 from kiyas.judge import InputError, SandboxError
 from kiyas.judge import cli as judge_cli
+from kiyas.judge.version import VERSION
 from kiyas.types import KiyasError
 
 EPILOG = """\
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kiyas {__version__}")
+    parser.add_argument("--version", action="version", version=f"kiyas {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(name: str, call: Callable[[argparse.Namespace], Any], help: str, text: str) -> argparse.ArgumentParser:
@@ -305,11 +305,11 @@ def _run_options(command: argparse.ArgumentParser) -> None:
 
 
 def _presets() -> list[str]:
-    return sorted(path.name.removesuffix(".yaml") for path in (resources.files("kiyas") / "studies").iterdir())
+    return sorted(path.name.removesuffix(".yaml") for path in (resources.files("kiyas.study") / "presets").iterdir())
 
 
 def _preset(name: str) -> str:
-    return (resources.files("kiyas") / "studies" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (resources.files("kiyas.study") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
@@ -318,27 +318,27 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from kiyas import study_file
+    from kiyas.study.file import parse
 
     text = _preset("practice")
-    return _go(study_file.parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
+    return _go(parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from kiyas import study_file
+    from kiyas.study.file import load
 
-    settings = study_file.load(args.study, _overrides(args))
+    settings = load(args.study, _overrides(args))
     return _go(settings, args.study.read_text(encoding="utf-8"), args)
 
 
 def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
     _need_torch()
-    from kiyas import pipeline
-    from kiyas.rundir import RunDir, Stage
+    from kiyas.pipeline import stages
+    from kiyas.runfolder.paths import RunDir, Stage
 
     folder = RunDir(args.runs / settings.name)
     redo = Stage(args.redo) if args.redo else None
-    pipeline.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
+    stages.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
     if args.until == "report":
         _print_findings(folder, settings.report.language)
     else:
@@ -349,7 +349,7 @@ def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
 def _print_findings(folder: Any, language: str) -> None:
     from kiyas import report
     from kiyas.analyse import Findings
-    from kiyas.rundir import read_json
+    from kiyas.runfolder.files import read_json
 
     findings = Findings.from_json(read_json(folder.findings))
     print(report.text(findings, language=language, color=sys.stdout.isatty()))
@@ -372,7 +372,7 @@ def _need_torch() -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    from kiyas.rundir import atomic_text
+    from kiyas.runfolder.files import atomic_text
 
     if args.file.exists():
         raise KiyasError(f"{args.file} exists already; nothing was written", "give another file name")
@@ -382,9 +382,9 @@ def _init(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kiyas import study_file
+    from kiyas.study.file import load
 
-    settings = study_file.load(args.study, _overrides(args))
+    settings = load(args.study, _overrides(args))
     _need_torch()
     from kiyas.check import check
     from kiyas.check.page import page
@@ -399,17 +399,18 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from kiyas import overview
-    from kiyas.rundir import RunDir
+    from kiyas.pipeline import status
+    from kiyas.runfolder.paths import RunDir
 
-    print(overview.status(RunDir(args.run)))
+    print(status.status(RunDir(args.run)))
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
     from kiyas import report
     from kiyas.analyse import analyse
-    from kiyas.rundir import RunDir, read_json, write_json
+    from kiyas.runfolder.files import read_json, write_json
+    from kiyas.runfolder.paths import RunDir
 
     folder = RunDir(args.run)
     if not folder.resolved.exists():
@@ -429,7 +430,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from kiyas import interop
-    from kiyas.study import Judge
+    from kiyas.study.settings import Judge
 
     settings = {"time_limit_s": args.time_limit, "isolation": args.isolation}
     given = {key: value for key, value in settings.items() if value is not None}
@@ -481,10 +482,11 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from kiyas import judge, overview
+    from kiyas import judge
+    from kiyas.pipeline import status
 
     if not args.attack:
-        print(overview.doctor())
+        print(status.doctor())
         return 0
     fallen = count = 0
     for name, fault in judge.self_check(judge.Tier(args.isolation)):
@@ -496,7 +498,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from kiyas.study import Study
+    from kiyas.study.settings import Study
 
     print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
     return 0

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from kiyas import cli
 from kiyas.analyse import analyse
 from kiyas.interop import import_study
-from kiyas.rundir import RunDir, read_json, read_jsonl
-from kiyas.study import Judge
+from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, KiyasError
 
 Row = dict[str, Any]

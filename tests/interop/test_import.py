@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
-
-from synthetic import make_run
-
 from kiyas.analyse import analyse
 from kiyas.interop import import_study, names
-from kiyas.rundir import RunDir, read_json, read_jsonl, write_json
+from kiyas.runfolder.files import read_json, read_jsonl, write_json
+from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, KiyasError
+from synthetic import make_run
 
 Row = dict[str, Any]
 DEEP = "deep_instruction_checkpoint-step-100-epoch-1_2408-2502_atcoder.jsonl"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "analysis"))
-
-from synthetic import HOSTILE, make_run
-
 from kiyas import report
 from kiyas.analyse import analyse
-from kiyas.rundir import read_jsonl, write_jsonl
+from kiyas.runfolder.files import read_jsonl, write_jsonl
+from synthetic import HOSTILE, make_run
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ import pytest
 from synthetic import HOSTILE
 
 from kiyas.report.payload import script_json
-from kiyas.rundir import RunDir, read_jsonl
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
 
 ARGUMENTS = [
     "--no-sandbox",

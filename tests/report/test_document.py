@@ -18,8 +18,8 @@ from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import RatePoint
 from kiyas.report import charts, kept, markdown, methods, tables
 from kiyas.report.words import Words, languages, phrases
-from kiyas.rundir import RunDir, Stage
-from kiyas.study import Study
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import Study
 
 GONE = "\n## Gone\n\nMoved.\n\n"
 TEXT = b"""### My reading, "as written" | with *markup*\r

@@ -26,7 +26,8 @@ from kiyas.report import sentences, tables
 from kiyas.report.page import partner
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.words import Words, languages, phrases
-from kiyas.rundir import RunDir, read_jsonl, write_jsonl
+from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.runfolder.paths import RunDir
 from kiyas.types import KiyasError
 
 

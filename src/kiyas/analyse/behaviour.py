@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kiyas import stats
 from kiyas.analyse.failures import exception, failure, tests_of
 from kiyas.analyse.findings import (
     Behaviour,
@@ -35,8 +34,10 @@ from kiyas.analyse.load import OWED, SOLVED, Loaded, Row
 from kiyas.analyse.problems import ratio
 from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, shape, tokens
 from kiyas.analyse.tags import tags_of
-from kiyas.rundir import RunDir, read_jsonl
-from kiyas.stats import Floats, Interval
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats, Interval
 from kiyas.types import BASE, BASE_ARM, AdapterId
 
 MOST_COPIED = 20
@@ -251,8 +252,8 @@ def _differences(
         )
         if a_P.any() or b_P.any():
             d_P = b_P - a_P
-            interval = stats.problem_bootstrap(d_P, draws=2000)
-            found.append(FailureDifference(kind, float(d_P.mean()), interval, stats.sign_flip(d_P, draws=2000)))
+            interval = inference.problem_bootstrap(d_P, draws=2000)
+            found.append(FailureDifference(kind, float(d_P.mean()), interval, inference.sign_flip(d_P, draws=2000)))
     return tuple(found)
 
 
@@ -314,7 +315,7 @@ def _groups(
     ):
         right = {arm: float(mean_P[places].sum()) for arm, mean_P in means.items()}
         n = len(places)
-        intervals = {arm: stats.wilson(count, n) for arm, count in right.items()}
+        intervals = {arm: inference.wilson(count, n) for arm, count in right.items()}
         found.append(Group(kind, name, n, {arm: count / n for arm, count in right.items()}, intervals))
     # One group of a kind that holds all problems tells nothing.
     several = Counter(group.kind for group in found)

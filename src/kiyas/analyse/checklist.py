@@ -9,8 +9,8 @@ from typing import Any
 from kiyas.analyse.findings import Choice, Curve, Level, RatePoint, Remark, Score
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
-from kiyas.rundir import digest
-from kiyas.study import day_of
+from kiyas.runfolder.files import digest
+from kiyas.study.settings import day_of
 from kiyas.types import AdapterId
 
 FEW_VALIDATION = 50

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kiyas import stats
 from kiyas.analyse.findings import (
     ArmResult,
     Choice,
@@ -30,8 +29,9 @@ from kiyas.analyse.findings import (
     Training,
 )
 from kiyas.analyse.load import SOLVED, Loaded
-from kiyas.rundir import RunDir, Stage
-from kiyas.stats import Floats, Interval
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats, Interval
 from kiyas.types import BASE_ARM, AdapterId
 
 _TANGO = 1.959964**2
@@ -61,7 +61,7 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
     at_k: dict[str, float] = {}
     if not owed:
         ks = sorted({k for k in (1, 5, 10, 100, loaded.samples) if k <= loaded.samples})
-        at_k = {str(k): float(np.mean([stats.pass_at_k(loaded.samples, c, k) for c in right])) for k in ks}
+        at_k = {str(k): float(np.mean([inference.pass_at_k(loaded.samples, c, k) for c in right])) for k in ks}
     return Score(
         adapter=adapter,
         problems=len(loaded.problems),
@@ -81,8 +81,8 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
 def rate_interval(rates_P: Floats, samples: int) -> Interval:
     """Wilson for one sample a problem, problem bootstrap above."""
     if samples == 1:
-        return stats.wilson(round(float(rates_P.sum())), rates_P.size)
-    return stats.problem_bootstrap(rates_P)
+        return inference.wilson(round(float(rates_P.sum())), rates_P.size)
+    return inference.problem_bootstrap(rates_P)
 
 
 def _same_as_base(loaded: Loaded, adapter: AdapterId) -> float | None:
@@ -122,9 +122,9 @@ def choose(
     rules = {"primary": best, "validation": lowest or last, "development": _best(candidates, development or {})}
     chosen = rules.get(select, last)
     if known:
-        best_of = stats.best_of(np.stack(list(known.values())), samples)
+        best_of = inference.best_of(np.stack(list(known.values())), samples)
     else:
-        best_of = stats.BestOf(math.nan, math.nan, math.nan, len(candidates))
+        best_of = inference.BestOf(math.nan, math.nan, math.nan, len(candidates))
     return Choice(Training(last.arm, last.variant, last.seed), chosen, last, best, lowest, best_of)
 
 
@@ -146,7 +146,7 @@ def arm_result(loaded: Loaded, arm: str, adapters: list[AdapterId], rates: Rates
     elif table_SP.shape[1] < 2:
         interval, mean = Interval(0.0, 1.0), float(table_SP.mean())
     else:
-        interval, mean = stats.two_way(table_SP).interval(), float(table_SP.mean())
+        interval, mean = inference.two_way(table_SP).interval(), float(table_SP.mean())
         interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
     return ArmResult(arm, tuple(adapters), mean, interval, float(np.nansum(table_SP)) / len(adapters), owed)
 
@@ -163,10 +163,10 @@ def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: Rates) -> Pair:
     exact: float | None = None
     interval, p = pair_interval(d_P, loaded.samples, 0.95), 1.0
     if loaded.samples == 1:
-        test = stats.mcnemar(round(only_a), round(only_b))
+        test = inference.mcnemar(round(only_a), round(only_b))
         exact, p = test.exact, test.mid
     else:
-        p = stats.sign_flip(d_P)
+        p = inference.sign_flip(d_P)
     neither = d_P.size - both - only_a - only_b
     return Pair(a, b, both, only_a, only_b, neither, float(d_P.mean()), interval, exact, p, 0)
 
@@ -174,8 +174,8 @@ def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: Rates) -> Pair:
 def pair_interval(d_P: Floats, samples: int, level: float) -> Interval:
     """Tango's for one sample a problem, problem bootstrap above."""
     if samples == 1:
-        return stats.paired_interval(int((d_P < 0).sum()), int((d_P > 0).sum()), d_P.size, level)
-    return stats.problem_bootstrap(d_P, level)
+        return inference.paired_interval(int((d_P < 0).sum()), int((d_P > 0).sum()), d_P.size, level)
+    return inference.problem_bootstrap(d_P, level)
 
 
 def contrast(
@@ -214,11 +214,11 @@ def contrast(
     d_SP = np.stack([rates[y] - rates[x] for x, y in pairs])
     mean = float(d_SP.mean())
     bootstrap: Interval | None = None
-    components: stats.Components | None = None
+    components: inference.Components | None = None
     if len(pairs) > 1 and P > 1:
-        method, found = "two-way", stats.two_way(d_SP)
+        method, found = "two-way", inference.two_way(d_SP)
         interval, interval90, p = found.interval(), found.interval(0.90), found.p
-        bootstrap, components = stats.crossed_bootstrap(d_SP), found.components
+        bootstrap, components = inference.crossed_bootstrap(d_SP), found.components
     else:
         method = "pair"
         interval, p = compared[0].interval, compared[0].mid_p
@@ -238,7 +238,7 @@ def corrected(contrasts: Sequence[Contrast], declared: set[frozenset[str]]) -> t
     marked = [dataclasses.replace(each, declared=frozenset((each.a, each.b)) in declared) for each in contrasts]
     family = [i for i, each in enumerate(marked) if each.declared and math.isfinite(each.p)]
     if len(family) > 1:
-        for i, p in zip(family, stats.holm([marked[i].p for i in family]), strict=True):
+        for i, p in zip(family, inference.holm([marked[i].p for i in family]), strict=True):
             lost = marked[i].decision in (Decision.MORE, Decision.LESS) and p >= 0.05
             decision = Decision.UNDECIDED if lost else marked[i].decision
             marked[i] = dataclasses.replace(marked[i], holm=p, decision=decision)
@@ -265,25 +265,25 @@ def decide(
     return Decision.UNDECIDED
 
 
-def what_would_decide(d_SP: Floats, components: stats.Components | None, difference: float, samples: int) -> Needed:
+def what_would_decide(d_SP: Floats, components: inference.Components | None, difference: float, samples: int) -> Needed:
     """Designs that would see `difference` with 80 % power, if spread and discordance stay as observed."""
     S, P = d_SP.shape
     if components is None:
         discordance = float((d_SP != 0).mean()) if samples == 1 else float((d_SP**2).mean())
-        problems = stats.problems_needed(discordance, difference) if discordance >= difference else None
+        problems = inference.problems_needed(discordance, difference) if discordance >= difference else None
         return Needed(
             difference,
             problems,
             None,
-            _visible(lambda x: stats.problems_needed(discordance, x), P, discordance),
+            _visible(lambda x: inference.problems_needed(discordance, x), P, discordance),
         )
     if components.standard_error(S, P) == 0:
         # Nothing differed: as many problems as would show, had one of them differed, that it is less than that.
         return Needed(difference, math.ceil(_TANGO * (1 - difference) / difference), None, None)
-    problems = stats.problems_needed_with(components, S, difference)
-    seeds = stats.seeds_needed(components, P, difference)
-    both = stats.design_needed(components, difference) if problems is None and seeds is None else None
-    return Needed(difference, problems, seeds, stats.detectable(components, S, P), both or ())
+    problems = inference.problems_needed_with(components, S, difference)
+    seeds = inference.seeds_needed(components, P, difference)
+    both = inference.design_needed(components, difference) if problems is None and seeds is None else None
+    return Needed(difference, problems, seeds, inference.detectable(components, S, P), both or ())
 
 
 def with_hours(found: Contrast, loaded: Loaded, run: Path) -> Needed | None:

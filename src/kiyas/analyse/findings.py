@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from kiyas.analyse.encoding import decode, encode
-from kiyas.stats import BestOf, Components, Interval
+from kiyas.stats.inference import BestOf, Components, Interval
 from kiyas.types import AdapterId
 
 FORMAT = 4

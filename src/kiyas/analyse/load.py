@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
-from kiyas.stats import Floats
-from kiyas.study import benchmark_label
+from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.stats.inference import Floats
+from kiyas.study.settings import benchmark_label
 from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 Row = dict[str, Any]

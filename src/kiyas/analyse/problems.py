@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kiyas import stats
 from kiyas.analyse.findings import Cell, GridRow, Stability, Training
 from kiyas.analyse.load import SOLVED, Loaded, Row
-from kiyas.stats import Floats
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats
 from kiyas.types import BASE, AdapterId
 
 
@@ -110,16 +110,16 @@ def stability(
     return tuple(found)
 
 
-def ratio(lost_P: Floats, from_P: Floats) -> tuple[float | None, stats.Interval | None]:
+def ratio(lost_P: Floats, from_P: Floats) -> tuple[float | None, inference.Interval | None]:
     """Lost per step from solved, problems drawn anew (a problem's steps go together). None where nothing was solved."""
     total = float(from_P.sum())
     if total == 0:
         return None, None
     if lost_P.sum() == 0:
-        return 0.0, stats.wilson(0, int((from_P > 0).sum()))
+        return 0.0, inference.wilson(0, int((from_P > 0).sum()))
     P = from_P.size
     draws_BP = np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), size=2000)
     bottom = draws_BP @ from_P
     ratios = (draws_BP @ lost_P)[bottom > 0] / bottom[bottom > 0]
     low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(lost_P.sum()) / total, stats.Interval(float(low), float(high))
+    return float(lost_P.sum()) / total, inference.Interval(float(low), float(high))

@@ -13,8 +13,8 @@ import numpy as np
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, RatePoint
 from kiyas.analyse.load import Loaded
-from kiyas.stats import Floats
-from kiyas.study import rate_variants, tuning_seeds
+from kiyas.stats.inference import Floats
+from kiyas.study.settings import rate_variants, tuning_seeds
 from kiyas.types import AdapterId
 
 

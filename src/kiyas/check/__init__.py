@@ -12,14 +12,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kiyas import benchmarks, hub, identity, texts
 from kiyas.analyse.findings import Level, Remark
-from kiyas.chat import Chat
 from kiyas.check import costs, design, leaks, measure, remarks, traps
-from kiyas.contamination import Contamination
-from kiyas.prepare import EXPECTED_WITHIN, Prepared, contaminated_by, prepare, unexpected
-from kiyas.progress import tell
-from kiyas.study import Study
+from kiyas.data import benchmarks, hub
+from kiyas.data.chat import Chat
+from kiyas.pipeline import identity
+from kiyas.pipeline.prepare import EXPECTED_WITHIN, Prepared, contaminated_by, prepare, unexpected
+from kiyas.similarity import near_duplicates
+from kiyas.similarity.contamination import Contamination
+from kiyas.study.settings import Study
+from kiyas.work.progress import tell
 
 __all__ = ["Checked", "Level", "Remark", "check"]
 
@@ -67,11 +69,11 @@ class Checked:
         return {
             **asdict(self),
             "thresholds": {
-                "near_jaccard": texts.NEAR,
-                "shingle_tokens": texts.SHINGLE,
-                "ngram_words": texts.NGRAM,
-                "ngram_covered": texts.COVERED,
-                "ngram_common": texts.COMMON,
+                "near_jaccard": near_duplicates.NEAR,
+                "shingle_tokens": near_duplicates.SHINGLE,
+                "ngram_words": near_duplicates.NGRAM,
+                "ngram_covered": near_duplicates.COVERED,
+                "ngram_common": near_duplicates.COMMON,
                 "few_rows": remarks.FEW,
                 "many_too_long": remarks.MANY_TOO_LONG,
                 "expected_within": EXPECTED_WITHIN,

@@ -28,17 +28,20 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from kiyas import hub, identity, judge
-from kiyas.base import Base, pick_device, pick_dtype
-from kiyas.batches import indices
-from kiyas.chat import Chat
-from kiyas.generate import Generator, Job, Question, cache_bytes
+from kiyas import judge
+from kiyas.data import hub
+from kiyas.data.chat import Chat
+from kiyas.generate.decoder import Generator, cache_bytes
+from kiyas.generate.work import Job, Question
 from kiyas.interop.adapters import find
-from kiyas.judging import verdicts
-from kiyas.study import Study
-from kiyas.train import JointTraining, Run, activation_bytes
+from kiyas.judging.stage import verdicts
+from kiyas.model.base import Base, pick_device, pick_dtype
+from kiyas.model.batches import indices
+from kiyas.pipeline import identity
+from kiyas.study.settings import Study
+from kiyas.train.loop import JointTraining, Run, activation_bytes
 from kiyas.types import AdapterId, KiyasError, Sample
-from kiyas.workers import default_workers
+from kiyas.work.workers import default_workers
 
 SMALL_VOCABULARY = 8192
 ENOUGH_S = 0.2

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kiyas.stats import Components, detectable
+from kiyas.stats.inference import Components, detectable
 
 ASSUMED = Components(seed=0.0004, problem=0.05, rest=0.25)
 """Variances of one difference, one answer a problem: SD of the seeds 2 points; discordance .05 + .25 = .30."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kiyas import texts
-from kiyas.data import ArmData
+from kiyas.data.arms import ArmData
+from kiyas.similarity import near_duplicates
 from kiyas.types import Example
 
 
@@ -32,21 +32,21 @@ class Overlap:
 def clusters(prompts: Iterable[str]) -> dict[str, int]:
     """A number for each prompt; prompts that are the same or near to each other have the same one."""
     unique = list(dict.fromkeys(prompts))
-    return dict(zip(unique, texts.leaders(unique), strict=True))
+    return dict(zip(unique, near_duplicates.leaders(unique), strict=True))
 
 
 def overlap(
     arm: str, train: Sequence[Example], held: Sequence[Example], split: str, cluster: dict[str, int]
 ) -> Overlap:
     """How many problems (groups) of `held` are trained on too."""
-    groups, prompts = {row.group for row in train}, {texts.normalised(row.prompt) for row in train}
+    groups, prompts = {row.group for row in train}, {near_duplicates.normalised(row.prompt) for row in train}
     near = {cluster[row.prompt] for row in train}
     return Overlap(
         arm,
         split,
         len({row.group for row in held}),
         len({row.group for row in held if row.group in groups}),
-        len({row.group for row in held if texts.normalised(row.prompt) in prompts}),
+        len({row.group for row in held if near_duplicates.normalised(row.prompt) in prompts}),
         len({row.group for row in held if cluster[row.prompt] in near}),
     )
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from kiyas import texts
-from kiyas.data import ArmData
+from kiyas.data.arms import ArmData
 from kiyas.judge import extract
+from kiyas.similarity import near_duplicates
 from kiyas.types import Example
 
 
@@ -196,7 +196,7 @@ def repeated(rows: Sequence[Example], cluster: dict[str, int]) -> tuple[list[str
     seen = set[tuple[str, str]]()
     groups: dict[int, list[Example]] = {}
     for row in rows:
-        key = (texts.normalised(row.prompt), " ".join(row.completion.split()))
+        key = (near_duplicates.normalised(row.prompt), " ".join(row.completion.split()))
         if key in seen:
             exact.append(row.id)
         else:
@@ -204,7 +204,7 @@ def repeated(rows: Sequence[Example], cluster: dict[str, int]) -> tuple[list[str
             groups.setdefault(cluster[row.prompt], []).append(row)
     for group in groups.values():
         if len(group) > 1:
-            first = texts.leaders([row.completion for row in group])
+            first = near_duplicates.leaders([row.completion for row in group])
             near += [row.id for i, row in enumerate(group) if first[i] != i]
     return exact, near
 

@@ -12,9 +12,9 @@ from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
 from kiyas.check.traps import ChatFacts
-from kiyas.contamination import Contamination
-from kiyas.prepare import Unexpected
-from kiyas.study import NO_SPLIT, Study
+from kiyas.pipeline.prepare import Unexpected
+from kiyas.similarity.contamination import Contamination
+from kiyas.study.settings import NO_SPLIT, Study
 
 FEW = 0.01
 """Share of rows below which an oddity is a note: one row in a hundred does not decide a comparison."""

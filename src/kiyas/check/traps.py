@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from kiyas.chat import Chat
+from kiyas.data.chat import Chat
 
 _SYSTEM, _USER = "kiyas-system", "kiyas-user"
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kiyas import __version__
 from kiyas.interop import adapters, course, livecodebench, lm_eval, logs, names
 from kiyas.interop.answers import OWED, Answer, Format
 from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, tables
@@ -33,8 +32,10 @@ from kiyas.interop.outcomes import (
 )
 from kiyas.interop.rejudge import Rejudged, rejudge, table
 from kiyas.judge import JudgeError, read_problems
-from kiyas.rundir import RunDir, Stage, atomic_text, read_json, sha256, write_json, write_jsonl
-from kiyas.study import Judge
+from kiyas.judge.version import VERSION
+from kiyas.runfolder.files import atomic_text, read_json, sha256, write_json, write_jsonl
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, KiyasError
 
 __all__ = ["ImportSummary", "import_study"]
@@ -396,7 +397,7 @@ def _resolved(name: str, notes: list[str], judge: Judge | None, rejudged: Rejudg
         "kind": "import",
         "name": name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kiyas_version": __version__,
+        "kiyas_version": VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {},

@@ -15,7 +15,8 @@ from typing import Any
 from kiyas.interop import logs, names
 from kiyas.interop.files import File, Notes, tables
 from kiyas.interop.names import SEED, STEP, Named
-from kiyas.rundir import RunDir, disk_errors, read_json
+from kiyas.runfolder.files import disk_errors, read_json
+from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, KiyasError
 
 CONFIG = "adapter_config.json"

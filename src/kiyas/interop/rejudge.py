@@ -12,10 +12,10 @@ from kiyas import judge
 from kiyas.interop.answers import OWED, Answer
 from kiyas.interop.files import Row
 from kiyas.interop.outcomes import Key
-from kiyas.judging import verdicts
-from kiyas.progress import bar
-from kiyas.study import Judge
+from kiyas.judging.stage import verdicts
+from kiyas.study.settings import Judge
 from kiyas.types import KiyasError
+from kiyas.work.progress import bar
 
 
 @dataclass(frozen=True)

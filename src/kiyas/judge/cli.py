@@ -175,7 +175,7 @@ def _check_programs(files: list[Path], problems: dict[str, Any]) -> int:
 
 
 def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
-    from kiyas import __version__
+    from .version import VERSION
 
     return {
         "mode": args.mode,
@@ -186,7 +186,7 @@ def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
         "stop_early": args.stop_early,
         "problems": _digest(Path(args.problems)),
         "programs": [_digest(file) for file in program_files(args.programs)],
-        "kiyas_version": __version__,
+        "kiyas_version": VERSION,
         "python_version": platform.python_version(),
         "platform": platform.platform(),
     }

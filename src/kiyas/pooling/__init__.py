@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from kiyas import stats
 from kiyas.analyse import Decision, Findings, Level, Remark, analyse
 from kiyas.analyse.contrasts import decide
 from kiyas.analyse.encoding import encode
-from kiyas.meta import Meta, random_effects
 from kiyas.pooling import counts, runs
 from kiyas.pooling.replication import Replication
 from kiyas.pooling.runs import Problems
-from kiyas.rundir import RunDir
-from kiyas.stats import Floats, Interval
+from kiyas.runfolder.paths import RunDir
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats, Interval
+from kiyas.stats.meta_analysis import Meta, random_effects
 from kiyas.types import KiyasError
 
 __all__ = ["Agreement", "Answer", "Pooled", "Problems", "Replication", "agreement", "pool"]
@@ -127,7 +127,7 @@ def pool(
     answers: list[Answer] = []
     if len(replications) == 1:
         one = replications[0]
-        agree = stats.crossed_bootstrap(judged[0].differences()) if one.method == "two-way" else None
+        agree = inference.crossed_bootstrap(judged[0].differences()) if one.method == "two-way" else None
         answers.append(Answer("single", one.difference, one.interval, one.interval90, one.p, agree))
     else:
         errors = [r.within_error if same and r.within_error else r.standard_error for r in replications]
@@ -165,8 +165,10 @@ def agreement(meta: Meta | None, margin: float | None) -> Agreement:
 
 def _crossed(d_RP: Floats) -> Answer:
     """Replication × problem as two crossed random factors; every replication counts alike."""
-    found = stats.two_way(d_RP)
-    return Answer("crossed", found.mean, found.interval(), found.interval(0.90), found.p, stats.crossed_bootstrap(d_RP))
+    found = inference.two_way(d_RP)
+    return Answer(
+        "crossed", found.mean, found.interval(), found.interval(0.90), found.p, inference.crossed_bootstrap(d_RP)
+    )
 
 
 def _is_run(path: Path) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from kiyas.analyse import Level, Remark
-from kiyas.meta import unpaired
 from kiyas.pooling.replication import Replication
+from kiyas.stats.meta_analysis import unpaired
 from kiyas.types import KiyasError
 
 COLUMNS = ("study", "arm", "solved", "total")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kiyas.stats import Interval
+from kiyas.stats.inference import Interval
 
 
 @dataclass(frozen=True)

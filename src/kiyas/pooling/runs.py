@@ -11,14 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kiyas import stats
 from kiyas.analyse import Decision, Findings, Level, Remark
 from kiyas.analyse.contrasts import pair_interval
 from kiyas.analyse.load import Loaded, load
-from kiyas.meta import paired_error
 from kiyas.pooling.replication import Replication
-from kiyas.rundir import RunDir, digest, sha256
-from kiyas.stats import Floats
+from kiyas.runfolder.files import digest, sha256
+from kiyas.runfolder.paths import RunDir
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats
+from kiyas.stats.meta_analysis import paired_error
 from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 Problems = Literal["same", "shared", "own"]
@@ -206,7 +207,7 @@ def replication(run: Run) -> Replication:
     S, P = d_SP.shape
     answers = S * samples
     if S > 1 and P > 1:
-        method, found = "two-way", stats.two_way(d_SP)
+        method, found = "two-way", inference.two_way(d_SP)
         interval, interval90, p = found.interval(), found.interval(0.90), found.p
         parts = found.components
         # An error of 0 would outweigh every other replication; half of one answer is the least that is believed.
@@ -216,7 +217,11 @@ def replication(run: Run) -> Replication:
     else:
         method, d_P = "pair", d_SP.mean(axis=0)
         interval, interval90 = pair_interval(d_P, answers, 0.95), pair_interval(d_P, answers, 0.90)
-        p = stats.mcnemar(int((d_P < 0).sum()), int((d_P > 0).sum())).mid if answers == 1 else stats.sign_flip(d_P)
+        p = (
+            inference.mcnemar(int((d_P < 0).sum()), int((d_P > 0).sum())).mid
+            if answers == 1
+            else inference.sign_flip(d_P)
+        )
         error = within = paired_error(d_P, answers)
     return Replication(
         run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),

@@ -10,10 +10,11 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
-from kiyas.progress import tell
 from kiyas.report import charts, kept, markdown, methods, page, sentences, tables, terminal
 from kiyas.report.words import Words, languages
-from kiyas.rundir import RunDir, atomic_bytes, atomic_text, disk_errors
+from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors
+from kiyas.runfolder.paths import RunDir
+from kiyas.work.progress import tell
 
 __all__ = ["conclusion", "languages", "text", "write"]
 

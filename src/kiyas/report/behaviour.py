@@ -10,7 +10,7 @@ from kiyas.analyse.findings import Behaviour, Failure, FailureDifference, Findin
 from kiyas.report import sentences
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.words import DASH, Words
-from kiyas.stats import Interval
+from kiyas.stats.inference import Interval
 
 FEW = 10
 """Problems below which a group's share says next to nothing: its row is printed faint."""

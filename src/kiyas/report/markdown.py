@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kiyas import __version__
 from kiyas.analyse.findings import Findings, Level
+from kiyas.judge.version import VERSION
 from kiyas.report import kept, sentences
 from kiyas.report.charts import Chart
 from kiyas.report.tables import Table
@@ -34,7 +34,7 @@ def render(
         "methods": [*map(plain, methods), words("document.references", file="[references.bib](references.bib)")],
         "notes": [_listed(findings.notes) or words("page.notes_none")],
     }
-    made = words("document.made", version=__version__, date=words.date(findings.created))
+    made = words("document.made", version=VERSION, date=words.date(findings.created))
     parts = [f"# {plain(findings.name)}", made]
     for name, section in sections.items():
         parts += [f"## {words(f'document.{name}')}", *section, kept.block(name)]

@@ -14,8 +14,9 @@ from typing import Any
 from kiyas.analyse.findings import Findings
 from kiyas.report import sentences
 from kiyas.report.words import Words
-from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
-from kiyas.study import PRACTICE, benchmark_label
+from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import PRACTICE, benchmark_label
 
 Row = Mapping[str, Any]
 DIGITS = 12

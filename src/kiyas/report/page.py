@@ -17,8 +17,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kiyas import __version__
 from kiyas.analyse.findings import Findings, Level
+from kiyas.judge.version import VERSION
 from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.words import Words, phrases
@@ -100,7 +100,7 @@ def page(
         ],
         methods=methods.paragraphs(run, findings, words),
         settings=_flat(findings.settings),
-        version=__version__,
+        version=VERSION,
         policy=policy,
         style=Markup(asset("page.css")),
         library=Markup(library),

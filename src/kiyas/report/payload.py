@@ -16,7 +16,8 @@ from typing import Any
 
 from kiyas.analyse.findings import Findings
 from kiyas.report.words import Words
-from kiyas.rundir import RunDir, read_jsonl
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId
 
 CUT = 2048

@@ -16,8 +16,8 @@ import altair as alt
 import jinja2
 from markupsafe import Markup
 
-from kiyas import __version__
 from kiyas.analyse import Level
+from kiyas.judge.version import VERSION
 from kiyas.pooling import Answer, Pooled
 from kiyas.report.charts import BASE_COLOUR, COLOURS, Chart, finish
 from kiyas.report.markdown import plain
@@ -26,8 +26,8 @@ from kiyas.report.sentences import Conclusion, arm_name
 from kiyas.report.table import Table, bounds, columns
 from kiyas.report.terminal import safe
 from kiyas.report.words import DASH, Words
-from kiyas.rundir import atomic_bytes, atomic_text
-from kiyas.stats import Interval
+from kiyas.runfolder.files import atomic_bytes, atomic_text
+from kiyas.stats.inference import Interval
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'none'; base-uri 'none'; "
@@ -377,5 +377,5 @@ def page(found: Pooled, words: Words, table: Table, chart: Chart, svg: str) -> s
         still=image(svg),
         policy=POLICY,
         style=Markup(asset("page.css")),
-        version=__version__,
+        version=VERSION,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.words import Words
-from kiyas.stats import Interval
+from kiyas.stats.inference import Interval
 from kiyas.types import AdapterId
 
 ENOUGH_DRAWS = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiyas.report.words import Words
-from kiyas.stats import Interval
+from kiyas.stats.inference import Interval
 
 
 @dataclass(frozen=True)

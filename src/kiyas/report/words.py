@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from kiyas.stats import Interval
+from kiyas.stats.inference import Interval
 from kiyas.types import KiyasError
 
 DASH, MINUS = "–", "−"

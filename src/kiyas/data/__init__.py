@@ -1,0 +1,1 @@
+"""Rows and problems in: training data, benchmarks, the Hub, chat text as tokens."""

@@ -1,0 +1,162 @@
+"""Problems with tests, in the judge's format. How a problem becomes a prompt is the training's own way (chat.py)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from kiyas import judge, practice
+from kiyas.data import hub
+from kiyas.study.settings import LIVECODEBENCH, PRACTICE, Benchmark, Benchmarks, day_of
+from kiyas.types import KiyasError
+
+
+def read_all(benchmarks: Benchmarks) -> list[dict[str, Any]]:
+    """The rows of all benchmarks of a study; those beside the primary one say their `benchmark`.
+
+    Raises KiyasError as `read`, and for a problem that stands in two benchmarks.
+    """
+    rows: list[dict[str, Any]] = []
+    home: dict[str, str] = {}
+    for label, benchmark in benchmarks.named.items():
+        for row in read(benchmark):
+            if row["id"] in home:
+                raise KiyasError(f"the problem {row['id']!r} stands in two benchmarks: {home[row['id']]} and {label}")
+            home[row["id"]] = label
+            rows.append(row if benchmark is benchmarks.primary else {**row, "benchmark": label})
+    return rows
+
+
+def read(benchmark: Benchmark) -> list[dict[str, Any]]:
+    """The benchmark's rows, in order, filtered.
+
+    Raises KiyasError for a broken or empty file, a twin, an empty statement, a filter that cannot be applied or leaves
+    nothing, and for other problems than `ids` says.
+    """
+    if benchmark.dataset == PRACTICE:
+        rows = practice.benchmark(benchmark.problems or 41)
+    else:
+        try:
+            rows = [problem.to_row() for problem in _problems(benchmark)]
+        except judge.JudgeError as error:
+            raise KiyasError(str(error)) from error
+    source = benchmark.dataset
+    twins = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
+    if twins:
+        raise KiyasError(f"{source}: the problem {twins[0]!r} stands there twice")
+    rows = _filtered(rows, benchmark)[: benchmark.problems]
+    if not rows:
+        raise KiyasError(f"{source} holds no problems")
+    for row in rows:
+        if not str(row.get("statement", "")).strip():
+            raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked it")
+    if benchmark.ids is not None and {row["id"] for row in rows} != set(benchmark.ids):
+        found, wanted = {row["id"] for row in rows}, set(benchmark.ids)
+        raise KiyasError(
+            f"{source}: other problems than `ids` says: {_some(wanted - found)} missing, "
+            f"{_some(found - wanted)} too many",
+            "check release, platform, difficulty, from and to",
+        )
+    return rows
+
+
+def question(row: dict[str, Any]) -> str:
+    """What a chat model is asked. HumanEval's prompt is code to go on with; MBPP's tells no name of the function.
+
+    MBPP: the wording of Austin et al. 2021. HumanEval: as usual for instruction-tuned models.
+    """
+    statement = str(row["statement"])
+    if row.get("platform") == "humaneval":
+        task = "Complete the following Python function. Answer with the whole function."
+        return f"{task}\n\n```python\n{statement.strip()}\n```"
+    if row.get("platform") == "mbpp":
+        return f"{statement.strip()} Your code should pass these tests:\n\n{row['test_code'].strip()}"
+    return statement
+
+
+def solutions(benchmark: Benchmark) -> dict[str, str]:
+    """The benchmark's own solution of each problem, by id, where it has them (HumanEval, MBPP); else none."""
+    if benchmark.dataset in ("humaneval", "mbpp"):
+        assert benchmark.hub_id is not None
+        config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
+        rows = iter(hub.dataset_rows(benchmark.hub_id, benchmark.revision, config))
+    elif benchmark.dataset in (PRACTICE, LIVECODEBENCH):
+        return {}
+    else:
+        rows = (row for _, row in judge.formats.rows(Path(benchmark.dataset)))
+    found = {}
+    for row in rows:
+        if judge.formats.recognise(row) not in ("humaneval", "mbpp"):
+            break  # a large file of another format is not read to its end
+        solution = row.get("canonical_solution") or row.get("code")
+        if isinstance(solution, str):
+            found[str(row["task_id"])] = solution
+    return found
+
+
+def _problems(benchmark: Benchmark) -> list[judge.Problem]:
+    public = benchmark.tests == "public"
+    if benchmark.dataset == LIVECODEBENCH and benchmark.hub_id is not None:
+        assert benchmark.release is not None
+        # Script data sets are loaded by nobody any more: these are the files the script read.
+        number = int(benchmark.release.removeprefix("release_v"))
+        files = ["test.jsonl", *(f"test{n}.jsonl" for n in range(2, number + 1))]
+        paths = [hub.dataset_file(benchmark.hub_id, file, benchmark.revision) for file in files]
+        return [
+            problem for path in paths for problem in judge.read_problems(path, LIVECODEBENCH, public_tests_only=public)
+        ]
+    if benchmark.hub_id is not None:
+        config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
+        rows = hub.dataset_rows(benchmark.hub_id, benchmark.revision, config)
+        return [judge.problem_from_row(row, benchmark.dataset) for row in rows if row.get("split", "test") == "test"]
+    return judge.read_problems(benchmark.dataset, public_tests_only=public)
+
+
+# -- filters ----------------------------------------------------------------------------------------------------
+
+
+def _filtered(rows: list[dict[str, Any]], benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Each filter is checked to be one: every row must say what it asks for, and something must be left."""
+    for key in ("platform", "difficulty"):
+        wanted = getattr(benchmark, key)
+        if wanted is not None:
+            values = {wanted.lower()} if isinstance(wanted, str) else {value.lower() for value in wanted}
+            rows = _kept(rows, benchmark, key, key, lambda value, v=values: value.lower() in v)  # type: ignore[misc]
+    first, last = day_of(benchmark.from_, False), day_of(benchmark.to, True)
+    if first is not None or last is not None:
+
+        def inside(value: str) -> bool:
+            day = date.fromisoformat(value[:10])
+            return (first is None or first <= day) and (last is None or day <= last)
+
+        rows = _kept(rows, benchmark, "date", "from/to", inside)
+    return rows
+
+
+def _kept(
+    rows: list[dict[str, Any]], benchmark: Benchmark, key: str, name: str, good: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    silent = [row["id"] for row in rows if not isinstance(row.get(key), str) or not row[key].strip()]
+    if silent:
+        raise KiyasError(
+            f"{benchmark.dataset}: the filter {name} cannot be applied: {len(silent)} of {len(rows)} problems say no "
+            f"{key} ({_some(set(silent))})",
+            "leave the filter out, or give the problems what it asks for",
+        )
+    try:
+        kept = [row for row in rows if good(row[key])]
+    except ValueError as error:
+        raise KiyasError(f"{benchmark.dataset}: a problem's {key} cannot be read: {error}") from error
+    if not kept:
+        seen = Counter(row[key][:7] if key == "date" else row[key] for row in rows)
+        there = ", ".join(f"{value}: {count}" for value, count in sorted(seen.items())[:12])
+        raise KiyasError(f"{benchmark.dataset}: the filter {name} leaves no problem; there are {there}")
+    return kept
+
+
+def _some(ids: set[str]) -> str:
+    shown = sorted(ids)[:5]
+    return (", ".join(shown) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")) or "none"

@@ -1,0 +1,192 @@
+"""Models and data sets by Hub id: fetched once into Hugging Face's own cache, and pinned to a commit.
+
+A name that exists as a local file or folder is that; `owner/name` is otherwise looked up on the Hub (`HF_ENDPOINT`,
+`HF_TOKEN`, `HF_HUB_OFFLINE` hold as everywhere). No code from a repository is ever run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kiyas import practice
+from kiyas.study.settings import PRACTICE, Benchmark, Study, is_hub_id
+from kiyas.types import KiyasError
+
+# What a model needs to be loaded: never code, never a second copy of the weights in another format.
+MODEL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+
+
+def pinned(study: Study, recorded: dict[str, Any] | None = None) -> Study:
+    """The study with the commit of every Hub repository in its `revision` keys.
+
+    A run folder that was begun with some commit (`recorded`, its study) goes on with it, unless the study file names a
+    revision itself. Raises KiyasError, one line, for what is absent, gated or not to be reached.
+    """
+    then = recorded or {}
+
+    def commit(kind: str, repo: str | None, revision: str | None, before: dict[str, Any], same: bool) -> str | None:
+        """`before`: what was recorded, under the key `revision`, for the same repository (`same`) or another."""
+        if repo is None or not is_hub_id(repo):
+            return revision
+        return find_commit(kind, repo, revision or (before.get("revision") if same else None))
+
+    arms = {}
+    for name, arm in study.arms.items():
+        before = then.get("arms", {}).get(name, {})
+        same = before.get("dataset_name") == arm.dataset_name
+        arms[name] = arm.model_copy(
+            update={"revision": commit("dataset", arm.dataset_name, arm.revision, before, same)}
+        )
+    recorded_benchmarks = then.get("benchmarks", {})
+    begun_with = [recorded_benchmarks.get("primary", {}), *recorded_benchmarks.get("also", [])]
+
+    def benchmark(each: Benchmark) -> Benchmark:
+        before: dict[str, Any] = next((b for b in begun_with if b.get("dataset") == each.dataset), {})
+        return each.model_copy(update={"revision": commit("dataset", each.hub_id, each.revision, before, True)})
+
+    asked = {
+        "primary": benchmark(study.benchmarks.primary),
+        "also": [benchmark(each) for each in study.benchmarks.also],
+    }
+    model, same = study.model_name_or_path, then.get("model_name_or_path") == study.model_name_or_path
+    before = {"revision": then.get("model_revision")}
+    return study.model_copy(
+        update={
+            "model_revision": commit("model", model, study.model_revision, before, same),
+            "arms": arms,
+            "benchmarks": study.benchmarks.model_copy(update=asked),
+        }
+    )
+
+
+def find_commit(kind: str, name: str, revision: str | None = None) -> str:
+    """The commit that a revision (default: main) stands for: asked of the Hub; offline, what the cache remembers."""
+    from huggingface_hub import HfApi, constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    if revision and is_commit(revision):
+        return revision
+    if constants.is_offline_mode():
+        with contextlib.suppress(CacheNotFound):
+            for repo in scan_cache_dir().repos:
+                ref = repo.refs.get(revision or "main")
+                if (repo.repo_type, repo.repo_id) == (kind, name) and ref is not None:
+                    return str(ref.commit_hash)
+        raise KiyasError(f"{name}: not in the cache, and HF_HUB_OFFLINE forbids to fetch it", "fetch it once online")
+    with told(kind, name, revision):
+        return str(HfApi().repo_info(name, repo_type=kind, revision=revision).sha)
+    raise AssertionError("unreachable")
+
+
+def is_commit(revision: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def model_folder(name: str, revision: str | None = None) -> Path:
+    """Folder of a base model: the shipped one for `practice`, a local one, or the Hub's snapshot, fetched if needed."""
+    if name == PRACTICE:
+        return practice.base_path()
+    if not is_hub_id(name):
+        return Path(name)
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    commit = find_commit("model", name, revision)
+    with contextlib.suppress(LocalEntryNotFoundError):
+        folder = Path(snapshot_download(name, revision=commit, local_files_only=True))
+        if is_complete(folder):
+            return folder
+    with told("model", name, revision):
+        files = [sibling.rfilename for sibling in HfApi().model_info(name, revision=commit).siblings or []]
+        weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
+        wanted = [pattern for pattern in (*MODEL_FILES, weights) if "/" not in pattern]
+        return Path(snapshot_download(name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    raise AssertionError("unreachable")
+
+
+def base_folder(study: Study) -> Path:
+    """Folder of the study's base model."""
+    return model_folder(study.model_name_or_path, study.model_revision)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a snapshot holds a configuration and all weights (another download may have stopped half-way)."""
+    if not (folder / "config.json").exists():
+        return False
+    for index in (*folder.glob("*.safetensors.index.json"), *folder.glob("*.bin.index.json")):
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        return all((folder / shard).exists() for shard in shards)
+    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+
+
+def dataset_rows(name: str, revision: str | None = None, config: str | None = None) -> list[dict[str, Any]]:
+    """All rows of a data set on the Hub. Where it has several splits, and no column `split`, each row says its own."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    commit = find_commit("dataset", name, revision)
+    with told("dataset", name, revision):
+        parts = datasets.load_dataset(name, config, revision=commit)
+    several = len(parts) > 1
+    return [
+        {**row, "split": split} if several and "split" not in row else row
+        for split, part in parts.items()
+        for row in part.to_list()
+    ]
+
+
+def dataset_file(name: str, file: str, revision: str | None = None) -> Path:
+    """One file of a data set's repository."""
+    from huggingface_hub import hf_hub_download
+
+    with told("dataset", name, revision, file):
+        return Path(hf_hub_download(name, file, repo_type="dataset", revision=revision))
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator[None]:
+    """Turns what the Hub's client raises into one line that says what to do."""
+    import httpx2
+    from huggingface_hub import constants, errors
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    what = {"model": "model", "dataset": "data set"}[kind]
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise KiyasError(
+            f"{name}: this {what} is gated, and you have no access to it",
+            f"ask for access on its page, then `hf auth login` or set HF_TOKEN ({constants.ENDPOINT})",
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise KiyasError(f"{name}: this {what} has no revision {revision!r}", "a branch, a tag or a commit") from None
+    except errors.RepositoryNotFoundError:
+        raise KiyasError(
+            f"{name}: no such {what} on the Hub, or it is private (and there is no such local file or folder)",
+            "check the spelling, owner/name; for a private one `hf auth login` or set HF_TOKEN",
+        ) from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        raise KiyasError(f"{name}: not in the cache, and the Hub cannot be reached", "fetch it once online") from None
+    except errors.EntryNotFoundError:
+        raise KiyasError(f"{name}: this {what} has no {file or 'such file'}") from None
+    except httpx2.TransportError as error:
+        raise KiyasError(
+            f"{name}: {constants.ENDPOINT} cannot be reached: {_first_line(error)}",
+            "what was fetched before is used with HF_HUB_OFFLINE=1",
+        ) from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise KiyasError(f"{name}: this {what} could not be read from the Hub: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Decoding for the base and all checkpoints at once."""

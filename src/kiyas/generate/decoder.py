@@ -1,0 +1,344 @@
+"""Decoding for the base and all checkpoints of all arms at once.
+
+Theory of operation. Rows of the decode batch belong to adapters in order: K adapters × S slots. A finished answer's
+slot is refilled from its adapter's queue (prompts are prefilled packed, see attention.py), so a runaway answer holds
+up only its own slot; when the queues are empty the batch is compacted. Work is cut into *waves* of at most
+`WAVE` × the number of rows. A wave always starts from an empty cache and takes the same course, so that a wave
+decoded again after a kill gives the same bits; an unfinished wave is owed whole. Sampling noise is a function of
+(seed, adapter, problem, sample, position).
+
+What is not guaranteed: greedy answers equal across batch shapes. Where two tokens are nearly tied, rounding decides;
+the number of rows is therefore fixed and recorded per run.
+
+Shapes: K adapters, S slots per adapter, B = K·S rows, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from kiyas.generate.work import Job, Question
+from kiyas.model.adapters import AdapterStack, StackedModel
+from kiyas.model.attention import Decode, SlotCache
+from kiyas.model.base import Base
+from kiyas.model.batches import pack
+from kiyas.study.settings import Generation
+from kiyas.types import Completion, KiyasError, Sample
+
+PREFILL_TOKENS = 16384
+
+
+class NotAppliedError(RuntimeError):
+    """An adapter with non-zero weights answers exactly as the base: it was silently not applied."""
+
+
+def rows_that_fit(base: Base, longest: int, jobs: int) -> int:
+    """How many answers of `longest` tokens are decoded at once: by memory, at most what there is to do."""
+    per_token = cache_bytes(base.model.config, base.model.dtype.itemsize)
+    on_gpu = base.device.type == "cuda"
+    memory: int = int(0.7 * torch.cuda.mem_get_info(base.device)[0]) if on_gpu else 2**28
+    return int(max(1, min(jobs, memory // (per_token * longest), 1024)))
+
+
+def cache_bytes(config: Any, itemsize: int) -> int:
+    """Keys and values of one token, all layers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * itemsize)
+
+
+class Generator:
+    """Answers questions with every adapter of a stack."""
+
+    def __init__(self, base: Base, model: StackedModel, stack: AdapterStack, settings: Generation) -> None:
+        self.base, self.model, self.stack, self.settings = base, model, stack, settings
+        self.stop = torch.tensor(sorted(base.stop_ids), device=base.device)
+        config = base.model.config
+        self.most_positions: int | None = getattr(config, "max_position_embeddings", None) or getattr(
+            config, "n_positions", None
+        )
+
+    @torch.inference_mode()
+    def canary(self, question: Question) -> None:
+        """Raises NotAppliedError when an adapter with non-zero B weights gives the base's own hidden states."""
+        ids = torch.tensor([question.prompt] * len(self.stack), device=self.base.device)
+        rows = [[Sample(question.prompt, len(question.prompt))]] * len(self.stack)
+        batch = pack(rows).to(self.base.device)
+
+        def hidden() -> Tensor:
+            layout = batch.layout if self.base.packed else None
+            made = self.base.hidden(ids, batch.positions, torch.ones_like(ids), layout)
+            return made.view(len(self.stack), ids.shape[1], -1)
+
+        # All positions, not the last one's logits alone: in bfloat16 a young adapter may round away there.
+        self.model.stack = None
+        plain_KTD = hidden()
+        self.model.stack = self.stack
+        adapted_KTD = hidden()
+        for k, moved in enumerate(self.stack.moved()):
+            if moved and torch.equal(plain_KTD[k], adapted_KTD[k]):
+                raise NotAppliedError(
+                    f"{self.stack.ids[k]}: the adapter's weights are not zero, yet the model answers exactly as the "
+                    "base: the adapter is not applied. Nothing was generated with it."
+                )
+
+    @torch.inference_mode()
+    def answer(self, wave: Sequence[Job], rows: int) -> Iterator[Completion]:
+        """Decodes one wave with at most `rows` answers in flight; yields each answer as it ends."""
+        for job in wave:
+            if self.most_positions and len(job.question.prompt) >= self.most_positions:
+                raise KiyasError(
+                    f"problem {job.question.problem_id}: its prompt has {len(job.question.prompt)} tokens, but the "
+                    f"base model ends at {self.most_positions}"
+                )
+        decode = self._slots if self.base.packed else self._padded
+        try:
+            yield from decode(wave, rows)
+        finally:
+            self.model.stack = None
+
+    # -- slots --------------------------------------------------------------------------------------------
+
+    def _slots(self, wave: Sequence[Job], rows: int) -> Iterator[Completion]:
+        flight = _Flight(self, wave, max(1, rows // len(self.stack)))
+        while flight.admit():
+            yield from flight.step()
+
+    # -- the dull way, for models that cannot pack --------------------------------------------------------
+
+    def _padded(self, wave: Sequence[Job], rows: int) -> Iterator[Completion]:
+        """Left-padded batches through the model's own cache; no refill."""
+        K, queues = len(self.stack), _queues(wave, len(self.stack))
+        self.model.stack = self.stack
+        while any(queues):
+            n = min(max(1, rows // K), max(map(len, queues)))
+            batch = [queue.popleft() if queue else None for queue in queues for _ in range(n)]
+            yield from self._decode_padded(batch)
+
+    def _decode_padded(self, jobs: list[Job | None]) -> Iterator[Completion]:
+        device, blank = self.base.device, (self.base.chat.pad_id,)
+        prompts = [job.question.prompt if job else blank for job in jobs]
+        T = max(map(len, prompts))
+        ids = torch.tensor([[*blank * (T - len(p)), *p] for p in prompts], device=device)
+        mask = torch.tensor([[0] * (T - len(p)) + [1] * len(p) for p in prompts], device=device)
+        cache = DynamicCache(config=self.base.model.config)
+        out: list[list[int]] = [[] for _ in jobs]
+        open_rows = {b for b, job in enumerate(jobs) if job}
+        limits = [self._limit(len(prompt)) for prompt in prompts]
+        noise = [self._noise(job) if job else None for job in jobs]
+        # Left padding shifts positions; models with absolute ones must be told.
+        placed = "position_ids" in inspect.signature(self.base.model.forward).parameters
+        while open_rows:
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            logits_BV = self.base.model(
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=cache,
+                use_cache=True,
+                **({"position_ids": positions} if placed else {}),
+            ).logits[:, -1]
+            uniform_B = None
+            if self.settings.temperature:
+                at = [0.0 if each is None or b not in open_rows else each[len(out[b])] for b, each in enumerate(noise)]
+                uniform_B = torch.tensor(at, device=device)
+            token_B = self._choose(logits_BV, uniform_B)
+            for b in sorted(open_rows):
+                token = int(token_B[b])
+                out[b].append(token)
+                job = jobs[b]
+                if job and (token in self.base.stop_ids or len(out[b]) >= limits[b]):
+                    open_rows.discard(b)
+                    yield self._completion(job, out[b])
+            ids = token_B[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(jobs), 1)], 1)
+
+    # -- shared -------------------------------------------------------------------------------------------
+
+    def _limit(self, prompt: int) -> int:
+        most = self.settings.max_new_tokens
+        return min(most, self.most_positions - prompt) if self.most_positions else most
+
+    def _noise(self, job: Job) -> np.ndarray | None:
+        """Uniform numbers, one per position: a function of who answers what, never of what ran before."""
+        if self.settings.temperature == 0:
+            return None
+        name = f"{self.settings.seed}\0{self.stack.ids[job.k]}\0{job.question.problem_id}\0{job.sample}"
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
+        return np.random.Generator(np.random.Philox(key=key)).random(self.settings.max_new_tokens, dtype=np.float32)
+
+    def _choose(self, logits_BV: Tensor, uniform_B: Tensor | None) -> Tensor:
+        """Greedy, or by inverting the cumulative distribution at one uniform number per row."""
+        if uniform_B is None:
+            return logits_BV.argmax(1)
+        p_BV = torch.softmax(logits_BV.float() / self.settings.temperature, 1)
+        if self.settings.top_p < 1:
+            ranked, order = p_BV.sort(1, descending=True)
+            ranked[ranked.cumsum(1) - ranked >= self.settings.top_p] = 0
+            p_BV = torch.zeros_like(p_BV).scatter_(1, order, ranked)
+        total = p_BV.cumsum(1)
+        chosen = torch.searchsorted(total, uniform_B[:, None] * total[:, -1:], right=True)[:, 0]
+        return chosen.clamp(max=p_BV.shape[1] - 1)
+
+    def _completion(self, job: Job, tokens: list[int]) -> Completion:
+        ended = tokens[-1] in self.base.stop_ids
+        return Completion(
+            self.stack.ids[job.k],
+            job.question.problem_id,
+            job.sample,
+            self.base.chat.text(tokens[:-1] if ended else tokens),
+            len(job.question.prompt),
+            len(tokens),
+            "eos" if ended else "length",
+        )
+
+
+def _queues(wave: Sequence[Job], adapters: int) -> list[deque[Job]]:
+    queues: list[deque[Job]] = [deque() for _ in range(adapters)]
+    for job in wave:
+        queues[job.k].append(job)
+    return queues
+
+
+class _Flight:
+    """The rows of one wave in flight. Row b = (position of its adapter in `kept`) · S + slot."""
+
+    def __init__(self, generator: Generator, wave: Sequence[Job], slots: int) -> None:
+        self.g = generator
+        self.queues = _queues(wave, len(generator.stack))
+        self.kept = list(range(len(generator.stack)))
+        self.S = min(slots, max(map(len, self.queues)))
+        B, device = len(self.kept) * self.S, generator.base.device
+        self.jobs: list[Job | None] = [None] * B
+        self.cache = SlotCache(B)
+        self.length = torch.zeros(B, dtype=torch.long, device=device)
+        self.last = torch.zeros(B, dtype=torch.long, device=device)
+        self.made = torch.zeros(B, dtype=torch.long, device=device)
+        self.limit = torch.zeros(B, dtype=torch.long, device=device)
+        self.out = torch.zeros(B, generator.settings.max_new_tokens, dtype=torch.long, device=device)
+        sampled = generator.settings.temperature > 0
+        self.noise = torch.zeros(B, generator.settings.max_new_tokens, device=device) if sampled else None
+        self.longest = 0
+        generator.model.stack = generator.stack
+
+    @property
+    def free(self) -> list[int]:
+        return [b for b, job in enumerate(self.jobs) if job is None]
+
+    def admit(self) -> bool:
+        """Refills free slots once enough are free to make a prefill worth it. False: nothing is left to do."""
+        free, B = self.free, len(self.jobs)
+        waiting = any(self.queues)
+        if not waiting:
+            if len(free) == B:
+                return False
+            self._compact()
+            return True
+        if len(free) * 8 >= B or len(free) == B:
+            taken: list[list[tuple[int, Job]]] = [[] for _ in self.kept]
+            for b in free:
+                queue = self.queues[self.kept[b // self.S]]
+                if queue:
+                    taken[b // self.S].append((b, queue.popleft()))
+            while any(taken):
+                self._prefill([self._part(row) for row in taken])
+        return True
+
+    def _part(self, row: list[tuple[int, Job]]) -> list[tuple[int, Job]]:
+        """Takes prompts off a row's front, as many as one prefill pass may hold."""
+        part: list[tuple[int, Job]] = []
+        room = PREFILL_TOKENS // len(self.kept)
+        while row and (not part or room >= len(row[0][1].question.prompt)):
+            room -= len(row[0][1].question.prompt)
+            part.append(row.pop(0))
+        return part
+
+    def _prefill(self, taken: list[list[tuple[int, Job]]]) -> None:
+        g, device = self.g, self.g.base.device
+        prompts = [[Sample(job.question.prompt, len(job.question.prompt)) for _, job in row] for row in taken]
+        longest = max(len(sample.ids) for row in prompts for sample in row)
+        self.cache.reserve(longest + 1)
+        batch = pack(prompts, cache=self.cache, slots=[[b for b, _ in row] for row in taken]).to(device)
+        hidden = g.base.hidden(batch.ids, batch.positions, None, batch.layout)
+        T, ends, rows = batch.ids.shape[1], [], []
+        for k, row in enumerate(taken):
+            at = k * T
+            for b, job in row:
+                at += len(job.question.prompt)
+                ends.append(at - 1)
+                rows.append(b)
+                self.jobs[b] = job
+                self.length[b] = len(job.question.prompt)
+                self.limit[b] = g._limit(len(job.question.prompt))
+                noise = g._noise(job)
+                if self.noise is not None and noise is not None:
+                    self.noise[b] = torch.from_numpy(noise)
+        where = torch.tensor(rows, device=device)
+        self.made[where] = 0
+        logits = g.base.logits(hidden[torch.tensor(ends, device=device)])
+        uniform = self.noise[where, 0] if self.noise is not None else None
+        token = g._choose(logits, uniform)
+        self.last[where] = token
+        self.out[where, 0] = token
+        self.made[where] = 1
+        self.longest = max(self.longest, longest)
+
+    def step(self) -> Iterator[Completion]:
+        """Yields what has ended, then decodes one token for every row that goes on."""
+        g = self.g
+        done = torch.isin(self.last, g.stop) | (self.made >= self.limit)
+        live = torch.tensor([job is not None for job in self.jobs], device=done.device)
+        for b in (done & live).nonzero()[:, 0].tolist():
+            job = self.jobs[b]
+            assert job is not None
+            yield g._completion(job, self.out[b, : int(self.made[b])].tolist())
+            self.jobs[b] = None
+            # A free row goes on decoding garbage at position 0: its slot is overwritten by the next prefill.
+            self.length[b] = self.made[b] = self.limit[b] = 0
+        if len(self.free) == len(self.jobs):
+            return
+        self.longest = int(self.length.max())
+        self.cache.reserve(self.longest + 1)
+        layout = Decode(self.cache, self.length, self.longest)
+        hidden = g.base.hidden(self.last[:, None], self.length[:, None], None, layout)
+        logits = g.base.logits(hidden)
+        every = torch.arange(len(self.jobs), device=logits.device)
+        at = self.made.clamp(max=self.out.shape[1] - 1)
+        token = g._choose(logits, self.noise[every, at] if self.noise is not None else None)
+        live = self.limit > 0
+        self.length += live.long()
+        self.last = torch.where(live, token, self.last)
+        self.out[every, at] = torch.where(live, token, self.out[every, at])
+        self.made += live.long()
+
+    def _compact(self) -> None:
+        """Once half of the rows are free for good: drops adapters that are done and unused slots."""
+        rows = {p: [b for b in range(p * self.S, (p + 1) * self.S) if self.jobs[b]] for p in range(len(self.kept))}
+        rows = {p: row for p, row in rows.items() if row}
+        slots = max(map(len, rows.values()))
+        if 2 * slots * len(rows) > len(self.jobs):
+            return
+        order = []
+        for p, row in rows.items():
+            spare = [b for b in range(p * self.S, (p + 1) * self.S) if not self.jobs[b]]
+            order += (row + spare)[:slots]
+        index = torch.tensor(order, device=self.length.device)
+        self.cache.keep(index)
+        self.length, self.last, self.made, self.limit, self.out = (
+            x[index] for x in (self.length, self.last, self.made, self.limit, self.out)
+        )
+        if self.noise is not None:
+            self.noise = self.noise[index]
+        self.jobs = [self.jobs[b] for b in order]
+        self.kept = [self.kept[p] for p in rows]
+        self.queues = [deque() for _ in self.kept]
+        self.S = slots
+        self.g.model.stack = self.g.stack.select(self.kept)

@@ -1,0 +1,1 @@
+"""The whole run: stages, preparation, identity, status."""

@@ -1,0 +1,253 @@
+"""Which study a run folder belongs to: stamped when it starts, checked whenever it is opened again.
+
+A changed study file, base, data file or result is never mixed with work that was done with another one: it is
+refused, with the stage to do again. What was declared before there were results is kept with its digest.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kiyas.analyse.findings import FORMAT
+from kiyas.data import hub
+from kiyas.judge.tiers import choose
+from kiyas.judge.version import VERSION
+from kiyas.runfolder.files import atomic_text, digest, read_json, sha256, write_json
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import Study
+from kiyas.types import KiyasError
+from kiyas.work.workers import uses_gpu
+
+# Which stage a change of a section of the study file, or of a setting in it, falsifies first. `None`: no stage.
+FALSIFIES: dict[str, Stage | None] = {
+    "name": None,
+    "model_name_or_path": Stage.DATA,
+    "model_revision": Stage.DATA,
+    "arms": Stage.DATA,
+    "arms.*.newest": Stage.ANALYSE,  # said of the data; does not make it another
+    "arms.*.expect": Stage.ANALYSE,
+    "dataset": Stage.DATA,
+    "seeds": Stage.TRAIN,
+    "peft": Stage.TRAIN,
+    "training": Stage.TRAIN,
+    "training.max_length": Stage.DATA,
+    "training.completion_only_loss": Stage.DATA,
+    "benchmarks": Stage.DATA,
+    "generation": Stage.GENERATE,
+    "judge": Stage.JUDGE,
+    "compare": Stage.ANALYSE,
+    "report": Stage.REPORT,
+}
+
+
+def pinned(study: Study, folder: RunDir) -> Study:
+    """With the commits of its Hub repositories: those that the run folder was begun with, else those of now."""
+    recorded = read_json(folder.resolved).get("study") if folder.resolved.exists() else None
+    return hub.pinned(study, recorded)
+
+
+def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> str:
+    """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation.
+
+    What `redo` will drop need not agree with the study.
+    """
+    now, base = study.model_dump(mode="json"), _base(study)
+    if folder.resolved.exists():
+        resolved = read_json(folder.resolved)
+        if resolved.get("kind") != "run":
+            raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
+        _refuse_changed(folder, resolved["study"], now, redo)
+        if resolved["base"] != base and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
+            raise KiyasError(
+                f"{study.model_name_or_path} is not the model that {folder.root} was begun with",
+                f"put it back, or add --redo {Stage.TRAIN.value} to do all but the data again",
+            )
+        if (resolved["study"], resolved["base"]) != (now, base):
+            write_json(folder.resolved, {**resolved, "study": now, "base": base})
+            note(folder, _notes_of_change(resolved["study"], now))
+        return str(resolved["judge"]["tier"])
+    if any(folder.stage(stage).exists() for stage in Stage):
+        raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
+    # Before anything is spent: a machine that cannot isolate as asked is found out now.
+    tier = choose(study.judge.isolation, study.judge.python)
+    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
+    if text:
+        atomic_text(folder.study_copy, text)
+    write_json(
+        folder.resolved,
+        {
+            "kind": "run",
+            "name": study.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kiyas_version": VERSION,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: importlib.metadata.version(name) for name in packages},
+            "git": _git_revision(),
+            "study": now,
+            "declared_sha256": digest(now["compare"]),
+            "base": base,
+            "judge": {"tier": tier.value, "mode": study.judge.mode},
+            "device": "gpu" if uses_gpu(study.training.device) else "cpu",
+            "overrides": overrides,
+            "notes": [],
+        },
+    )
+    return tier.value
+
+
+def changes(before: Any, now: Any, at: str = "") -> list[str]:
+    """Dotted keys in which two resolved studies differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [found for key in keys for found in changes(before.get(key), now.get(key), f"{at}.{key}" if at else key)]
+    return [] if before == now else [at]
+
+
+# Settings that change how work is laid out; what comes out differs by rounding at most.
+_HARMLESS = {
+    "judge.workers",
+    "training.workers",
+    "training.device",
+    "training.max_tokens_per_pass",
+    "generation.max_rows",
+}
+
+
+def _falsified(key: str) -> Stage | None:
+    """The first stage that a change of this setting falsifies: by the longest entry that it begins with."""
+    parts = key.split(".")
+    if parts[0] == "arms":
+        parts[1] = "*"
+    known = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next(FALSIFIES[name] for name in known if name in FALSIFIES)
+
+
+def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:
+    changed = [key for key in changes(before, now) if key not in _HARMLESS]
+    stages = [(_falsified(key), key) for key in changed]
+    for stage in Stage:
+        guilty = [key for first, key in stages if first is stage]
+        if not guilty or stage in (Stage.ANALYSE, Stage.REPORT):
+            continue
+        kept = [later for later in stage.later if dropped is None or later not in dropped.later]
+        if any(folder.stage(later).exists() for later in kept):
+            raise KiyasError(
+                f"{folder.root} was made with another study file; changed: {', '.join(changed)}",
+                f"give the study another `name`, or add --redo {stage.value} to do "
+                f"{', '.join(later.value for later in stage.later)} again",
+            )
+
+
+def _notes_of_change(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    declared = [key for key in changes(before, now) if key.startswith("compare")]
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    return [f"{key} was changed on {stamp}, after the run had started" for key in declared]
+
+
+def _git_revision() -> str | None:
+    """Revision of the folder that the command was given in, with + where something is not committed."""
+    try:
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if revision.returncode:
+        return None
+    return revision.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def model_files(study: Study) -> list[Path]:
+    """The base's files of weights."""
+    root = hub.base_folder(study)
+    return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
+
+
+def parameters(study: Study) -> int | None:
+    """Weights of the base, counted in the headers of its safetensors files (a u64 length, then JSON)."""
+    total = 0
+    for path in model_files(study):
+        if path.suffix != ".safetensors":
+            return None
+        with path.open("rb") as file:
+            length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+            header = json.loads(file.read(length)) if length < size else {}
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        if size != 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=-1):
+            raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
+        total += sum(math.prod(entry["shape"]) for entry in tensors)
+    return total
+
+
+def _base(study: Study) -> dict[str, Any]:
+    """Name, size and a cheap fingerprint of the base: sizes, and the ends of every file."""
+    root, found = hub.base_folder(study), []
+    for path in [root / "config.json", root / "tokenizer.json", *model_files(study)]:
+        if path.exists():
+            with path.open("rb") as file:
+                start = file.read(1 << 16)
+                file.seek(max(0, path.stat().st_size - (1 << 16)))
+                found.append([path.name, path.stat().st_size, start.hex(), file.read().hex()])
+    return {
+        "name_or_path": study.model_name_or_path,
+        "parameters": parameters(study),
+        "fingerprint": digest(found),
+    }
+
+
+def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
+    """Digests of the files that a stage reads; a finished stage with other digests is stale."""
+    arms = sorted((folder.root / "data").glob("*.jsonl"))
+    sources = [arm.dataset_name for arm in study.arms.values() if arm.dataset_name]
+    sources += [benchmark.dataset for benchmark in study.benchmarks.named.values()]
+    files: dict[Stage, list[Path]] = {
+        Stage.DATA: [Path(source) for source in sources if Path(source).is_file()],
+        Stage.TRAIN: [*(path for path in arms if path != folder.problems), *_given_checkpoints(study)],
+        Stage.GENERATE: [folder.problems, folder.stage(Stage.TRAIN) / "manifest.json"],
+        Stage.JUDGE: [folder.problems, folder.completions],
+        Stage.ANALYSE: [
+            folder.problems,
+            folder.contamination,
+            folder.train_log,
+            folder.completions,
+            folder.judgments,
+            folder.resolved,
+        ],
+        Stage.REPORT: [folder.findings],
+    }
+    found = {
+        str(path.relative_to(folder.root) if path.is_relative_to(folder.root) else path): sha256(path)
+        for path in files[stage]
+        if path.exists()
+    }
+    # Findings of an older version are made anew, not misread.
+    return {**found, "format": str(FORMAT)} if stage is Stage.ANALYSE else found
+
+
+def _given_checkpoints(study: Study) -> list[Path]:
+    folders = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
+    return sorted(path for folder in folders for path in folder.rglob("adapter_*") if path.is_file())
+
+
+def note(folder: RunDir, notes: list[str]) -> None:
+    """Puts what was odd into the run folder, for the report; each line once."""
+    resolved = read_json(folder.resolved)
+    write_json(folder.resolved, {**resolved, "notes": list(dict.fromkeys([*resolved["notes"], *notes]))})
+
+
+def refuse_stale(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, now: dict[str, str]) -> None:
+    """Costly work over changed inputs is not thrown away silently."""
+    if manifest is None or stage in (Stage.ANALYSE, Stage.REPORT):
+        return
+    changed = sorted(name for name in now | manifest["inputs"] if now.get(name) != manifest["inputs"].get(name))
+    raise KiyasError(
+        f"{folder.root}: {', '.join(changed)} changed after the stage {stage.value!r} had used it",
+        f"put it back, or add --redo {stage.value} to do {', '.join(stage.later)} again",
+    )

@@ -1,0 +1,190 @@
+"""Everything that is known of a study's data before anything is trained; what would not be fair is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kiyas.data import benchmarks, hub
+from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arms
+from kiyas.data.chat import Chat
+from kiyas.interop import adapters
+from kiyas.runfolder.files import read_json
+from kiyas.similarity.contamination import Contamination, contamination
+from kiyas.study.settings import Study
+from kiyas.types import Example, KiyasError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known of the data before anything is trained."""
+
+    examples: dict[str, list[Example]]
+    counts: dict[str, dict[str, Any]]
+    problems: list[dict[str, Any]]
+    arms: dict[str, ArmData]
+
+    def asked(self, study: Study) -> dict[str, list[dict[str, Any]]]:
+        """The problems of each benchmark, by label, the primary one first."""
+        of = {label: label if n else None for n, label in enumerate(study.benchmarks.named)}
+        return {label: [row for row in self.problems if row.get("benchmark") == key] for label, key in of.items()}
+
+    @property
+    def tests(self) -> int:
+        return sum(len(row.get("tests", [0])) for row in self.problems)
+
+    def steps(self, study: Study) -> dict[str, int]:
+        """Optimizer steps per arm under the study's budget."""
+        return budget_steps(study, self.counts)
+
+    def sentences(self) -> list[str]:
+        """One line an arm: what is trained on, and what was left out."""
+        lines = []
+        for name, count in self.counts.items():
+            left_out = {
+                why.removeprefix("dropped_").replace("_", " "): n for why, n in count.items() if "dropped" in why
+            }
+            told = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
+            lines.append(
+                f"arm {name}: {count['train']} training samples of {count['groups']} problems "
+                f"({count['solutions_per_group']:g} solutions each), {count['validation']} for validation"
+                + (f"; {count['from']}" if count.get("derived") else "")
+                + (f", {count['draws']} draws" if count.get("draws", 1) > 1 else "")
+                + (f"; left out: {told}" if told else "")
+            )
+        return lines
+
+
+def prepare(study: Study) -> Prepared:
+    """Reads, splits, tokenises and counts all data of a study. Writes nothing."""
+    problems = benchmarks.read_all(study.benchmarks)
+    arms, chat = read_arms(study), Chat.load(hub.base_folder(study))
+    samples = drop_too_long(arms, chat, study)
+    derive(arms, samples, chat, study)
+    arms = {name: arms[name] for name in study.trained}  # in the study's order
+    counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
+    refuse_unfit(study, counts)
+    _refuse_other_seeds(study)
+    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms)
+
+
+def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+    """What the settings ask of the data and the base, and they cannot give; and what would not be fair."""
+    blind = [arm for arm, count in counts.items() if not count["validation"]]
+    wants = {
+        "training.patience": study.training.patience,
+        "compare.select: validation": study.compare.select == "validation",
+        "a grid of learning rates": len(study.variants) > 1,
+    }
+    if blind and any(wants.values()):
+        key = next(key for key, wanted in wants.items() if wanted)
+        raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
+    _refuse_unequal(study, counts)
+    config = read_json(hub.base_folder(study) / "config.json")
+    most = config.get("max_position_embeddings") or config.get("n_positions")
+    longest = max((count["max_tokens"] for count in counts.values()), default=0)
+    if most and longest > most:
+        raise KiyasError(
+            f"training.max_length: a sample has {longest} tokens, but the base model ends at {most}",
+            f"set training.max_length to {most} or less",
+        )
+
+
+def _refuse_other_seeds(study: Study) -> None:
+    """Checkpoints that were trained elsewhere must be of the seeds that the study names."""
+    for name, arm in study.arms.items():
+        if arm.checkpoints is not None:
+            there = sorted({checkpoint.seed for checkpoint in adapters.find(Path(arm.checkpoints))[0]})
+            if there != sorted(study.seed_list):
+                raise KiyasError(
+                    f"arm {name}: {arm.checkpoints} holds checkpoints of seed {', '.join(map(str, there))}; the study "
+                    f"names seed {', '.join(map(str, study.seed_list))}",
+                    f"write seeds: {there}" if len(there) > 1 or there[0] else "write seeds: 1",
+                )
+
+
+def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+    """Arms must spend alike, in the unit of their budget, unless the study accepts that they do not."""
+    budgets = {arm: study.recipe(arm).budget.completion_tokens for arm in counts}
+    steps = budget_steps(study, counts)
+    unit, spent = "completion tokens", budgets
+    if None in budgets.values():
+        unit, spent = "samples", {arm: steps[arm] * study.recipe(arm).effective_batch_size for arm in counts}
+    known = [value for value in spent.values() if value is not None]
+    if known and max(known) > 1.01 * min(known) and "unequal_budgets" not in study.compare.accept:
+        told = ", ".join(f"{arm} {value:,} {unit}" for arm, value in spent.items())
+        raise KiyasError(
+            f"the arms may not spend alike: {told}; a difference could be due to that alone",
+            "give every arm the same budget, or accept it by name: compare: {accept: [unequal_budgets]}",
+        )
+
+
+EXPECTED_WITHIN = 0.05
+
+
+@dataclass(frozen=True)
+class Unexpected:
+    """A number of an arm's training rows that is not what its `expect` says."""
+
+    arm: str
+    key: str
+    wanted: float
+    found: float
+
+
+def unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> list[Unexpected]:
+    """What the arms are believed to hold against what they hold."""
+    return [
+        Unexpected(arm, key, wanted, found)
+        for arm, count in counts.items()
+        for key, found in (("problems", count["groups"]), ("solutions", count["solutions_per_group"]))
+        if (wanted := getattr(study.arms[arm].expect, key, None)) is not None
+        and abs(found - wanted) > EXPECTED_WITHIN * wanted
+    ]
+
+
+def refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
+    """Raises KiyasError where an arm is not what it is believed to be."""
+    wrong = [
+        f"arm {each.arm}: expect.{each.key} is {each.wanted:g}, its training rows have {each.found:g}"
+        for each in unexpected(study, counts)
+    ]
+    if wrong:
+        told = "\n  ".join(["the data is not what the study file expects:", *wrong])
+        raise KiyasError(told, "are two files swapped?")
+
+
+def contaminated_by(study: Study, prepared: Prepared) -> list[Contamination]:
+    """Every benchmark against the training rows of every arm with data of its own."""
+    own = {name: arm.split("train") for name, arm in prepared.arms.items() if not arm.derived}
+    return [
+        each
+        for label, rows in prepared.asked(study).items()
+        for each in contamination(label, rows, benchmarks.solutions(study.benchmarks.named[label]), own)
+    ]
+
+
+def budget_steps(study: Study, counts: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Optimizer steps per arm under its budget. The same for all arms, except with completion tokens.
+
+    counts: per arm the `train` samples and their `completion_tokens`, as in the data manifest.
+    """
+    # A derived arm is small on purpose: it is given the others' steps, and repeats its rows.
+    smallest = min((count["train"] for count in counts.values() if not count.get("derived")), default=0)
+    found = {}
+    for arm, count in counts.items():
+        recipe = study.recipe(arm)
+        budget, batch = recipe.budget, recipe.effective_batch_size
+        if budget.completion_tokens is not None:
+            steps = round(budget.completion_tokens / (count["completion_tokens"] / count["train"] * batch))
+        elif budget.steps is not None:
+            steps = budget.steps
+        elif budget.examples is not None:
+            steps = math.ceil(budget.examples / batch)
+        else:
+            assert budget.epochs is not None
+            steps = math.ceil(budget.epochs * smallest / batch)
+        found[arm] = max(1, steps)
+    return found

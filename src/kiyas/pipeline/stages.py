@@ -1,0 +1,204 @@
+"""data → train → generate → judge → analyse → report, on one screen.
+
+Every stage reads files, writes files and declares itself finished by a manifest, last. Running again does what is
+missing and nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kiyas import report
+from kiyas.analyse import Findings, analyse
+from kiyas.interop import adapters
+from kiyas.judging.stage import judge_completions
+from kiyas.pipeline import identity
+from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.settings import Study
+from kiyas.types import BASE, AdapterId, Completion
+from kiyas.work.progress import bar, tell
+from kiyas.work.workers import default_workers, run_parts, warm
+
+
+def run(
+    study: Study,
+    folder: RunDir,
+    *,
+    text: str = "",
+    overrides: list[str] | None = None,
+    until: Stage = Stage.REPORT,
+    redo: Stage | None = None,
+) -> None:
+    """Runs a study, or goes on with it. `text` is the study file as given, for the record.
+
+    Raises KiyasError when the folder holds another study's results or is in use.
+    """
+    with folder.lock():
+        study = identity.pinned(study, folder)
+        tier = identity.open_run(study, folder, text, overrides or [], redo)
+        if redo is not None:
+            folder.drop(redo)
+        tell(
+            f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
+            f"programs run in {tier} isolation"
+        )
+        if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
+            warm()
+        for stage, work in STAGES.items():
+            inputs = identity.inputs(stage, folder, study)
+            manifest = folder.manifest(stage)
+            if manifest is None or manifest["inputs"] != inputs:
+                identity.refuse_stale(stage, folder, manifest, inputs)
+                started = time.monotonic()
+                counts = work(study, folder)
+                folder.finish(stage, identity.inputs(stage, folder, study), counts, time.monotonic() - started)
+            if stage == until:
+                break
+
+
+# -- the stages, in order -------------------------------------------------------------------------------------
+
+
+def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl."""
+    from kiyas.pipeline.prepare import contaminated_by, prepare, refuse_unexpected
+
+    prepared = prepare(study)
+    refuse_unexpected(study, prepared.counts)
+    for name, examples in prepared.examples.items():
+        write_jsonl(folder.arm_data(name), [asdict(example) for example in examples])
+    write_jsonl(folder.problems, prepared.problems)
+    found = contaminated_by(study, prepared)
+    write_json(folder.contamination, [asdict(each) for each in found])
+    for line in prepared.sentences():
+        tell(f"data: {line}")
+    for each in found:
+        if each.found:
+            tell(f"data: {len(each.found)} problems of {each.benchmark} stand in the training data of {each.arm}")
+    return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
+
+
+def train(study: Study, folder: RunDir) -> dict[str, Any]:
+    """All trainings of all arms, stacked; log and checkpoints."""
+    from kiyas.pipeline.prepare import budget_steps, refuse_unfit
+    from kiyas.train.stage import merge_logs, saved_step, train_part
+
+    manifest = folder.manifest(Stage.DATA)
+    assert manifest is not None
+    counts = manifest["counts"]["arms"]
+    # Settings of training may have changed since the data were prepared.
+    refuse_unfit(study, counts)
+    steps = budget_steps(study, counts)
+    # Seeds together: the arms of one seed see the same order of samples, and stack best.
+    trainings: list[list[Any]] = [
+        [arm, variant, seed]
+        for seed in (*study.seed_list, *study.tuning_seed_list)
+        for variant in study.variants
+        for arm in study.trained
+    ]
+    parts = _layout(folder, Stage.TRAIN, study, trainings) if trainings else []
+    total = sum(steps[arm] for arm, _, _ in trainings)
+    done = sum(min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share)
+    with bar("train", total, "adapter-steps", done) as progress:
+        study_json = study.model_dump(mode="json")
+        run_parts(
+            train_part,
+            [(str(folder.root), study_json, share, steps, part) for part, share in enumerate(parts)],
+            progress,
+            study.training.workers,
+        )
+    rows = merge_logs(folder, len(parts))
+    for name, arm in study.arms.items():
+        if arm.checkpoints is not None:
+            more, notes = adapters.adopt(name, Path(arm.checkpoints), folder, study.model_name_or_path)
+            rows += more
+            identity.note(folder, [f"arm {name}: {each}" for each in notes])
+    write_jsonl(folder.train_log, rows)
+    shutil.rmtree(folder.train_state, ignore_errors=True)
+    return {"trainings": len(trainings), "steps": steps, "checkpoints": len(saved_checkpoints(folder))}
+
+
+def generate(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Base and all checkpoints answer all problems."""
+    from kiyas.generate.stage import generate_part, part_file
+
+    checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
+    adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
+    parts = _layout(folder, Stage.GENERATE, study, adapters)
+    problems = len(read_jsonl(folder.problems))
+    with bar("generate", len(adapters) * problems * study.generation.num_samples, "answers") as progress:
+        study_json = study.model_dump(mode="json")
+        run_parts(
+            generate_part,
+            [(str(folder.root), study_json, share, part) for part, share in enumerate(parts)],
+            progress,
+            study.training.workers,
+        )
+    made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
+    order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
+    made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
+    write_jsonl(folder.completions, [completion.to_row() for completion in made])
+    shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
+    cut = sum(completion.stop == "length" for completion in made)
+    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut}
+
+
+def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Runs every program on every test."""
+    total = len(read_jsonl(folder.completions))
+    with bar("judge", total, "programs") as progress:
+        return {"programs": total, "verdicts": judge_completions(folder, study.judge, progress)}
+
+
+def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Judgments and losses → findings."""
+    write_json(folder.findings, analyse(folder.root).to_json())
+    return {}
+
+
+def write_report(study: Study, folder: RunDir) -> dict[str, Any]:
+    """Findings → page, figures, tables."""
+    findings = Findings.from_json(read_json(folder.findings))
+    path = report.write(folder.root, findings, language=study.report.language)
+    return {"page": path.name}
+
+
+STAGES: dict[Stage, Callable[[Study, RunDir], dict[str, Any]]] = {
+    Stage.DATA: prepare_data,
+    Stage.TRAIN: train,
+    Stage.GENERATE: generate,
+    Stage.JUDGE: judge_programs,
+    Stage.ANALYSE: draw_findings,
+    Stage.REPORT: write_report,
+}
+
+
+# -- what they share ------------------------------------------------------------------------------------------
+
+
+def saved_checkpoints(folder: RunDir) -> list[AdapterId]:
+    """All checkpoints in the run folder, in order."""
+    found = folder.checkpoints.glob("**/step-*/adapter_config.json")
+    return sorted(AdapterId.parse_folder(str(path.parent.relative_to(folder.checkpoints))) for path in found)
+
+
+def _layout(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) -> list[list[list[Any]]]:
+    """How units are shared out to workers: decided once and kept, since rounding depends on it."""
+    path = folder.stage(stage) / "state" / "layout.json"
+    if not path.exists():
+        workers = _workers(study, len(units))
+        size = -(-len(units) // min(workers, len(units)))
+        write_json(path, [units[start : start + size] for start in range(0, len(units), size)])
+    parts: list[list[list[Any]]] = read_json(path)
+    return parts
+
+
+def _workers(study: Study, units: int) -> int:
+    size = sum(path.stat().st_size for path in identity.model_files(study))
+    return study.training.workers or default_workers(study.training.device, size, units)

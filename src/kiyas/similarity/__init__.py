@@ -1,0 +1,1 @@
+"""When two texts or programs are the same."""

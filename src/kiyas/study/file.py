@@ -1,0 +1,267 @@
+"""The study file: YAML 1.2 → `Study`. Every mistake is told at once, with line and hint."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Arm, Benchmark, Section, Study, is_builtin, is_hub_id
+from kiyas.types import KiyasError
+
+# Names people bring along from TRL, axolotl and LLaMA-Factory.
+KNOWN_ELSEWHERE = {
+    "base_model": "model_name_or_path",
+    "model": "model_name_or_path",
+    "base": "model_name_or_path",
+    "datasets": "arms",
+    "lora_r": "peft.r",
+    "lora_rank": "peft.r",
+    "rank": "peft.r",
+    "lora_target": "peft.target_modules",
+    "lora_target_modules": "peft.target_modules",
+    "lora_target_linear": "peft.target_modules: all-linear",
+    "lora_alpha": "peft.lora_alpha",
+    "lora_dropout": "peft.lora_dropout",
+    "lora": "peft",
+    "adapter": "peft",
+    "sequence_len": "training.max_length",
+    "cutoff_len": "training.max_length",
+    "max_seq_length": "training.max_length",
+    "num_epochs": "training.budget.epochs",
+    "num_train_epochs": "training.budget.epochs",
+    "epochs": "training.budget.epochs",
+    "max_steps": "training.budget.steps",
+    "micro_batch_size": "training.effective_batch_size",
+    "per_device_train_batch_size": "training.effective_batch_size",
+    "train_batch_size": "training.effective_batch_size",
+    "gradient_accumulation_steps": "training.effective_batch_size (micro-batches are chosen by device)",
+    "lr": "training.learning_rate",
+    "lr_scheduler": "training.lr_scheduler_type",
+    "train_on_inputs": "training.completion_only_loss (the opposite)",
+    "early_stopping_patience": "training.patience",
+    "val_set_size": "dataset.validation_fraction",
+    "val_size": "dataset.validation_fraction",
+    "evals_per_epoch": "training.eval_steps",
+    "saves_per_epoch": "training.save_steps",
+    "seed": "seeds",
+    "system_prompt": "dataset.system",
+    "dataset": "dataset_name (inside an arm)",
+    "path": "dataset_name",
+    "max_tokens": "generation.max_new_tokens",
+    "n": "generation.num_samples",
+    "timeout": "judge.time_limit_s",
+    "output_dir": "name (the run goes to runs/NAME; --runs chooses another folder)",
+}
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Study:
+    """Reads a study file and applies dotted overrides such as `training.learning_rate=1e-4`.
+
+    Paths inside are made absolute, relative to the file. Raises KiyasError that lists every mistake.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise KiyasError(f"no study file {path}", "`kiyas init` writes one to start from") from None
+    except IsADirectoryError:
+        raise KiyasError(f"{path} is a folder; give the study file inside it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise KiyasError(f"cannot read {path}: {error}") from error
+    return parse(text, str(path), path.resolve().parent, overrides)
+
+
+def parse(text: str, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
+    """As `load`, from text; `source` names it in messages, `folder` is where relative paths start."""
+    tree = _yaml(text, source)
+    if not isinstance(tree, dict):
+        raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
+    problems = [_override(tree, override) for override in overrides or []]
+    try:
+        study = Study.model_validate(tree)
+    except ValidationError as error:
+        problems += [_explain(tree, each) for each in error.errors()]
+        study = None
+    problems += _paths(tree, folder)
+    found = [problem for problem in problems if problem]
+    if found or study is None:
+        number = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
+        raise KiyasError(f"{source}: {number}\n" + "\n".join(f"  {line}" for line in found))
+    return _absolute(study, folder)
+
+
+def _yaml(text: str, source: str) -> Any:
+    try:
+        return YAML(typ="rt").load(io.StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{source}, line {mark.line + 1}" if mark else source
+        raise KiyasError(f"{where}: {' '.join(str(error.problem or error.context).split())}") from None
+    except (YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+        raise KiyasError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _override(tree: dict[str, Any], override: str) -> str | None:
+    key, equals, value = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", key):
+        return f"{override!r}: an override looks like training.learning_rate=1e-4"
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            return f"{override!r}: {parent} is not a section"
+    node[last] = _yaml(value, f"override {key}")
+    return None
+
+
+def _line(tree: Any, location: tuple[Any, ...]) -> str:
+    """`line 7: ` for the deepest part of the location that stands in the file, or nothing for overrides."""
+    line = None
+    for part in location:
+        marks = getattr(tree, "lc", None)
+        if marks is None or not marks.data or part not in marks.data:
+            break
+        line = marks.data[part][0] + 1
+        tree = tree[part]
+    return f"line {line}: " if line else ""
+
+
+def _explain(tree: dict[str, Any], error: Any) -> str:
+    # pydantic names union members in the location ("int", "list[int]"): keep what stands in the file.
+    location: tuple[Any, ...] = ()
+    node: Any = tree
+    for part in error["loc"]:
+        present = (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        )
+        if present:
+            node = node[part]
+            location = (*location, part)
+        elif part == error["loc"][-1] and error["type"] == "missing":
+            location = (*location, part)
+    dotted = ".".join(map(str, location)) or "study"
+    where = _line(tree, location)
+    if error["type"] == "extra_forbidden":
+        return f"{where}unknown key {dotted}{_suggest(error['loc'])}"
+    if error["type"] == "missing":
+        return f"{where}{dotted} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}{dotted}: {message}{shown}"
+
+
+def _suggest(location: tuple[Any, ...]) -> str:
+    key = str(location[-1])
+    section: type[Section] | None = Study
+    for part in location[:-1]:
+        field = section.model_fields.get(part) if section else None
+        section = _model_in(field.annotation) if field else Arm if section is None else section
+    keys = list(section.model_fields) if section else []
+    close = difflib.get_close_matches(key, keys, 1, 0.75)
+    if close:
+        return f"; did you mean {close[0]}?"
+    if key in KNOWN_ELSEWHERE:
+        return f"; here it is called {KNOWN_ELSEWHERE[key]}"
+    for name, field in Study.model_fields.items():
+        model = _model_in(field.annotation)
+        if model and key in model.model_fields:
+            return f"; it belongs under {name}:"
+    return f"; keys here are {', '.join(keys)}" if keys else ""
+
+
+def _model_in(annotation: Any) -> type[Section] | None:
+    """The settings class in a field's annotation, looking into dict values."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_in(part)
+        if found:
+            return found
+    return None
+
+
+def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
+    """One message for every file that the study names and that is not there."""
+    named: list[tuple[tuple[Any, ...], str]] = [(("model_name_or_path",), "model folder")]
+    arms = tree.get("arms")
+    if isinstance(arms, dict):
+        named += [(("arms", arm, "dataset_name"), "data file") for arm in arms]
+        named += [(("arms", arm, "checkpoints"), "folder of checkpoints") for arm in arms]
+    named.append((("benchmarks", "primary", "dataset"), "problems file"))
+    benchmarks = tree.get("benchmarks")
+    also = benchmarks.get("also") if isinstance(benchmarks, dict) else None
+    for number, each in enumerate(also if isinstance(also, list) else []):
+        at = ("benchmarks", "also", number)
+        named.append((at if isinstance(each, str) else (*at, "dataset"), "problems file"))
+    found = []
+    for location, what in named:
+        value: Any = tree
+        for part in location:
+            value = value[part] if isinstance(part, int) else value.get(part) if isinstance(value, dict) else None
+        if not isinstance(value, str) or (is_builtin(value) and _known_builtin(location[0], value)):
+            continue
+        if location[0] == "benchmarks" and value in HUB_BENCHMARKS and not (folder / value).exists():
+            continue
+        path = folder / Path(value).expanduser()
+        dotted = ".".join(map(str, location))
+        where = _line(tree, location)
+        if is_builtin(value):
+            found.append(f"{where}{dotted}: no {value!r} in the practice world{_practice_hint(location[0])}")
+        elif is_hub_id(value) and not path.exists() and location[-1] in ("model_name_or_path", "dataset_name"):
+            continue
+        elif not path.exists():
+            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder})")
+        elif location[0] == "model_name_or_path" and not (path / "config.json").is_file():
+            found.append(f"{where}{dotted}: {value!r} holds no config.json, so it is not a model folder")
+        elif location[-1] == "checkpoints" and not path.is_dir():
+            found.append(f"{where}{dotted}: {value!r} is a file; give the folder")
+        elif location[-1] not in ("model_name_or_path", "checkpoints") and not path.is_file():
+            found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
+    return found
+
+
+PRACTICE_DATASETS = ("practice/deep", "practice/diverse", "practice/wrong")
+
+
+def _known_builtin(section: str, value: str) -> bool:
+    return value in PRACTICE_DATASETS if section == "arms" else value == PRACTICE
+
+
+def _practice_hint(section: str) -> str:
+    return f"; it has {', '.join(PRACTICE_DATASETS)}" if section == "arms" else f"; write just {PRACTICE}"
+
+
+def _absolute(study: Study, folder: Path) -> Study:
+    def full(name: str) -> str:
+        path = (folder / Path(name).expanduser()).resolve()
+        elsewhere = (is_hub_id(name) or name in HUB_BENCHMARKS) and not path.exists()
+        return name if is_builtin(name) or elsewhere else str(path)
+
+    def places(arm: Arm) -> dict[str, str | None]:
+        checkpoints = arm.checkpoints and str((folder / Path(arm.checkpoints).expanduser()).resolve())
+        return {"dataset_name": arm.dataset_name and full(arm.dataset_name), "checkpoints": checkpoints}
+
+    def benchmark(each: Benchmark) -> Benchmark:
+        return each.model_copy(update={"dataset": full(each.dataset)})
+
+    benchmarks = {
+        "primary": benchmark(study.benchmarks.primary),
+        "also": [benchmark(each) for each in study.benchmarks.also],
+    }
+    return study.model_copy(
+        update={
+            "model_name_or_path": full(study.model_name_or_path),
+            "arms": {name: arm.model_copy(update=places(arm)) for name, arm in study.arms.items()},
+            "benchmarks": study.benchmarks.model_copy(update=benchmarks),
+        }
+    )

@@ -1,0 +1,1 @@
+"""The joint training of all arms, seeds and learning rates."""

@@ -1,0 +1,70 @@
+"""One worker's share of the train stage: from the run folder's data to log rows and checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kiyas.data import hub
+from kiyas.data.arms import tokenise
+from kiyas.model import checkpoints
+from kiyas.model.base import Base, told_out_of_memory
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.study.settings import Study
+from kiyas.train.loop import JointTraining, Run, part_log
+from kiyas.types import AdapterId, Example, Sample
+from kiyas.work.workers import Report
+
+
+def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
+    """All parts' rows in order of step, as `train/log.jsonl` holds them."""
+    rows = [row for part in range(parts) for row in read_jsonl(part_log(folder, part))]
+    rows.sort(key=lambda row: (row["step"], row["arm"], row["variant"], row["seed"], row["kind"]))
+    return rows
+
+
+def load_arms(
+    folder: RunDir, study: Study, base: Base
+) -> tuple[dict[str, list[list[Sample]]], dict[str, list[Sample]]]:
+    """Training samples (by draw) and validation samples of every arm, tokenised from the run folder's data."""
+    train: dict[str, list[list[Sample]]] = {}
+    validation: dict[str, list[Sample]] = {}
+    for arm in study.trained:
+        rows = [Example(**row) for row in read_jsonl(folder.arm_data(arm))]
+        train[arm] = [
+            [tokenise(row, base.chat, study, arm) for row in rows if row.split == "train" and row.draw == draw]
+            for draw in range(study.arms[arm].draws)
+        ]
+        validation[arm] = [tokenise(row, base.chat, study, arm) for row in rows if row.split == "validation"]
+    return train, validation
+
+
+def train_part(
+    root: str,
+    study_json: dict[str, Any],
+    trainings: list[list[Any]],
+    steps: dict[str, int],
+    part: int,
+    report: Report,
+) -> None:
+    """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
+    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
+    train, validation = load_arms(folder, study, base)
+    # Seeds take the draws in turn.
+    turn = {seed: number for number, seed in enumerate([*study.seed_list, *study.tuning_seed_list])}
+    runs = [
+        Run(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
+        for arm, variant, seed in trainings
+    ]
+    with told_out_of_memory("training.max_tokens_per_pass"):
+        JointTraining(base, runs, validation, study, folder, part).run(report)
+
+
+def saved_step(folder: RunDir, part: int) -> int:
+    """The step that a part's saved state stands at; 0 without one."""
+    state = checkpoints.load_state(folder.train_state / f"part-{part}.safetensors", torch.device("cpu"))
+    return 0 if state is None else int(state[1]["step"])

@@ -1,0 +1,1 @@
+"""Who works, and how far the work is."""

@@ -1,0 +1,349 @@
+"""Behaviour: every class of failure, what comes and goes beside its noise, who fails what; nothing owed counts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiyas.analyse import Findings, analyse
+from kiyas.analyse.behaviour import sharing
+from kiyas.analyse.failures import exception, failure, other_layout
+from kiyas.analyse.findings import Failure, Sharing
+from kiyas.analyse.problems import in_random_order, pattern
+from kiyas.analyse.tags import keyword_table, tags_of
+from kiyas.report import behaviour as tables
+from kiyas.report.words import Words, languages
+from kiyas.runfolder.files import read_jsonl, write_jsonl
+from synthetic import make_run
+
+Row = dict[str, Any]
+PROBLEM = {
+    "tests": [{"input": "1", "output": "5\n"}, {"input": "2", "output": "Yes\n"}, {"input": "3", "output": "No"}]
+}
+RIGHT = {"verdict": "AC"}
+
+
+def row(verdict: str, *tests: Row, **more: Any) -> Row:
+    passed = sum(test["verdict"] == "AC" for test in tests)
+    return {"program": "print(1)", "verdict": verdict, "passed": passed, "total": 3, "tests": list(tests), **more}
+
+
+def wrong(got: str) -> Row:
+    return {"verdict": "WA", "got": got}
+
+
+@pytest.mark.parametrize(
+    ("answer", "cut", "wanted"),
+    [
+        (row("AC", RIGHT, RIGHT, RIGHT), False, None),
+        (row("AC", RIGHT, RIGHT, RIGHT), True, None),
+        (row("WA", wrong("7"), RIGHT, RIGHT), True, Failure.RUNAWAY),
+        (row("CE", program=""), True, Failure.RUNAWAY),
+        (row("CE", program=" \n"), False, Failure.NO_CODE),
+        (row("CE", program="def f(:"), False, Failure.SYNTAX),
+        (row("RE", program="def f(:"), False, Failure.SYNTAX),
+        (row("RE", {"verdict": "RE"}, wrong("5"), RIGHT), False, Failure.CRASH),
+        (row("OLE", {"verdict": "OLE"}), False, Failure.OUTPUT),
+        (row("TLE", {"verdict": "TLE"}, RIGHT, RIGHT), False, Failure.SLOW),
+        (row("MLE", {"verdict": "MLE"}, RIGHT, RIGHT), False, Failure.MEMORY),
+        (row("WA", wrong("Answer: 5"), RIGHT, wrong("NO")), False, Failure.FORMAT),
+        (row("WA", wrong("Answer: 5"), RIGHT, wrong("yes")), False, Failure.SOME),
+        (row("WA", wrong("[5]"), RIGHT, {"verdict": "TLE", "got": ""}), False, Failure.SOME),
+        (row("WA", wrong("6"), wrong("No"), wrong("")), False, Failure.EVERYWHERE),
+        ({"verdict": "WA", "program": None}, False, Failure.WRONG),
+        ({"verdict": "WA", "program": "x", "passed": 1, "total": 3}, False, Failure.SOME),
+        ({"verdict": "RE", "program": None}, False, Failure.CRASH),
+        ({"verdict": "WA", "passed": 0, "total": 3, "tests": "lost"}, False, Failure.EVERYWHERE),
+    ],
+)
+def test_every_class(answer: Row, cut: bool, wanted: Failure | None) -> None:
+    assert failure(answer, PROBLEM, cut=cut) is wanted
+    # Whatever is missing elsewhere, there is a class.
+    assert failure({"verdict": "WA"}, {}, cut=False) is Failure.WRONG
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "same"),
+    [
+        ("5.0", "5", True),
+        ("(1, 2)", "1 2", True),
+        ("1\n2\n3", "1 2 3", True),
+        ("1,2,3", "1 2 3", True),
+        ("a b c", "abc", True),
+        ("yes", "Yes", True),
+        ("The result is: 12", "12", True),
+        ("07:05", "7:5", True),
+        ("3-5", "3 5", True),
+        ("-5", "5", False),
+        ("5 5", "5", False),
+        ("1 3 2", "1 2 3", False),
+        ("5.5", "5", False),
+        ("", "5", False),
+        ("5", "", False),
+        ("Yes No", "No", False),
+        ("...", "***", False),
+    ],
+)
+def test_the_same_in_another_layout(got: str, expected: str, same: bool) -> None:
+    assert other_layout(got, expected, ["Yes", "No"]) is same
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (row("RE", RIGHT, {"verdict": "RE", "stderr": "Traceback\n  File\nIndexError: list index\n"}), "IndexError"),
+        (row("RE", {"verdict": "RE", "exception": {"type": "KeyError", "line": 1, "message": ""}}), "KeyError"),
+        (row("RE", {"verdict": "RE", "stderr": "Traceback\nmy.Error\n"}), "my.Error"),
+        (row("RE", {"verdict": "RE", "stderr": "", "signal": "SIGSEGV"}), "SIGSEGV"),
+        (row("RE", {"verdict": "RE", "exit_code": 3}), "exit code 3"),
+        ({"verdict": "RE", "detail": "Runtime Error\nValueError: x"}, "ValueError"),
+        ({"verdict": "RE", "detail": "it failed somehow"}, ""),
+    ],
+)
+def test_what_a_program_died_of(answer: Row, name: str) -> None:
+    assert exception(answer) == name
+
+
+@pytest.mark.parametrize("points", [2, 3, 6])
+def test_patterns_in_random_order_by_enumeration(points: int) -> None:
+    for solved in range(points + 1):
+        orders = list(set(itertools.permutations([True] * solved + [False] * (points - solved))))
+        met = Counter(pattern(list(order)) for order in orders)
+        chances = in_random_order(points, solved)
+        for kind in ("learned", "forgotten", "flickering"):
+            assert chances.get(kind, 0) == pytest.approx(met[kind] / len(orders))
+
+
+def test_who_fails() -> None:
+    kinds = {
+        (a, b): sharing(a, b) for a in itertools.product([0, 1], repeat=2) for b in itertools.product([0, 1], repeat=2)
+    }
+    assert kinds[(0, 0), (0, 0)] is Sharing.BOTH and kinds[(1, 1), (1, 1)] is Sharing.NEITHER
+    assert kinds[(0, 0), (1, 1)] is Sharing.ONLY_A and kinds[(1, 1), (0, 0)] is Sharing.ONLY_B
+    assert Counter(kinds.values())[Sharing.MIXED] == 12
+
+
+def forgetting(findings: Findings) -> dict[str, Any]:
+    return {each.arm: each for each in findings.behaviour.forgetting}
+
+
+def test_the_noise_floor_and_where_it_is_from(tmp_path: Path) -> None:
+    """Checkpoints that are equal but for chance lose no more from step to step than the floor says."""
+    equal = {"rates": {"a": 0.45}, "problems": 120}
+    several = forgetting(analyse(make_run(tmp_path / "samples", seeds=(0,), samples=4, **equal)))["a"]
+    late = forgetting(analyse(make_run(tmp_path / "late", **equal)))["a"]
+    seeds = forgetting(analyse(make_run(tmp_path / "seeds", steps=(60, 120), **equal)))["a"]
+    lone = forgetting(analyse(make_run(tmp_path / "lone", steps=(60, 120), seeds=(0,), **equal)))["a"]
+    assert [each.source for each in (several, late, seeds, lone)] == ["samples", "checkpoints", "seeds", ""]
+    assert lone.floor is lone.excess is None and lone.rate is not None
+    for each in (several, late, seeds):
+        assert each.excess == pytest.approx(each.rate - each.floor) and abs(each.excess) < 0.06
+        assert each.excess_interval.low < 0.02 and each.excess_interval.high > -0.02
+        assert each.floor_interval.low < each.floor < each.floor_interval.high
+    assert late.steps == 3 * 5 and several.steps == 6
+
+
+def test_answering_twice_is_counted_by_hand(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=(0,), steps=(60, 120), samples=3, problems=9)
+    rows = [r for r in read_jsonl(run / "judge" / "judgments.jsonl") if r["arm"] == "deep"]
+    answers: dict[Any, list[bool]] = {}
+    for r in rows:
+        answers.setdefault((r["step"], r["problem_id"]), []).append(r["verdict"] == "AC")
+    pairs = [pair for each in answers.values() for pair in itertools.permutations(each, 2)]
+    lost = sum(a and not b for a, b in pairs)
+    each = forgetting(analyse(run))["deep"]
+    assert each.floor == pytest.approx(lost / sum(a for a, _ in pairs))
+    assert each.floor_lost == pytest.approx(lost / 6 / 2)
+
+
+def test_stuck_half_solved(tmp_path: Path) -> None:
+    """p000: 2 of 4 at three checkpoints in a row, p001: stretches broken by a right and by an owed answer."""
+    half = {
+        ("p000", 40): "0011",
+        ("p000", 60): "0111",
+        ("p000", 80): "0101",
+        ("p001", 20): "0111",
+        ("p001", 100): "0011",
+    }
+
+    def change(r: Row) -> Row:
+        kind = half.get((r["problem_id"], r["step"]), "1111" if r["problem_id"] == "p000" else "0000")
+        if (r["problem_id"], r["step"]) == ("p001", 120):
+            return {**r, "verdict": "IE"}
+        if r["arm"] == "base":
+            return r
+        tests = [{"verdict": "AC" if c == "1" else "RE"} for c in kind]
+        return {**r, "tests": tests, "passed": kind.count("1"), "verdict": "AC" if kind == "1111" else "RE"}
+
+    found = analyse(make_run(tmp_path / "run", seeds=(0,), problems=2, change=change)).behaviour
+    assert [(s.training.arm, s.problem) for s in found.stuck] == [("deep", "p000"), ("diverse", "p000")]
+    only = found.stuck[0]
+    assert (only.from_step, only.to_step, only.checkpoints, only.to_the_end) == (40, 80, 3, False)
+    assert (only.passed, only.total, only.failing) == (3, 4, {"1": "RE"})
+
+
+def test_half_an_owed_answer_ends_a_stretch(tmp_path: Path) -> None:
+    def change(r: Row) -> Row:
+        half = {**r, "verdict": "WA", "passed": 2, "tests": [{"verdict": "AC"}, {"verdict": "WA"}] * 2}
+        return {**half, "verdict": "IE"} if (r["step"], r["sample"]) == (60, 1) else half
+
+    found = analyse(
+        make_run(tmp_path / "run", rates={"a": 0.3}, seeds=(0,), problems=1, samples=2, change=change)
+    ).behaviour
+    assert [(s.from_step, s.to_step, s.failing) for s in found.stuck] == [(80, 120, {"2": "WA", "4": "WA"})]
+
+
+@pytest.mark.parametrize("how", ["missing", "IE"])
+def test_nothing_owed_is_a_failure(tmp_path: Path, how: str) -> None:
+    def change(r: Row) -> Row | None:
+        if (r["arm"], r["problem_id"]) != ("deep", "p003"):
+            return r
+        return None if how == "missing" else {**r, "verdict": "IE"}
+
+    run = make_run(tmp_path / "run", steps=(60, 120), problems=12, change=change)
+    problems = read_jsonl(run / "data" / "problems.jsonl")
+    write_jsonl(run / "data" / "problems.jsonl", [{**p, "tags": ["all", p["id"]]} for p in problems])
+    found = analyse(run).behaviour
+    deep = next(each for each in found.outcomes if each.arm == "deep")
+    assert deep.owed == 3 and deep.answers == 3 * 11 == deep.solved + sum(deep.failures.values())
+    assert found.left_out == 1 and len(found.shared) == 11 and "p003" not in {each.problem for each in found.shared}
+    assert all(s.problem != "p003" for s in found.stuck if s.training.arm == "deep")
+    assert {group.name: group.problems for group in found.groups}["all"] == 11
+    assert "p003" not in {group.name for group in found.groups}
+
+
+def test_counts_and_differences_by_hand(tmp_path: Path) -> None:
+    """Arm a crashes on every third problem, b never; runaways are known from the completions."""
+
+    def change(r: Row) -> Row:
+        n = int(r["problem_id"][1:])
+        if r["arm"] == "a" and n % 3 == 0:
+            stderr = "Traceback (most recent call last):\nValueError: no"
+            return {**r, "verdict": "RE", "passed": 0, "tests": [{"verdict": "RE", "stderr": stderr}] * 4}
+        return {**r, "verdict": "WA", "passed": 0, "tests": [{"verdict": "WA", "got": "x"}] * 4}
+
+    run = make_run(tmp_path / "run", rates={"a": 0.3, "b": 0.3}, seeds=(0, 1), steps=(120,), problems=12, change=change)
+    rows = read_jsonl(run / "judge" / "judgments.jsonl")
+    keys = ("arm", "variant", "seed", "step", "problem_id", "sample")
+    long = lambda r: (r["arm"], r["problem_id"], r["seed"]) == ("b", "p001", 1)  # noqa: E731
+    write_jsonl(
+        run / "generate" / "completions.jsonl",
+        [{**{key: r[key] for key in keys}, "text": "", "stop": "length" if long(r) else "eos"} for r in rows],
+    )
+    found = analyse(run).behaviour
+    of = {each.arm: each for each in found.outcomes}
+    assert of["a"].failures == {"crash": 8, "everywhere": 16} and of["a"].exceptions == {"ValueError": 8}
+    assert of["b"].failures == {"runaway": 1, "everywhere": 23} and of["b"].solved == 0
+    differ = {each.failure: each for each in found.differences}
+    assert differ[Failure.CRASH].difference == pytest.approx(-1 / 3) and differ[Failure.CRASH].p == 2 / 2**4
+    assert differ[Failure.RUNAWAY].difference == pytest.approx(0.5 / 12)
+    assert {each.sharing for each in found.shared} == {Sharing.BOTH}
+    assert {each.a for each in found.shared} == {"crash", "everywhere"}
+
+
+def test_groups_by_tag_difficulty_and_month(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", seeds=(0, 1), steps=(120,), problems=12)
+    problems = read_jsonl(run / "data" / "problems.jsonl")
+    for n, problem in enumerate(problems):
+        problem |= {"difficulty": "easy" if n < 8 else "hard", "date": f"2024-0{1 + n // 6}-05"}
+        problem["tags"] = ["odd"] if n % 2 else ["even", "half"]
+    write_jsonl(run / "data" / "problems.jsonl", problems)
+    found = analyse(run).behaviour
+    assert found.tags_from == "benchmark"
+    names = [(group.kind, group.name, group.problems) for group in found.groups]
+    assert names[3:] == [
+        ("difficulty", "easy", 8),
+        ("difficulty", "hard", 4),
+        ("month", "2024-01", 6),
+        ("month", "2024-02", 6),
+    ]
+    assert set(names[:3]) == {("tag", "odd", 6), ("tag", "even", 6), ("tag", "half", 6)}
+    rows = [r for r in read_jsonl(run / "judge" / "judgments.jsonl") if r["arm"] == "deep" and r["problem_id"] < "p008"]
+    easy = next(group for group in found.groups if group.name == "easy")
+    assert easy.rates["deep"] == pytest.approx(np.mean([r["verdict"] == "AC" for r in rows]))
+    assert easy.intervals["deep"].low <= easy.rates["deep"] <= easy.intervals["deep"].high
+
+
+def test_keyword_tags() -> None:
+    statements = {
+        "Given a string S, count the vowels.": {"strings", "counting"},
+        "Find the area of the triangle with these coordinates.": {"geometry"},
+        "How many minutes are there between the two times?": {"counting", "time"},
+        "Print the number of prime divisors of N.": {"counting", "number theory"},
+        "Given an undirected graph, determine whether it is a tree.": {"graphs", "yes or no"},
+        "Say hello.": set(),
+    }
+    source, tags = tags_of({text: {"statement": text} for text in statements})
+    assert source == "keywords"
+    assert {text: set(found) for text, found in tags.items()} == statements
+    assert tags_of({"x": {"title": "no statement"}}) == ("", {"x": ()})
+    assert tags_of({"x": {"tags": ["dp", "dp"]}, "y": {"statement": "a string"}}) == (
+        "benchmark",
+        {"x": ("dp",), "y": ()},
+    )
+    assert all(not words.search("") for words in keyword_table().values())
+
+
+def test_copies_of_the_training_data(tmp_path: Path) -> None:
+    """Arm a writes a training row word for word; the base, which never saw it, does not; b's data are not there."""
+    solution = "n = int(input())\nfor i in range(n):\n    print(i * i + 17)"
+    copy = lambda r: {**r, "program": solution if r["arm"] == "a" else "print(input())"}  # noqa: E731
+    run = make_run(tmp_path / "run", rates={"a": 0.3, "b": 0.3}, seeds=(0, 1), steps=(120,), problems=3, change=copy)
+    rows = [
+        ("held", "validation", solution),
+        ("other", "train", "print('x')"),
+        ("seen", "train", f"# {solution}\n{solution}"),
+    ]
+    write_jsonl(
+        run / "data" / "a.jsonl",
+        [{"id": id, "split": split, "completion": f"So:\n```python\n{text}\n```\n"} for id, split, text in rows],
+    )
+    found = analyse(run).behaviour
+    assert found.no_data == ("b",)
+    mine, base = found.copying
+    assert (mine.data, mine.arm, mine.solutions, mine.programs, base.arm) == ("a", "a", 2, 6, "base")
+    assert mine.share == 1 and mine.near == 6 and base.near == 0 and base.run < mine.run == mine.longest
+    assert {(each.row, each.near) for each in found.copied} == {("seen", True)}
+    of = {each.arm: each for each in found.diversity}
+    assert of["a"].programs == 2 and of["a"].trees == 1 and of["a"].problems == 3
+
+
+def broken(r: Row, rng: random.Random) -> Row:
+    """A row of somebody's results: this or that is missing or of another kind."""
+    odd: list[Any] = [None, [], "", "text", 3, {}]
+    r = {
+        key: value
+        for key, value in r.items()
+        if key in ("arm", "problem_id", "step", "seed", "verdict") or rng.random() < 0.7
+    }
+    for key in ("tests", "detail", "flags", "extraction", "program"):
+        if key in r and rng.random() < 0.3:
+            r[key] = rng.choice(odd) if key != "program" else rng.choice([None, "", "x = ("])
+    if isinstance(r.get("tests"), list):
+        r["tests"] = [{k: v for k, v in t.items() if rng.random() < 0.6} for t in r["tests"]]
+    if "passed" not in r or "total" not in r:
+        r["passed"] = r["total"] = None
+    r["verdict"] = rng.choice([r["verdict"], "RE", "TLE", "OLE", "IE", None])
+    return r
+
+
+def test_rows_with_missing_fields(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    run = make_run(tmp_path / "run", steps=(60, 120), problems=20, seeds=(0, 1), change=lambda r: broken(r, rng))
+    problems = read_jsonl(run / "data" / "problems.jsonl")
+    write_jsonl(run / "data" / "problems.jsonl", [{"id": problems[0]["id"]}, {**problems[1], "tags": 3, "tests": None}])
+    findings = analyse(run)
+    assert (
+        Findings.from_json(json.loads(json.dumps(findings.to_json(), allow_nan=False))).to_json() == findings.to_json()
+    )
+    for language in languages():
+        assert all(table.markdown() and table.csv() for table in tables.tables(findings, Words(language)))
+    assert all(math.isfinite(each.lost) for each in findings.behaviour.forgetting)

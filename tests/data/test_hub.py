@@ -1,0 +1,219 @@
+"""Everything by Hub id, against a local server that speaks the Hub's protocol: `kiyas run` from end to end."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from hub_server import Hub, serve
+from kiyas import practice
+from kiyas.data.benchmarks import question
+from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.paths import RunDir
+
+CONFIGS = b"""---
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: data/train-*}
+  - {split: validation, path: data/validation-*}
+---
+"""
+
+
+def lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def livecodebench_row(number: int, date: str, platform: str = "atcoder", difficulty: str = "easy") -> dict[str, Any]:
+    hidden = json.dumps([{"input": f"{n}\n", "output": f"{n * 2}\n", "testtype": "stdin"} for n in range(3)])
+    return {
+        "question_title": "Double",
+        "question_content": f"Read one integer N. Print N times 2. ({number})",
+        "platform": platform,
+        "question_id": f"abc{number}_a",
+        "contest_id": f"abc{number}",
+        "contest_date": f"{date}T00:00:00",
+        "starter_code": "",
+        "difficulty": difficulty,
+        "public_test_cases": json.dumps([{"input": "21\n", "output": "42\n", "testtype": "stdin"}]),
+        "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(hidden))).decode(),
+        "metadata": "{}",
+    }
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    rows = [{"prompt": f"Print {n}.", "completion": f"```python\nprint({n})\n```", "group": str(n)} for n in range(40)]
+    messages = [
+        {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]}
+        for row in rows
+    ]
+    with serve() as running:
+        running.add("models", "acme/tiny-coder", practice.base_path())
+        running.add("models", "acme/locked", {"config.json": b"{}"}, gated=True)
+        running.add("datasets", "acme/deep", {"README.md": b"# Deep", "deep.jsonl": lines(messages)})
+        files = {"data/train-00000-of-00001.parquet": rows[:36], "data/validation-00000-of-00001.parquet": rows[36:]}
+        running.add(
+            "datasets", "acme/diverse", {"README.md": CONFIGS} | {name: parquet(part) for name, part in files.items()}
+        )
+        first = [livecodebench_row(300, "2023-05-01"), livecodebench_row(365, "2024-08-03")]
+        second = [
+            livecodebench_row(370, "2024-09-07"),
+            livecodebench_row(371, "2024-09-14", difficulty="hard"),
+            livecodebench_row(372, "2024-09-21", platform="leetcode"),
+            livecodebench_row(387, "2025-03-01"),
+        ]
+        running.add(
+            "datasets",
+            "livecodebench/code_generation_lite",
+            {"test.jsonl": lines(first), "test2.jsonl": lines(second), "test9.jsonl": b"not to be fetched"},
+        )
+        card = (
+            b"---\nconfigs:\n- config_name: openai_humaneval\n  data_files: [{split: test, path: part/test-*}]\n---\n"
+        )
+        human = {
+            "task_id": "H/0",
+            "prompt": "def f():\n",
+            "entry_point": "f",
+            "canonical_solution": "",
+            "test": "def check(c): assert c()",
+        }
+        running.add(
+            "datasets", "openai/openai_humaneval", {"README.md": card, "part/test-00000.parquet": parquet([human])}
+        )
+        mbpp = {"task_id": 602, "prompt": "Do it.", "code": "", "test_imports": [], "test_list": ["assert g(1) == 2"]}
+        card = b"---\nconfigs:\n- config_name: sanitized\n  data_files: [{split: test, path: part/test-*}]\n---\n"
+        running.add(
+            "datasets",
+            "google-research-datasets/mbpp",
+            {"README.md": card, "part/test-00000.parquet": parquet([mbpp])},
+        )
+        yield running
+
+
+def benchmarks_of(run: Path) -> list[dict[str, Any]]:
+    asked = read_json(run / "resolved.json")["study"]["benchmarks"]
+    return [asked["primary"], *asked["also"]]
+
+
+STUDY = """\
+name: hub
+model_name_or_path: acme/tiny-coder
+arms:
+  deep: {dataset_name: acme/deep}
+  diverse: {dataset_name: acme/diverse}
+seeds: 1
+training:
+  {budget: {steps: 2}, effective_batch_size: 4, max_length: 256, save_steps: 2, eval_steps: 2, workers: 1}
+benchmarks:
+  primary: {dataset: livecodebench, release: release_v2, platform: atcoder, difficulty: [easy],
+            from: 2024-08, to: 2025-02, ids: [abc365_a, abc370_a]}
+generation: {max_new_tokens: 24}
+judge: {isolation: best}
+"""
+
+
+@pytest.fixture
+def kiyas(hub: Hub, tmp_path: Path) -> Any:
+    """Runs the command line in a process of its own with an empty cache: the Hub's client reads its variables once."""
+
+    def call(
+        *arguments: object, offline: bool = False, endpoint: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        environment |= {"HF_ENDPOINT": endpoint or hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
+        environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+        command = [sys.executable, "-m", "kiyas", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, cwd=tmp_path)
+
+    return call
+
+
+def test_a_study_by_hub_ids_from_end_to_end(kiyas: Any, hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    done = kiyas("run", "study.yaml", "--until", "data")
+    assert done.returncode == 0, done.stderr
+    folder = RunDir(tmp_path / "runs" / "hub")
+    assert [row["id"] for row in read_jsonl(folder.problems)] == ["abc365_a", "abc370_a"]
+    assert len(read_jsonl(folder.problems)[0]["tests"]) == 4  # sample and hidden
+    assert len([row for row in read_jsonl(folder.arm_data("diverse")) if row["split"] == "validation"]) == 4
+    study = read_json(folder.resolved)["study"]
+    commits = {id: repo.commit for (_, id), repo in hub.repos.items()}
+    assert study["model_revision"] == commits["acme/tiny-coder"]
+    assert study["arms"]["deep"]["revision"] == commits["acme/deep"]
+    assert study["benchmarks"]["primary"]["revision"] == commits["livecodebench/code_generation_lite"]
+    assert not any("test9.jsonl" in request for request in hub.requests)
+    # The Hub moves on, and cannot be reached any more: the run goes on with the commits it was begun with.
+    before = hub.repos["datasets", "acme/deep"]
+    hub.add("datasets", "acme/deep", {"README.md": b"# Deep, changed", "deep.jsonl": b"{}\n"})
+    done = kiyas("run", "study.yaml", offline=True)
+    assert done.returncode == 0, done.stderr
+    assert folder.findings.exists() and (folder.report / "index.html").exists()
+    assert read_json(folder.resolved)["study"]["arms"]["deep"]["revision"] == commits["acme/deep"]
+    hub.repos["datasets", "acme/deep"] = before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("acme/tiny-coder", "acme/tiny-codre"), "acme/tiny-codre: no such model on the Hub"),
+        (("acme/tiny-coder", "acme/locked"), "acme/locked: this model is gated"),
+        (("acme/diverse", "acme/divers"), "acme/divers: no such data set on the Hub"),
+        (("seeds: 1", "seeds: 1\nmodel_revision: v9"), "acme/tiny-coder: this model has no revision 'v9'"),
+        (("ids: [abc365_a,", "ids: [abc366_a,"), "abc366_a missing, abc365_a too many"),
+        (
+            ("difficulty: [easy]", "difficulty: [medium]"),
+            "the filter difficulty leaves no problem; there are easy: 4, hard: 1",
+        ),
+        (("release_v2", "release_v7"), "has no test3.jsonl"),
+    ],
+)
+def test_mistakes_are_one_clear_line(kiyas: Any, tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    assert change[0] in STUDY
+    (tmp_path / "study.yaml").write_text(STUDY.replace(*change))
+    done = kiyas("run", "study.yaml", "--until", "data")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert told in done.stderr
+    assert len(re.sub(r"\n  hint:.*", "", done.stderr).strip().splitlines()) <= 2
+
+
+def test_offline_and_unreachable_are_told(kiyas: Any, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    done = kiyas("run", "study.yaml", offline=True)
+    assert done.returncode == 1 and "HF_HUB_OFFLINE" in done.stderr and "Traceback" not in done.stderr
+    done = kiyas("run", "study.yaml", endpoint="http://127.0.0.1:9")
+    assert done.returncode == 1 and "acme/" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_humaneval_and_mbpp_from_the_hub(kiyas: Any, tmp_path: Path) -> None:
+    text = re.sub(r"primary: \{.*?\}", "primary: {dataset: humaneval}\n  also: [mbpp]", STUDY, flags=re.DOTALL)
+    (tmp_path / "study.yaml").write_text(text)
+    done = kiyas("run", "study.yaml", "--until", "data")
+    assert done.returncode == 0, done.stderr
+    problem, other = read_jsonl(RunDir(tmp_path / "runs" / "hub").problems)
+    assert problem["id"] == "H/0" and problem["test_code"].endswith("check(f)\n")
+    assert "benchmark" not in problem and question(problem).endswith("```python\ndef f():\n```")
+    assert (other["id"], other["benchmark"]) == ("602", "mbpp")
+    assert question(other) == "Do it. Your code should pass these tests:\n\nassert g(1) == 2"
+    assert all(len(b["revision"]) == 40 for b in benchmarks_of(tmp_path / "runs" / "hub"))

@@ -1,0 +1,90 @@
+"""Completions → judgments: one run per program, a failed sandbox is owed, what stands is not judged again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiyas import judge
+from kiyas.judging.stage import judge_completions
+from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.study.settings import Judge
+from kiyas.types import AdapterId, Completion, KiyasError
+from kiyas.work.progress import bar
+
+ANSWERS = ["```python\nprint(int(input()) * 2)\n```", "```python\nprint(1)\n```", "I cannot.", "print(int(input())*2)"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunDir:
+    made = RunDir(tmp_path)
+    problems = [
+        {"id": f"p{i}", "statement": "Double it", "tests": [{"input": f"{n}\n", "output": f"{2 * n}"} for n in (i, 7)]}
+        for i in range(2)
+    ]
+    write_jsonl(made.problems, problems)
+    completions = [
+        Completion(AdapterId("x", "", 0, step), f"p{i}", 0, answer, 1, 1, "eos")
+        for step, answer in enumerate([*ANSWERS, *ANSWERS])
+        for i in range(2)
+    ]
+    write_jsonl(made.completions, [completion.to_row() for completion in completions])
+    return made
+
+
+def run(folder: RunDir) -> dict[str, int]:
+    with bar("judge", 16, "programs") as progress:
+        counts = judge_completions(folder, Judge(isolation="best", time_limit_s=2), progress)
+    assert progress.done == 16
+    return counts
+
+
+def test_the_same_program_is_run_once_and_stands_in_every_row(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    real = judge.judge
+
+    def spy(programs: Any, *arguments: Any, **named: Any) -> Iterator[judge.Verdict]:
+        programs = list(programs)
+        asked.extend((program.problem_id, program.source) for program in programs)
+        return real(programs, *arguments, **named)
+
+    monkeypatch.setattr(judge, "judge", spy)
+    assert run(folder) == {"AC": 8, "WA": 8}
+    assert len(asked) == len(set(asked)) == 8
+    rows = {(r["step"], r["problem_id"]): r for r in read_jsonl(folder.judgments)}
+    assert len(rows) == 16
+    for (step, problem), row in rows.items():
+        assert row["verdict"] == ("AC" if step % 4 in (0, 3) else "WA")
+        assert row["verdict"] == rows[(step + 4) % 8, problem]["verdict"]
+    assert rows[2, "p0"]["program"] == "" and rows[2, "p0"]["extraction"]["reason"]
+
+
+def test_what_stands_is_not_judged_again(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(folder)
+    before = folder.judgments.read_bytes()
+    monkeypatch.setattr(judge, "judge", lambda programs, *a, **n: iter([]) if not list(programs) else 1 / 0)
+    run(folder)
+    assert folder.judgments.read_bytes() == before
+
+
+def test_a_failed_sandbox_is_owed_and_judged_again(folder: RunDir) -> None:
+    run(folder)
+    rows = read_jsonl(folder.judgments)
+    broken = [{**row, "verdict": "IE", "detail": "worker died"} if row["step"] == 0 else row for row in rows]
+    write_jsonl(folder.judgments, broken)
+    assert run(folder) == {"AC": 8, "WA": 8}
+    assert len(read_jsonl(folder.judgments)) == 16
+
+
+def test_a_sandbox_that_keeps_failing_stops_the_stage(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(programs: Any, *_: Any, **__: Any) -> Iterator[judge.Verdict]:
+        for program in programs:
+            yield judge.Verdict(program, judge.Outcome.IE, 0, 2, (), "the worker died", judge.Tier.WEAK)
+
+    monkeypatch.setattr(judge, "judge", fails)
+    with pytest.raises(KiyasError, match=r"16 of 16 programs could not be judged[^(]*\(the worker died\)"):
+        run(folder)
