@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kiyas.runfolder.files import digest, write_json, write_jsonl
+from kiyas.runfolder.files import write_json, write_jsonl
+from kiyas.runfolder.record import declared
+from kiyas.study.settings import Study
 
 Row = dict[str, Any]
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2>\u2028{{7*7}}<!--"
@@ -26,11 +28,16 @@ def make_run(
     samples: int = 1,
     base: bool = True,
     compare: Row | None = None,
+    also: Sequence[str] = (),
+    imported: bool = False,
     change: Callable[[Row], Row | None] | None = None,
     rng_seed: int = 0,
     program: str = "print(input())  # {arm} {seed} {step} {problem}",
 ) -> Path:
-    """`rates` are the arms' true pass@1; `change` edits a judgment's row, or drops it by returning None."""
+    """`rates` are the arms' true pass@1; `change` edits a judgment's row, or drops it by returning None.
+
+    `imported`: as if somebody's results had been imported, where arms may have any name and nothing was declared.
+    """
     rates = rates or {"deep": 0.3, "diverse": 0.35}
     rng = np.random.default_rng(rng_seed)
     compare = {
@@ -39,23 +46,28 @@ def make_run(
         "matters": 0.05,
         **(compare or {}),
     }
-    write_json(
-        folder / "resolved.json",
-        {
-            "kind": "run",
-            "name": folder.name,
-            "created": "2026-01-02T03:04:05+00:00",
-            "kiyas_version": "0.1.0",
-            "study": {
+    made: Row = {"kind": "import", "study": None}
+    if not imported:
+        study = Study.model_validate(
+            {
                 "name": folder.name,
+                "model_name_or_path": "practice",
                 "arms": {arm: {"dataset_name": arm} for arm in rates},
                 "seeds": list(seeds),
                 "compare": compare,
-                "generation": {"num_samples": samples, "temperature": 0.0},
-                "training": {"learning_rate": 2e-4},
-            },
-            "declared_sha256": digest(compare),
-            "base": {"name_or_path": "practice", "parameters": 1000},
+                "benchmarks": {"also": list(also)},
+                "generation": {"num_samples": samples, "temperature": 0.0 if samples == 1 else 0.8},
+            }
+        )
+        made = {"kind": "run", "study": study.model_dump(mode="json"), "declared_sha256": declared(study)}
+        made |= {"base": {"name_or_path": "practice", "parameters": 1000}}
+    write_json(
+        folder / "resolved.json",
+        {
+            **made,
+            "name": folder.name,
+            "created": "2026-01-02T03:04:05+00:00",
+            "kiyas_version": "0.1.0",
             "judge": {"tier": "strong", "mode": "strict"},
             "overrides": [],
             "notes": [],

@@ -14,6 +14,7 @@ from kiyas.report import pooled
 from kiyas.report.words import Words
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import read_record
 from kiyas.study.file import load
 from kiyas.types import KiyasError
 
@@ -26,13 +27,12 @@ __all__ = ["Comparison", "KiyasError", "Run", "compare", "run"]
 class Run:
     """A run folder: finished, under way, or imported.
 
-    Raises KiyasError when the folder is none.
+    Raises KiyasError when the folder is not one.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = RunDir(Path(folder))
-        if not self.folder.resolved.exists():
-            raise KiyasError(f"{folder} is no run folder: it holds no resolved.json")
+        read_record(self.folder)
 
     @cached_property
     def findings(self) -> Findings:

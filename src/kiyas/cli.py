@@ -409,14 +409,14 @@ def _status(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from kiyas import report
     from kiyas.analyse import analyse
-    from kiyas.runfolder.files import read_json, write_json
+    from kiyas.runfolder.files import write_json
     from kiyas.runfolder.paths import RunDir
+    from kiyas.runfolder.record import read_record
+    from kiyas.study.settings import Report
 
     folder = RunDir(args.run)
-    if not folder.resolved.exists():
-        raise KiyasError(f"{args.run} is no run folder: it holds no resolved.json")
-    resolved = read_json(folder.resolved)
-    language = args.language or ((resolved.get("study") or {}).get("report") or {}).get("language", "en")
+    study = read_record(folder).study
+    language = args.language or (study.report if study else Report()).language
     findings = analyse(folder.root)
     if not args.text:
         with folder.lock():

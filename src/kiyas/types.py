@@ -6,9 +6,14 @@ step is an *adapter*; the base itself is one too, so that it is answered, judged
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+from kiyas.judge.types import Extraction, Outcome, TestResult, Verdict
 
 BASE_ARM = "base"
 
@@ -65,7 +70,7 @@ class AdapterId:
         return {"arm": self.arm, "variant": self.variant, "seed": self.seed, "step": self.step}
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> AdapterId:
+    def of(cls, row: Mapping[str, Any]) -> AdapterId:
         """The adapter that a JSONL row is about."""
         return cls(row["arm"], row.get("variant", ""), row.get("seed", 0), row.get("step", 0))
 
@@ -110,20 +115,27 @@ class Sample:
         return len(self.ids) - max(1, self.start)
 
 
+Answered = tuple[AdapterId, str, int]
+"""Which answer: (adapter, problem, sample)."""
+
+
 @dataclass(frozen=True)
 class Completion:
-    """What one adapter answered to one problem. `stop` is "eos" or "length"; `tokens` counts the answer's."""
+    """What one adapter answered to one problem. `stop` is "eos" or "length"; `tokens` counts the answer's.
+
+    An import may not know the last three.
+    """
 
     adapter: AdapterId
     problem_id: str
     sample: int
     text: str
-    prompt_tokens: int
-    tokens: int
-    stop: str
+    prompt_tokens: int | None
+    tokens: int | None
+    stop: str | None
 
     @property
-    def key(self) -> tuple[AdapterId, str, int]:
+    def key(self) -> Answered:
         return (self.adapter, self.problem_id, self.sample)
 
     def to_row(self) -> dict[str, Any]:
@@ -138,13 +150,138 @@ class Completion:
         }
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> Completion:
+    def of(cls, row: Mapping[str, Any]) -> Completion:
         return cls(
             AdapterId.of(row),
             str(row["problem_id"]),
             row["sample"],
             row["text"],
-            row["prompt_tokens"],
-            row["tokens"],
-            row["stop"],
+            row.get("prompt_tokens"),
+            row.get("tokens"),
+            row.get("stop"),
+        )
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """The verdict on one completion's program: a row of judge/judgments.jsonl.
+
+    What an import does not know is None or empty. A verdict that is None or IE is *missing*: it never counts as wrong.
+    """
+
+    adapter: AdapterId
+    problem_id: str
+    sample: int
+    program: str | None
+    verdict: Outcome | None
+    passed: int | None = None
+    total: int | None = None
+    tests: tuple[TestResult, ...] = ()
+    detail: str = ""
+    flags: tuple[str, ...] = ()
+    tier: str = ""
+    recorded: bool = False
+    """read from somebody's results, not found by our judge"""
+
+    @property
+    def key(self) -> Answered:
+        return (self.adapter, self.problem_id, self.sample)
+
+    @property
+    def solved(self) -> bool:
+        return self.verdict is Outcome.AC
+
+    @property
+    def missing(self) -> bool:
+        return self.verdict in (None, Outcome.IE)
+
+    @property
+    def share(self) -> float | None:
+        """Share of the tests passed; None where it is not known."""
+        return self.passed / self.total if self.total and self.passed is not None else None
+
+    @property
+    def partly(self) -> bool:
+        """Some of the tests passed, not all."""
+        return self.share is not None and 0 < self.share < 1
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Judgment:
+        """Reads a row. Raises KeyError, TypeError or ValueError where whose verdict it is, or which, cannot be read."""
+        program = row.get("program")
+        try:
+            tests = tuple(map(TestResult.of, listed(row.get("tests"))))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            tests = ()  # single tests in somebody's own shape tell nothing
+        return cls(
+            AdapterId.of(row),
+            str(row["problem_id"]),
+            int(row.get("sample", 0)),
+            program if isinstance(program, str) else None,
+            Outcome(row["verdict"]) if row["verdict"] else None,
+            row.get("passed"),
+            row.get("total"),
+            tests,
+            _text(row.get("detail")),
+            tuple(map(str, listed(row.get("flags")))),
+            str(row.get("tier") or ""),
+            bool(row.get("recorded")),
+        )
+
+    @staticmethod
+    def row(completion: Completion, extraction: Extraction, verdict: Verdict) -> dict[str, Any]:
+        """The row of a program that our judge ran: whose it is, how it was found, and all that the judge measured."""
+        return {
+            **completion.adapter.fields(),
+            "problem_id": completion.problem_id,
+            "sample": completion.sample,
+            "program": extraction.program,
+            "extraction": {"method": extraction.method, "reason": extraction.reason},
+            **verdict.to_row(),
+        }
+
+
+def listed(value: Any) -> Sequence[Any]:
+    """A list as it is; anything else holds nothing."""
+    return value if isinstance(value, list | tuple) else []
+
+
+def _text(value: Any) -> str:
+    """Details may be text or a small object: one line a key."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {item}" for key, item in value.items() if item not in (None, "", [], {}))
+    return "" if value is None else str(value)
+
+
+class LogKind(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    DIVERGED = "diverged"
+    """of a learning-rate grid: the loss of this training is no longer a number; it ends here"""
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """A row of train/log.jsonl. `on`: the arm whose validation set was measured; None: its own."""
+
+    kind: LogKind
+    adapter: AdapterId
+    loss: float | None = None
+    """mean over completion tokens; None where it was not a finite number"""
+    epoch: float | None = None
+    tokens: int | None = None
+    """completion tokens seen so far (training), or measured on (validation)"""
+    on: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> LogRow:
+        """Reads a row. Raises KeyError or ValueError where it is not one."""
+        loss = row.get("loss")
+        return cls(
+            LogKind(row["kind"]),
+            AdapterId.of(row),
+            float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None,
+            row.get("epoch"),
+            row.get("tokens"),
+            row.get("on"),
         )

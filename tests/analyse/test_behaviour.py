@@ -19,21 +19,25 @@ from kiyas.analyse.failures import exception, failure, other_layout
 from kiyas.analyse.findings import Failure, Sharing
 from kiyas.analyse.problems import in_random_order, pattern
 from kiyas.analyse.tags import keyword_table, tags_of
+from kiyas.judge import Problem, Test
 from kiyas.report import behaviour as tables
 from kiyas.report.words import Words, languages
 from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.types import Judgment
 from synthetic import make_run
 
 Row = dict[str, Any]
-PROBLEM = {
-    "tests": [{"input": "1", "output": "5\n"}, {"input": "2", "output": "Yes\n"}, {"input": "3", "output": "No"}]
-}
+PROBLEM = Problem("p", (Test("1", "5\n"), Test("2", "Yes\n"), Test("3", "No")))
 RIGHT = {"verdict": "AC"}
 
 
 def row(verdict: str, *tests: Row, **more: Any) -> Row:
     passed = sum(test["verdict"] == "AC" for test in tests)
     return {"program": "print(1)", "verdict": verdict, "passed": passed, "total": 3, "tests": list(tests), **more}
+
+
+def judgment(row: Row) -> Judgment:
+    return Judgment.of({"arm": "a", "problem_id": "p", **row})
 
 
 def wrong(got: str) -> Row:
@@ -65,9 +69,9 @@ def wrong(got: str) -> Row:
     ],
 )
 def test_every_class(answer: Row, cut: bool, wanted: Failure | None) -> None:
-    assert failure(answer, PROBLEM, cut=cut) is wanted
+    assert failure(judgment(answer), PROBLEM, cut=cut) is wanted
     # Whatever is missing elsewhere, there is a class.
-    assert failure({"verdict": "WA"}, {}, cut=False) is Failure.WRONG
+    assert failure(judgment({"verdict": "WA"}), Problem("p", ()), cut=False) is Failure.WRONG
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_the_same_in_another_layout(got: str, expected: str, same: bool) -> None
     ],
 )
 def test_what_a_program_died_of(answer: Row, name: str) -> None:
-    assert exception(answer) == name
+    assert exception(judgment(answer)) == name
 
 
 @pytest.mark.parametrize("points", [2, 3, 6])
@@ -281,11 +285,11 @@ def test_keyword_tags() -> None:
         "Given an undirected graph, determine whether it is a tree.": {"graphs", "yes or no"},
         "Say hello.": set(),
     }
-    source, tags = tags_of({text: {"statement": text} for text in statements})
+    source, tags = tags_of({text: Problem(text, (), statement=text) for text in statements})
     assert source == "keywords"
     assert {text: set(found) for text, found in tags.items()} == statements
-    assert tags_of({"x": {"title": "no statement"}}) == ("", {"x": ()})
-    assert tags_of({"x": {"tags": ["dp", "dp"]}, "y": {"statement": "a string"}}) == (
+    assert tags_of({"x": Problem("x", (), title="no statement")}) == ("", {"x": ()})
+    assert tags_of({"x": Problem("x", (), tags=("dp", "dp")), "y": Problem("y", (), statement="a string")}) == (
         "benchmark",
         {"x": ("dp",), "y": ()},
     )
@@ -304,7 +308,10 @@ def test_copies_of_the_training_data(tmp_path: Path) -> None:
     ]
     write_jsonl(
         run / "data" / "a.jsonl",
-        [{"id": id, "split": split, "completion": f"So:\n```python\n{text}\n```\n"} for id, split, text in rows],
+        [
+            {"id": id, "prompt": id, "group": id, "split": split, "completion": f"So:\n```python\n{text}\n```\n"}
+            for id, split, text in rows
+        ],
     )
     found = analyse(run).behaviour
     assert found.no_data == ("b",)

@@ -132,7 +132,7 @@ def test_recipes_that_differ_are_a_warning(tmp_path: Path) -> None:
     write_json(run / "resolved.json", resolved)
     found = remarks(analyse(run))
     assert found["recipes_differ"] == {
-        "differences": "deep: training.weight_decay 0.1, training.budget steps 7, peft.r 8"
+        "differences": "deep: training.budget steps 7, training.weight_decay 0.1, peft.r 8"
     }
     assert "unequal_budgets_accepted" in found
 
@@ -140,7 +140,7 @@ def test_recipes_that_differ_are_a_warning(tmp_path: Path) -> None:
 def beside_run(folder: Path, **options: Any) -> Path:
     """The last 100 of 141 problems are another benchmark, where the arms stand the other way round."""
     rates = {"deep": 0.3, "diverse": 0.35}
-    run = synthetic.make_run(folder, problems=141, rates=rates, **options)
+    run = synthetic.make_run(folder, problems=141, rates=rates, also=["humaneval"], **options)
     rng = np.random.default_rng(1)
     problems = read_jsonl(run / "data" / "problems.jsonl")
     other = {row["id"] for row in problems[41:]}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiyas.analyse.programs import GRAM, Match, behaviour_on_tests, code, matches, shape, tokens
+from kiyas.types import Judgment
 
 Tokens = list[str]
 
@@ -121,6 +122,10 @@ def test_what_does_not_parse_has_no_tree(text: str) -> None:
 
 def test_behaviour_is_what_the_tests_saw() -> None:
     right, wrong = {"verdict": "AC"}, {"verdict": "WA", "got": "4"}
-    assert behaviour_on_tests({"tests": [right, wrong]}) == ("AC", ("WA", "4"))
-    assert behaviour_on_tests({"tests": [right, {**wrong, "got": "5"}]}) != ("AC", ("WA", "4"))
-    assert behaviour_on_tests({"tests": []}) is behaviour_on_tests({}) is behaviour_on_tests({"tests": ["AC"]}) is None
+
+    def behaviour(*tests: object, **row: object) -> object:
+        return behaviour_on_tests(Judgment.of({"arm": "a", "problem_id": "p", "verdict": "WA", "tests": tests, **row}))
+
+    assert behaviour(right, wrong) == (("AC", ""), ("WA", "4"))
+    assert behaviour(right, {**wrong, "got": "5"}) != (("AC", ""), ("WA", "4"))
+    assert behaviour() is behaviour(tests=None) is behaviour("AC") is None

@@ -210,7 +210,11 @@ def test_arms_are_found_by_name_mapped_and_turned(copies: list[Path]) -> None:
     assert pool(copies).replications == plain.replications, "always b minus a, whatever a run calls its question"
     for file in (copies[2] / "judge" / "judgments.jsonl", copies[2] / "train" / "log.jsonl"):
         file.write_text(file.read_text().replace('"diverse"', '"many"'))
-    edit(copies[2], study__arms={"deep": {}, "many": {}}, study__compare__primary=["deep", "many"])
+    edit(
+        copies[2],
+        study__arms={"deep": {"dataset_name": "deep"}, "many": {"dataset_name": "many"}},
+        study__compare__primary=["deep", "many"],
+    )
     with pytest.raises(KiyasError, match=r"has no arm diverse: its arms are deep, many(.|\n)*--arm OLD=NEW"):
         pool(copies)
     assert pool(copies, names={"many": "diverse"}).answers[0] == plain.answers[0]

@@ -1,4 +1,4 @@
-"""The made-up runs of tests/analysis, analysed and written once."""
+"""The made-up runs of synthetic.py, analysed and written once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         texts = {"program": HOSTILE + row["program"] + more, "detail": HOSTILE, "flags": [HOSTILE], "tests": tests}
         return {**row, **texts, **never}
 
-    make_run(folder, rates={"deep": 0.3, "<b>div</b>": 0.4}, seeds=(0, 1), change=spoil)
+    make_run(folder, rates={"deep": 0.3, "div<b>x</b>": 0.4}, seeds=(0, 1), change=spoil, imported=True)
     rows = (folder / "data" / "problems.jsonl").read_text()
     (folder / "data" / "problems.jsonl").write_text(
         rows.replace("Do thing", "</script><b>Do thing").replace('"Problem ', '"<i>Problem ')
@@ -37,7 +37,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     problems = read_jsonl(folder / "data" / "problems.jsonl")
     tagged = [{**problem, "tags": [HOSTILE, f"tag {n % 5}"]} for n, problem in enumerate(problems)]
     write_jsonl(folder / "data" / "problems.jsonl", tagged)
-    solution = {"id": HOSTILE, "split": "train", "completion": HOSTILE}
+    solution = {"id": HOSTILE, "prompt": HOSTILE, "group": HOSTILE, "split": "train", "completion": HOSTILE}
     write_jsonl(folder / "data" / "deep.jsonl", [solution])
     report.write(folder, analyse(folder))
     return folder

@@ -158,7 +158,7 @@ def test_a_tall_grid_holds_only_what_is_near(opened: Any) -> None:
         page.keyboard.press(key)
     assert page.evaluate("document.activeElement.dataset.at") == "41,24"
     label = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert label.startswith("p000.1, <b>div</b> · seed 1 · step 120: ")
+    assert label.startswith("p000.1, div<b>x</b> · seed 1 · step 120: ")
     assert said == []
 
 
@@ -224,14 +224,14 @@ def test_side_by_side(opened: Any, written: Path) -> None:
     page.keyboard.press("s")
     select, columns = page.locator("dialog select"), page.locator("dialog article")
     columns.nth(1).wait_for()
-    assert select.evaluate("s => s.selectedOptions[0].text") == "<b>div</b> · seed 1 · step 60"
+    assert select.evaluate("s => s.selectedOptions[0].text") == "div<b>x</b> · seed 1 · step 60"
 
     def lines(code: Any, kind: str) -> list[str]:
         found: list[str] = code.locator(kind).all_text_contents()
         return [text[:-1] for text in found]
 
     tops = "all => all.map(line => Math.round(line.getBoundingClientRect().top))"
-    compared = [("<b>div</b>", 1, 60), ("base", 0, 0), ("deep", 1, 80), ("<b>div</b>", 0, 120), ("deep", 0, 60)]
+    compared = [("div<b>x</b>", 1, 60), ("base", 0, 0), ("deep", 1, 80), ("div<b>x</b>", 0, 120), ("deep", 0, 60)]
     for who in compared:
         select.select_option(label="base" if who[0] == "base" else f"{who[0]} · seed {who[1]} · step {who[2]}")
         wanted = [programs["deep", 1, 60].split("\n"), programs[who].split("\n")]

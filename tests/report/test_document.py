@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import make_run
 
 from kiyas import report
 from kiyas.analyse import Findings, analyse
@@ -20,6 +19,7 @@ from kiyas.report import charts, kept, markdown, methods, tables
 from kiyas.report.words import Words, languages, phrases
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
+from synthetic import make_run
 
 GONE = "\n## Gone\n\nMoved.\n\n"
 TEXT = b"""### My reading, "as written" | with *markup*\r
@@ -302,7 +302,7 @@ def test_whom_the_methods_cite_stands_in_the_references() -> None:
 def test_every_phrase_of_the_methods_is_said() -> None:
     source = Path(methods.__file__).read_text(encoding="utf-8")
     keys = {key.removeprefix("methods.") for key in phrases("en") if key.startswith("methods.")}
-    patterns = ("schedule_", "budget_", "known_", "n_")
+    patterns = ("schedule_", "budget_", "known_")
     assert {key for key in keys if f'"{key}"' not in source and f"methods.{key}" not in source} == {
         key for key in keys if key.startswith(patterns)
     }

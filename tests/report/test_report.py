@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import HOSTILE, make_run
 
 import kiyas.analyse
 from kiyas import report
@@ -29,6 +28,7 @@ from kiyas.report.words import Words, languages, phrases
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import KiyasError
+from synthetic import HOSTILE, make_run
 
 
 class Page(HTMLParser):
@@ -109,19 +109,19 @@ def test_the_page_loads_nothing_and_runs_only_its_own_scripts(page: Page) -> Non
 def test_hostile_texts_stay_texts(written: Path, page: Page) -> None:
     html = (written / "report" / "index.html").read_text(encoding="utf-8")
     assert "<script>window.hacked" not in html and "<img src=x" not in html
-    assert "<b>div</b>" not in html and "<i>Problem" not in html
+    assert "div<b>x</b>" not in html and "<i>Problem" not in html
     samples = [sample for problem in opened(page) for cell in problem["cells"] for sample in cell]
     assert len(samples) == 41 * 25 and all(sample["program"].startswith(HOSTILE) for sample in samples)
     failing = [sample["failing"] for sample in samples if "failing" in sample]
     assert failing and all(HOSTILE in each["got"] for each in failing)
-    assert "<b>div" not in (written / "report" / "report.md").read_text()
+    assert "<b>x" not in (written / "report" / "report.md").read_text()
 
 
 def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> None:
     html = (written / "report" / "index.html").read_text(encoding="utf-8")
     markdown = (written / "report" / "report.md").read_text(encoding="utf-8")
     behaviour = html[html.index('<section id="behaviour">') : html.index('<section id="method">')]
-    assert "The conclusion uses none of it" in behaviour and "Copying is not known for &lt;b&gt;div" in behaviour
+    assert "The conclusion uses none of it" in behaviour and "Copying is not known for div&lt;b&gt;x" in behaviour
     assert behaviour.count("&lt;/script&gt;&lt;script&gt;window.hacked") >= 3  # an exception, a tag, a training row
     assert '<tr class="dim">' in behaviour and "(few)" in behaviour
     assert "<script>window.hacked" not in markdown and "### Who fails which problems" in markdown
@@ -153,7 +153,7 @@ def test_tables_as_csv(written: Path) -> None:
     findings = analyse(written)
     with (written / "report" / "tables" / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["arm"] for row in rows] == ["base"] + ["deep"] * 3 + ["<b>div</b>"] * 3
+    assert [row["arm"] for row in rows] == ["base"] + ["deep"] * 3 + ["div<b>x</b>"] * 3
     mean = next(row for row in rows if row["arm"] == "deep" and row["seed"] == "mean")
     assert float(mean["pass1"]) == pytest.approx(findings.results[1].mean, abs=1e-6)
     with (written / "report" / "tables" / "grid.csv").open(newline="") as file:
@@ -264,7 +264,7 @@ def test_what_is_not_judged_yet_is_named(
 def test_only_the_base_was_judged(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", steps=(60,), problems=6, change=lambda r: r if r["arm"] == "base" else None)
     resolved = json.loads((run / "resolved.json").read_text())
-    resolved["study"]["arms"], resolved["study"]["compare"] = {}, {}
+    resolved["study"] = None
     (run / "resolved.json").write_text(json.dumps(resolved))
     (run / "train" / "log.jsonl").unlink()
     assert sentences.conclusion(analyse(run), Words("en")).sentence.startswith("Only the base was judged")

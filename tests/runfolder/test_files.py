@@ -68,7 +68,8 @@ def test_a_full_disk_while_appending(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     code = (
-        f"from kiyas.runfolder.paths import RunDir; from pathlib import Path\nwith RunDir(Path({str(tmp_path)!r})).lock(): pass"
+        "from kiyas.runfolder.paths import RunDir; from pathlib import Path\n"
+        f"with RunDir(Path({str(tmp_path)!r})).lock(): pass"
     )
     with RunDir(tmp_path).lock():
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kiyas.analyse.failures import exception, failure, tests_of
+from kiyas.analyse.failures import exception, failure
 from kiyas.analyse.findings import (
     Behaviour,
     Copied,
@@ -30,15 +30,16 @@ from kiyas.analyse.findings import (
     Stuck,
     Training,
 )
-from kiyas.analyse.load import OWED, SOLVED, Loaded, Row
+from kiyas.analyse.load import Loaded
 from kiyas.analyse.problems import ratio
 from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, shape, tokens
 from kiyas.analyse.tags import tags_of
+from kiyas.judge import Outcome
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval
-from kiyas.types import BASE, BASE_ARM, AdapterId
+from kiyas.types import BASE, BASE_ARM, AdapterId, Example, Judgment
 
 MOST_COPIED = 20
 """Programs of an arm that are listed with the training row they are nearest to."""
@@ -57,7 +58,7 @@ def behaviour(
     for adapter in itertools.chain(*chosen.values()):
         whole_P &= ~np.isnan(rates[adapter])
     kinds = {
-        (adapter, problem): [_failure(loaded, adapter, problem, row) for row in _judged(loaded, adapter, problem)]
+        (adapter, problem): [_failure(loaded, each) for each in loaded.judged(adapter, problem)]
         for adapter in itertools.chain(*chosen.values())
         for problem in loaded.problems
     }
@@ -84,12 +85,8 @@ def behaviour(
     )
 
 
-def _judged(loaded: Loaded, adapter: AdapterId, problem: str) -> list[Row]:
-    return [row for row in loaded.answers[adapter].get(problem, []) if row["verdict"] not in OWED]
-
-
 def _title(loaded: Loaded, problem: str) -> str:
-    return str(loaded.problems[problem].get("title") or problem)
+    return loaded.problems[problem].title or problem
 
 
 # -- what comes and goes ----------------------------------------------------------------------------------------
@@ -175,8 +172,8 @@ def _stuck(loaded: Loaded, training: Training, points: list[AdapterId]) -> Itera
         longest = max(stretches, key=lambda s: (len(s), s[0]), default=[])
         if len(longest) < 2:
             continue
-        rows = [row for i in longest if (row := best[i]) is not None]
-        top = max(rows, key=lambda row: int(row["passed"]))
+        halves = [half for i in longest if (half := best[i]) is not None]
+        top = max(halves, key=lambda half: half.passed or 0)
         yield Stuck(
             training,
             problem,
@@ -185,48 +182,46 @@ def _stuck(loaded: Loaded, training: Training, points: list[AdapterId]) -> Itera
             points[longest[-1]].step,
             len(longest),
             longest[-1] == len(points) - 1,
-            int(top["passed"]),
-            int(top["total"]),
-            _always_failing(rows),
+            top.passed or 0,
+            top.total or 0,
+            _always_failing(halves),
         )
 
 
-def _half_solved(loaded: Loaded, adapter: AdapterId, problem: str) -> Row | None:
-    """The best answer, if no answer is right, none is owed, and this one passes some of the tests."""
-    rows = _judged(loaded, adapter, problem)
-    if len(rows) < loaded.samples or any(row["verdict"] == SOLVED for row in rows):
+def _half_solved(loaded: Loaded, adapter: AdapterId, problem: str) -> Judgment | None:
+    """The best answer, if no answer is right, none is missing, and this one passes some of the tests."""
+    judged = loaded.judged(adapter, problem)
+    if len(judged) < loaded.samples or any(each.solved for each in judged):
         return None
-    partly = [row for row in rows if row.get("total") and 0 < (row.get("passed") or 0) < row["total"]]
-    return max(partly, key=lambda row: int(row["passed"]), default=None)
+    return max((each for each in judged if each.partly), key=lambda each: each.passed or 0, default=None)
 
 
-def _always_failing(rows: list[Row]) -> dict[str, str] | None:
-    tests = [tests_of(row) for row in rows]
+def _always_failing(halves: list[Judgment]) -> dict[str, str] | None:
+    tests = [each.tests for each in halves]
     if not all(tests):
         return None
     return {
-        str(i + 1): str(tests[-1][i].get("verdict"))
+        str(i + 1): tests[-1][i].verdict.value
         for i in range(min(map(len, tests)))
-        if all(each[i].get("verdict") != SOLVED for each in tests)
+        if all(each[i].verdict is not Outcome.AC for each in tests)
     }
 
 
 # -- how it fails -----------------------------------------------------------------------------------------------
 
 
-def _failure(loaded: Loaded, adapter: AdapterId, problem: str, row: Row) -> Failure | None:
-    cut = (adapter, problem, int(row.get("sample") or 0)) in loaded.cut
-    return failure(row, loaded.problems[problem], cut=cut)
+def _failure(loaded: Loaded, answer: Judgment) -> Failure | None:
+    return failure(answer, loaded.problems[answer.problem_id], cut=answer.key in loaded.cut)
 
 
 def _outcomes(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...], kinds: Kinds) -> Outcomes:
     met: Counter[Failure | None] = Counter()
     exceptions: Counter[str] = Counter()
     for adapter, problem in itertools.product(adapters, loaded.problems):
-        for row, kind in zip(_judged(loaded, adapter, problem), kinds[adapter, problem], strict=True):
+        for answer, kind in zip(loaded.judged(adapter, problem), kinds[adapter, problem], strict=True):
             met[kind] += 1
             if kind is Failure.CRASH:
-                exceptions[exception(row)] += 1
+                exceptions[exception(answer)] += 1
     return Outcomes(
         arm,
         met.total(),
@@ -298,15 +293,14 @@ def _groups(
 ) -> tuple[Group, ...]:
     """Every tag, difficulty and month with its problems; a problem of several tags stands in several groups."""
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for i, (problem, row) in enumerate(loaded.problems.items()):
+    for i, (id, problem) in enumerate(loaded.problems.items()):
         if not whole_P[i]:
             continue
-        for tag in tags[problem] or ("",):
+        for tag in tags[id] or ("",):
             members["tag", tag].append(i)
-        date = row.get("date")
-        for kind, value in (("difficulty", row.get("difficulty")), ("month", isinstance(date, str) and date[:7])):
+        for kind, value in (("difficulty", problem.difficulty), ("month", problem.date[:7])):
             if value:
-                members[kind, str(value)].append(i)
+                members[kind, value].append(i)
     order = {kind: n for n, kind in enumerate(("tag", "difficulty", "month"))}
     means = {arm: np.mean([rates[adapter] for adapter in adapters], axis=0) for arm, adapters in chosen.items()}
     found = []
@@ -329,13 +323,13 @@ def _diversity(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...]) -> Div
     """None where no problem has two programs that parse."""
     programs, trees, behaviours = [], [], []
     for problem in loaded.problems:
-        rows = [row for adapter in adapters for row in _judged(loaded, adapter, problem) if row.get("program")]
-        shapes = [found for row in rows if (found := shape(str(row["program"]))) is not None]
+        written = [each for adapter in adapters for each in loaded.judged(adapter, problem) if each.program]
+        shapes = [found for each in written if (found := shape(each.program or "")) is not None]
         if len(shapes) < 2:
             continue
         programs.append(len(shapes))
         trees.append(len(set(shapes)))
-        done = [behaviour_on_tests(row) for row in rows]
+        done = [behaviour_on_tests(each) for each in written]
         if None not in done:
             behaviours.append(len(set(done)))
     if not programs:
@@ -355,8 +349,8 @@ def _copying(loaded: Loaded, chosen: Chosen) -> tuple[tuple[Copying, ...], tuple
         if not path.exists():
             no_data.append(arm)
             continue
-        data = [row for row in read_jsonl(path) if row.get("split", "train") == "train"]
-        solutions = [tokens(code(str(row.get("completion") or ""))) for row in data]
+        data = [example for row in read_jsonl(path) if (example := Example(**row)).split == "train"]
+        solutions = [tokens(code(example.completion)) for example in data]
         whose = [each for each in (arm, BASE_ARM) if each in written]
         found = iter(matches([text for each in whose for *_, text in written[each]], solutions))
         for each in whose:
@@ -366,7 +360,7 @@ def _copying(loaded: Loaded, chosen: Chosen) -> tuple[tuple[Copying, ...], tuple
             if each == arm:
                 nearest = sorted(of_arm, key=lambda x: (not x[1].near, -x[1].run))[:MOST_COPIED]
                 copied += [
-                    Copied(a, problem, str(data[m.solution].get("id", m.solution)), m.run, m.tokens, m.near)
+                    Copied(a, problem, data[m.solution].id, m.run, m.tokens, m.near)
                     for (a, problem, _), m in nearest
                     if m.solution >= 0
                 ]
@@ -375,8 +369,8 @@ def _copying(loaded: Loaded, chosen: Chosen) -> tuple[tuple[Copying, ...], tuple
 
 def _programs(loaded: Loaded, adapters: tuple[AdapterId, ...]) -> Iterator[tuple[AdapterId, str, list[str]]]:
     for adapter, problem in itertools.product(adapters, loaded.problems):
-        for row in _judged(loaded, adapter, problem):
-            if found := tokens(str(row.get("program") or "")):
+        for answer in loaded.judged(adapter, problem):
+            if found := tokens(answer.program or ""):
                 yield adapter, problem, found
 
 

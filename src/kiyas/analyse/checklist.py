@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from kiyas.analyse.findings import Choice, Curve, Level, RatePoint, Remark, Score
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
-from kiyas.runfolder.files import digest
-from kiyas.study.settings import day_of
-from kiyas.types import AdapterId
+from kiyas.analyse.selection import Selection
+from kiyas.judge import Problem, Tier
+from kiyas.runfolder.record import Kind
+from kiyas.study.settings import Accept, Select, day_of
+from kiyas.types import AdapterId, LogKind
 
 FEW_VALIDATION = 50
 SAME_AS_BASE = 0.95
@@ -19,27 +21,19 @@ TOKENS_DIFFER = 1.1
 WARN, NOTE, OK = Level.WARNING, Level.NOTE, Level.OK
 
 
-def checklist(
-    loaded: Loaded,
-    *,
-    select: str,
-    select_declared: bool,
-    choices: tuple[Choice, ...],
-    scores: tuple[Score, ...],
-    curves: tuple[Curve, ...],
-    points: tuple[RatePoint, ...],
-) -> tuple[Remark, ...]:
+def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) -> tuple[Remark, ...]:
     """Warnings first, then notes, then what was checked and is fine."""
+    choices, curves = selected.choices, selected.curves
     found = [
         *_declared(loaded),
         *_base(scores),
         *_owed(scores),
         *_tests(loaded),
-        *_seeds(loaded, choices, select),
-        *_selection(select, select_declared, choices, curves),
+        *_seeds(loaded, choices),
+        *_selection(loaded, choices),
         *_budget(curves, scores),
         *_tokens(loaded),
-        *_recipes(loaded, points),
+        *_recipes(loaded, selected.points),
         *_contamination(loaded),
         *_newer(loaded),
         *_validation(loaded, curves),
@@ -54,12 +48,10 @@ def checklist(
 
 def _declared(loaded: Loaded) -> list[Remark]:
     """Was `compare` changed after the run started? Its digest was stamped into the run then."""
-    stamped, compare = loaded.resolved.get("declared_sha256"), loaded.study.get("compare")
-    if not stamped or compare is None:
+    kept = loaded.record.declared_before
+    if kept is None:
         return []
-    if digest(compare) != stamped:
-        return [Remark("declaration_changed", WARN)]
-    return [Remark("declared_before", OK)]
+    return [Remark("declared_before", OK) if kept else Remark("declaration_changed", WARN)]
 
 
 def _base(scores: tuple[Score, ...]) -> list[Remark]:
@@ -75,13 +67,13 @@ def _owed(scores: tuple[Score, ...]) -> list[Remark]:
     return [Remark("nothing_missing", OK)] if scores else []
 
 
-def samples_only(problems: Mapping[str, dict[str, Any]]) -> float | None:
+def samples_only(problems: Iterable[Problem]) -> float | None:
     """Share of tests whose input and output both stand in the statement; None without tests or statements."""
     shown = total = 0
-    for row in problems.values():
-        statement = "".join(str(row.get("statement") or "").split())
-        for test in row.get("tests") or []:
-            given, wanted = ("".join(str(test.get(key, "")).split()) for key in ("input", "output"))
+    for problem in problems:
+        statement = "".join(problem.statement.split())
+        for test in problem.tests:
+            given, wanted = ("".join(text.split()) for text in (test.input, test.output))
             if statement:
                 total += 1
                 shown += given in statement and wanted in statement
@@ -89,35 +81,27 @@ def samples_only(problems: Mapping[str, dict[str, Any]]) -> float | None:
 
 
 def _tests(loaded: Loaded) -> list[Remark]:
-    counts = [len(row.get("tests") or []) for row in loaded.problems.values() if not row.get("test_code")]
+    counts = [len(problem.tests) for problem in loaded.problems.values() if problem.test_code is None]
     P = len(loaded.problems)
     found = []
     if P and any(counts):
-        share = samples_only(loaded.problems)
+        share = samples_only(loaded.problems.values())
         values = {"tests": sum(counts), "problems": P, "share": share}
         found.append(
             Remark("sample_tests_only", WARN, values) if share and share > 0.9 else Remark("tests", OK, values)
         )
     elif P and counts:
         totals = {
-            problem: row["total"]
+            problem: each.total
             for answers in loaded.answers.values()
-            for problem, rows in answers.items()
-            for row in rows
-            if row.get("total")
+            for problem, judged in answers.items()
+            for each in judged
+            if each.total
         }
         found.append(Remark("tests_unknown", WARN, {"tests": sum(totals.values()), "problems": P}))
     if 0 < P < 100:
         found.append(Remark("few_problems", NOTE, {"problems": P}))
     return found
-
-
-def declared_seeds(study: Mapping[str, Any]) -> set[int]:
-    """The seeds that the study declares: a count or a list; empty where it says nothing."""
-    seeds = study.get("seeds")
-    if isinstance(seeds, int):
-        return set(range(seeds))
-    return {seed for seed in seeds if isinstance(seed, int)} if isinstance(seeds, list | tuple) else set()
 
 
 def _seeds_of(choices: tuple[Choice, ...]) -> dict[str, set[int]]:
@@ -127,7 +111,7 @@ def _seeds_of(choices: tuple[Choice, ...]) -> dict[str, set[int]]:
     return found
 
 
-def _seeds(loaded: Loaded, choices: tuple[Choice, ...], select: str) -> list[Remark]:
+def _seeds(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
     seeds = {arm: len({c.training.seed for c in choices if c.training.arm == arm}) for arm in loaded.arms}
     counts = {n for n in seeds.values() if n}
     if not counts:
@@ -141,13 +125,16 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...], select: str) -> list[Rem
         found.append(Remark("seeds", OK, {"seeds": min(counts)}))
     if len(counts) > 1:
         found.append(Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {n}" for a, n in seeds.items())}))
-    if declared := declared_seeds(loaded.study):
+    if loaded.record.study is not None:
+        declared = set(loaded.record.study.seed_list)
         missing = {arm: sorted(declared - of) for arm, of in _seeds_of(choices).items() if declared - of}
         if missing:
             listed = "; ".join(f"{arm}: {', '.join(map(str, each))}" for arm, each in missing.items())
             found.append(Remark("seeds_missing", WARN, {"seeds": listed}))
     steps = {c.training.arm: {x.chosen.step for x in choices if x.training.arm == c.training.arm} for c in choices}
-    if select == "last" and (uneven := [arm for arm, each in steps.items() if len(each) > 1]):
+    if loaded.record.compare.select is Select.LAST and (
+        uneven := [arm for arm, each in steps.items() if len(each) > 1]
+    ):
         found.append(Remark("uneven_last_step", WARN, {"arms": ", ".join(uneven)}))
     return found
 
@@ -158,11 +145,10 @@ def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
     own = {
         name: {
             f"{section}.{key}": value
-            for section in ("training", "peft")
-            for key, value in (arm.get(section) or {}).items()
-            if value is not None
+            for section, own in (("training", arm.training), ("peft", arm.peft))
+            for key, value in (own.model_dump(mode="json", exclude_none=True) if own else {}).items()
         }
-        for name, arm in (loaded.study.get("arms") or {}).items()
+        for name, arm in loaded.record.arms.items()
     }
     if told := "; ".join(
         f"{arm}: {', '.join(f'{key} {_plain(value)}' for key, value in differs.items())}"
@@ -170,15 +156,15 @@ def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
         if differs
     ):
         found.append(Remark("recipes_differ", WARN, {"differences": told}))
-    given = [name for name, arm in (loaded.study.get("arms") or {}).items() if arm.get("checkpoints")]
+    given = [name for name, arm in loaded.record.arms.items() if arm.checkpoints]
     if given and len(own) > 1:
         found.append(Remark("recipe_unknown", WARN, {"arms": ", ".join(given)}))
-    if "unequal_budgets" in ((loaded.study.get("compare") or {}).get("accept") or []):
+    if Accept.UNEQUAL_BUDGETS in loaded.record.compare.accept:
         found.append(Remark("unequal_budgets_accepted", WARN))
     met = {adapter.variant for adapter in loaded.answers if not adapter.is_base}
     if not points and len(met) > 1:
         found.append(Remark("variants", NOTE))
-    if not points and loaded.resolved.get("kind") == "run" and len(own) > 1:
+    if not points and loaded.record.kind is Kind.RUN and len(own) > 1:
         found.append(Remark("rate_not_asked", NOTE))
     if points:
         chosen = {point.arm: point.rate for point in points if point.chosen}
@@ -208,12 +194,10 @@ def _contamination(loaded: Loaded) -> list[Remark]:
 
 def _newer(loaded: Loaded) -> list[Remark]:
     """Are the problems newer than what the data was made from? Asked only where problems have dates."""
-    dates = [str(row["date"])[:10] for row in loaded.problems.values() if row.get("date")]
-    if not dates or not loaded.study:
+    dates = [problem.date[:10] for problem in loaded.problems.values() if problem.date]
+    if not dates or loaded.record.study is None:
         return []
-    told = {
-        name: arm.get("newest") for name, arm in (loaded.study.get("arms") or {}).items() if arm.get("dataset_name")
-    }
+    told = {name: arm.newest for name, arm in loaded.record.arms.items() if arm.dataset_name}
     if silent := [name for name, newest in told.items() if newest is None]:
         return [Remark("newest_unknown", NOTE, {"arms": ", ".join(silent)})]
     found = []
@@ -234,17 +218,16 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _selection(select: str, declared: bool, choices: tuple[Choice, ...], curves: tuple[Curve, ...]) -> list[Remark]:
+def _selection(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
+    select, declared = loaded.record.compare.select, loaded.record.study is not None
     several = any(choice.best_of.checkpoints > 1 for choice in choices)
     if not several:
         return []
-    if select == "primary":
+    if select is Select.PRIMARY:
         return [Remark("selected_on_test", WARN, {"k": max(c.best_of.checkpoints for c in choices)})]
     found = [] if declared else [Remark("selection_not_declared", NOTE)]
-    if select == "validation" and any(choice.lowest_validation is None for choice in choices):
+    if select is Select.VALIDATION and any(choice.lowest_validation is None for choice in choices):
         found.append(Remark("no_validation_at_checkpoints", WARN))
-    if select not in ("last", "validation", "development"):
-        found.append(Remark("selection_unknown", WARN, {"select": select}))
     return found or [Remark("selection_clean", OK, {"select": select})]
 
 
@@ -281,20 +264,16 @@ def _tokens(loaded: Loaded) -> list[Remark]:
     """Completion tokens that the longest training of each arm has learned from, as logged."""
     seen: dict[str, int] = {}
     for row in loaded.log:
-        if row.get("kind") == "train" and isinstance(row.get("tokens"), int):
-            seen[str(row["arm"])] = max(seen.get(str(row["arm"]), 0), row["tokens"])
+        if row.kind is LogKind.TRAIN and row.tokens is not None:
+            seen[row.adapter.arm] = max(seen.get(row.adapter.arm, 0), row.tokens)
     if len(seen) < 2 or max(seen.values()) <= TOKENS_DIFFER * min(seen.values()):
         return []
     return [Remark("unequal_tokens", NOTE, {"tokens": ", ".join(f"{arm} {count}" for arm, count in seen.items())})]
 
 
 def _validation(loaded: Loaded, curves: tuple[Curve, ...]) -> list[Remark]:
-    arms = loaded.counts.get("arms") or {}
-    small = {
-        arm: counts["validation"]
-        for arm, counts in arms.items()
-        if isinstance(counts, dict) and 0 < (counts.get("validation") or 0) < FEW_VALIDATION
-    }
+    sizes = {arm: counts["validation"] for arm, counts in loaded.arm_counts.items()}
+    small = {arm: size for arm, size in sizes.items() if 0 < size < FEW_VALIDATION}
     found = []
     if small:
         found.append(Remark("small_validation", WARN, {"rows": ", ".join(f"{a} {n}" for a, n in small.items())}))
@@ -315,26 +294,21 @@ def _adapters(scores: tuple[Score, ...]) -> list[Remark]:
 
 
 def _judge(loaded: Loaded) -> list[Remark]:
-    rows = [row for answers in loaded.answers.values() for each in answers.values() for row in each]
-    recorded = sum(bool(row.get("recorded")) for row in rows)
+    every = [each for answers in loaded.answers.values() for judged in answers.values() for each in judged]
+    recorded = sum(each.recorded for each in every)
     if recorded:
-        return [Remark("recorded_verdicts", NOTE, {"n": recorded, "all": len(rows)})]
-    tiers = Counter(str(row["tier"]) for row in rows if row.get("tier"))
+        return [Remark("recorded_verdicts", NOTE, {"n": recorded, "all": len(every)})]
+    tiers = Counter(each.tier for each in every if each.tier)
     if len(tiers) > 1:
         return [Remark("mixed_isolation", NOTE, {"tiers": ", ".join(f"{t} {n}" for t, n in sorted(tiers.items()))})]
-    judge = loaded.resolved.get("judge") or {}
-    tier = judge.get("tier") if isinstance(judge, dict) else None
-    if tier == "weak":
+    tier = loaded.record.judge.tier if loaded.record.judge else None
+    if tier is Tier.WEAK:
         return [Remark("weak_isolation", NOTE)]
     return [Remark("judge_tier", OK, {"tier": tier})] if tier else []
 
 
 def _stops(loaded: Loaded) -> list[Remark]:
-    cut = {
-        str(adapter): stops.get("length", 0) / sum(stops.values())
-        for adapter, stops in loaded.stops.items()
-        if sum(stops.values())
-    }
+    cut = {str(adapter): stops["length"] / stops.total() for adapter, stops in loaded.stops.items()}
     worst = max(cut.items(), key=lambda item: item[1], default=None)
     if worst and worst[1] > 0.05:
         return [Remark("answers_cut", WARN, {"where": worst[0], "share": worst[1]})]

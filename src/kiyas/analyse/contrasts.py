@@ -1,4 +1,4 @@
-"""Choosing checkpoints, scoring arms, comparing them, and deciding what may be said.
+"""Scoring checkpoints and arms, and comparing them.
 
 Theory. A contrast is arm b minus arm a at their chosen checkpoints, paired by seed and problem. With two or
 more common seeds it is about *training on this data* (two-way random effects). With one seed it is about
@@ -7,57 +7,45 @@ more common seeds it is about *training on this data* (two-way random effects). 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kiyas.analyse.decisions import NO_MARGIN_DIFFERENCE, decision_of, wanted_pair, what_would_decide
 from kiyas.analyse.findings import (
     ArmResult,
-    Choice,
     Contrast,
-    Curve,
     Decision,
-    Needed,
     Pair,
     SameArm,
     Score,
-    Training,
 )
-from kiyas.analyse.load import SOLVED, Loaded
-from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.analyse.load import Loaded
+from kiyas.analyse.selection import BySeed, Rates, Selection
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval
 from kiyas.types import BASE_ARM, AdapterId
 
-_TANGO = 1.959964**2
-"""Tango's 95 % interval of no differences among P problems ends at z² / (P + z²)."""
-_BY_SEED, _BY_ANSWER = (Stage.TRAIN,), (Stage.GENERATE, Stage.JUDGE)
+MOST_PAIRS = 10
+"""With more arms than make this many pairs, only the declared contrasts and those with the base are made."""
 UNKNOWN = Interval(math.nan, math.nan)
-NO_MARGIN_DIFFERENCE = 0.05
-"""What "would decide" is computed for when the study declares no margin."""
-
-Rates = Mapping[AdapterId, Floats]
 
 
 def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
     """A checkpoint's score. With anything owed the rate is NaN: it is not computed over missing work."""
-    rows = [row for answer in loaded.answers[adapter].values() for row in answer]
-    shares = [row["passed"] / row["total"] for row in rows if row.get("total")]
+    answers = loaded.answers[adapter]
+    every = [each for judged in answers.values() for each in judged]
+    shares = [each.share for each in every if each.share is not None]
     partial = tuple(
         problem
-        for problem, answer in loaded.answers[adapter].items()
-        if not any(row["verdict"] == SOLVED for row in answer)
-        and any(row.get("total") and 0 < row["passed"] < row["total"] for row in answer)
+        for problem, judged in answers.items()
+        if not any(each.solved for each in judged) and any(each.partly for each in judged)
     )
     owed = loaded.owed(adapter)
-    right = [
-        sum(row["verdict"] == SOLVED for row in loaded.answers[adapter].get(problem, [])) for problem in loaded.problems
-    ]
+    right = [sum(each.solved for each in answers.get(problem, [])) for problem in loaded.problems]
     at_k: dict[str, float] = {}
     if not owed:
         ks = sorted({k for k in (1, 5, 10, 100, loaded.samples) if k <= loaded.samples})
@@ -71,7 +59,7 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
         interval=UNKNOWN if owed else rate_interval(rates_P, loaded.samples),
         tests_passed=float(np.mean(shares)) if shares else None,
         at_k=at_k,
-        verdicts=dict(Counter(str(row["verdict"] or "missing") for row in rows)),
+        verdicts=dict(Counter(str(each.verdict or "missing") for each in every)),
         owed=owed,
         partial=partial,
         same_as_base=_same_as_base(loaded, adapter),
@@ -90,52 +78,12 @@ def _same_as_base(loaded: Loaded, adapter: AdapterId) -> float | None:
     base = loaded.answers.get(AdapterId(BASE_ARM))
     if adapter.is_base or base is None:
         return None
-    pairs = [(rows[0], base[p][0]) for p, rows in loaded.answers[adapter].items() if base.get(p)]
-    programs = [(a.get("program"), b.get("program")) for a, b in pairs if a.get("program")]
-    return sum(a == b for a, b in programs) / len(programs) if programs else None
+    pairs = [(judged[0].program, base[p][0].program) for p, judged in loaded.answers[adapter].items() if base.get(p)]
+    programs = [(own, of_base) for own, of_base in pairs if own]
+    return sum(own == of_base for own, of_base in programs) / len(programs) if programs else None
 
 
-def trainings(loaded: Loaded) -> dict[Training, list[AdapterId]]:
-    """Judged checkpoints of each training, in order of step; arms in the study's order."""
-    found: dict[Training, list[AdapterId]] = {}
-    for arm in loaded.arms:
-        for adapter in loaded.adapters(arm):
-            found.setdefault(Training(arm, adapter.variant, adapter.seed), []).append(adapter)
-    return found
-
-
-def choose(
-    candidates: list[AdapterId],
-    rates: Rates,
-    curve: Curve | None,
-    select: str,
-    samples: int = 1,
-    development: Rates | None = None,
-) -> Choice:
-    """The checkpoint that stands for a training. Ties go to the earlier step. `development`: rates there."""
-    last = candidates[-1]
-    known = {a: r for a in candidates if not np.isnan(r := rates[a]).any()}
-    best = _best(candidates, rates)
-    losses = {point.step: point.loss for point in curve.validation} if curve else {}
-    with_loss = [a for a in candidates if a.step in losses]
-    lowest = min(with_loss, key=lambda a: (losses[a.step], a.step), default=None)
-    rules = {"primary": best, "validation": lowest or last, "development": _best(candidates, development or {})}
-    chosen = rules.get(select, last)
-    if known:
-        best_of = inference.best_of(np.stack(list(known.values())), samples)
-    else:
-        best_of = inference.BestOf(math.nan, math.nan, math.nan, len(candidates))
-    return Choice(Training(last.arm, last.variant, last.seed), chosen, last, best, lowest, best_of)
-
-
-def _best(candidates: list[AdapterId], rates: Rates) -> AdapterId:
-    """The candidate with the highest rate among those of which nothing is owed; else the last."""
-    known = {a: r for a in candidates if not np.isnan(r := rates.get(a, np.array([np.nan]))).any()}
-    # Rounded: the same count of right answers can give means that differ in the last bit.
-    return max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=candidates[-1])
-
-
-def arm_result(loaded: Loaded, arm: str, adapters: list[AdapterId], rates: Rates) -> ArmResult:
+def arm_result(loaded: Loaded, arm: str, adapters: Sequence[AdapterId], rates: Rates) -> ArmResult:
     """An arm over its seeds at the chosen checkpoints."""
     owed = sum(loaded.owed(a) for a in adapters)
     table_SP = np.stack([rates[a] for a in adapters])
@@ -178,9 +126,50 @@ def pair_interval(d_P: Floats, samples: int, level: float) -> Interval:
     return inference.problem_bootstrap(d_P, level)
 
 
+def compare(loaded: Loaded, selected: Selection) -> tuple[tuple[Contrast, ...], tuple[Contrast, ...]]:
+    """All contrasts at the chosen checkpoints, the primary one first; and the primary one at each rate of the grid."""
+    wanted, margin, rates = wanted_pair(loaded), margin_of(loaded), selected.rates
+    contrasts = tuple(
+        contrast(loaded, selected.chosen, a, b, rates, margin=margin, primary=(a, b) == wanted)
+        for a, b in pairs_of(loaded, selected.order)
+    )
+    at = selected.at_rate
+
+    def at_rate(variant: str) -> dict[str, BySeed]:
+        """The checkpoints that would represent the arms if all had this learning rate."""
+        return {arm: at.get((arm, variant), of_arm) for arm, of_arm in selected.chosen.items()}
+
+    at_each_rate = tuple(
+        contrast(loaded, at_rate(variant), *wanted, rates, margin=margin)
+        for variant in dict.fromkeys(point.variant for point in selected.points)
+        if len(wanted) == 2 and all(arm == BASE_ARM or (arm, variant) in at for arm in wanted)
+    )
+    return contrasts, at_each_rate
+
+
+def margin_of(loaded: Loaded) -> float | None:
+    """The equivalence margin; None where nothing was declared."""
+    return loaded.record.study.compare.matters if loaded.record.study else None
+
+
+def pairs_of(loaded: Loaded, order: list[str]) -> list[tuple[str, ...]]:
+    """The primary contrast first, then what else was declared, every arm against the base, the other pairs of arms."""
+    declared = (wanted_pair(loaded), *loaded.record.compare.contrasts)
+    arms = [arm for arm in order if arm != BASE_ARM]
+    pairs = [pair for pair in declared if len(pair) == 2 and all(arm in order for arm in pair)]
+    if BASE_ARM in order:
+        pairs += [(BASE_ARM, arm) for arm in arms]
+    between = list(itertools.combinations(arms, 2))
+    pairs += between if len(between) <= MOST_PAIRS else []
+    first: dict[frozenset[str], tuple[str, ...]] = {}
+    for pair in pairs:
+        first.setdefault(frozenset(pair), pair)
+    return list(first.values())
+
+
 def contrast(
     loaded: Loaded,
-    chosen: Mapping[str, Mapping[int, AdapterId]],
+    chosen: Mapping[str, BySeed],
     a: str,
     b: str,
     rates: Rates,
@@ -223,7 +212,7 @@ def contrast(
         method = "pair"
         interval, p = compared[0].interval, compared[0].mid_p
         interval90 = pair_interval(d_SP[0], loaded.samples, 0.90)
-    decision = decide(mean, interval, interval90, p, margin)
+    decision = decision_of(mean, interval, interval90, p, margin)
     needed = None
     if decision is Decision.UNDECIDED:
         needed = what_would_decide(d_SP, components, margin or NO_MARGIN_DIFFERENCE, loaded.samples)
@@ -233,93 +222,7 @@ def contrast(
     )  # fmt: skip
 
 
-def corrected(contrasts: Sequence[Contrast], declared: set[frozenset[str]]) -> tuple[Contrast, ...]:
-    """Marks what the study declared; several declared ones share the chance of a false claim (Holm 1979)."""
-    marked = [dataclasses.replace(each, declared=frozenset((each.a, each.b)) in declared) for each in contrasts]
-    family = [i for i, each in enumerate(marked) if each.declared and math.isfinite(each.p)]
-    if len(family) > 1:
-        for i, p in zip(family, inference.holm([marked[i].p for i in family]), strict=True):
-            lost = marked[i].decision in (Decision.MORE, Decision.LESS) and p >= 0.05
-            decision = Decision.UNDECIDED if lost else marked[i].decision
-            marked[i] = dataclasses.replace(marked[i], holm=p, decision=decision)
-    return tuple(marked)
-
-
-def decide(
-    difference: float,
-    interval: Interval,
-    interval90: Interval,
-    p: float,
-    margin: float | None,
-) -> Decision:
-    """Words follow numbers.
-
-    More or less: the 95 % interval and the test both say so. Equivalent: a margin was declared and the 90 %
-    interval lies within it (two one-sided tests at 5 %). Both can hold: a small difference that is certain
-    counts as equivalent, since the study declared that it does not matter.
-    """
-    if margin is not None and margin > 0 and interval90.inside(margin):
-        return Decision.EQUIVALENT
-    if interval.excludes_zero() and p < 0.05:
-        return Decision.MORE if difference > 0 else Decision.LESS
-    return Decision.UNDECIDED
-
-
-def what_would_decide(d_SP: Floats, components: inference.Components | None, difference: float, samples: int) -> Needed:
-    """Designs that would see `difference` with 80 % power, if spread and discordance stay as observed."""
-    S, P = d_SP.shape
-    if components is None:
-        discordance = float((d_SP != 0).mean()) if samples == 1 else float((d_SP**2).mean())
-        problems = inference.problems_needed(discordance, difference) if discordance >= difference else None
-        return Needed(
-            difference,
-            problems,
-            None,
-            _visible(lambda x: inference.problems_needed(discordance, x), P, discordance),
-        )
-    if components.standard_error(S, P) == 0:
-        # Nothing differed: as many problems as would show, had one of them differed, that it is less than that.
-        return Needed(difference, math.ceil(_TANGO * (1 - difference) / difference), None, None)
-    problems = inference.problems_needed_with(components, S, difference)
-    seeds = inference.seeds_needed(components, P, difference)
-    both = inference.design_needed(components, difference) if problems is None and seeds is None else None
-    return Needed(difference, problems, seeds, inference.detectable(components, S, P), both or ())
-
-
-def with_hours(found: Contrast, loaded: Loaded, run: Path) -> Needed | None:
-    """What would decide, with the hours that it would take where this run's own stages tell.
-
-    Training goes with the seeds, answering and judging with seeds × problems; the base and what else is fixed is small.
-    """
-    folder, need = RunDir(run), found.needed
-    seconds = {stage: (folder.manifest(stage) or {}).get("seconds") for stage in (*_BY_SEED, *_BY_ANSWER)}
-    if need is None or loaded.resolved.get("kind") != "run" or not all(seconds.values()):
-        return need
-
-    def hours(seeds: float, problems: float) -> float:
-        by_seed = sum(float(seconds[stage] or 0) for stage in _BY_SEED)
-        return (by_seed * seeds + sum(float(seconds[stage] or 0) for stage in _BY_ANSWER) * seeds * problems) / 3600
-
-    return dataclasses.replace(
-        need,
-        problems_hours=hours(1, need.problems / found.problems) if need.problems else None,
-        seeds_hours=hours(need.seeds / found.seeds, 1) if need.seeds else None,
-        both_hours=hours(need.both[0] / found.seeds, need.both[1] / found.problems) if need.both else None,
-    )
-
-
-def _visible(needed: Callable[[float], int], problems: int, largest: float) -> float | None:
-    """Smallest difference that `problems` problems see; None where not even the largest possible one is."""
-    if largest <= 0 or needed(largest) > problems:
-        return None
-    low, high = 1e-4, largest
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if needed(middle) <= problems else (middle, high)
-    return high
-
-
-def same_arm(arm: str, adapters: list[AdapterId], rates: Rates) -> SameArm | None:
+def same_arm(arm: str, adapters: Sequence[AdapterId], rates: Rates) -> SameArm | None:
     """A/A: how far apart two seeds of one arm are. None with one seed or with owed work."""
     means = [float(rates[a].mean()) for a in adapters]
     if len(means) < 2 or any(math.isnan(mean) for mean in means):

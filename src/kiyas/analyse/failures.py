@@ -3,83 +3,84 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from kiyas.analyse.findings import Failure
-from kiyas.analyse.load import SOLVED, Row
+from kiyas.judge import Outcome, Problem
 from kiyas.judge.extract import parses
+from kiyas.types import Judgment
 
 LONGEST = 4096
 """Characters of an expected output that are compared: what a program printed is recorded up to half of that."""
 
-_BY_VERDICT = {"CE": Failure.SYNTAX, "RE": Failure.CRASH, "OLE": Failure.OUTPUT, "TLE": Failure.SLOW,
-               "MLE": Failure.MEMORY}  # fmt: skip
+_BY_VERDICT = {
+    Outcome.RE: Failure.CRASH,
+    Outcome.OLE: Failure.OUTPUT,
+    Outcome.TLE: Failure.SLOW,
+    Outcome.MLE: Failure.MEMORY,
+}
 _EXCEPTION = re.compile(r"([A-Za-z_][\w.]{0,59})(?::|$)")
 _TOKEN = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?|\w+")
 _NUMBER = re.compile(r"(-?)0*(\d+?)(?:\.(\d*?)0*)?")
 
 
-def failure(row: Row, problem: Mapping[str, Any], *, cut: bool) -> Failure | None:
+def failure(answer: Judgment, problem: Problem, *, cut: bool) -> Failure | None:
     """The class of a judged answer; None where it is right. `cut`: it ended at the length limit.
 
-    Not for owed rows: those are nobody's failure.
+    Not for missing verdicts: those are nobody's failure.
     """
-    verdict, program = row["verdict"], row.get("program")
-    if verdict == SOLVED:
+    verdict, program = answer.verdict, answer.program
+    if answer.solved:
         return None
     if cut:
         return Failure.RUNAWAY
     # A program that was not recorded (None) is not one that was not written.
-    if isinstance(program, str) and not program.strip():
+    if program is not None and not program.strip():
         return Failure.NO_CODE
-    if verdict == "CE" or (verdict == "RE" and isinstance(program, str) and not parses(program)):
+    if verdict is Outcome.CE or (verdict is Outcome.RE and program is not None and not parses(program)):
         return Failure.SYNTAX
     if verdict in _BY_VERDICT:
         return _BY_VERDICT[verdict]
-    if _only_the_format(row, problem):
+    if _only_the_format(answer, problem):
         return Failure.FORMAT
-    if row.get("passed") is None or not row.get("total"):
+    if answer.share is None:
         return Failure.WRONG
-    return Failure.SOME if row["passed"] > 0 else Failure.EVERYWHERE
+    return Failure.SOME if answer.share > 0 else Failure.EVERYWHERE
 
 
-def tests_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Tests of a problem, or of a judgment; empty where none, or none that can be read, were recorded."""
-    tests = row.get("tests")
-    return tests if isinstance(tests, list) and all(isinstance(test, dict) for test in tests) else []
-
-
-def exception(row: Row) -> str:
+def exception(answer: Judgment) -> str:
     """What a crashed program died of: the exception of its first crashed test, else the signal or exit code.
 
     Read from the end of stderr, so the program could have written it there itself. "" where nothing was recorded.
     """
-    crashed = [test for test in tests_of(row) if test.get("verdict") == "RE"]
-    for test in [*crashed[:1], row]:
-        known = test.get("exception")
-        if isinstance(known, dict) and isinstance(known.get("type"), str):
-            return str(known["type"])[:60]
-        for key in ("stderr", "error", "detail"):
-            lines = [line for line in str(test.get(key) or "").splitlines() if line.strip()]
-            if lines and (match := _EXCEPTION.match(lines[-1].strip())):
-                return match[1]
-        if test.get("signal"):
-            return str(test["signal"])[:60]
-        if test.get("exit_code"):
-            return f"exit code {test['exit_code']}"[:60]
-    return ""
+    crashed = next((test for test in answer.tests if test.verdict is Outcome.RE), None)
+    if crashed is not None and crashed.exception is not None:
+        return crashed.exception.type[:60]
+    for text in (crashed.stderr, crashed.detail) if crashed else ():
+        if name := _named(text):
+            return name
+    if crashed is not None and crashed.signal:
+        return crashed.signal[:60]
+    if crashed is not None and crashed.exit_code:
+        return f"exit code {crashed.exit_code}"
+    return _named(answer.detail)
 
 
-def _only_the_format(row: Row, problem: Mapping[str, Any]) -> bool:
+def _named(text: str) -> str:
+    """The exception in the last line of a traceback."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    match = _EXCEPTION.match(lines[-1]) if lines else None
+    return match[1] if match else ""
+
+
+def _only_the_format(answer: Judgment, problem: Problem) -> bool:
     """Does every failing test hold the expected output, in another layout?"""
-    expected = [str(test.get("output") or "") for test in tests_of(problem)]
-    got = tests_of(row)
-    failing = [i for i, test in enumerate(got) if test.get("verdict") != SOLVED]
-    if not failing or len(got) > len(expected):
+    expected = [test.output for test in problem.tests]
+    failing = [i for i, test in enumerate(answer.tests) if test.verdict is not Outcome.AC]
+    if not failing or len(answer.tests) > len(expected):
         return False
     return all(
-        got[i].get("verdict") == "WA" and other_layout(str(got[i].get("got") or ""), expected[i], expected)
+        answer.tests[i].verdict is Outcome.WA and other_layout(answer.tests[i].got, expected[i], expected)
         for i in failing
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from kiyas.analyse.encoding import decode, encode
 from kiyas.stats.inference import BestOf, Components, Interval
+from kiyas.study.settings import Select
 from kiyas.types import AdapterId
 
 FORMAT = 4
@@ -476,7 +477,7 @@ class Findings:
     problems: int
     tests: int | None
     samples: int
-    select: str
+    select: Select
     select_declared: bool
     margin: float | None
     wanted: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""Reads a run folder into arrays. A missing verdict and IE are *owed*: never counted as wrong."""
+"""Reads a run folder into arrays. A verdict that is absent or IE is *missing*: it never counts as wrong."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,33 +10,33 @@ from typing import Any
 
 import numpy as np
 
-from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.judge import Problem
+from kiyas.runfolder import rows
+from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import Record, read_record
 from kiyas.stats.inference import Floats
-from kiyas.study.settings import benchmark_label
-from kiyas.types import BASE_ARM, AdapterId, KiyasError
-
-Row = dict[str, Any]
-SOLVED, OWED = "AC", (None, "IE")
+from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A run as read. `answers[adapter][problem]` are the judged rows, one a sample, in order of sample."""
+    """A run as read. `answers[adapter][problem]` are the judgments, one a sample, in order of sample."""
 
-    resolved: Row
-    study: Row
-    problems: Mapping[str, Row]
-    log: list[Row]
-    answers: Mapping[AdapterId, Mapping[str, list[Row]]]
-    stops: Mapping[AdapterId, Mapping[str, int]]
-    counts: Row
+    record: Record
+    problems: Mapping[str, Problem]
+    log: list[LogRow]
+    answers: Mapping[AdapterId, Mapping[str, list[Judgment]]]
+    stops: Mapping[AdapterId, Counter[str]]
+    """how the answers ended: "eos" or "length" """
+    arm_counts: Mapping[str, Mapping[str, Any]]
+    """what the data stage counted of each arm; empty where there was no such stage"""
     samples: int
     run: Path
     benchmark: str = ""
     """label of these problems' benchmark; empty where nothing names it"""
-    cut: frozenset[tuple[AdapterId, str, int]] = frozenset()
-    """(checkpoint, problem, sample) of the answers that ended at the length limit"""
+    cut: frozenset[Answered] = frozenset()
+    """the answers that ended at the length limit"""
     beside: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
@@ -44,9 +44,12 @@ class Loaded:
 
     def without(self, ids: set[str]) -> Loaded:
         """The same without some problems."""
-        problems = {id: row for id, row in self.problems.items() if id not in ids}
+        return self._only({id for id in self.problems if id not in ids})
+
+    def _only(self, ids: set[str]) -> Loaded:
+        problems = {id: problem for id, problem in self.problems.items() if id in ids}
         answers = {
-            adapter: {problem: rows for problem, rows in of_problem.items() if problem not in ids}
+            adapter: {problem: judged for problem, judged in of_problem.items() if problem in ids}
             for adapter, of_problem in self.answers.items()
         }
         return replace(self, problems=problems, answers=answers)
@@ -54,81 +57,76 @@ class Loaded:
     @property
     def arms(self) -> list[str]:
         """In the study's order, then as met; without the base."""
-        met = [a.arm for a in self.answers] + [str(row["arm"]) for row in self.log]
-        declared = list(self.study.get("arms") or {})
-        return [arm for arm in dict.fromkeys(declared + met) if arm != BASE_ARM]
+        met = [a.arm for a in self.answers] + [row.adapter.arm for row in self.log]
+        return [arm for arm in dict.fromkeys([*self.record.arms, *met]) if arm != BASE_ARM]
+
+    @property
+    def tests(self) -> int | None:
+        """How many tests the problems have; None where they are not known."""
+        return sum(len(problem.tests) for problem in self.problems.values()) or None
 
     def adapters(self, arm: str) -> list[AdapterId]:
         return sorted(a for a in self.answers if a.arm == arm)
 
     def rates(self, adapter: AdapterId) -> Floats:
-        """Share of right samples per problem, NaN where the work is owed: shape P."""
+        """Share of right samples per problem, NaN where a verdict is missing: shape P."""
         answers = self.answers[adapter]
         return np.array([self._rate(answers.get(problem, [])) for problem in self.problems])
 
-    def _rate(self, rows: list[Row]) -> float:
-        if len(rows) < self.samples or any(row["verdict"] in OWED for row in rows):
+    def _rate(self, judged: list[Judgment]) -> float:
+        if len(judged) < self.samples or any(each.missing for each in judged):
             return float("nan")
-        right = [row["verdict"] == SOLVED for row in rows]
-        return float(np.mean(right))
+        return float(np.mean([each.solved for each in judged]))
+
+    def judged(self, adapter: AdapterId, problem: str) -> list[Judgment]:
+        """The judgments of one problem that are not missing."""
+        return [each for each in self.answers[adapter].get(problem, []) if not each.missing]
 
     def owed(self, adapter: AdapterId) -> int:
-        """Verdicts that are missing or IE among those this checkpoint should have."""
-        answers = self.answers[adapter]
-        judged = sum(
-            min(self.samples, sum(row["verdict"] not in OWED for row in answers.get(problem, [])))
-            for problem in self.problems
-        )
-        return self.samples * len(self.problems) - judged
+        """How many of the verdicts that this checkpoint should have are missing."""
+        found = sum(min(self.samples, len(self.judged(adapter, problem))) for problem in self.problems)
+        return self.samples * len(self.problems) - found
 
 
 def load(run: Path) -> Loaded:
     """Raises KiyasError when the run has no verdicts at all."""
     folder = RunDir(run)
-    resolved = read_json(folder.resolved)
-    if not isinstance(resolved, dict):
-        raise KiyasError(f"{folder.resolved}: expected a JSON object")
-    study = resolved.get("study") or {}
-    judgments = read_jsonl(folder.judgments) if folder.judgments.exists() else []
-    log = read_jsonl(folder.train_log) if folder.train_log.exists() else []
+    record, judgments, log = read_record(folder), rows.judgments(folder), rows.log(folder)
     if not judgments and not log:
         raise KiyasError(
             f"{run} holds neither verdicts nor a training log: there is nothing to analyse",
             "run the study (or the import) to the end first",
         )
-    problems = {str(row["id"]): row for row in read_jsonl(folder.problems)} if folder.problems.exists() else {}
-    home = {id: str(row.get("benchmark") or "") for id, row in problems.items()}
-    benchmarks = list(dict.fromkeys(["", *home.values()]))
+    known = rows.problems(folder)
+    home = {id: label for id, (_, label) in known.items()}
+    problems = {id: problem for id, (problem, _) in known.items()}
 
-    answers: dict[AdapterId, dict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
-    for number, row in enumerate(judgments, 1):
-        try:
-            adapter, problem = AdapterId.of(row), str(row["problem_id"])
-            row["verdict"] = row["verdict"] or None
-            answers[adapter][problem][int(row.get("sample", 0))] = row
-        except (KeyError, TypeError, ValueError) as error:
-            raise KiyasError(f"{folder.judgments}, row {number}: {error!r} is missing or wrong") from error
-        problems.setdefault(problem, {"id": problem})
+    answers: dict[AdapterId, dict[str, dict[int, Judgment]]] = defaultdict(lambda: defaultdict(dict))
+    for each in judgments:
+        answers[each.adapter][each.problem_id][each.sample] = each
+        problems.setdefault(each.problem_id, Problem(each.problem_id, ()))
     ordered = {
-        adapter: {p: [rows[s] for s in sorted(rows)] for p, rows in by_problem.items()}
+        adapter: {p: [judged[s] for s in sorted(judged)] for p, judged in by_problem.items()}
         for adapter, by_problem in sorted(answers.items())
     }
-    declared = (study.get("generation") or {}).get("num_samples")
-    seen = [len(rows) for by_problem in ordered.values() for rows in by_problem.values()]
-    samples = int(declared) if isinstance(declared, int) and declared > 0 else max(seen, default=1)
+    seen = [len(judged) for by_problem in ordered.values() for judged in by_problem.values()]
+    samples = record.study.generation.num_samples if record.study else max(seen, default=1)
 
-    stops: dict[AdapterId, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    stops: dict[AdapterId, Counter[str]] = defaultdict(Counter)
     cut = set()
-    if folder.completions.exists():
-        for row in read_jsonl(folder.completions):
-            if row.get("stop"):
-                stops[AdapterId.of(row)][str(row["stop"])] += 1
-            if row.get("stop") == "length":
-                cut.add((AdapterId.of(row), str(row["problem_id"]), int(row.get("sample") or 0)))
-    counts = (folder.manifest(Stage.DATA) or {}).get("counts") or {}
-    whole = Loaded(resolved, study, problems, log, ordered, stops, counts, samples, run, cut=frozenset(cut))
-    primary, *others = (_part(whole, benchmark, home) for benchmark in benchmarks)
-    label = benchmark_label(str(((study.get("benchmarks") or {}).get("primary") or {}).get("dataset") or ""))
+    for completion in rows.completions(folder):
+        if completion.stop:
+            stops[completion.adapter][completion.stop] += 1
+        if completion.stop == "length":
+            cut.add(completion.key)
+    arm_counts = folder.counts(Stage.DATA).get("arms", {})
+    whole = Loaded(record, problems, log, ordered, stops, arm_counts, samples, run, cut=frozenset(cut))
+    # Problems that only verdicts name are of the primary benchmark.
+    ids: dict[str, set[str]] = {label: set() for label in dict.fromkeys(["", *home.values()])}
+    for problem in problems:
+        ids[home.get(problem, "")].add(problem)
+    primary, *others = (replace(whole._only(of), benchmark=label) for label, of in ids.items())
+    label = record.study.benchmarks.primary.label if record.study else ""
     beside = {other.benchmark: other for other in others}
     return replace(primary, benchmark=label, beside=beside, flagged=_flagged(folder, set(primary.problems)))
 
@@ -142,13 +140,3 @@ def _flagged(folder: RunDir, problems: set[str]) -> dict[str, tuple[str, ...]] |
         ids = {str(match["problem"]) for kind in ("exact", "ngram", "near", "solution") for match in each[kind]}
         found.setdefault(str(each["arm"]), set()).update(ids & problems)
     return {arm: tuple(sorted(ids)) for arm, ids in found.items() if ids}
-
-
-def _part(whole: Loaded, benchmark: str, home: Mapping[str, str]) -> Loaded:
-    """A run as far as it is about one benchmark. Problems that only verdicts name are of the primary one."""
-    answers = {
-        adapter: {p: rows for p, rows in of_problem.items() if home.get(p, "") == benchmark}
-        for adapter, of_problem in whole.answers.items()
-    }
-    problems = {id: row for id, row in whole.problems.items() if home.get(id, "") == benchmark}
-    return replace(whole, problems=problems, answers=answers, benchmark=benchmark)

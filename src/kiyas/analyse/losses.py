@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
 
 from kiyas.analyse.findings import Curve, LossCell, LossPoint, Reading, Training
+from kiyas.types import LogKind, LogRow
 
 UNSTABLE = 0.25
 SLOW_SHARE = 0.9
 """Improvement "slows" at the first step by which this share of the whole drop has been made."""
 
 
-def curves(log: list[dict[str, Any]]) -> tuple[Curve, ...]:
+def curves(log: list[LogRow]) -> tuple[Curve, ...]:
     """One curve for each training in the log, in order of arm as met, variant and seed."""
     train: dict[Training, list[LossPoint]] = defaultdict(list)
     validation: dict[Training, dict[str, list[LossPoint]]] = defaultdict(lambda: defaultdict(list))
     met: dict[Training, None] = {}
     for row in log:
-        training = Training(str(row["arm"]), row.get("variant", ""), row.get("seed", 0))
-        loss = row.get("loss")
-        if not isinstance(loss, int | float) or not math.isfinite(loss):
+        training = Training(*row.adapter.training)
+        if row.loss is None:
             continue
         met[training] = None
-        point = LossPoint(int(row["step"]), float(loss), row.get("epoch"))
-        if row.get("kind") == "train":
+        point = LossPoint(row.adapter.step, row.loss, row.epoch)
+        if row.kind is LogKind.TRAIN:
             train[training].append(point)
-        elif row.get("kind") == "validation":
-            validation[training][str(row.get("on", training.arm))].append(point)
+        elif row.kind is LogKind.VALIDATION:
+            validation[training][row.on or training.arm].append(point)
     found = []
     for training in met:
         sets = {on: _ordered(points) for on, points in validation[training].items()}

@@ -10,34 +10,33 @@ from collections.abc import Mapping
 import numpy as np
 
 from kiyas.analyse.findings import Cell, GridRow, Stability, Training
-from kiyas.analyse.load import SOLVED, Loaded, Row
+from kiyas.analyse.load import Loaded
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
-from kiyas.types import BASE, AdapterId
+from kiyas.types import BASE, AdapterId, Judgment
 
 
-def cell(rows: list[Row]) -> Cell:
+def cell(judged: list[Judgment]) -> Cell:
     """The leading verdict is the commonest failing one; the tests are those of its first sample."""
-    if not rows:
+    if not judged:
         return Cell("", 0, 0, None, None)
-    right = sum(row["verdict"] == SOLVED for row in rows)
-    failing = [row for row in rows if row["verdict"] != SOLVED]
-    shown = rows[0]
+    failing = [each for each in judged if not each.solved]
+    shown = judged[0]
     if failing:
-        commonest = Counter(str(row["verdict"] or "") for row in failing).most_common(1)[0][0]
-        shown = next(row for row in failing if str(row["verdict"] or "") == commonest)
-    return Cell(str(shown["verdict"] or ""), right, len(rows), shown.get("passed"), shown.get("total"))
+        commonest = Counter(each.verdict for each in failing).most_common(1)[0][0]
+        shown = next(each for each in failing if each.verdict is commonest)
+    return Cell(shown.verdict or "", len(judged) - len(failing), len(judged), shown.passed, shown.total)
 
 
 def grid(loaded: Loaded, columns: list[AdapterId]) -> tuple[GridRow, ...]:
     """Problems in the benchmark's order × checkpoints in the order of `columns`."""
     return tuple(
         GridRow(
-            problem,
-            str(row.get("title") or problem),
-            tuple(cell(loaded.answers[adapter].get(problem, [])) for adapter in columns),
+            id,
+            problem.title or id,
+            tuple(cell(loaded.answers[adapter].get(id, [])) for adapter in columns),
         )
-        for problem, row in loaded.problems.items()
+        for id, problem in loaded.problems.items()
     )
 
 

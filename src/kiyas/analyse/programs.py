@@ -15,7 +15,7 @@ import contextlib
 import io
 import tokenize
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from kiyas.analyse.failures import tests_of
-from kiyas.analyse.load import SOLVED
+from kiyas.judge import Outcome
 from kiyas.judge.extract import fenced_blocks, syntax_tree
+from kiyas.types import Judgment
 
 Ints = NDArray[np.int64]
 GRAM = 5
@@ -82,15 +82,9 @@ def _is_text(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def behaviour_on_tests(row: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """Per test: accepted, or the verdict and what was printed. None where single tests were not recorded."""
-    return (
-        tuple(
-            SOLVED if test.get("verdict") == SOLVED else (str(test.get("verdict")), str(test.get("got")))
-            for test in tests_of(row)
-        )
-        or None
-    )
+def behaviour_on_tests(answer: Judgment) -> tuple[tuple[Outcome, str], ...] | None:
+    """Per test the verdict, and what was printed where it failed. None where single tests were not recorded."""
+    return tuple((test.verdict, test.got) for test in answer.tests) or None
 
 
 def code(answer: str) -> str:

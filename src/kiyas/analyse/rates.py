@@ -7,39 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, RatePoint
 from kiyas.analyse.load import Loaded
 from kiyas.stats.inference import Floats
-from kiyas.study.settings import rate_variants, tuning_seeds
-from kiyas.types import AdapterId
-
-
-def grid_of(study: Mapping[str, Any]) -> dict[str, float]:
-    """variant → learning rate; empty where the study has no grid."""
-    rates = (study.get("training") or {}).get("learning_rate")
-    return rate_variants(rates) if isinstance(rates, list) else {}
-
-
-def tuning_seeds_of(study: Mapping[str, Any], declared: set[int]) -> set[int]:
-    """The seeds that only choose the rate."""
-    count = (study.get("training") or {}).get("tuning_seeds") or 0
-    return set(tuning_seeds(declared, count)) if grid_of(study) and declared else set()
+from kiyas.types import AdapterId, LogKind
 
 
 def rate_points(
     loaded: Loaded,
     curves: tuple[Curve, ...],
-    tuning: set[int],
     chosen: Mapping[tuple[str, str], Mapping[int, AdapterId]],
     rates: Mapping[AdapterId, Floats],
 ) -> tuple[RatePoint, ...]:
-    """One row for each arm and rate. `chosen`: the checkpoint of each seed, by (arm, variant)."""
-    grid = grid_of(loaded.study)
-    diverged = {(str(row["arm"]), str(row["variant"])) for row in loaded.log if row.get("kind") == "diverged"}
+    """One row for each arm and rate; none without a grid. `chosen`: the checkpoint of each seed, by (arm, variant)."""
+    study = loaded.record.study
+    if study is None or len(study.variants) == 1:
+        return ()
+    grid, tuning = study.variants, study.tuning_seed_list
+    diverged = {(row.adapter.arm, row.adapter.variant) for row in loaded.log if row.kind is LogKind.DIVERGED}
     found = []
     for arm in loaded.arms:
         losses: dict[str, float] = {}

@@ -7,7 +7,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+
+from kiyas.judge import Problem
 
 
 @functools.cache
@@ -20,23 +21,16 @@ def keyword_table() -> Mapping[str, re.Pattern[str]]:
     }
 
 
-def tags_of(problems: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, tuple[str, ...]]]:
+def tags_of(problems: Mapping[str, Problem]) -> tuple[str, dict[str, tuple[str, ...]]]:
     """(where the tags are from, the tags of each problem).
 
-    "benchmark" where one problem at least says its own, "keywords" where statements must do, "" where there are none.
+    "benchmark" where at least one problem has tags of its own, "keywords" where the statements must do, "" where there
+    are none.
     """
-    own = {problem: _own(row) for problem, row in problems.items()}
-    if any(own.values()):
-        return "benchmark", own
-    texts = {p: f"{row.get('title') or ''}\n{row.get('statement') or ''}" for p, row in problems.items()}
-    if not any(row.get("statement") for row in problems.values()):
-        return "", own
+    own = {id: tuple(dict.fromkeys(problem.tags)) for id, problem in problems.items()}
+    if any(own.values()) or not any(problem.statement for problem in problems.values()):
+        return "benchmark" if any(own.values()) else "", own
+    texts = {id: f"{problem.title}\n{problem.statement}" for id, problem in problems.items()}
     return "keywords", {
-        problem: tuple(tag for tag, words in keyword_table().items() if words.search(text))
-        for problem, text in texts.items()
+        id: tuple(tag for tag, words in keyword_table().items() if words.search(text)) for id, text in texts.items()
     }
-
-
-def _own(row: Mapping[str, Any]) -> tuple[str, ...]:
-    tags = row.get("tags")
-    return tuple(dict.fromkeys(str(tag) for tag in tags if tag)) if isinstance(tags, list) else ()

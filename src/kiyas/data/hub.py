@@ -22,43 +22,40 @@ from kiyas.types import KiyasError
 MODEL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
 
-def pinned(study: Study, recorded: dict[str, Any] | None = None) -> Study:
+def pinned(study: Study, recorded: Study | None = None) -> Study:
     """The study with the commit of every Hub repository in its `revision` keys.
 
     A run folder that was begun with some commit (`recorded`, its study) goes on with it, unless the study file names a
-    revision itself. Raises KiyasError, one line, for what is absent, gated or not to be reached.
+    revision itself. Raises KiyasError, one line, for what is absent, gated or cannot be reached.
     """
-    then = recorded or {}
 
-    def commit(kind: str, repo: str | None, revision: str | None, before: dict[str, Any], same: bool) -> str | None:
-        """`before`: what was recorded, under the key `revision`, for the same repository (`same`) or another."""
+    def commit(kind: str, repo: str | None, revision: str | None, before: str | None) -> str | None:
+        """`before`: the commit that was recorded for the same repository."""
         if repo is None or not is_hub_id(repo):
             return revision
-        return find_commit(kind, repo, revision or (before.get("revision") if same else None))
+        return find_commit(kind, repo, revision or before)
 
+    begun_with = recorded.arms if recorded else {}
     arms = {}
     for name, arm in study.arms.items():
-        before = then.get("arms", {}).get(name, {})
-        same = before.get("dataset_name") == arm.dataset_name
-        arms[name] = arm.model_copy(
-            update={"revision": commit("dataset", arm.dataset_name, arm.revision, before, same)}
-        )
-    recorded_benchmarks = then.get("benchmarks", {})
-    begun_with = [recorded_benchmarks.get("primary", {}), *recorded_benchmarks.get("also", [])]
+        then = begun_with.get(name)
+        before = then.revision if then and then.dataset_name == arm.dataset_name else None
+        arms[name] = arm.model_copy(update={"revision": commit("dataset", arm.dataset_name, arm.revision, before)})
+    asked_before = {each.dataset: each.revision for each in recorded.benchmarks.named.values()} if recorded else {}
 
     def benchmark(each: Benchmark) -> Benchmark:
-        before: dict[str, Any] = next((b for b in begun_with if b.get("dataset") == each.dataset), {})
-        return each.model_copy(update={"revision": commit("dataset", each.hub_id, each.revision, before, True)})
+        before = asked_before.get(each.dataset)
+        return each.model_copy(update={"revision": commit("dataset", each.hub_id, each.revision, before)})
 
     asked = {
         "primary": benchmark(study.benchmarks.primary),
         "also": [benchmark(each) for each in study.benchmarks.also],
     }
-    model, same = study.model_name_or_path, then.get("model_name_or_path") == study.model_name_or_path
-    before = {"revision": then.get("model_revision")}
+    same = recorded is not None and recorded.model_name_or_path == study.model_name_or_path
+    before = recorded.model_revision if recorded and same else None
     return study.model_copy(
         update={
-            "model_revision": commit("model", model, study.model_revision, before, same),
+            "model_revision": commit("model", study.model_name_or_path, study.model_revision, before),
             "arms": arms,
             "benchmarks": study.benchmarks.model_copy(update=asked),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -60,6 +61,15 @@ class Tier(StrEnum):
     STRONG = "strong"
     STANDARD = "standard"
     WEAK = "weak"
+
+
+class Isolation(StrEnum):
+    """What can be asked for: at least a tier, or the best that this machine has."""
+
+    STRONG = "strong"
+    STANDARD = "standard"
+    WEAK = "weak"
+    BEST = "best"
 
 
 class Mode(StrEnum):
@@ -206,6 +216,24 @@ class TestResult:
         if self.flags:
             row["flags"] = list(self.flags)
         return row
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> TestResult:
+        """Inverse of `to_row`; a row from elsewhere may tell less.
+
+        Raises KeyError, TypeError or ValueError where the verdict is missing or unknown, or a text is not one.
+        """
+        known = {key: row[key] for key in _NUMBERS + _TEXTS if row.get(key) is not None}
+        if wrong := [key for key in _TEXTS if not isinstance(known.get(key, ""), str)]:
+            raise TypeError(f"{wrong[0]!r} is not a text")
+        died = row.get("exception")
+        if isinstance(died, Mapping) and isinstance(died.get("type"), str):
+            known["exception"] = ExceptionInfo(died["type"], died.get("line"), str(died.get("message", "")))
+        return cls(verdict=Outcome(row["verdict"]), flags=tuple(map(str, row.get("flags") or ())), **known)
+
+
+_NUMBERS = ("cpu_s", "wall_s", "peak_mb", "exit_code")
+_TEXTS = ("signal", "got", "stderr", "detail")
 
 
 @dataclass(frozen=True)

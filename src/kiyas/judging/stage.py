@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from kiyas import judge
+from kiyas.runfolder import rows
 from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
-from kiyas.types import AdapterId, Completion, KiyasError
+from kiyas.types import Answered, Completion, Judgment, KiyasError
 from kiyas.work.progress import Bar
-
-Key = tuple[AdapterId, str, int]
 
 
 def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, int]:
@@ -23,31 +21,31 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
     Raises KiyasError when the sandbox failed (IE): such rows are owed, and the same command judges them again.
     """
     problems = judge.read_problems(folder.problems)
-    completions = [Completion.of(row) for row in read_jsonl(folder.completions)]
+    completions = rows.completions(folder)
     have = _verdicts_so_far(folder)
-    # Rows by the program they hold, in the order in which the programs are first met.
-    rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    # Completions by the program they hold, in the order in which the programs are first met.
+    wanted: dict[tuple[str, str], list[tuple[Completion, judge.Extraction]]] = {}
     for completion in completions:
         if completion.key not in have:
-            row = _row(completion)
-            rows.setdefault((completion.problem_id, row["program"]), []).append(row)
+            extraction = judge.extract(completion.text)
+            wanted.setdefault((completion.problem_id, extraction.program), []).append((completion, extraction))
     bar.update(len(have))
     reason = ""
     with JsonlWriter(folder.judgments) as writer:
-        for verdict in verdicts(rows, problems, settings):
-            same = rows[verdict.problem_id, verdict.program.source]
-            writer.write(*({**row, **verdict.to_row()} for row in same))
-            have |= {_key(row): verdict.verdict.value for row in same}
+        for verdict in verdicts(wanted, problems, settings):
+            same = wanted[verdict.problem_id, verdict.program.source]
+            writer.write(*(Judgment.row(completion, extraction, verdict) for completion, extraction in same))
+            have |= {completion.key: verdict.verdict for completion, _ in same}
             if verdict.verdict is judge.Outcome.IE:
                 reason = verdict.detail
             bar.update(len(same))
     counts = Counter(have.values())
-    if broken := counts[judge.Outcome.IE.value]:
+    if broken := counts[judge.Outcome.IE]:
         raise KiyasError(
             f"{broken} of {len(completions)} programs could not be judged: the sandbox failed, not they ({reason})",
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
-    return dict(sorted(counts.items()))
+    return {outcome.value: n for outcome, n in sorted(counts.items())}
 
 
 def verdicts(
@@ -65,28 +63,12 @@ def verdicts(
     )
 
 
-def _key(row: dict[str, Any]) -> Key:
-    return (AdapterId.of(row), str(row["problem_id"]), row["sample"])
-
-
-def _verdicts_so_far(folder: RunDir) -> dict[Key, str]:
-    """What stands in the file; rows of a failed sandbox are taken out of it."""
+def _verdicts_so_far(folder: RunDir) -> dict[Answered, judge.Outcome]:
+    """What the file holds; rows of a failed sandbox are taken out of it."""
     if not folder.judgments.exists():
         return {}
-    rows = read_jsonl(folder.judgments)
-    kept = [row for row in rows if row["verdict"] != judge.Outcome.IE]
-    if len(kept) < len(rows):
+    found = read_jsonl(folder.judgments)
+    kept = [row for row in found if row["verdict"] != judge.Outcome.IE]
+    if len(kept) < len(found):
         write_jsonl(folder.judgments, kept)
-    return {_key(row): row["verdict"] for row in kept}
-
-
-def _row(completion: Completion) -> dict[str, Any]:
-    """What a judgment says of its completion: whose, which program, and how the program was found."""
-    extraction = judge.extract(completion.text)
-    return {
-        **completion.adapter.fields(),
-        "problem_id": completion.problem_id,
-        "sample": completion.sample,
-        "program": extraction.program,
-        "extraction": {"method": extraction.method, "reason": extraction.reason},
-    }
+    return {each.key: each.verdict for each in rows.judgments(folder) if each.verdict is not None}

@@ -9,18 +9,26 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import platform
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kiyas.analyse.findings import FORMAT
 from kiyas.data import hub
 from kiyas.judge.tiers import choose
-from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import atomic_text, digest, read_json, sha256, write_json
+from kiyas.judge.types import Tier
+from kiyas.runfolder.files import atomic_text, digest, sha256
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import (
+    BaseModelFacts,
+    JudgeFacts,
+    Kind,
+    Record,
+    declared,
+    read_record,
+    utc_now,
+    write_record,
+)
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 from kiyas.work.workers import uses_gpu
@@ -49,58 +57,58 @@ FALSIFIES: dict[str, Stage | None] = {
 
 def pinned(study: Study, folder: RunDir) -> Study:
     """With the commits of its Hub repositories: those that the run folder was begun with, else those of now."""
-    recorded = read_json(folder.resolved).get("study") if folder.resolved.exists() else None
-    return hub.pinned(study, recorded)
+    return hub.pinned(study, read_record(folder).study if folder.resolved.exists() else None)
 
 
-def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> str:
+def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> Tier:
     """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation.
 
     What `redo` will drop need not agree with the study.
     """
-    now, base = study.model_dump(mode="json"), _base(study)
     if folder.resolved.exists():
-        resolved = read_json(folder.resolved)
-        if resolved.get("kind") != "run":
-            raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
-        _refuse_changed(folder, resolved["study"], now, redo)
-        if resolved["base"] != base and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
-            raise KiyasError(
-                f"{study.model_name_or_path} is not the model that {folder.root} was begun with",
-                f"put it back, or add --redo {Stage.TRAIN.value} to do all but the data again",
-            )
-        if (resolved["study"], resolved["base"]) != (now, base):
-            write_json(folder.resolved, {**resolved, "study": now, "base": base})
-            note(folder, _notes_of_change(resolved["study"], now))
-        return str(resolved["judge"]["tier"])
+        return _reopen(study, folder, redo)
     if any(folder.stage(stage).exists() for stage in Stage):
-        raise KiyasError(f"{folder.root} is not empty, but is no run folder", "give this study another `name`")
+        raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")
     # Before anything is spent: a machine that cannot isolate as asked is found out now.
     tier = choose(study.judge.isolation, study.judge.python)
     packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
     if text:
         atomic_text(folder.study_copy, text)
-    write_json(
-        folder.resolved,
-        {
-            "kind": "run",
-            "name": study.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "kiyas_version": VERSION,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": {name: importlib.metadata.version(name) for name in packages},
-            "git": _git_revision(),
-            "study": now,
-            "declared_sha256": digest(now["compare"]),
-            "base": base,
-            "judge": {"tier": tier.value, "mode": study.judge.mode},
-            "device": "gpu" if uses_gpu(study.training.device) else "cpu",
-            "overrides": overrides,
-            "notes": [],
-        },
+    record = Record(
+        kind=Kind.RUN,
+        name=study.name,
+        packages={name: importlib.metadata.version(name) for name in packages},
+        git=_git_revision(),
+        study=study,
+        declared_sha256=declared(study),
+        base=_base(study),
+        judge=JudgeFacts(tier=tier, mode=study.judge.mode),
+        device="gpu" if uses_gpu(study.training.device) else "cpu",
+        overrides=tuple(overrides),
     )
-    return tier.value
+    write_record(folder, record)
+    return tier
+
+
+def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
+    """Checks that the run folder is of this study, and notes what may change."""
+    record, base = read_record(folder), _base(study)
+    if record.kind is not Kind.RUN or record.study is None or record.judge is None:
+        raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
+    before, now = record.study.model_dump(mode="json"), study.model_dump(mode="json")
+    _refuse_changed(folder, before, now, redo)
+    if record.base != base and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
+        raise KiyasError(
+            f"{study.model_name_or_path} is not the model that {folder.root} was begun with",
+            f"put it back, or add --redo {Stage.TRAIN.value} to do all but the data again",
+        )
+    if (before, record.base) != (now, base):
+        kept = record.declared_before and before["compare"] == now["compare"]
+        stamp = declared(study) if kept else record.declared_sha256
+        changed = record.model_copy(update={"study": study, "base": base, "declared_sha256": stamp})
+        write_record(folder, changed)
+        note(folder, _notes_of_change(before, now))
+    return record.judge.tier
 
 
 def changes(before: Any, now: Any, at: str = "") -> list[str]:
@@ -148,8 +156,7 @@ def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any],
 
 def _notes_of_change(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     declared = [key for key in changes(before, now) if key.startswith("compare")]
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    return [f"{key} was changed on {stamp}, after the run had started" for key in declared]
+    return [f"{key} was changed on {utc_now()}, after the run had started" for key in declared]
 
 
 def _git_revision() -> str | None:
@@ -186,7 +193,7 @@ def parameters(study: Study) -> int | None:
     return total
 
 
-def _base(study: Study) -> dict[str, Any]:
+def _base(study: Study) -> BaseModelFacts:
     """Name, size and a cheap fingerprint of the base: sizes, and the ends of every file."""
     root, found = hub.base_folder(study), []
     for path in [root / "config.json", root / "tokenizer.json", *model_files(study)]:
@@ -195,11 +202,9 @@ def _base(study: Study) -> dict[str, Any]:
                 start = file.read(1 << 16)
                 file.seek(max(0, path.stat().st_size - (1 << 16)))
                 found.append([path.name, path.stat().st_size, start.hex(), file.read().hex()])
-    return {
-        "name_or_path": study.model_name_or_path,
-        "parameters": parameters(study),
-        "fingerprint": digest(found),
-    }
+    return BaseModelFacts(
+        name_or_path=study.model_name_or_path, parameters=parameters(study), fingerprint=digest(found)
+    )
 
 
 def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
@@ -238,8 +243,8 @@ def _given_checkpoints(study: Study) -> list[Path]:
 
 def note(folder: RunDir, notes: list[str]) -> None:
     """Puts what was odd into the run folder, for the report; each line once."""
-    resolved = read_json(folder.resolved)
-    write_json(folder.resolved, {**resolved, "notes": list(dict.fromkeys([*resolved["notes"], *notes]))})
+    record = read_record(folder)
+    write_record(folder, record.model_copy(update={"notes": tuple(dict.fromkeys([*record.notes, *notes]))}))
 
 
 def refuse_stale(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, now: dict[str, str]) -> None:

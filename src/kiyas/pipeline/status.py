@@ -15,16 +15,14 @@ from kiyas.judge.version import VERSION
 from kiyas.pipeline.stages import saved_checkpoints
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.types import KiyasError
+from kiyas.runfolder.record import Kind, read_record
 from kiyas.work.workers import uses_gpu
 
 
 def status(folder: RunDir) -> str:
-    """The stages of a run folder, finished or under way. Raises KiyasError when it is none."""
-    if not folder.resolved.exists():
-        raise KiyasError(f"{folder.root} is no run folder: it holds no resolved.json")
-    resolved = read_json(folder.resolved)
-    lines = [f"{resolved['name']} ({resolved['kind']}, {resolved['created']}) in {folder.root}"]
+    """The stages of a run folder, finished or under way. Raises KiyasError when it is not one."""
+    record = read_record(folder)
+    lines = [f"{record.name} ({record.kind}, {record.created}) in {folder.root}"]
     for stage in Stage:
         manifest = folder.manifest(stage)
         if manifest is not None:
@@ -33,7 +31,7 @@ def status(folder: RunDir) -> str:
             lines.append(f"  {stage.value:<9} under way{_under_way(stage, folder)}")
         else:
             lines.append(f"  {stage.value:<9} to do")
-    if resolved["kind"] == "run" and folder.manifest(Stage.REPORT) is None:
+    if record.kind is Kind.RUN and folder.manifest(Stage.REPORT) is None:
         lines.append("`kiyas run` with the same study file goes on")
     if folder.findings.exists():
         lines += _essentials(folder)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from kiyas.analyse import Decision, Findings, Level, Remark, analyse
-from kiyas.analyse.contrasts import decide
+from kiyas.analyse.decisions import decision_of
 from kiyas.analyse.encoding import encode
 from kiyas.pooling import counts, runs
 from kiyas.pooling.replication import Replication
@@ -144,7 +144,7 @@ def pool(
         answers=tuple(answers),
         meta=meta,
         margin=margin,
-        decision=decide(first.difference, first.interval, first.interval90, first.p, margin),
+        decision=decision_of(first.difference, first.interval, first.interval90, first.p, margin),
         agreement=agreement(meta, margin),
         remarks=tuple(sorted(remarks, key=lambda remark: list(Level)[::-1].index(remark.level))),
     )

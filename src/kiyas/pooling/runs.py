@@ -119,8 +119,8 @@ def on_problems(runs: Sequence[Run], problems: Problems, noted: list[Remark]) ->
 def _refuse_other_tests(runs: Sequence[Run], shared: Sequence[str]) -> None:
     """The same id must mean the same problem, as far as the run folders tell the tests."""
     for problem in shared:
-        told = {str(run.path): tests for run in runs if (tests := run.loaded.problems[problem].get("tests"))}
-        if len({digest(tests) for tests in told.values()}) > 1:
+        told = {str(run.path): tests for run in runs if (tests := run.loaded.problems[problem].tests)}
+        if len(set(told.values())) > 1:
             raise KiyasError(
                 f"problem {problem} has other tests in {' and '.join(told)}",
                 "the same id must be the same problem: judge the runs on one file of problems",
@@ -156,20 +156,22 @@ def remarks(runs: Sequence[Run], a: str, b: str) -> list[Remark]:
 
 def _facts(run: Run, a: str, b: str) -> dict[str, str]:
     """What should be alike in replications: base, recipe, budget, benchmark, selection rule, number of seeds."""
-    study, base = run.loaded.study, run.loaded.resolved.get("base") or {}
-    facts = {"seeds": str(len(run.a_SP)), "compare.select": run.findings.select}
-    if base.get("name_or_path"):
-        mark = f" ({base['fingerprint'][:8]})" if base.get("fingerprint") else ""
-        facts["model_name_or_path"] = f"{Path(base['name_or_path']).name}{mark}"
-    for section in ("training", "peft", "generation"):
-        facts |= _flat(study.get(section) or {}, section)
-    facts |= _flat((study.get("benchmarks") or {}).get("primary") or {}, "benchmarks.primary")
+    study, base = run.loaded.record.study, run.loaded.record.base
+    facts = {"seeds": str(len(run.a_SP)), "compare.select": str(run.findings.select)}
+    if base is not None:
+        mark = f" ({base.fingerprint[:8]})" if base.fingerprint else ""
+        facts["model_name_or_path"] = f"{Path(base.name_or_path).name}{mark}"
+    settings = study.model_dump(mode="json") if study else {"arms": {}}
+    if study is not None:
+        for section in ("training", "peft", "generation"):
+            facts |= _flat(settings[section], section)
+        facts |= _flat(settings["benchmarks"]["primary"], "benchmarks.primary")
     for name, own in zip((a, b), run.arms, strict=True):
-        arm = (study.get("arms") or {}).get(own) or {}
-        facts |= _flat({key: value for key, value in arm.items() if key not in ("training", "peft")}, f"arms.{name}")
+        arm = dict(settings["arms"].get(own, {}))
         for section in ("training", "peft"):  # an arm's own recipe, if only that it has none
-            given = {key: value for key, value in (arm.get(section) or {}).items() if value is not None}
+            given = {key: value for key, value in (arm.pop(section, None) or {}).items() if value is not None}
             facts[f"arms.{name}.{section}"] = ", ".join(f"{key} {value}" for key, value in given.items()) or "–"
+        facts |= _flat(arm, f"arms.{name}")
     return {key: value for key, value in facts.items() if key not in HARMLESS}
 
 
@@ -195,9 +197,9 @@ def _contents(run: Run) -> set[str]:
     """A digest of each pair's programs and verdicts; where no programs were recorded, of the file of verdicts."""
     found = set()
     for pair in run.pairs:
-        rows = [row for a in pair for problem in run.problems for row in run.loaded.answers[a].get(problem, [])]
-        if any(row.get("program") for row in rows):
-            found.add(digest([(row["problem_id"], row["verdict"], row.get("program")) for row in rows]))
+        every = [each for a in pair for problem in run.problems for each in run.loaded.answers[a].get(problem, [])]
+        if any(each.program for each in every):
+            found.add(digest([(each.problem_id, each.verdict, each.program) for each in every]))
     return found or {sha256(RunDir(run.path).judgments)}
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.analyse.findings import Findings
+from kiyas.judge import Outcome, Problem, TestResult
 from kiyas.report.words import Words
-from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir
-from kiyas.types import AdapterId
+from kiyas.types import AdapterId, Answered, Judgment
 
 CUT = 2048
 CUT_PROGRAM = 20_000
@@ -43,24 +44,21 @@ def chunks(run: Path, findings: Findings, words: Words, room: int) -> list[str]:
     enough, all chunks are empty.
     """
     folder = RunDir(run)
-    problems = {str(row["id"]): row for row in _read(folder.problems)}
-    judged: dict[str, dict[AdapterId, list[Row]]] = {}
-    for row in _read(folder.judgments):
-        judged.setdefault(str(row["problem_id"]), {}).setdefault(AdapterId.of(row), []).append(row)
+    problems = {id: problem for id, (problem, _) in rows.problems(folder).items()}
+    judged: dict[str, dict[AdapterId, list[Judgment]]] = {}
+    for each in rows.judgments(folder):
+        judged.setdefault(each.problem_id, {}).setdefault(each.adapter, []).append(each)
     for of_problem in judged.values():
-        for rows in of_problem.values():
-            rows.sort(key=_sample_number)
-    without = {_key(row) for of in judged.values() for rows in of.values() for row in rows if not _program(row).strip()}
-    answers = {}
-    for row in _read(folder.completions) if without else ():
-        if _key(row) in without:
-            answers[_key(row)] = str(row.get("text") or "")
+        for samples in of_problem.values():
+            samples.sort(key=lambda each: each.sample)
+    without = {each.key for of in judged.values() for samples in of.values() for each in samples if not _written(each)}
+    answers = {each.key: each.text for each in (rows.completions(folder) if without else ()) if each.key in without}
 
     limit = CUT_PROGRAM
     while limit >= SHORTEST_CUT:
         made, size = [], 0
         for line in findings.grid:
-            problem = problems.get(line.problem, {})
+            problem = problems.get(line.problem, Problem(line.problem, ()))
             texts = _Texts(line.problem, limit, words)
             made.append(_pack(_problem(problem, judged.get(line.problem, {}), findings.columns, answers, texts)))
             size += len(made[-1])
@@ -72,20 +70,8 @@ def chunks(run: Path, findings: Findings, words: Words, room: int) -> list[str]:
     return [""] * len(findings.grid)
 
 
-def _read(path: Path) -> list[Row]:
-    return read_jsonl(path) if path.exists() else []
-
-
-def _key(row: Row) -> tuple[AdapterId, str, int]:
-    return AdapterId.of(row), str(row["problem_id"]), _sample_number(row)
-
-
-def _sample_number(row: Row) -> int:
-    return int(row.get("sample", 0))
-
-
-def _program(row: Row) -> str:
-    return str(row.get("program") or "")
+def _written(judgment: Judgment) -> bool:
+    return bool(judgment.program and judgment.program.strip())
 
 
 def _pack(value: Any) -> str:
@@ -101,9 +87,8 @@ class _Texts:
     limit: int
     words: Words
 
-    def cut(self, value: Any, file: str, who: AdapterId | None = None, most: int = CUT) -> str:
+    def cut(self, text: str, file: str, who: AdapterId | None = None, most: int = CUT) -> str:
         """At most `most` characters; a text that was cut ends with the name of the file that holds it whole."""
-        text = value if isinstance(value, str) else "" if value is None else str(value)
         limit = min(most, self.limit)
         if len(text) <= limit:
             return text
@@ -115,67 +100,56 @@ PROBLEMS, JUDGMENTS, COMPLETIONS = "data/problems.jsonl", "judge/judgments.jsonl
 
 
 def _problem(
-    problem: Row,
-    judged: Mapping[AdapterId, list[Row]],
+    problem: Problem,
+    judged: Mapping[AdapterId, list[Judgment]],
     columns: tuple[AdapterId, ...],
-    answers: Mapping[tuple[AdapterId, str, int], str],
+    answers: Mapping[Answered, str],
     texts: _Texts,
 ) -> Row:
     """`cells[j]` are the samples at checkpoint j; `tests` holds, by number, the tests that are shown."""
-    cells = [[_sample(row, answers, texts) for row in judged.get(adapter, [])] for adapter in columns]
+    cells = [[_sample(each, answers, texts) for each in judged.get(adapter, [])] for adapter in columns]
     samples = [sample for cell in cells for sample in cell]
-    known = [test if isinstance(test, dict) else {} for test in problem.get("tests") or []]
     wanted = {sample["failing"]["n"] for sample in samples if "failing" in sample}
     if any("tests" not in sample for sample in samples):
-        wanted |= set(range(1, len(known) + 1))
+        wanted |= set(range(1, len(problem.tests) + 1))
     tests = {}
     for n in sorted(wanted):
-        test = known[n - 1] if n <= len(known) else {}
-        pair = test.get("input", problem.get("test_code")), test.get("output")
+        known = n <= len(problem.tests)
+        pair = (problem.tests[n - 1].input, problem.tests[n - 1].output) if known else (problem.test_code, None)
         tests[n] = [None if value is None else texts.cut(value, PROBLEMS) for value in pair]
     return {
-        "statement": texts.cut(problem.get("statement"), PROBLEMS, most=4 * CUT),
+        "statement": texts.cut(problem.statement, PROBLEMS, most=4 * CUT),
         "tests": tests,
         "cells": cells,
     }
 
 
-def _sample(row: Row, answers: Mapping[tuple[AdapterId, str, int], str], texts: _Texts) -> Row:
-    program, who = _program(row), AdapterId.of(row)
+def _sample(judgment: Judgment, answers: Mapping[Answered, str], texts: _Texts) -> Row:
+    who = judgment.adapter
     shown: Row = {
-        "v": str(row.get("verdict") or "missing"),
-        "passed": row.get("passed"),
-        "total": row.get("total"),
-        "detail": texts.cut(_text(row.get("detail")), JUDGMENTS, who),
-        "flags": [texts.cut(flag, JUDGMENTS, who) for flag in row.get("flags") or []],
+        "v": judgment.verdict or "missing",
+        "passed": judgment.passed,
+        "total": judgment.total,
+        "detail": texts.cut(judgment.detail, JUDGMENTS, who),
+        "flags": [texts.cut(flag, JUDGMENTS, who) for flag in judgment.flags],
     }
-    if program.strip():
-        shown["program"] = texts.cut(program, JUDGMENTS, who, CUT_PROGRAM)
+    if _written(judgment):
+        shown["program"] = texts.cut(judgment.program or "", JUDGMENTS, who, CUT_PROGRAM)
     else:
-        shown["answer"] = texts.cut(answers.get(_key(row), ""), COMPLETIONS, who, CUT_PROGRAM)
-    tests = [t for t in row.get("tests") or [] if isinstance(t, dict)]
-    if tests:
-        shown["tests"] = [str(t.get("verdict") or "") for t in tests]
-        failing = next((i for i, t in enumerate(tests) if t.get("verdict") not in ("AC", None)), None)
+        shown["answer"] = texts.cut(answers.get(judgment.key, ""), COMPLETIONS, who, CUT_PROGRAM)
+    if judgment.tests:
+        shown["tests"] = [test.verdict for test in judgment.tests]
+        failing = next((i for i, test in enumerate(judgment.tests) if test.verdict is not Outcome.AC), None)
         if failing is not None:
-            shown["failing"] = {"n": failing + 1, **_failing(tests[failing], who, texts)}
+            shown["failing"] = {"n": failing + 1, **_failing(judgment.tests[failing], who, texts)}
     return shown
 
 
-def _failing(test: Mapping[str, Any], who: AdapterId, texts: _Texts) -> Row:
-    """The first failing test with what was got; what was given and expected stands with the problem."""
-    first = next((test[key] for key in ("got", "output", "stdout") if test.get(key) is not None), None)
-    said = [_text(test[key]).strip() for key in ("detail", "stderr", "error") if test.get(key)]
-    error = "\n".join(dict.fromkeys(said))
+def _failing(test: TestResult, who: AdapterId, texts: _Texts) -> Row:
+    """The first failing test with what was got; what was given and expected is shown with the problem."""
+    error = "\n".join(dict.fromkeys(text.strip() for text in (test.detail, test.stderr) if text))
     return {
-        "v": str(test.get("verdict") or ""),
-        "got": texts.cut(first, JUDGMENTS, who) if first is not None else None,
+        "v": test.verdict,
+        "got": texts.cut(test.got, JUDGMENTS, who),
         "error": texts.cut(error, JUDGMENTS, who) if error else None,
     }
-
-
-def _text(value: Any) -> str:
-    """Details may be text or a small object: one line a key."""
-    if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {item}" for key, item in value.items() if item not in (None, "", [], {}))
-    return "" if value is None else str(value)

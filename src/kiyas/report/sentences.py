@@ -237,7 +237,7 @@ def remark(found: Remark, words: Words, findings: Findings) -> str:
     if found.code == "few_problems":
         values["one"] = words.points(1 / findings.problems, signed=False)
     if "select" in values:
-        values["select"] = rule(words, str(values["select"])) if found.code != "selection_unknown" else values["select"]
+        values["select"] = rule(words, str(values["select"]))
     return words(f"remark.{found.code}", **values)
 
 
@@ -246,11 +246,7 @@ def remarks(findings: Findings, words: Words, *levels: Level) -> list[tuple[Rema
 
 
 def rule(words: Words, select: str) -> str:
-    return (
-        words(f"rule.{select}")
-        if words.has(f"rule.{select}") and select != "other"
-        else words("rule.other", rule=select)
-    )
+    return words(f"rule.{select}")
 
 
 def reading(curve: Curve, words: Words) -> str:

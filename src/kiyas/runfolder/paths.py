@@ -104,6 +104,11 @@ class RunDir:
         value: dict[str, Any] = read_json(path)
         return value
 
+    def counts(self, stage: Stage) -> dict[str, Any]:
+        """What the stage counted; nothing while it is not finished."""
+        manifest = self.manifest(stage)
+        return dict(manifest["counts"]) if manifest else {}
+
     def finish(self, stage: Stage, inputs: dict[str, str], counts: dict[str, Any], seconds: float) -> None:
         """Declares a stage finished: writes its manifest, last."""
         write_json(

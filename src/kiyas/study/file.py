@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,10 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             found.append(f"{where}{dotted}: {value!r} is a file; give the folder")
         elif location[-1] not in ("model_name_or_path", "checkpoints") and not path.is_file():
             found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
+    judge = tree.get("judge")
+    python = judge.get("python") if isinstance(judge, dict) else None
+    if isinstance(python, str) and shutil.which(python) is None:
+        found.append(f"{_line(tree, ('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")
     return found
 
 

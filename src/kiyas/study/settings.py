@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import calendar
 import re
-import shutil
-from collections.abc import Iterable
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
+from kiyas.judge.types import Isolation, Mode
 from kiyas.types import BASE_ARM
 
 PRACTICE = "practice"
@@ -27,6 +27,52 @@ HUB_BENCHMARKS = {
     "mbpp": "google-research-datasets/mbpp",
 }
 DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".yaml", ".yml", ".txt")
+
+
+class Scheduler(StrEnum):
+    """Shape of the learning rate after warm-up, as transformers' `get_scheduler` has it."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Dtype(StrEnum):
+    """Number format of the frozen base."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Tests(StrEnum):
+    """Which of a problem's tests are run."""
+
+    ALL = "all"
+    PUBLIC = "public"
+
+
+class Select(StrEnum):
+    """The rule that picks the checkpoint that represents a training."""
+
+    LAST = "last"
+    VALIDATION = "validation"
+    """lowest validation loss"""
+    DEVELOPMENT = "development"
+    """best on the first benchmark of `also`"""
+    PRIMARY = "primary"
+    """best on the primary benchmark itself: exploratory"""
+
+
+class Accept(StrEnum):
+    """What is known to be unfair and wanted all the same."""
+
+    UNEQUAL_BUDGETS = "unequal_budgets"
+
+
+class Language(StrEnum):
+    EN = "en"
+    TR = "tr"
 
 
 class Section(BaseModel):
@@ -80,7 +126,7 @@ class Recipe(Section):
     learning_rate: Positive | list[Positive] = 2e-4
     """Peak learning rate. A list is a grid, the same for all arms: every rate is trained, and each arm's is chosen by
     the validation loss of seeds that count for nothing else (`tuning_seeds`)."""
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    lr_scheduler_type: Scheduler = Scheduler.COSINE
     """Shape after warm-up; linear and cosine end at zero."""
     warmup_ratio: Fraction = 0.03
     """Share of the steps with a linearly rising learning rate."""
@@ -121,7 +167,7 @@ class Training(Recipe):
     """Validation loss is measured every so many steps, for every arm on every arm's validation set."""
     save_steps: Count = 100
     """A checkpoint is saved (and later judged) every so many steps, and at the end."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Dtype = Dtype.AUTO
     """Of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are kept in float32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto, cpu, cuda, cuda:1 …"""
@@ -277,7 +323,7 @@ class Benchmark(Section):
     """Only problems from this day, month or year on: 2024-08-15, 2024-08, 2024."""
     to: date | str | None = None
     """Only problems up to the end of this day, month or year."""
-    tests: Literal["all", "public"] = "all"
+    tests: Tests = Tests.ALL
     """`public`: only the sample tests of LiveCodeBench's problems, as the published study did: easier than its own."""
     problems: Count | None = None
     """Only the first so many problems of those. Default: all (41 in the practice world)."""
@@ -383,20 +429,20 @@ class Judge(Section):
     """CPU seconds per test. Default: the problem's own limit, else 6."""
     memory_limit_mb: Count | None = None
     """Memory per test. Default: the problem's own limit, else 1024."""
-    mode: Literal["strict", "livecodebench"] = "strict"
+    mode: Mode = Mode.STRICT
     """How outputs are compared (docs/judge.md)."""
-    isolation: Literal["strong", "standard", "weak", "best"] = "strong"
+    isolation: Isolation = Isolation.STRONG
     """The least isolation accepted; best: the best that this machine has."""
     python: str | None = None
     """Interpreter whose packages the programs may import. Default: this one's standard library only."""
     workers: Count | None = None
     """Programs judged at once. Default: one per CPU core."""
 
-    @field_validator("python")
+    @field_validator("mode")
     @classmethod
-    def _found(cls, value: str | None) -> str | None:
-        if value is not None and shutil.which(value) is None:
-            raise ValueError("no such interpreter here")
+    def _one(cls, value: Mode) -> Mode:
+        if value is Mode.BOTH:
+            raise ValueError("a study counts one kind of verdict: strict or livecodebench")
         return value
 
 
@@ -408,12 +454,12 @@ class Compare(Section):
     contrasts: list[tuple[str, str]] = []
     """Further pairs of arms (or base) that the study declares beforehand. With the primary one they share the chance of
     a false claim (Holm); all other differences are exploratory."""
-    select: Literal["last", "validation", "development", "primary"] = "last"
+    select: Select = Select.LAST
     """Which checkpoint stands for an arm: the last; the lowest validation loss; the best on the first benchmark of
     `also`; or the best on the primary benchmark itself (exploratory: it flatters, and the report shows by how much)."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The smallest difference in pass@1 that matters: the margin for `equivalent`."""
-    accept: list[Literal["unequal_budgets"]] = []
+    accept: list[Accept] = []
     """What is known to be unfair and wanted all the same. Without `unequal_budgets` arms that may spend unequally (by
     their own `training:`) are refused."""
 
@@ -421,7 +467,7 @@ class Compare(Section):
 class Report(Section):
     """The page."""
 
-    language: Literal["en", "tr"] = "en"
+    language: Language = Language.EN
     """English or Turkish."""
 
 
@@ -454,13 +500,14 @@ class Study(Section):
     @property
     def tuning_seed_list(self) -> list[int]:
         """Seeds that only choose the learning rate: those after the study's own. None without a grid."""
-        return tuning_seeds(self.seed_list, self.training.tuning_seeds) if len(self.variants) > 1 else []
+        first = max(self.seed_list) + 1
+        return list(range(first, first + self.training.tuning_seeds)) if len(self.variants) > 1 else []
 
     @property
     def variants(self) -> dict[str, float]:
-        """Points of the learning-rate grid by name; without a grid the one point that has no name."""
+        """Points of the learning-rate grid by name (`AdapterId.variant`); without a grid the one point has no name."""
         rates = self.training.learning_rate
-        return rate_variants(rates) if isinstance(rates, list) else {"": rates}
+        return {f"lr-{rate:g}": rate for rate in rates} if isinstance(rates, list) else {"": rates}
 
     def variants_of(self, arm: str) -> dict[str, float]:
         """The grid, or the arm's own learning rate where it has one."""
@@ -521,23 +568,12 @@ class Study(Section):
                     raise ValueError(f"compare.{key}: no arm {arm!r}; arms are {', '.join(self.arms)}")
             if pair and pair[0] == pair[1]:
                 raise ValueError(f"compare.{key}: the same arm twice")
-        if self.compare.select == "development" and not self.benchmarks.also:
+        if self.compare.select is Select.DEVELOPMENT and not self.benchmarks.also:
             raise ValueError("compare.select: development chooses on the first benchmark of benchmarks.also: give one")
         own_rate = [arm for arm in self.trained if len(self.variants_of(arm)) < len(self.variants)]
         if own_rate:
             raise ValueError(f"arms.{own_rate[0]}.training.learning_rate: the grid of rates is the same for all arms")
         return self
-
-
-def rate_variants(rates: list[float]) -> dict[str, float]:
-    """Names of a grid's points: `AdapterId.variant`."""
-    return {f"lr-{rate:g}": rate for rate in rates}
-
-
-def tuning_seeds(seeds: Iterable[int], count: int) -> list[int]:
-    """Seeds that only choose the learning rate: those after a study's own."""
-    first = max(seeds) + 1
-    return [first + number for number in range(count)]
 
 
 def is_hub_id(name: str) -> bool:

@@ -1,0 +1,139 @@
+"""Which checkpoint represents each training, and which learning rate each arm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kiyas.analyse.findings import Choice, Curve, RatePoint, Training
+from kiyas.analyse.load import Loaded
+from kiyas.analyse.losses import curves
+from kiyas.analyse.rates import rate_points
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats
+from kiyas.study.settings import Select
+from kiyas.types import BASE, BASE_ARM, AdapterId
+
+Rates = Mapping[AdapterId, Floats]
+BySeed = Mapping[int, AdapterId]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """From here on an arm is its chosen learning rate; the rest of the grid is in `points` and `at_rate`."""
+
+    rates: Rates
+    """pass@1 of every judged checkpoint by problem, [P]"""
+    judged: Mapping[Training, list[AdapterId]]
+    """the checkpoints of each training that counts, in order of step"""
+    choices: tuple[Choice, ...]
+    chosen: Mapping[str, BySeed]
+    """the checkpoints that represent each arm, the base among them"""
+    at_rate: Mapping[tuple[str, str], BySeed]
+    """the checkpoints that would represent it at each rate, by (arm, variant)"""
+    points: tuple[RatePoint, ...]
+    curves: tuple[Curve, ...]
+
+    @property
+    def order(self) -> list[str]:
+        """The base, then the arms that have verdicts."""
+        return list(self.chosen)
+
+    @property
+    def columns(self) -> list[AdapterId]:
+        """The base and all checkpoints that count, as far as they were judged."""
+        shown = [BASE, *(adapter for adapters in self.judged.values() for adapter in adapters)]
+        return [adapter for adapter in shown if adapter in self.rates]
+
+
+def select(loaded: Loaded) -> Selection:
+    """Chooses by the rule that the study declares."""
+    rule = loaded.record.compare.select
+    rates = {adapter: loaded.rates(adapter) for adapter in loaded.answers}
+    first = next(iter(loaded.beside.values()), None)
+    development = {adapter: first.rates(adapter) for adapter in first.answers} if first else None
+    all_curves = curves(loaded.log)
+    curve_of = {curve.training: curve for curve in all_curves}
+    every = trainings(loaded)
+    choices = {
+        training: choose(adapters, rates, curve_of.get(training), rule, loaded.samples, development)
+        for training, adapters in every.items()
+    }
+    at_rate: dict[tuple[str, str], dict[int, AdapterId]] = {}
+    for training, choice in choices.items():
+        at_rate.setdefault((training.arm, training.variant), {})[training.seed] = choice.chosen
+    points = rate_points(loaded, all_curves, at_rate, rates)
+    variant_of = _variants(loaded.arms, [*choices, *curve_of], points)
+    tuning = loaded.record.study.tuning_seed_list if loaded.record.study else []
+
+    def counts(training: Training) -> bool:
+        return training.variant == variant_of.get(training.arm) and training.seed not in tuning
+
+    chosen: dict[str, BySeed] = {BASE_ARM: {0: BASE}} if BASE in loaded.answers else {}
+    for arm in loaded.arms:
+        if (at := (arm, variant_of.get(arm, ""))) in at_rate:
+            chosen[arm] = at_rate[at]
+    judged = {training: adapters for training, adapters in every.items() if counts(training)}
+    return Selection(
+        rates,
+        judged,
+        tuple(choices[training] for training in judged),
+        chosen,
+        at_rate,
+        points,
+        tuple(curve for curve in all_curves if counts(curve.training)),
+    )
+
+
+def trainings(loaded: Loaded) -> dict[Training, list[AdapterId]]:
+    """Judged checkpoints of each training, in order of step; arms in the study's order."""
+    found: dict[Training, list[AdapterId]] = {}
+    for arm in loaded.arms:
+        for adapter in loaded.adapters(arm):
+            found.setdefault(Training(arm, adapter.variant, adapter.seed), []).append(adapter)
+    return found
+
+
+def choose(
+    candidates: list[AdapterId],
+    rates: Rates,
+    curve: Curve | None,
+    rule: Select,
+    samples: int = 1,
+    development: Rates | None = None,
+) -> Choice:
+    """The checkpoint that represents a training. Ties go to the earlier step. `development`: the rates there."""
+    last = candidates[-1]
+    known = [r for a in candidates if not np.isnan(r := rates[a]).any()]
+    best = _best(candidates, rates)
+    losses = {point.step: point.loss for point in curve.validation} if curve else {}
+    with_loss = [a for a in candidates if a.step in losses]
+    lowest = min(with_loss, key=lambda a: (losses[a.step], a.step), default=None)
+    chosen = {
+        Select.LAST: last,
+        Select.VALIDATION: lowest or last,
+        Select.DEVELOPMENT: _best(candidates, development or {}),
+        Select.PRIMARY: best,
+    }[rule]
+    if known:
+        best_of = inference.best_of(np.stack(known), samples)
+    else:
+        best_of = inference.BestOf(math.nan, math.nan, math.nan, len(candidates))
+    return Choice(Training(*last.training), chosen, last, best, lowest, best_of)
+
+
+def _best(candidates: list[AdapterId], rates: Rates) -> AdapterId:
+    """The candidate with the highest rate among those with no verdict missing; else the last."""
+    known = {a: r for a in candidates if not np.isnan(r := rates.get(a, np.array([np.nan]))).any()}
+    # Rounded: the same count of right answers can give means that differ in the last bit.
+    return max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=candidates[-1])
+
+
+def _variants(arms: list[str], met: list[Training], points: tuple[RatePoint, ...]) -> dict[str, str]:
+    """arm → the variant that represents it: the grid's choice, else the plain one, else the first by name."""
+    chosen = {point.arm: point.variant for point in points if point.chosen}
+    known = {arm: sorted({training.variant for training in met if training.arm == arm}) for arm in arms}
+    return {arm: chosen.get(arm, variants[0]) for arm, variants in known.items() if variants}

@@ -1,0 +1,123 @@
+"""`resolved.json`: which study a run folder belongs to, and with what it was made.
+
+Written by runs and by imports, read by everyone. What an import does not know is None.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kiyas.judge.types import Mode, Tier
+from kiyas.judge.version import VERSION
+from kiyas.runfolder.files import digest, read_json, write_json
+from kiyas.runfolder.paths import RunDir
+from kiyas.study.settings import Arm, Compare, Study
+from kiyas.types import KiyasError
+
+
+class Kind(StrEnum):
+    """Who made the run folder: `kiyas run` or `kiyas import`."""
+
+    RUN = "run"
+    IMPORT = "import"
+
+
+class _Part(BaseModel):
+    # What a later version records is kept when the file is written again.
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class BaseModelFacts(_Part):
+    """The base: its name, the number of its weights, and a digest of its files."""
+
+    name_or_path: str
+    parameters: int | None = None
+    fingerprint: str | None = None
+
+
+class JudgeFacts(_Part):
+    """How the programs were run and compared."""
+
+    tier: Tier
+    mode: Mode
+
+
+class Record(_Part):
+    """The whole of `resolved.json`."""
+
+    kind: Kind
+    name: str
+    created: str = Field(default_factory=lambda: utc_now())
+    kiyas_version: str = VERSION
+    python: str = Field(default_factory=platform.python_version)
+    platform: str = Field(default_factory=platform.platform)
+    packages: Mapping[str, str] = {}
+    git: str | None = None
+    study: Study | None = None
+    """with all defaults; None in an import"""
+    declared_sha256: str | None = None
+    """of the section `compare`, stamped when the run started"""
+    base: BaseModelFacts | None = None
+    judge: JudgeFacts | None = None
+    device: str | None = None
+    overrides: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """what was odd, in words, for the report"""
+
+    @property
+    def arms(self) -> Mapping[str, Arm]:
+        """The study's arms; none in an import."""
+        return self.study.arms if self.study else {}
+
+    @property
+    def compare(self) -> Compare:
+        """What was declared; in an import nothing was, and the defaults hold."""
+        return self.study.compare if self.study else Compare()
+
+    @property
+    def declared_before(self) -> bool | None:
+        """Is `compare` what was declared when the run started? None where no declaration was stamped."""
+        if self.study is None or self.declared_sha256 is None:
+            return None
+        # Only the keys that were written: a later version may know more of them.
+        return digest(self.study.compare.model_dump(mode="json", exclude_unset=True)) == self.declared_sha256
+
+
+def utc_now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def declared(study: Study) -> str:
+    """The digest of what the study declares."""
+    return digest(study.compare.model_dump(mode="json"))
+
+
+def read_record(folder: RunDir) -> Record:
+    """Raises KiyasError when there is no record, or none that this version reads."""
+    if not folder.resolved.exists():
+        raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
+    value: Any = read_json(folder.resolved)
+    unknown = {"created": "", "kiyas_version": "", "python": "", "platform": ""}
+    try:
+        return Record.model_validate({**unknown, **value} if isinstance(value, dict) else value)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'the whole'}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()[:3]
+        )
+        raise KiyasError(
+            f"{folder.resolved} is not a record that this version reads: {wrong}",
+            "was it edited, or made by another version of Kıyas? Restore it, or run the study into a new folder",
+        ) from error
+
+
+def write_record(folder: RunDir, record: Record) -> None:
+    """Writes the record, whole or not at all."""
+    write_json(folder.resolved, record.model_dump(mode="json"))

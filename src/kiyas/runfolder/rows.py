@@ -1,0 +1,59 @@
+"""The JSONL files of a run folder as typed rows. A file that is absent holds no rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kiyas.judge import Problem, Test
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.types import Completion, Judgment, KiyasError, LogRow, listed
+
+T = TypeVar("T")
+
+
+def judgments(folder: RunDir) -> list[Judgment]:
+    """judge/judgments.jsonl. Raises KiyasError with file and row for one that is not a judgment."""
+    return _rows(folder.judgments, Judgment.of)
+
+
+def completions(folder: RunDir) -> list[Completion]:
+    """generate/completions.jsonl."""
+    return _rows(folder.completions, Completion.of)
+
+
+def log(folder: RunDir) -> list[LogRow]:
+    """train/log.jsonl."""
+    return _rows(folder.train_log, LogRow.of)
+
+
+def problems(folder: RunDir) -> dict[str, tuple[Problem, str]]:
+    """data/problems.jsonl: each problem by id, with the label of its secondary benchmark ("": the primary one)."""
+    return {problem.id: (problem, label) for problem, label in _rows(folder.problems, _problem)}
+
+
+def _rows(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    found = []
+    for number, row in enumerate(read_jsonl(path) if path.exists() else [], 1):
+        try:
+            found.append(read(row))
+        except (KeyError, TypeError, ValueError) as error:
+            raise KiyasError(f"{path}, row {number}: {error!r} is missing or wrong") from error
+    return found
+
+
+def _problem(row: dict[str, Any]) -> tuple[Problem, str]:
+    """An import may know no more than the id; that the judge can run the tests is not asked here."""
+    problem = Problem(
+        id=str(row["id"]),
+        tests=tuple(Test(str(test["input"]), str(test["output"])) for test in listed(row.get("tests"))),
+        title=str(row.get("title") or row["id"]),
+        statement=str(row.get("statement") or ""),
+        test_code=row.get("test_code"),
+        difficulty=str(row.get("difficulty") or ""),
+        date=str(row.get("date") or ""),
+        tags=tuple(str(tag) for tag in listed(row.get("tags")) if tag),
+    )
+    return problem, str(row.get("benchmark") or "")

@@ -1,0 +1,54 @@
+"""Run folders that version 0.1.0 made, before the records were typed, are still read and go on.
+
+tests/fixtures/run-folders-0.1.0.tar.gz holds a practice run that was stopped before judging, an import, and the
+findings of both as 0.1.0 wrote them.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiyas.analyse import analyse
+from kiyas.pipeline import stages
+from kiyas.pipeline.status import status
+from kiyas.runfolder.files import read_json
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import Kind, read_record
+
+FOLDERS = Path(__file__).parent.parent / "fixtures" / "run-folders-0.1.0.tar.gz"
+TIMED = {"both_hours", "seeds_hours", "problems_hours"}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    with tarfile.open(FOLDERS) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items() if key not in TIMED}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+
+def test_a_stopped_run_goes_on(folders: Path) -> None:
+    folder = RunDir(folders / "stopped")
+    record = read_record(folder)
+    assert record.kind is Kind.RUN and record.study is not None and record.declared_before
+    assert "judge     to do" in status(folder)
+    stages.run(record.study, folder, until=Stage.ANALYSE)
+    found = without_times(read_json(folder.findings))
+    assert found == without_times(read_json(folders / "stopped-findings.json"))
+    assert read_record(folder).declared_before
+
+
+def test_an_import_is_read(folders: Path) -> None:
+    folder = RunDir(folders / "imported")
+    record = read_record(folder)
+    assert record.kind is Kind.IMPORT and record.study is None and record.declared_before is None
+    assert analyse(folder.root).to_json() == read_json(folders / "imported-findings.json")
