@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import HOSTILE
 
 from kiyas.report.payload import script_json
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
+from synthetic import HOSTILE
 
 ARGUMENTS = [
     "--no-sandbox",
