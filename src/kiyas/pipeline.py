@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kiyas import identity, judging, report
+from kiyas import identity, judge, judging, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
 from kiyas.progress import bar, tell
@@ -48,6 +48,9 @@ def run(
             f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
             f"programs run in {tier} isolation"
         )
+        if folder.manifest(Stage.DATA) is not None and folder.manifest(Stage.JUDGE) is None:
+            # The judge's settings may have changed since the data were prepared.
+            judging.check_ready(judge.read_problems(folder.problems, "kiyas"), study.judge)
         if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
             warm()
         for stage, work in STAGES.items():

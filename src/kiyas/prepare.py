@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kiyas import benchmarks, data, hub
+from kiyas import benchmarks, data, hub, judge, judging
 from kiyas.chat import Chat
 from kiyas.contamination import Contamination, contamination
 from kiyas.data import ArmData
@@ -58,8 +58,12 @@ class Prepared:
 
 
 def prepare(study: Study) -> Prepared:
-    """Reads, splits, tokenises and counts all data of a study. Writes nothing."""
+    """Reads, splits, tokenises and counts all data of a study. Writes nothing.
+
+    Raises KiyasError for data that is broken or unfit, and for problems that cannot be judged as the study says.
+    """
     problems = benchmarks.read_all(study.benchmarks)
+    judging.check_ready((judge.problem_from_row(row, "kiyas") for row in problems), study.judge)
     arms, chat = data.read_arms(study), Chat.load(hub.base_folder(study))
     samples = data.drop_too_long(arms, chat, study)
     data.derive(arms, samples, chat, study)
