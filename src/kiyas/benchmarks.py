@@ -65,7 +65,7 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
 
 
 def question(row: dict[str, Any]) -> str:
-    """What a chat model is asked: the benchmark's own wording where it has one (`judge/formats/`), else the statement."""
+    """What a chat model is asked: the benchmark's own wording where it has one (judge/formats/), else the statement."""
     return str(row.get("question") or row["statement"])
 
 

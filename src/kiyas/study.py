@@ -260,8 +260,8 @@ class Benchmark(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     dataset: str = PRACTICE
-    """`practice`; a benchmark on the Hub by its name (`livecodebench`, `humaneval`, `humanevalplus`, `mbpp`, `mbppplus`);
-    or a JSONL file of problems in a format that `kiyas judge` reads (docs/judge.md)."""
+    """`practice`; a benchmark on the Hub by its name, such as `livecodebench`, `humaneval`, `humanevalplus`, `mbpp` or
+    `mbppplus`; or a JSONL file of problems in a format that `kiyas judge` reads (docs/judge.md)."""
     revision: str | None = None
     """Branch, tag or commit of a benchmark on the Hub. Default: main when the run starts; the commit is recorded."""
     release: Annotated[str, Field(pattern=r"^release_v[1-9]$")] | None = None

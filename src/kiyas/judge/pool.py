@@ -35,7 +35,8 @@ def judge(
     `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
     `isolation`: strong, standard, weak, or best (the best that holds here).
     At once, before anything runs, raises SandboxError if the tier asked for does not hold, and JudgeError for problems
-    that cannot be judged so (`check_ready`); later InputError for a program whose problem is unknown. Work that a broken sandbox lost is done again; the third time it is IE.
+    that cannot be judged so (`check_ready`); later InputError for a program whose problem is unknown. Work that a
+    broken sandbox lost is done again; the third time it is IE.
     Closing the iterator, or Ctrl-C, ends every process that was started.
     """
     known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}

@@ -27,7 +27,7 @@ IMPORT_S = 60.0
 def check_ready(
     problems: Iterable[Problem], *, mode: str = "strict", isolation: str = "strong", python: str | None = None
 ) -> None:
-    """Raises JudgeError for a mode that the problems do not have, and for an interpreter without modules of their tests.
+    """Raises JudgeError for a mode that a problem does not have, and for an interpreter without modules of its tests.
 
     The interpreter is asked inside the sandbox, and only where tests import more than the standard library.
     """

@@ -6,6 +6,7 @@ A sentence stands only where everything that it tells is recorded; nothing is as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from kiyas.analyse.findings import Findings
 from kiyas.report import sentences
 from kiyas.report.words import Words
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
-from kiyas.study import PRACTICE, benchmark_label
+from kiyas.study import HUB_BENCHMARKS, PRACTICE, benchmark_label
 
 Row = Mapping[str, Any]
 DIGITS = 12
@@ -23,8 +24,18 @@ PACKAGES = ("torch", "transformers")
 
 
 def references() -> str:
-    """BibTeX entries of the papers that the methods come from."""
-    return (resources.files("kiyas.report") / "assets" / "references.bib").read_text(encoding="utf-8")
+    """BibTeX entries of the papers that the methods and the benchmarks come from."""
+    methods = (resources.files("kiyas.report") / "assets" / "references.bib").read_text(encoding="utf-8")
+    benchmarks = dict.fromkeys(known.citation for known in HUB_BENCHMARKS.values() if known.citation)
+    return "\n\n".join([methods.strip(), *benchmarks]) + "\n"
+
+
+def cited(citation: str) -> tuple[str, str]:
+    """First author's surname and year of a BibTeX entry; "" for what it does not tell."""
+    author, year = (re.search(rf"\b{key}\s*=\s*[{{\"]?([^\n}}\"]+)", citation) for key in ("author", "year"))
+    first = author[1].split(" and ")[0].strip() if author else ""
+    surname = first.partition(",")[0] if "," in first else first.rpartition(" ")[2]
+    return surname, year[1].strip(" ,") if year else ""
 
 
 def paragraphs(run: Path, findings: Findings, words: Words) -> tuple[str, ...]:
@@ -192,15 +203,16 @@ class _Told:
             facts += self.say(f"n_{key}", n=self.words.integer(n) if n else None)
         if not facts:
             return None
-        known = f"methods.known_{dataset}"
-        name = (
-            self.words(known)
-            if self.words.has(known)
-            else benchmark_label(dataset)
-            if dataset
-            else self.words("methods.unnamed")
-        )
-        return with_facts(name, facts)
+        return with_facts(self.title(dataset), facts)
+
+    def title(self, dataset: str | None) -> str:
+        if dataset == PRACTICE:
+            return self.words("methods.known_practice")
+        known = HUB_BENCHMARKS.get(dataset) if dataset else None
+        if known is None or not known.title:
+            return benchmark_label(dataset) if dataset else self.words("methods.unnamed")
+        author, year = cited(known.citation)
+        return self.words("methods.cited", title=known.title, author=author, year=year) if author else known.title
 
     def decoding(self, study: Row) -> list[str]:
         settings = study.get("generation") or {}

@@ -11,8 +11,8 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from ..rows import BadRowError, Row, rows
-from ..types import InputError, Problem
+from kiyas.judge.rows import BadRowError, Row, rows
+from kiyas.judge.types import InputError, Problem
 from .format import Format
 
 _FILES = (
@@ -73,11 +73,12 @@ def _nearest(row: Row) -> str:
     """The formats that share most columns with the row, each with what the row lacks of it."""
     shared = {name: len(format.columns) - len(format.absent(row)) for name, format in FORMATS.items()}
     near = sorted(FORMATS.values(), key=lambda format: (-shared[format.name], len(format.absent(row))))
-    told = []
-    for format in near[:SHOWN]:
-        lacks = " and ".join(" or ".join(map(repr, keys.split("|"))) for keys in format.absent(row))
-        told.append(f"{format.name} ({f'{lacks} is missing' if lacks else format.differs(row)})")
-    return ", ".join(told)
+    return ", ".join(f"{format.name} ({_lacks(format, row) or format.differs(row)})" for format in near[:SHOWN])
+
+
+def _lacks(format: Format, row: Row) -> str:
+    absent = [" or ".join(map(repr, keys.split("|"))) for keys in format.absent(row)]
+    return f"{', '.join(absent)} is missing" if absent else ""
 
 
 def problem_from_row(row: Row, format: str | None = None) -> Problem:
@@ -91,8 +92,8 @@ def problem_from_row(row: Row, format: str | None = None) -> Problem:
 
 def _public(row: Row, format: str | None) -> Row:
     chosen = FORMATS[format] if format is not None else recognise(row)
-    if chosen.public is None or chosen.absent(row):
-        told = ", ".join(each.title for each in FORMATS.values() if each.public is not None)
+    if chosen.public is None:
+        told = ", ".join(f"{each.title} ({_lacks(each, row)})" for each in FORMATS.values() if each.public is not None)
         raise BadRowError(f"`tests: public` needs rows that tell their sample tests apart: {told}")
     return chosen.public(row)
 

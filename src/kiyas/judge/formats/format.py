@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..rows import BadRowError, Row, take, take_json, take_texts
-from ..types import Problem, Test
+from kiyas.judge.rows import BadRowError, Row, take, take_json, take_texts
+from kiyas.judge.types import Problem, Test
 
 __all__ = ["BadRowError", "Format", "Problem", "Row", "Test", "imported", "take", "take_json", "take_texts"]
 

@@ -62,8 +62,10 @@ FORMAT = Format(
     title="LiveCodeBench",
     citation="""\
 @misc{jain2024livecodebench,
-  author = {Jain, Naman and Han, King and Gu, Alex and Li, Wen-Ding and Yan, Fanjia and Zhang, Tianjun and Wang, Sida and Solar-Lezama, Armando and Sen, Koushik and Stoica, Ion},
-  title = {{LiveCodeBench}: Holistic and Contamination Free Evaluation of Large Language Models for Code},
+  author = {Jain, Naman and Han, King and Gu, Alex and Li, Wen-Ding and Yan, Fanjia and
+            Zhang, Tianjun and Wang, Sida and Solar-Lezama, Armando and Sen, Koushik and Stoica, Ion},
+  title = {{LiveCodeBench}: Holistic and Contamination Free Evaluation of Large Language Models
+           for Code},
   year = {2024},
   eprint = {2403.07974},
   archiveprefix = {arXiv}
