@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kiyas.judge.rows import BadRowError, Row, rows
 from kiyas.judge.types import InputError, Problem
+
 from .format import Format
 
 _FILES = (
@@ -56,8 +57,12 @@ def read_problems(path: str | Path, format: str | None = None, *, public_tests_o
 
 
 def recognise(row: Row) -> Format:
-    """The one format that claims the row. Raises BadRowError where none does, or more than one."""
+    """The one format that claims the row. Raises BadRowError where none does, or more than one.
+
+    A format whose columns hold all of another's, and more, goes before it.
+    """
     claiming = [format for format in FORMATS.values() if format.claims(row)]
+    claiming = [one for one in claiming if not any(set(one.columns) < set(other.columns) for other in claiming)]
     if len(claiming) == 1:
         return claiming[0]
     if claiming:
@@ -84,7 +89,10 @@ def _lacks(format: Format, row: Row) -> str:
 def problem_from_row(row: Row, format: str | None = None) -> Problem:
     """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
     chosen = FORMATS[format] if format is not None else recognise(row)
-    problem = _checked(chosen.problem(row))
+    try:
+        problem = _checked(chosen.problem(row))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadRowError(f"it cannot be read as {chosen.name}: {type(error).__name__}: {error}") from error
     tests = f"{problem.test_code}\n{problem.checker}"
     named = [module for module in chosen.modules if re.search(rf"\b{re.escape(module)}\b", tests)]
     return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])))
@@ -101,6 +109,9 @@ def _public(row: Row, format: str | None) -> Row:
 def _checked(problem: Problem) -> Problem:
     if problem.test_code is None and not problem.tests:
         raise BadRowError("no tests ('tests' or 'test_code' is wanted)")
+    for number, test in enumerate(problem.tests, 1):
+        if not isinstance(test.input, str) or not isinstance(test.output, str):
+            raise BadRowError(f"test {number}: its input or its output is not a string")
     for name, most in MOST.items():
         limit = getattr(problem, name)
         if limit is not None and not 0 < limit <= most:

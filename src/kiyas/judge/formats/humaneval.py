@@ -8,14 +8,18 @@ import sys
 from .format import Format, Problem, Row, imported, take
 
 COLUMNS = ("task_id", "prompt", "entry_point", "test")
+CHECK = re.compile(r"^def check\(", re.M)
 INPUTS = re.compile(r"^[ \t]*inputs = ", re.M)
 """HumanEval+ has the same columns; its tests run through a list of inputs."""
 
 
 def differs(row: Row) -> str:
-    if foreign := imported(row["test"]) - sys.stdlib_module_names:
+    test = str(row["test"])
+    if foreign := imported(test) - sys.stdlib_module_names:
         return f"its 'test' imports {', '.join(sorted(foreign))}"
-    return "its 'test' has a list of inputs" if INPUTS.search(str(row["test"])) else ""
+    if not CHECK.search(test):
+        return "its 'test' does not define check"
+    return "its 'test' has a list of inputs" if INPUTS.search(test) else ""
 
 
 def problem(row: Row) -> Problem:
