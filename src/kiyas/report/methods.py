@@ -24,10 +24,16 @@ PACKAGES = ("torch", "transformers")
 
 
 def references() -> str:
-    """BibTeX entries of the papers that the methods and the benchmarks come from."""
-    methods = (resources.files("kiyas.report") / "assets" / "references.bib").read_text(encoding="utf-8")
+    """BibTeX entries of the papers that the methods come from."""
+    return (resources.files("kiyas.report") / "assets" / "references.bib").read_text(encoding="utf-8")
+
+
+def bibliography() -> str:
+    """BibTeX entries of the papers that the methods and the benchmarks come from, each once."""
+    methods = references()
     benchmarks = dict.fromkeys(known.citation for known in HUB_BENCHMARKS.values() if known.citation)
-    return "\n\n".join([methods.strip(), *benchmarks]) + "\n"
+    more = [entry for entry in benchmarks if entry.partition(",")[0] not in methods]
+    return "\n\n".join([methods.strip(), *more]) + "\n"
 
 
 def cited(citation: str) -> tuple[str, str]:
@@ -206,8 +212,8 @@ class _Told:
         return with_facts(self.title(dataset), facts)
 
     def title(self, dataset: str | None) -> str:
-        if dataset == PRACTICE:
-            return self.words("methods.known_practice")
+        if self.words.has(f"methods.known_{dataset}"):
+            return self.words(f"methods.known_{dataset}")
         known = HUB_BENCHMARKS.get(dataset) if dataset else None
         if known is None or not known.title:
             return benchmark_label(dataset) if dataset else self.words("methods.unnamed")
