@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kiyas import benchmarks, cli, hub, overview, pipeline
+from kiyas import benchmarks, cli, hub, overview, pipeline, study_file
 from kiyas.check import check
 from kiyas.judge import JudgeError
 from kiyas.prepare import prepare
@@ -78,6 +78,18 @@ def test_a_benchmark_known_by_name(
     assert problem["modules"] == ["numpy"] and problem["platform"] == name
     assert benchmarks.solutions(benchmark) == {problem["id"]: row.get("canonical_solution") or row["code"]}
     assert {arguments[0] for arguments in fetched} == {hub_id} == {benchmark.hub_id}
+
+
+def test_a_hub_id_is_the_name(tmp_path: Path) -> None:
+    text = "name: t\nmodel_name_or_path: practice\narms: {deep: {dataset_name: practice/deep}}\nseeds: 1\n"
+    text += "training: {budget: {steps: 2}}\n"
+    text += "benchmarks: {primary: {dataset: DATASET}, also: [google-research-datasets/mbpp]}\n"
+    settings = study_file.parse(text.replace("DATASET", "evalplus/humanevalplus"), "s.yaml", tmp_path)
+    assert list(settings.benchmarks.named) == ["humanevalplus", "mbpp"]
+    with pytest.raises(
+        KiyasError, match=r"no problems file 'humaneval-plus'.*known by name: .*humanevalplus, .*mbppplus"
+    ):
+        study_file.parse(text.replace("DATASET", "humaneval-plus"), "s.yaml", tmp_path)
 
 
 def test_releases_and_sample_tests_go_with_their_benchmark() -> None:

@@ -249,6 +249,11 @@ class Dataset(Section):
     """Share of groups held out where there is no split column."""
 
 
+def benchmark_name(dataset: str) -> str:
+    """The name of a benchmark whose Hub id is given; anything else as it is."""
+    return next((name for name, known in HUB_BENCHMARKS.items() if known.hub_id == dataset), dataset)
+
+
 def benchmark_label(dataset: str) -> str:
     """A benchmark's name, or its file's."""
     return Path(dataset).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
@@ -260,8 +265,8 @@ class Benchmark(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     dataset: str = PRACTICE
-    """`practice`; a benchmark on the Hub by its name, such as `livecodebench`, `humaneval`, `humanevalplus`, `mbpp` or
-    `mbppplus`; or a JSONL file of problems in a format that `kiyas judge` reads (docs/judge.md)."""
+    """`practice`; a benchmark on the Hub by its name or Hub id, such as `livecodebench`, `humaneval`, `humanevalplus`,
+    `mbpp` or `mbppplus`; or a JSONL file of problems in a format that `kiyas judge` reads (docs/judge.md)."""
     revision: str | None = None
     """Branch, tag or commit of a benchmark on the Hub. Default: main when the run starts; the commit is recorded."""
     release: Annotated[str, Field(pattern=r"^release_v[1-9]$")] | None = None
@@ -295,6 +300,11 @@ class Benchmark(Section):
     def hub_id(self) -> str | None:
         """Its repository."""
         return self.known.hub_id if self.known is not None else None
+
+    @field_validator("dataset")
+    @classmethod
+    def _by_hub_id(cls, value: str) -> str:
+        return benchmark_name(value)
 
     @field_validator("from_", "to", mode="before")
     @classmethod
