@@ -94,9 +94,8 @@ def test_a_plus_row_that_imports_nothing_needs_nothing() -> None:
 
 
 def test_imported() -> None:
-    code = (
-        "import os, numpy.linalg as la\n  from scipy.stats import norm\nfrom the list of\nx = 'import torch'\nimport ("
-    )
+    code = "import os as o, numpy.linalg as la\n  from scipy.stats import norm\n"
+    code += "from the list of\nx = 'import torch'\nimport ("
     assert imported(code) == {"os", "numpy", "scipy"}
 
 

@@ -91,7 +91,7 @@ def problem_from_row(row: Row, format: str | None = None) -> Problem:
     chosen = FORMATS[format] if format is not None else recognise(row)
     try:
         problem = _checked(chosen.problem(row))
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadRowError(f"it cannot be read as {chosen.name}: {type(error).__name__}: {error}") from error
     tests = f"{problem.test_code}\n{problem.checker}"
     named = [module for module in chosen.modules if re.search(rf"\b{re.escape(module)}\b", tests)]

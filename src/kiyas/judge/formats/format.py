@@ -49,11 +49,11 @@ class Format:
         return not self.absent(row) and not self.differs(row)
 
 
-_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w.]+(?:[ \t]*,[ \t]*[\w.]+)*)|from[ \t]+([\w.]+)[ \t]+import\b)", re.M)
+_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+([\w., \t]+)|from[ \t]+([\w.]+)[ \t]+import\b)", re.M)
 
 
 def imported(code: object) -> set[str]:
     """Top-level names of the modules that some Python imports, also where it does not parse."""
     found = _IMPORT.findall(code) if isinstance(code, str) else []
     names = [name for several, one in found for name in (several or one).split(",")]
-    return {name.strip().partition(".")[0] for name in names} - {""}
+    return {name.split()[0].partition(".")[0] for name in names if name.strip()} - {""}
