@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import textwrap
@@ -17,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kiyas.judge import InputError, SandboxError
+from kiyas.judge import JudgeError, SandboxError
 from kiyas.judge import cli as judge_cli
 from kiyas.judge.version import VERSION
 from kiyas.types import KiyasError
@@ -47,12 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return int(args.call(args) or 0)
-    except (KiyasError, InputError) as error:
-        print(f"kiyas: {error}", file=sys.stderr)
-        return 1
     except SandboxError as error:
         print(f"kiyas: the sandbox failed (nothing was counted against a program): {error}", file=sys.stderr)
         return 2
+    except (KiyasError, JudgeError) as error:
+        print(f"kiyas: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nkiyas: stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -227,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="TIER",
         help="with --rejudge, as of `kiyas judge`",
     )
+    imported.add_argument("--python", metavar="PATH", help="with --rejudge, as of `kiyas judge`")
 
     compare = add(
         "compare",
@@ -432,10 +434,12 @@ def _import(args: argparse.Namespace) -> int:
     from kiyas import interop
     from kiyas.study.settings import Judge
 
-    settings = {"time_limit_s": args.time_limit, "isolation": args.isolation}
+    settings = {"time_limit_s": args.time_limit, "isolation": args.isolation, "python": args.python}
     given = {key: value for key, value in settings.items() if value is not None}
     if given and not args.rejudge:
-        raise KiyasError("--time-limit and --isolation say how programs are run", "add --rejudge")
+        raise KiyasError("--time-limit, --isolation and --python say how programs are run", "add --rejudge")
+    if args.python is not None and shutil.which(args.python) is None:
+        raise KiyasError(f"--python {args.python}: no such interpreter here")
     summary = interop.import_study(
         args.sources,
         args.out,

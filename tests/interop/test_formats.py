@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,32 @@ def test_two_tasks_in_one_folder_are_two_benchmarks(tmp_path: Path) -> None:
     assert (other.solved, other.problems, other.notes) == ({STEP_100: (1, 1, 0)}, 1, ())
     mbpp = import_study([tmp_path / "in"], tmp_path / "run3", only=["*mbpp*"], judge=JUDGE)
     assert mbpp.solved == {STEP_100: (3, 3, 0)} and "3 of 3 recorded verdicts are confirmed" in mbpp.rejudged
+
+
+def test_samples_of_the_plus_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their own tests are run, by an interpreter that has what they import; another one is refused."""
+    human = {**HUMANEVAL, "test": f"import numpy as np\n\n{HUMANEVAL['test']}"}
+    code = "def double(x):\n    return 2 * abs(x)\n"
+    mbpp = {
+        "task_id": 7, "code": code, "prompt": "Double it.", "source_file": "x", "test_imports": [],
+        "test_list": ["assert double(2) == 4"], "test": "import numpy as np\nassert double(-1) == -2\n",
+    }  # fmt: skip
+    model = tmp_path / "in" / "deep__checkpoint-100"
+    put(model / f"samples_humaneval_plus_{STAMP}", sample(human, GOOD, [[HUMANEVAL["prompt"] + GOOD]], 1))
+    put(model / f"samples_mbpp_plus_{STAMP}", sample(mbpp, code, [[code]], 1, key="pass_at_1"))
+    command = ["import", str(tmp_path / "in"), "--rejudge", "--isolation", "best"]
+    for task, solved in (("humaneval_plus", 1), ("mbpp_plus", 0)):
+        run = tmp_path / task
+        wanted = [*command, "--only", task, "--out", str(run)]
+        assert cli.main(wanted) == 1 and not run.exists()
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("kiyas: the tests of problem") and "install numpy" in last and "--python PATH" in last
+        assert cli.main([*wanted, "--python", "/no/such/python"]) == 1 and not run.exists()
+        assert capsys.readouterr().err == "kiyas: --python /no/such/python: no such interpreter here\n"
+        assert cli.main([*wanted, "--python", sys.executable]) == 0
+        assert [row["verdict"] for row in read_jsonl(RunDir(run).judgments)] == ["AC" if solved else "WA"]
+    assert cli.main(["import", str(tmp_path / "in"), "--python", sys.executable, "--out", str(tmp_path / "o")]) == 1
+    assert "add --rejudge" in capsys.readouterr().err
 
 
 def test_the_given_problems_decide(tmp_path: Path) -> None:

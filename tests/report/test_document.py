@@ -18,7 +18,7 @@ from kiyas.analyse.findings import RatePoint
 from kiyas.report import charts, kept, markdown, methods, tables
 from kiyas.report.words import Words, languages, phrases
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.study.settings import Study
+from kiyas.study.settings import HUB_BENCHMARKS, Study
 from synthetic import make_run
 
 GONE = "\n## Gone\n\nMoved.\n\n"
@@ -297,6 +297,21 @@ def test_whom_the_methods_cite_stands_in_the_references() -> None:
         said = " ".join(phrase for key, phrase in phrases(language).items() if key.startswith("methods."))
         cited = set(re.findall(r"([A-Z]\w+)(?: (?:et al\.|vd\.|(?:&|ve) [A-Z]\w+))? (\d{4})", said))
         assert cited == set(entries), language
+
+
+def test_the_benchmarks_papers_stand_in_the_bibliography_once() -> None:
+    entries = re.findall(r"^@\w+\{([^,]+),", methods.bibliography(), re.MULTILINE)
+    assert len(entries) == len(set(entries)) and {"jain2024livecodebench", "liu2023evalplus", "holm1979"} <= set(
+        entries
+    )
+    for known in HUB_BENCHMARKS.values():
+        author, year = methods.cited(known.citation)
+        assert author.isalpha() and year.isdigit()
+    assert methods.cited('@misc{x,\n  author = "Ada Lovelace and Charles Babbage",\n  year = 1843\n}') == (
+        "Lovelace",
+        "1843",
+    )
+    assert methods.cited("") == ("", "")
 
 
 def test_every_phrase_of_the_methods_is_said() -> None:

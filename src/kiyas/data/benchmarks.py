@@ -10,7 +10,9 @@ from typing import Any
 
 from kiyas import judge, practice
 from kiyas.data import hub
-from kiyas.study.settings import LIVECODEBENCH, PRACTICE, Benchmark, Benchmarks, day_of
+from kiyas.judge.rows import Row
+from kiyas.judge.rows import rows as rows_of
+from kiyas.study.settings import PRACTICE, Benchmark, Benchmarks, day_of
 from kiyas.types import KiyasError
 
 
@@ -64,55 +66,51 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
 
 
 def question(row: dict[str, Any]) -> str:
-    """What a chat model is asked. HumanEval's prompt is code to go on with; MBPP's tells no name of the function.
-
-    MBPP: the wording of Austin et al. 2021. HumanEval: as usual for instruction-tuned models.
-    """
-    statement = str(row["statement"])
-    if row.get("platform") == "humaneval":
-        task = "Complete the following Python function. Answer with the whole function."
-        return f"{task}\n\n```python\n{statement.strip()}\n```"
-    if row.get("platform") == "mbpp":
-        return f"{statement.strip()} Your code should pass these tests:\n\n{row['test_code'].strip()}"
-    return statement
+    """What a chat model is asked: the benchmark's own wording where it has one (judge/formats/), else the statement."""
+    return str(row.get("question") or row["statement"])
 
 
 def solutions(benchmark: Benchmark) -> dict[str, str]:
-    """The benchmark's own solution of each problem, by id, where it has them (HumanEval, MBPP); else none."""
-    if benchmark.dataset in ("humaneval", "mbpp"):
-        assert benchmark.hub_id is not None
-        config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
-        rows = iter(hub.dataset_rows(benchmark.hub_id, benchmark.revision, config))
-    elif benchmark.dataset in (PRACTICE, LIVECODEBENCH):
+    """The benchmark's own solution of each problem, by id, where it has them; else none."""
+    known = benchmark.known
+    if benchmark.dataset == PRACTICE or (known is not None and known.solution is None):
         return {}
-    else:
-        rows = (row for _, row in judge.formats.rows(Path(benchmark.dataset)))
     found = {}
-    for row in rows:
-        if judge.formats.recognise(row) not in ("humaneval", "mbpp"):
+    for row in (
+        _hub_rows(benchmark, known) if known is not None else (row for _, row in rows_of(Path(benchmark.dataset)))
+    ):
+        format = known or judge.formats.recognise(row)
+        if format.solution is None:
             break  # a large file of another format is not read to its end
-        solution = row.get("canonical_solution") or row.get("code")
-        if isinstance(solution, str):
-            found[str(row["task_id"])] = solution
+        solution = format.solution(row)
+        if isinstance(solution, str) and solution:
+            found[format.problem(row).id] = solution
     return found
 
 
 def _problems(benchmark: Benchmark) -> list[judge.Problem]:
     public = benchmark.tests == "public"
-    if benchmark.dataset == LIVECODEBENCH and benchmark.hub_id is not None:
-        assert benchmark.release is not None
-        # Script data sets are loaded by nobody any more: these are the files the script read.
-        number = int(benchmark.release.removeprefix("release_v"))
-        files = ["test.jsonl", *(f"test{n}.jsonl" for n in range(2, number + 1))]
-        paths = [hub.dataset_file(benchmark.hub_id, file, benchmark.revision) for file in files]
-        return [
-            problem for path in paths for problem in judge.read_problems(path, LIVECODEBENCH, public_tests_only=public)
+    known = benchmark.known
+    if known is None:
+        return judge.read_problems(benchmark.dataset, public_tests_only=public)
+    if known.release_files is not None:
+        assert known.hub_id is not None and benchmark.release is not None
+        paths = [
+            hub.dataset_file(known.hub_id, file, benchmark.revision) for file in known.release_files(benchmark.release)
         ]
-    if benchmark.hub_id is not None:
-        config = {"humaneval": "openai_humaneval", "mbpp": "sanitized"}[benchmark.dataset]
-        rows = hub.dataset_rows(benchmark.hub_id, benchmark.revision, config)
-        return [judge.problem_from_row(row, benchmark.dataset) for row in rows if row.get("split", "test") == "test"]
-    return judge.read_problems(benchmark.dataset, public_tests_only=public)
+        return [
+            problem for path in paths for problem in judge.read_problems(path, known.name, public_tests_only=public)
+        ]
+    return [
+        judge.problem_from_row(row, known.name)
+        for row in _hub_rows(benchmark, known)
+        if row.get("split", "test") == "test"
+    ]
+
+
+def _hub_rows(benchmark: Benchmark, known: judge.Format) -> list[Row]:
+    assert known.hub_id is not None
+    return hub.dataset_rows(known.hub_id, benchmark.revision, known.hub_config)
 
 
 # -- filters ----------------------------------------------------------------------------------------------------

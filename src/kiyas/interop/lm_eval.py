@@ -1,4 +1,4 @@
-"""lm-evaluation-harness, per-sample logs (`--log_samples`) of HumanEval and MBPP tasks.
+"""lm-evaluation-harness, per-sample logs (`--log_samples`) of HumanEval, MBPP and their EvalPlus tasks.
 
 A row holds the problem with its tests (`doc`), the model's continuations (`resps`), what the task's filter made of
 them (`filtered_resps`) and the metric (`save_results_samples` in lm_eval/loggers/evaluation_tracker.py; the filters in

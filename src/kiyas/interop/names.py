@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path, PureWindowsPath
 
+from kiyas.study.settings import HUB_BENCHMARKS
 from kiyas.types import BASE_ARM
 
 # fmt: off
@@ -17,7 +18,7 @@ NOISE = frozenset((
     "eval", "evaluation", "evaluations", "results", "result", "detailed", "generations", "outcomes", "output",
     "outputs", "samples", "instruction", "model", "models", "checkpoint", "checkpoints", "json", "jsonl", "csv",
     "lora", "adapter", "final", "data", "dataset", "run", "runs", "v1", "v2", "v3", "v4",
-    "atcoder", "livecodebench", "humaneval", "mbpp",
+    "atcoder", *HUB_BENCHMARKS,
 ))
 # fmt: on
 KINDS = ("think", "thinking", "reasoning")

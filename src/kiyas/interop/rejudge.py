@@ -12,7 +12,7 @@ from kiyas import judge
 from kiyas.interop.answers import OWED, Answer
 from kiyas.interop.files import Row
 from kiyas.interop.outcomes import Key
-from kiyas.judging.stage import verdicts
+from kiyas.judging.stage import check_ready, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import KiyasError
 from kiyas.work.progress import bar
@@ -61,7 +61,8 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
     """Runs every program whose problem has tests; the same program for the same problem once.
 
     In a chat answer our own extraction finds the program; where there is none, or the answer is only the rest of a
-    function, the recorded program is run. Raises KiyasError when nothing can be judged or the sandbox failed.
+    function, the recorded program is run. Raises KiyasError when nothing can be judged, or not with these
+    settings, or when the sandbox failed.
     """
     problems = {
         str(row["id"]): judge.problem_from_row(row, "kiyas")
@@ -70,6 +71,7 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
     }
     if not problems:
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
+    check_ready(problems.values(), settings)
     wanted: dict[tuple[str, str], list[Key]] = {}
     found: dict[Key, Row] = {}
     others = 0

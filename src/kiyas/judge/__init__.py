@@ -11,8 +11,11 @@ See docs/judge.md for what each tier of isolation does and does not guarantee.
 from typing import TYPE_CHECKING, Any
 
 from .extract import extract
-from .formats import problem_from_row, programs_from_row, read_problems, read_programs
+from .formats import FORMATS, problem_from_row, read_problems
+from .formats.format import Format
 from .pool import judge
+from .programs import programs_from_row, read_programs
+from .ready import check_ready
 from .tiers import Report, TierReport, probe
 from .types import (
     ExceptionInfo,
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
     from .attacks import self_check
 
 __all__ = [
+    "FORMATS",
     "ExceptionInfo",
     "Extraction",
+    "Format",
     "InputError",
     "JudgeError",
     "Limits",
@@ -51,6 +56,7 @@ __all__ = [
     "Tier",
     "TierReport",
     "Verdict",
+    "check_ready",
     "extract",
     "judge",
     "probe",

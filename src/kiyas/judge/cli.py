@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import tiers
-from .formats import FORMATS, program_files, read_problems, read_programs
+from .formats import FORMATS, read_problems
 from .pool import judge
-from .types import InputError, JudgeError, Limits, Mode, Outcome, Program, SandboxError, Tier, Verdict
+from .programs import program_files, read_programs
+from .types import InputError, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
 
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--python", metavar="PATH", help="interpreter for the programs, with its packages (default: ours, with none)"
     )
     parser.add_argument("--stop-early", action="store_true", help="stop a program at its first failed test")
-    parser.add_argument("--format", choices=FORMATS, help="format of the problems, where it is not recognised")
+    parser.add_argument("--format", choices=list(FORMATS), help="format of the problems, where it is not recognised")
 
 
 def positive(text: str) -> float:
@@ -129,8 +130,20 @@ def _run(args: argparse.Namespace) -> int:
     problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
     tier = tiers.choose(args.isolation, args.python)
     files = program_files(args.programs)
-    expected = _check_programs(files, problems)
+    expected, asked = _check_programs(files, problems)
     meta = _settings(args, tier)
+    programs = read_programs(files)
+    # Refuses what cannot be judged before --out is touched; runs nothing yet.
+    verdicts = judge(
+        programs,
+        asked,
+        mode=args.mode,
+        limits=Limits(args.time_limit, args.memory_limit),
+        workers=args.workers,
+        isolation=tier.value,
+        python=args.python,
+        stop_early=args.stop_early,
+    )
     with contextlib.ExitStack() as stack:
         done = 0
         out: IO[bytes] = sys.stdout.buffer
@@ -140,28 +153,17 @@ def _run(args: argparse.Namespace) -> int:
             out = stack.enter_context(path.open("ab", buffering=0))
         if done:
             print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
-        programs = read_programs(files)
         for _ in range(done):
             next(programs, None)
-        verdicts = judge(
-            programs,
-            problems,
-            mode=args.mode,
-            limits=Limits(args.time_limit, args.memory_limit),
-            workers=args.workers,
-            isolation=tier.value,
-            python=args.python,
-            stop_early=args.stop_early,
-        )
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
         counts = _write(verdicts, out, expected - done, args.mode == "both")
     print(f"isolation: {tier}", file=sys.stderr)
     return 2 if counts[Outcome.IE] else 0
 
 
-def _check_programs(files: list[Path], problems: dict[str, Any]) -> int:
-    """Read all of it once before anything runs: a mistake in the last line should not cost an hour."""
-    count = 0
+def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[int, dict[str, Problem]]:
+    """How many programs, and the problems that they solve. A mistake in the last line should not cost an hour."""
+    count, asked = 0, {}
     for program in read_programs(files):
         count += 1
         if program.problem_id not in problems:
@@ -169,9 +171,10 @@ def _check_programs(files: list[Path], problems: dict[str, Any]) -> int:
             raise InputError(
                 file, int(line), f"problem {program.problem_id!r} is not among the problems", "check --problems"
             )
+        asked[program.problem_id] = problems[program.problem_id]
     if not count:
         raise InputError(", ".join(map(str, files)), 0, "no programs in it")
-    return count
+    return count, asked
 
 
 def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:

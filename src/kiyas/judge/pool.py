@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
 
 from . import tiers
+from .ready import check_ready
 from .sandbox import Sandbox
 from .types import InputError, JudgeError, Limits, Mode, Problem, Program, SandboxError, Tier, Verdict
-from .verdicts import Resolved, check_mode, internal_error, judge_program
+from .verdicts import Resolved, internal_error, judge_program
 
 ATTEMPTS = 3
 
@@ -33,8 +34,9 @@ def judge(
 
     `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
     `isolation`: strong, standard, weak, or best (the best that holds here).
-    Raises SandboxError at once, before anything runs, if the tier asked for does not hold; InputError for a
-    program whose problem is unknown. Work that a broken sandbox lost is done again; the third time it is IE.
+    At once, before anything runs, raises SandboxError if the tier asked for does not hold, and JudgeError for problems
+    that cannot be judged so (`check_ready`); later InputError for a program whose problem is unknown. Work that a
+    broken sandbox lost is done again; the third time it is IE.
     Closing the iterator, or Ctrl-C, ends every process that was started.
     """
     known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}
@@ -48,6 +50,7 @@ def judge(
         if limit is not None and not limit > 0:
             raise JudgeError(f"a limit of {limit} makes no sense")
     tier = tiers.choose(isolation, python)
+    check_ready(known.values(), mode=mode, isolation=tier, python=python)
     return _Pool(known, chosen, (limits, defaults), count, tier, python, stop_early).stream(iter(programs))
 
 
@@ -153,7 +156,6 @@ class _Pool:
             raise InputError(
                 file or "programs", int(line or 0), f"problem {program.problem_id!r} is not among the problems"
             )
-        check_mode(problem, self.mode)
         return problem
 
     def _work(self, number: int) -> None:

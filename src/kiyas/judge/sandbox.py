@@ -145,18 +145,22 @@ def interpreter(python: str | None) -> tuple[list[str], list[str]]:
             if os.access(candidate, os.X_OK):
                 return [str(Path(candidate).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
         raise SandboxError(f"you may not run the interpreter {candidates[0]}", "name another with --python")
-    question = "import sys; print(sys.executable, sys.prefix, sys.base_prefix, *sys.version_info[:2], sep='\\n')"
+    question = (
+        "import sys; print(*sys.version_info[:2], sys.executable, sys.prefix, sys.base_prefix, *sys.path, sep='\\n')"
+    )
     try:
         done = subprocess.run(
             [python, "-s", "-c", question], capture_output=True, text=True, timeout=30, check=True, env={}
         )
-        executable, prefix, base, major, minor = done.stdout.splitlines()
+        major, minor, executable, prefix, base, *path = done.stdout.splitlines()
         version = int(major), int(minor)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SandboxError(f"--python {python}: not a working interpreter ({error})") from None
     if version < (3, 10):
         raise SandboxError(f"--python {python}: is {major}.{minor}; programs need 3.10 or newer")
-    return [executable, "-s"], sorted({prefix, base})
+    # A .pth file may name packages elsewhere; of other folders on the path, such as your project's, nothing is shown.
+    packages = {folder for folder in path if Path(folder).name in ("site-packages", "dist-packages")}
+    return [executable, "-s"], sorted({prefix, base, *packages})
 
 
 def visible_paths(prefixes: list[str]) -> list[str]:

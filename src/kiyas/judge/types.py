@@ -111,12 +111,16 @@ class Problem:
     tests: tuple[Test, ...]
     title: str = ""
     statement: str = ""
+    question: str = ""
+    """what a chat model is asked, where that is more than the statement"""
     entry_point: str | None = None
     """function-style: the function to call (`name`, `Class.method`; a method of `Solution` is found by its name)"""
     test_code: str | None = None
     """assert-style: Python that fails by AssertionError; runs in the program's own module"""
     preamble: str = ""
     """assert-style: imports and helpers that the statement gives; run before the program, which need not repeat them"""
+    modules: tuple[str, ...] = ()
+    """modules beyond the standard library that the tests import; the interpreter for programs must have them"""
     checker: str | None = None
     """Python source of `check(input, expected, output) -> bool`, run in a sandbox of its own"""
     tolerance: float | None = None
@@ -140,7 +144,8 @@ class Problem:
 
     def to_row(self) -> dict[str, Any]:
         """The judge's own format, without what is not said."""
-        row = {**asdict(self), "tests": [asdict(test) for test in self.tests], "tags": list(self.tags)}
+        lists = {"tests": [asdict(test) for test in self.tests], "modules": [*self.modules], "tags": [*self.tags]}
+        row = {**asdict(self), **lists}
         return {key: value for key, value in row.items() if value not in (None, "", [])}
 
 

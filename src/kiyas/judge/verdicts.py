@@ -22,7 +22,6 @@ from .types import (
     DEFAULT_TIME_S,
     PRIORITY,
     ExceptionInfo,
-    JudgeError,
     Limits,
     Mode,
     Outcome,
@@ -57,15 +56,6 @@ class Resolved:
             limits.time_s or problem.time_limit_s or defaults.time_s or DEFAULT_TIME_S,
             (limits.memory_mb or problem.memory_limit_mb or defaults.memory_mb or DEFAULT_MEMORY_MB) << 20,
             limits.output_mb or defaults.output_mb or DEFAULT_OUTPUT_MB,
-        )
-
-
-def check_mode(problem: Problem, mode: Mode) -> None:
-    """LiveCodeBench has no assert-style problems, so there is nothing to agree with."""
-    if mode is not Mode.STRICT and problem.test_code is not None:
-        raise JudgeError(
-            f"problem {problem.id}: mode {mode} knows no assert-style problems (LiveCodeBench has none)",
-            "use --mode strict",
         )
 
 

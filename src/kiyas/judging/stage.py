@@ -20,7 +20,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
     Checkpoints often write the same program: it is run once per problem, and its verdict stands in every row.
     Raises KiyasError when the sandbox failed (IE): such rows are owed, and the same command judges them again.
     """
-    problems = judge.read_problems(folder.problems)
+    problems = judge.read_problems(folder.problems, "kiyas")
     completions = rows.completions(folder)
     have = _verdicts_so_far(folder)
     # Completions by the program they hold, in the order in which the programs are first met.
@@ -46,6 +46,16 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
     return {outcome.value: n for outcome, n in sorted(counts.items())}
+
+
+def check_ready(problems: Iterable[judge.Problem], settings: Judge) -> None:
+    """Raises KiyasError where a study's settings cannot judge these problems: their mode, or modules of their tests."""
+    try:
+        judge.check_ready(problems, mode=settings.mode, isolation=settings.isolation, python=settings.python)
+    except judge.SandboxError:
+        raise
+    except judge.JudgeError as error:
+        raise KiyasError(error.args[0], error.hint) from error
 
 
 def verdicts(

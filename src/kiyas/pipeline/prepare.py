@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kiyas import judge
 from kiyas.data import benchmarks, hub
 from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arms
 from kiyas.data.chat import Chat
 from kiyas.interop import adapters
+from kiyas.judging.stage import check_ready
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.study.settings import Study
@@ -58,8 +60,12 @@ class Prepared:
 
 
 def prepare(study: Study) -> Prepared:
-    """Reads, splits, tokenises and counts all data of a study. Writes nothing."""
+    """Reads, splits, tokenises and counts all data of a study. Writes nothing.
+
+    Raises KiyasError for data that is broken or unfit, and for problems that cannot be judged as the study says.
+    """
     problems = benchmarks.read_all(study.benchmarks)
+    check_ready((judge.problem_from_row(row, "kiyas") for row in problems), study.judge)
     arms, chat = read_arms(study), Chat.load(hub.base_folder(study))
     samples = drop_too_long(arms, chat, study)
     derive(arms, samples, chat, study)

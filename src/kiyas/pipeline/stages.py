@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kiyas import report
+from kiyas import judge, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
-from kiyas.judging.stage import judge_completions
+from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
@@ -48,6 +48,9 @@ def run(
             f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
             f"programs run in {tier} isolation"
         )
+        if folder.manifest(Stage.DATA) is not None and folder.manifest(Stage.JUDGE) is None:
+            # The judge's settings may have changed since the data were prepared.
+            check_ready(judge.read_problems(folder.problems, "kiyas"), study.judge)
         if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
             warm()
         for stage, work in STAGES.items():

@@ -36,7 +36,7 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
         atomic_text(folder / "tables" / f"{name}.csv", table.csv())
     told = methods.paragraphs(run, findings, words)
     atomic_text(folder / "methods.txt", "\n\n".join(told) + "\n")
-    atomic_text(folder / "references.bib", methods.references())
+    atomic_text(folder / "references.bib", methods.bibliography())
     made = markdown.render(findings, words, made_tables, made_charts, told)
     _renew(folder / "report.md", made, markdown.gone(words))
     html = folder / "index.html"

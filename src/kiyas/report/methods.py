@@ -6,6 +6,7 @@ A sentence stands only where everything that it tells is recorded; nothing is as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from kiyas.report.words import Words
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, Record, read_record
-from kiyas.study.settings import PRACTICE, Benchmark, Study, Tests
+from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Benchmark, Study, Tests
 from kiyas.types import LogKind
 
 DIGITS = 12
@@ -30,6 +31,22 @@ PACKAGES = ("torch", "transformers")
 def references() -> str:
     """BibTeX entries of the papers that the methods come from."""
     return (resources.files("kiyas.report") / "assets" / "references.bib").read_text(encoding="utf-8")
+
+
+def bibliography() -> str:
+    """BibTeX entries of the papers that the methods and the benchmarks come from, each once."""
+    methods = references()
+    benchmarks = dict.fromkeys(known.citation for known in HUB_BENCHMARKS.values() if known.citation)
+    more = [entry for entry in benchmarks if entry.partition(",")[0] not in methods]
+    return "\n\n".join([methods.strip(), *more]) + "\n"
+
+
+def cited(citation: str) -> tuple[str, str]:
+    """First author's surname and year of a BibTeX entry; "" for what it does not tell."""
+    author, year = (re.search(rf"\b{key}\s*=\s*[{{\"]?([^\n}}\"]+)", citation) for key in ("author", "year"))
+    first = author[1].split(" and ")[0].strip() if author else ""
+    surname = first.partition(",")[0] if "," in first else first.rpartition(" ")[2]
+    return surname, year[1].strip(" ,") if year else ""
 
 
 def paragraphs(run: Path, findings: Findings, words: Words) -> tuple[str, ...]:
@@ -180,8 +197,16 @@ class _Told:
         facts += self.say("sample_tests") if benchmark.tests is Tests.PUBLIC else []
         for key, n in (("n_problems", problems), ("n_tests", tests)):
             facts += self.say(key, n=self.words.integer(n) if n else None)
-        known = f"methods.known_{benchmark.dataset}"
-        return with_facts(self.words(known) if self.words.has(known) else benchmark.label, facts)
+        return with_facts(self.title(benchmark), facts)
+
+    def title(self, benchmark: Benchmark) -> str:
+        if self.words.has(f"methods.known_{benchmark.dataset}"):
+            return self.words(f"methods.known_{benchmark.dataset}")
+        known = HUB_BENCHMARKS.get(benchmark.dataset)
+        if known is None or not known.title:
+            return benchmark.label
+        author, year = cited(known.citation)
+        return self.words("methods.cited", title=known.title, author=author, year=year) if author else known.title
 
     def decoding(self, study: Study) -> list[str]:
         settings = study.generation

@@ -13,7 +13,17 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Arm, Benchmark, Section, Study, is_builtin, is_hub_id
+from kiyas.study.settings import (
+    HUB_BENCHMARKS,
+    PRACTICE,
+    Arm,
+    Benchmark,
+    Section,
+    Study,
+    benchmark_name,
+    is_builtin,
+    is_hub_id,
+)
 from kiyas.types import KiyasError
 
 # Names people bring along from TRL, axolotl and LLaMA-Factory.
@@ -211,7 +221,7 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             value = value[part] if isinstance(part, int) else value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, str) or (is_builtin(value) and _known_builtin(location[0], value)):
             continue
-        if location[0] == "benchmarks" and value in HUB_BENCHMARKS and not (folder / value).exists():
+        if location[0] == "benchmarks" and benchmark_name(value) in HUB_BENCHMARKS and not (folder / value).exists():
             continue
         path = folder / Path(value).expanduser()
         dotted = ".".join(map(str, location))
@@ -221,7 +231,8 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
         elif is_hub_id(value) and not path.exists() and location[-1] in ("model_name_or_path", "dataset_name"):
             continue
         elif not path.exists():
-            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder})")
+            names = f"; known by name: {', '.join(HUB_BENCHMARKS)}" if location[0] == "benchmarks" else ""
+            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder}){names}")
         elif location[0] == "model_name_or_path" and not (path / "config.json").is_file():
             found.append(f"{where}{dotted}: {value!r} holds no config.json, so it is not a model folder")
         elif location[-1] == "checkpoints" and not path.is_dir():

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
+from kiyas.judge import FORMATS, Format
 from kiyas.judge.types import Isolation, Mode
 from kiyas.types import BASE_ARM
 
 PRACTICE = "practice"
 NO_SPLIT = "none"
-LIVECODEBENCH = "livecodebench"
-HUB_BENCHMARKS = {
-    LIVECODEBENCH: "livecodebench/code_generation_lite",
-    "humaneval": "openai/openai_humaneval",
-    "mbpp": "google-research-datasets/mbpp",
-}
+HUB_BENCHMARKS = {name: format for name, format in FORMATS.items() if format.hub_id is not None}
+"""Benchmarks that are known by name."""
 DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".yaml", ".yml", ".txt")
 
 
@@ -298,6 +295,11 @@ class Dataset(Section):
     """Share of groups held out where there is no split column."""
 
 
+def benchmark_name(dataset: str) -> str:
+    """The name of a benchmark whose Hub id is given; anything else as it is."""
+    return next((name for name, known in HUB_BENCHMARKS.items() if known.hub_id == dataset), dataset)
+
+
 def benchmark_label(dataset: str) -> str:
     """A benchmark's name, or its file's."""
     return Path(dataset).name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
@@ -309,8 +311,8 @@ class Benchmark(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     dataset: str = PRACTICE
-    """`practice`; `livecodebench`, `humaneval` or `mbpp` (from the Hub); or a JSONL file of problems in the judge's, in
-    LiveCodeBench's, HumanEval's or MBPP's format (docs/judge.md)."""
+    """`practice`; a benchmark on the Hub by its name or Hub id, such as `livecodebench`, `humaneval`, `humanevalplus`,
+    `mbpp` or `mbppplus`; or a JSONL file of problems in a format that `kiyas judge` reads (docs/judge.md)."""
     revision: str | None = None
     """Branch, tag or commit of a benchmark on the Hub. Default: main when the run starts; the commit is recorded."""
     release: Annotated[str, Field(pattern=r"^release_v[1-9]$")] | None = None
@@ -336,9 +338,19 @@ class Benchmark(Section):
         return benchmark_label(self.dataset)
 
     @property
-    def hub_id(self) -> str | None:
-        """Repository of a benchmark that is known by name."""
+    def known(self) -> Format | None:
+        """What is known of a benchmark that is named, not a file."""
         return HUB_BENCHMARKS.get(self.dataset)
+
+    @property
+    def hub_id(self) -> str | None:
+        """Its repository."""
+        return self.known.hub_id if self.known is not None else None
+
+    @field_validator("dataset")
+    @classmethod
+    def _by_hub_id(cls, value: str) -> str:
+        return benchmark_name(value)
 
     @field_validator("from_", "to", mode="before")
     @classmethod
@@ -347,8 +359,9 @@ class Benchmark(Section):
 
     @model_validator(mode="after")
     def _dates(self) -> Benchmark:
-        if (self.dataset == LIVECODEBENCH) != (self.release is not None):
-            raise ValueError("`release` goes with `dataset: livecodebench`, and is needed there (release_v5, say)")
+        if (self.known is not None and self.known.release_files is not None) != (self.release is not None):
+            released = " or ".join(name for name, known in HUB_BENCHMARKS.items() if known.release_files is not None)
+            raise ValueError(f"`release` goes with `dataset: {released}`, and is needed there (release_v5, say)")
         start, end = (day_of(value, last) for value, last in ((self.from_, False), (self.to, True)))
         if start and end and start > end:
             raise ValueError(f"from {self.from_} is after to {self.to}")

@@ -229,6 +229,7 @@ class Zygote:
         home = namespaces.WORK if self.strong else "/"
         os.environ.clear()
         os.environ.update({"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home})
+        os.environ["OMP_NUM_THREADS"] = "1"  # else numerical libraries start a thread for each core
         os.environ["PATH"] = os.path.dirname(sys.executable) + ":/usr/bin:/bin"
         for name in ("linux", "namespaces", "runner", "livecodebench", "watch"):
             sys.modules.pop(name, None)

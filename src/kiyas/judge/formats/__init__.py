@@ -1,0 +1,129 @@
+"""Reading problems: a file for each benchmark, and the list of them, from which everything else derives.
+
+A new benchmark is a file beside this one and a line in `_FILES`: docs/add-a-benchmark.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from kiyas.judge.rows import BadRowError, Row, rows
+from kiyas.judge.types import InputError, Problem
+
+from .format import Format
+
+_FILES = (
+    "kiyas",
+    "livecodebench",
+    "humaneval",
+    "humanevalplus",
+    "mbpp",
+    "mbppplus",
+)
+FORMATS: dict[str, Format] = {
+    format.name: format for format in (import_module(f".{file}", __name__).FORMAT for file in _FILES)
+}
+"""All formats, by name."""
+MOST = {"time_limit_s": 1e6, "memory_limit_mb": 1e7, "tolerance": 1e300}
+SHOWN = 3
+
+
+def read_problems(path: str | Path, format: str | None = None, *, public_tests_only: bool = False) -> list[Problem]:
+    """All problems of a file, in any of `FORMATS`; each row is recognised if the format is not named.
+
+    `public_tests_only`: of LiveCodeBench's rows without their private tests; other rows are refused.
+    Raises InputError with file, line and reason; also for an id that occurs twice.
+    """
+    if format is not None and format not in FORMATS:
+        raise InputError(str(path), 0, f"unknown format {format!r}", "one of " + ", ".join(FORMATS))
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for number, row in rows(Path(path)):
+        try:
+            problem = problem_from_row(_public(row, format) if public_tests_only else row, format)
+        except BadRowError as error:
+            raise InputError(str(path), number, error.args[0], error.hint) from None
+        if problem.id in seen:
+            raise InputError(str(path), number, f"problem {problem.id!r} stands in line {seen[problem.id]} already")
+        seen[problem.id] = number
+        problems.append(problem)
+    if not problems:
+        raise InputError(str(path), 0, "no problems in it")
+    return problems
+
+
+def recognise(row: Row) -> Format:
+    """The one format that claims the row. Raises BadRowError where none does, or more than one.
+
+    A format whose columns hold all of another's, and more, goes before it.
+    """
+    claiming = [format for format in FORMATS.values() if format.claims(row)]
+    claiming = [one for one in claiming if not any(set(one.columns) < set(other.columns) for other in claiming)]
+    if len(claiming) == 1:
+        return claiming[0]
+    if claiming:
+        names = ", ".join(format.name for format in claiming)
+        raise BadRowError(f"more than one format claims this row: {names}", "name one: --format")
+    raise BadRowError(
+        f"no format claims this row; its columns: {', '.join(map(str, row)) or 'none'}; nearest: {_nearest(row)}",
+        "--format reads it as you say; docs/add-a-benchmark.md adds a format",
+    )
+
+
+def _nearest(row: Row) -> str:
+    """The formats that share most columns with the row, each with what the row lacks of it."""
+    shared = {name: len(format.columns) - len(format.absent(row)) for name, format in FORMATS.items()}
+    near = sorted(FORMATS.values(), key=lambda format: (-shared[format.name], len(format.absent(row))))
+    return ", ".join(f"{format.name} ({_lacks(format, row) or format.differs(row)})" for format in near[:SHOWN])
+
+
+def _lacks(format: Format, row: Row) -> str:
+    absent = [" or ".join(map(repr, keys.split("|"))) for keys in format.absent(row)]
+    return f"{', '.join(absent)} is missing" if absent else ""
+
+
+def problem_from_row(row: Row, format: str | None = None) -> Problem:
+    """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
+    chosen = FORMATS[format] if format is not None else recognise(row)
+    try:
+        problem = _checked(chosen.problem(row))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BadRowError(f"it cannot be read as {chosen.name}: {type(error).__name__}: {error}") from error
+    tests = f"{problem.test_code}\n{problem.checker}"
+    named = [module for module in chosen.modules if re.search(rf"\b{re.escape(module)}\b", tests)]
+    return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])))
+
+
+def _public(row: Row, format: str | None) -> Row:
+    chosen = FORMATS[format] if format is not None else recognise(row)
+    if chosen.public is None:
+        told = ", ".join(f"{each.title} ({_lacks(each, row)})" for each in FORMATS.values() if each.public is not None)
+        raise BadRowError(f"`tests: public` needs rows that tell their sample tests apart: {told}")
+    return chosen.public(row)
+
+
+def _checked(problem: Problem) -> Problem:
+    if problem.test_code is None and not problem.tests:
+        raise BadRowError("no tests ('tests' or 'test_code' is wanted)")
+    for number, test in enumerate(problem.tests, 1):
+        if not isinstance(test.input, str) or not isinstance(test.output, str):
+            raise BadRowError(f"test {number}: its input or its output is not a string")
+    for name, most in MOST.items():
+        limit = getattr(problem, name)
+        if limit is not None and not 0 < limit <= most:
+            raise BadRowError(f"a {name!r} of {limit:.6g} makes no sense")
+    if problem.entry_point is not None and problem.test_code is None:
+        for number, test in enumerate(problem.tests, 1):
+            try:
+                for line in test.input.split("\n"):
+                    json.loads(line)
+                json.loads(test.output)
+            except (ValueError, RecursionError) as error:
+                raise BadRowError(
+                    f"test {number}: with 'entry_point', each input line and the output are JSON: {error}"
+                ) from None
+    return problem

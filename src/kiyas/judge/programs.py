@@ -1,0 +1,73 @@
+"""Reading programs. Every complaint names file, line and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .extract import extract
+from .rows import BadRowError, rows
+from .types import InputError, Program
+
+
+def read_programs(path: str | Path | Iterable[str | Path]) -> Iterator[Program]:
+    """Programs in input order, one by one: a file, a folder, a glob, or several of these.
+
+    Our own rows, LiveCodeBench's list with `code_list`, or the course evaluator's rows with `extracted_code`.
+    """
+    for file in program_files(path):
+        for number, row in rows(file):
+            try:
+                yield from programs_from_row(row, f"{file}:{number}")
+            except BadRowError as error:
+                raise InputError(str(file), number, str(error)) from None
+
+
+def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The files meant, sorted within a folder or glob. Raises InputError where there is none."""
+    if not isinstance(path, str | Path):
+        return [file for one in path for file in program_files(one)]
+    place = Path(path)
+    if place.is_dir():
+        found = sorted(
+            file
+            for pattern in ("*.jsonl", "*.json", "*.jsonl.gz")
+            for file in place.glob(pattern)
+            if not file.name.endswith(".meta.json")
+        )
+        if not found:
+            raise InputError(str(path), 0, "no .jsonl or .json file in this folder")
+        return found
+    if place.exists():
+        return [place]
+    if any(sign in str(path) for sign in "*?["):
+        anchor = Path(place.anchor) if place.is_absolute() else Path()
+        found = sorted(anchor.glob(str(place.relative_to(place.anchor) if place.is_absolute() else place)))
+        if found:
+            return found
+    raise InputError(str(path), 0, "no such file")
+
+
+def programs_from_row(row: dict[str, Any], origin: str = "") -> Iterator[Program]:
+    problem_id = next((row[key] for key in ("problem_id", "question_id", "task_id") if row.get(key) is not None), None)
+    if not isinstance(problem_id, str | int):
+        raise BadRowError("key 'problem_id' (or 'question_id') is missing")
+    problem_id = str(problem_id)
+    if isinstance(row.get("code_list"), list):
+        rest = {key: value for key, value in row.items() if key not in ("code_list", "output_list", "graded_list")}
+        for sample, code in enumerate(row["code_list"]):
+            if not isinstance(code, str):
+                raise BadRowError(f"entry {sample + 1} of 'code_list' is not a string")
+            passed_on = {**rest, "problem_id": problem_id, "sample": sample, "program": code}
+            yield Program(problem_id, code, passed_on, origin=origin)
+        return
+    for key in ("program", "extracted_code"):
+        if isinstance(row.get(key), str):
+            yield Program(problem_id, row[key], {**row, "problem_id": problem_id}, origin=origin)
+            return
+    answer = row.get("answer")
+    if not isinstance(answer, str):
+        raise BadRowError("neither 'program' nor 'answer' (nor 'code_list', 'extracted_code') is there as a string")
+    found = extract(answer)
+    yield Program(problem_id, found.program, {**row, "problem_id": problem_id}, found, origin)

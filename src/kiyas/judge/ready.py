@@ -1,0 +1,67 @@
+"""What would stop a judgement of these problems, found out before anything is spent on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from . import tiers
+from .sandbox import Job, Sandbox
+from .types import JudgeError, Mode, Problem
+
+# Run in the sandbox, as the tests that import these modules will be.
+ASK = """\
+import importlib, json
+absent = {}
+for name in input().split():
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        absent[name] = f"{type(error).__name__}: {error}"
+print("\\n" + json.dumps(absent))
+"""
+IMPORT_S = 60.0
+"""CPU seconds that all imports together may take"""
+
+
+def check_ready(
+    problems: Iterable[Problem], *, mode: str = "strict", isolation: str = "strong", python: str | None = None
+) -> None:
+    """Raises JudgeError for a mode that a problem does not have, and for an interpreter without modules of its tests.
+
+    The interpreter is asked inside the sandbox, and only where tests import more than the standard library.
+    """
+    needed: dict[str, str] = {}
+    for problem in problems:
+        check_mode(problem, Mode(mode))
+        for module in problem.modules:
+            needed.setdefault(module, problem.id)
+    if needed and (absent := missing_modules(needed, isolation, python)):
+        first, names = next(iter(absent)), ", ".join(absent)
+        raise JudgeError(
+            f"the tests of problem {needed[first]} import {names}, and the interpreter for programs "
+            f"({python or 'the standard library only'}) cannot ({absent[first]}): install {names} in an environment "
+            "and name its interpreter, --python PATH (in a study file: judge.python)"
+        )
+
+
+def check_mode(problem: Problem, mode: Mode) -> None:
+    """LiveCodeBench has no assert-style problems, so there is nothing to agree with."""
+    if mode is not Mode.STRICT and problem.test_code is not None:
+        raise JudgeError(
+            f"problem {problem.id}: mode {mode} knows no assert-style problems (LiveCodeBench has none)",
+            "use --mode strict (in a study file: judge.mode)",
+        )
+
+
+def missing_modules(modules: Iterable[str], isolation: str, python: str | None = None) -> dict[str, str]:
+    """Modules that programs cannot import, each with the reason. Raises SandboxError where the tier does not hold."""
+    names = list(modules)
+    with Sandbox(tiers.choose(isolation, python), python) as sandbox:
+        run = sandbox.run(Job("script", ASK, stdin=" ".join(names), cpu_s=IMPORT_S, wall_s=3 * IMPORT_S))
+    try:
+        absent: dict[str, str] = json.loads(run.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        said = run.stderr.decode("utf-8", "replace").strip().splitlines()
+        return dict.fromkeys(names, said[-1] if said else f"it ended while importing: {run.killed or run.status}")
+    return absent

@@ -1,0 +1,86 @@
+"""Rows of JSON files, and what a reader takes out of one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .types import InputError, JudgeError
+
+Row = dict[str, Any]
+
+
+class BadRowError(JudgeError):
+    """What is wrong with a row; the caller adds where."""
+
+
+def rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """(line, row) of a JSONL file, or of a JSON file that holds one list; `.gz` of either."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                if number == 1 and line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"[":
+                    yield from _list_rows(path, line + file.read())
+                    return
+                try:
+                    row = json.loads(line.decode("utf-8-sig"))
+                except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+                    raise InputError(str(path), number, f"not JSON: {error}") from None
+                if not isinstance(row, dict):
+                    raise InputError(str(path), number, f"a JSON object is wanted, not {type(row).__name__}")
+                yield number, row
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(str(path), 0, f"cannot be read: {reason}") from None
+
+
+def _list_rows(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
+    try:
+        whole = json.loads(content.decode("utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(str(path), getattr(error, "lineno", 0), f"not JSON: {error}") from None
+    for number, row in enumerate(whole, 1):
+        if not isinstance(row, dict):
+            raise InputError(str(path), 0, f"entry {number} of the list is not a JSON object")
+        yield number, row
+
+
+def take(row: Row, key: str, kinds: type | tuple[type, ...], default: Any = ...) -> Any:
+    """The value under `key`, which must be of one of `kinds`; `default` where it is absent or null.
+
+    Raises BadRowError for another type, and for an absent value without a default.
+    """
+    value = row.get(key)
+    if value is None:
+        if default is ...:
+            raise BadRowError(f"key {key!r} is missing")
+        return default
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        names = kinds.__name__ if isinstance(kinds, type) else " or ".join(kind.__name__ for kind in kinds)
+        raise BadRowError(f"{key!r} is a {type(value).__name__}, not a {names}")
+    return value
+
+
+def take_json(row: Row, key: str, kinds: type | tuple[type, ...], default: Any = ...) -> Any:
+    """As `take`, of a value that may also be given as JSON text."""
+    value = row.get(key)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value or "null")
+        except (ValueError, RecursionError) as error:
+            raise BadRowError(f"{key!r} is not JSON: {error}") from None
+    return take({key: value}, key, kinds, default)
+
+
+def take_texts(row: Row, key: str, default: Any = ...) -> list[str]:
+    """A list of strings."""
+    texts = take(row, key, list, default)
+    if not all(isinstance(text, str) for text in texts):
+        raise BadRowError(f"{key!r} is not a list of strings")
+    return list(texts)
