@@ -27,6 +27,7 @@ class Chart:
     """`name` is the figure's file name; `label` says in words what it shows, for those who cannot see it."""
 
     name: str
+    title: str
     label: str
     spec: Spec
     arm: str | None = None
@@ -180,8 +181,9 @@ def loss(arm: str, name: str, curves: list[Curve], words: Words) -> Chart:
                 tooltip=[alt.Tooltip("what:N", title=" "), alt.Tooltip("step:Q", title=words("chart.step"))],
             ),
         )
-    label = f"{words('heading.loss')}: {arm}. " + " ".join(sentences.reading(curve, words) for curve in curves[:1])
-    return Chart(name, label, finish(alt.layer(*layers), 460, 280), arm)
+    title = f"{words('heading.loss')}: {arm}"
+    label = f"{title}. {sentences.reading(curves[0], words)}"
+    return Chart(name, title, label, finish(alt.layer(*layers), 460, 280), arm)
 
 
 def pass_over_steps(findings: Findings, words: Words) -> Chart:
@@ -249,7 +251,7 @@ def pass_over_steps(findings: Findings, words: Words) -> Chart:
                 x=alt.value("width"), y="rate:Q", text="what:N"
             )
         )
-    return Chart("pass", words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
+    return Chart("pass", words("heading.pass"), words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -325,4 +327,4 @@ def differences(findings: Findings, words: Words) -> Chart:
     spec = finish(alt.layer(*layers), 820, 34 * len(rows) + 10)
     # A viewer's font may be wider than the one that the labels were measured with.
     spec["padding"] = {"left": 24, "right": 5, "top": 5, "bottom": 5}
-    return Chart("differences", label, spec)
+    return Chart("differences", words("table.contrasts"), label, spec)

@@ -45,6 +45,13 @@ def asset(name: str) -> str:
     return (resources.files("kiyas.report") / "assets" / name).read_text(encoding="utf-8")
 
 
+def render(template: str, **values: Any) -> str:
+    """A template of assets/, filled; every value passes autoescape unless it is Markup."""
+    loader = jinja2.PackageLoader("kiyas.report", "assets")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(style=Markup(asset("page.css")), version=__version__, **values)
+
+
 def _digest(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
@@ -80,11 +87,11 @@ def page(
             key: phrase for key, phrase in phrases(words.language).items() if key.split(".")[0] in ("grid", "verdict")
         },
     }
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(asset("page.html.j2"))
-    html = template.render(
+    html = render(
+        "page.html.j2",
         f=findings,
         w=words,
+        title=words("page.title", name=findings.name),
         s=sentences,
         tables=made_tables,
         charts=made_charts,
@@ -100,9 +107,7 @@ def page(
         ],
         methods=methods.paragraphs(run, findings, words),
         settings=_flat(findings.settings),
-        version=__version__,
         policy=policy,
-        style=Markup(asset("page.css")),
         library=Markup(library),
         script=Markup(script),
         data=Markup(script_json(data)),

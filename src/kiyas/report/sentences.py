@@ -39,12 +39,6 @@ def arm_name(words: Words, arm: str) -> str:
     return words("cell.base") if arm == "base" else arm
 
 
-def about(findings: Findings, words: Words, table: str) -> str:
-    """What a table of the behaviour section shows; for the groups also where the tags are from."""
-    keys = [table, f"tags_{findings.behaviour.tags_from or 'none'}"] if table == "groups" else [table]
-    return " ".join(words(f"behaviour.{key}") for key in keys)
-
-
 def behaviour_lead(findings: Findings, words: Words) -> str:
     left_out = findings.behaviour.left_out
     said = words("heading.behaviour_lead")
