@@ -9,7 +9,7 @@ from __future__ import annotations
 import calendar
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
@@ -527,6 +527,14 @@ class Study(Section):
         if own_rate:
             raise ValueError(f"arms.{own_rate[0]}.training.learning_rate: the grid of rates is the same for all arms")
         return self
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their full names: {"budget": {"steps": 7}} → {"budget.steps": 7}."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def rate_variants(rates: list[float]) -> dict[str, float]:

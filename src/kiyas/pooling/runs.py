@@ -19,6 +19,7 @@ from kiyas.meta import paired_error
 from kiyas.pooling.replication import Replication
 from kiyas.rundir import RunDir, digest, sha256
 from kiyas.stats import Floats
+from kiyas.study import flat
 from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 Problems = Literal["same", "shared", "own"]
@@ -156,26 +157,20 @@ def remarks(runs: Sequence[Run], a: str, b: str) -> list[Remark]:
 def _facts(run: Run, a: str, b: str) -> dict[str, str]:
     """What should be alike in replications: base, recipe, budget, benchmark, selection rule, number of seeds."""
     study, base = run.loaded.study, run.loaded.resolved.get("base") or {}
-    facts = {"seeds": str(len(run.a_SP)), "compare.select": run.findings.select}
+    facts: dict[str, Any] = {"seeds": len(run.a_SP), "compare.select": run.findings.select}
     if base.get("name_or_path"):
         mark = f" ({base['fingerprint'][:8]})" if base.get("fingerprint") else ""
         facts["model_name_or_path"] = f"{Path(base['name_or_path']).name}{mark}"
     for section in ("training", "peft", "generation"):
-        facts |= _flat(study.get(section) or {}, section)
-    facts |= _flat((study.get("benchmarks") or {}).get("primary") or {}, "benchmarks.primary")
+        facts |= flat(study.get(section) or {}, f"{section}.")
+    facts |= flat((study.get("benchmarks") or {}).get("primary") or {}, "benchmarks.primary.")
     for name, own in zip((a, b), run.arms, strict=True):
         arm = (study.get("arms") or {}).get(own) or {}
-        facts |= _flat({key: value for key, value in arm.items() if key not in ("training", "peft")}, f"arms.{name}")
+        facts |= flat({key: value for key, value in arm.items() if key not in ("training", "peft")}, f"arms.{name}.")
         for section in ("training", "peft"):  # an arm's own recipe, if only that it has none
             given = {key: value for key, value in (arm.get(section) or {}).items() if value is not None}
             facts[f"arms.{name}.{section}"] = ", ".join(f"{key} {value}" for key, value in given.items()) or "–"
-    return {key: value for key, value in facts.items() if key not in HARMLESS}
-
-
-def _flat(value: Any, at: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        return {at: str(value)}
-    return {key: text for name, part in value.items() for key, text in _flat(part, f"{at}.{name}").items()}
+    return {key: str(value) for key, value in facts.items() if key not in HARMLESS}
 
 
 def refuse_copies(runs: Sequence[Run]) -> None:

@@ -116,7 +116,7 @@ def _tables(chapter: str, words: Words, tables: dict[str, Table], charts: dict[s
     """Heading, lead, figure and rows of the chapter's tables; a chapter's main table goes without a heading."""
     parts = []
     for table in tables.values():
-        if table.columns and table.chapter == chapter:
+        if table.columns and table.shown and table.chapter == chapter:
             parts += [f"### {table.title}"] if table.name != chapter else []
             parts += [plain(table.lead)] if table.lead else []
             parts += [_figure(charts[table.place.figure])] if table.place.figure in charts else []

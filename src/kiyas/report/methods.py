@@ -15,7 +15,7 @@ from kiyas.analyse.findings import Findings
 from kiyas.report import sentences
 from kiyas.report.words import Words
 from kiyas.rundir import RunDir, Stage, read_json, read_jsonl
-from kiyas.study import PRACTICE, benchmark_label
+from kiyas.study import PRACTICE, benchmark_label, flat
 
 Row = Mapping[str, Any]
 DIGITS = 12
@@ -62,7 +62,7 @@ class _Told:
     def value(self, value: Any) -> str:
         """A setting of the study file, of whatever kind."""
         if isinstance(value, Mapping):
-            return ", ".join(f"{key} {self.value(each)}" for key, each in value.items() if each is not None)
+            return ", ".join(f"{key} {self.value(each)}" for key, each in flat(value).items() if each is not None)
         if isinstance(value, list):
             return ", ".join(map(self.value, value))
         return str(value) if isinstance(value, bool | str) else self.words.setting(value)

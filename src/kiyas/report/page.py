@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kiyas.analyse.findings import Findings, Level
 from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.words import Words, phrases
+from kiyas.study import flat
 from kiyas.types import BASE_ARM, AdapterId
 
 MOST_BYTES = 40_000_000
@@ -106,7 +108,7 @@ def page(
             v for v in LETTERS if any((cell.verdict or "missing") == v for row in findings.grid for cell in row.cells)
         ],
         methods=methods.paragraphs(run, findings, words),
-        settings=_flat(findings.settings),
+        settings=_settings(findings.settings),
         policy=policy,
         library=Markup(library),
         script=Markup(script),
@@ -188,12 +190,10 @@ def _grid(findings: Findings) -> list[dict[str, Any]]:
     return rows
 
 
-def _flat(settings: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as lines of `a.b` and value."""
-    lines: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            lines += _flat(value, f"{prefix}{key}.")
-        elif value not in (None, "", [], {}):
-            lines.append((f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return lines
+def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What was set, by its full name."""
+    return {
+        key: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in flat(settings).items()
+        if value not in (None, "", [])
+    }

@@ -46,7 +46,7 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
     made = tables.tables(findings, words)
     console.print(Text(safe(findings.name), style="bold"))
     for table in made.values():
-        if table.place.terminal:
+        if table.place.terminal and table.shown:
             console.print()
             console.print(Text(table.title, style="dim"))
             console.print(_table(table))
@@ -74,7 +74,7 @@ def _table(table: tables.Table) -> RichTable:
     said = {key for row in table.shown for key, text in row.items() if text not in ("", DASH)}
     keys = [(key, title) for key, title in table.columns if key in said - table.wide]
     for key, title in keys:
-        longest = max(len(title), *(len(row[key]) for row in table.shown))
+        longest = max(len(text) for text in (title, *(row[key] for row in table.shown)))
         made.add_column(
             title,
             justify="right" if key in table.numeric else "left",
