@@ -50,7 +50,7 @@ def reaches(findings: Findings) -> list[Reach]:
 def reach(findings: Findings, words: Words) -> Table:
     columns: tuple[Column[Reach], ...] = (
         label("arm", lambda row: row.arm),
-        label("solved", lambda row: row.solved, numeric=True),
+        number("solved", lambda row: row.solved),
         number("reach", lambda row: row.rate, Words.percent, file="rate"),
         interval("interval", lambda row: row.interval, Words.share_interval, file="interval95"),
     )
@@ -143,7 +143,7 @@ def test_a_mapping_becomes_several_columns_of_the_file_and_an_interval_always_tw
 
 
 def test_readers_may_see_other_rows_and_another_order_than_the_file_has() -> None:
-    columns = (label("arm", lambda n: n), Column("variant", lambda n: "v"), label("seed", lambda n: -n, numeric=True))
+    columns = (label("arm", lambda n: n), Column("variant", lambda n: "v"), number("seed", lambda n: -n))
     made = declared([1, 2, 3], *columns, shown=("seed", "arm"), printed=[3, 1], strong=lambda n: n == 1)
     assert read(made)[0] == ["arm", "variant", "seed"] and len(read(made)) == 4
     assert made.markdown() == "| Seed | Arm |\n|---:|---|\n| -3 | 3 |\n| **-1** | **1** |"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from kiyas.analyse.findings import Cell, Curve, Findings, GridRow, LossCell, LossPoint, Stability, Training
 from kiyas.report import sentences
-from kiyas.report.table import Column, Place, Table, bounds, label, number, table
+from kiyas.report.table import SHARE, Column, Place, Row, Table, estimate, label, number, table
 from kiyas.report.words import DASH, Words
 from kiyas.types import AdapterId
 
@@ -29,9 +30,9 @@ TRAINING: tuple[Column[OfTraining], ...] = (
 )
 
 
-def titled(title: str, problem: str) -> str:
-    """A problem's title, unless it only repeats the id."""
-    return title if title != problem else ""
+def title(of: Callable[[Row], str], problem: Callable[[Row], str]) -> Column[Row]:
+    """A problem's title; readers see none that only repeats the id."""
+    return Column("title", of, lambda row, _: of(row) if of(row) != problem(row) else "")
 
 
 def readings(findings: Findings, words: Words) -> Table:
@@ -80,7 +81,7 @@ def loss_matrix(findings: Findings, words: Words) -> Table:
         label("set", lambda cell: cell.on),
         number("loss", lambda cell: cell.mean, lambda words, loss: words.number(loss, 3)),
         Column("range", lambda cell: {"low": cell.low, "high": cell.high}, spread, numeric=True),
-        label("seeds", lambda cell: cell.seeds, numeric=True),
+        number("seeds", lambda cell: cell.seeds),
     )
     place = Place(section="loss", heading="", fold=words("table.loss_matrix"))
     return table("loss_matrix", words, cells, columns, strong=lambda cell: cell.arm == cell.on, place=place)
@@ -116,11 +117,7 @@ def partial(findings: Findings, words: Words) -> Table:
 
     columns: tuple[Column[_Partly], ...] = (
         label("problem", lambda row: row.problem.problem),
-        Column(
-            "title",
-            lambda row: row.problem.title,
-            lambda row, _: titled(row.problem.title, row.problem.problem),
-        ),
+        title(lambda row: row.problem.title, lambda row: row.problem.problem),
         *map(checkpoint, chosen),
         Column("adapter", lambda row: row.adapter.fields()),
         Column("verdict", lambda row: row.cell.verdict),
@@ -152,21 +149,18 @@ def stability(findings: Findings, words: Words) -> Table:
 
         return Column(name, lambda each: len(getattr(each, name)), show, numeric=True)
 
-    def lost(each: Stability, words: Words) -> str:
-        if each.forgetting_rate is None:
-            return DASH
-        return f"{words.percent(each.forgetting_rate)} ({words.share_interval(each.forgetting)})"
-
     columns: tuple[Column[Stability], ...] = (
         *TRAINING,
-        label("k", lambda each: each.checkpoints, numeric=True, file="checkpoints"),
+        number("k", lambda each: each.checkpoints, file="checkpoints"),
         *map(kind, KINDS),
         Column("shuffled", lambda each: {f"{kind}_in_random_order": n for kind, n in each.shuffled.items()}),
-        Column(
+        estimate(
             "forgetting",
-            lambda each: {"forgetting_rate": each.forgetting_rate, **bounds("forgetting", each.forgetting)},
-            lost,
-            numeric=True,
+            lambda each: each.forgetting_rate,
+            lambda each: each.forgetting,
+            SHARE,
+            file="forgetting_rate",
+            limits="forgetting",
         ),
     )
     place = Place(section="stability", heading="")
@@ -216,7 +210,7 @@ def forgotten(findings: Findings, words: Words) -> Table:
         return solved[-1] if solved else None
 
     rows = [
-        _Forgotten(each.training, problem, titled(row.title, problem), last_solved(each.training, row))
+        _Forgotten(each.training, problem, "" if row.title == problem else row.title, last_solved(each.training, row))
         for each in findings.stability
         for problem in each.forgotten
         for row in [of_problem[problem]]
@@ -227,9 +221,8 @@ def forgotten(findings: Findings, words: Words) -> Table:
         label("title", lambda row: row.title),
         Column(
             "last_solved",
-            lambda row: row.last.step if row.last else None,
+            lambda row: {"last_solved_step": row.last.step if row.last else None},
             lambda row, words: sentences.checkpoint(words, row.last) if row.last else DASH,
-            file="last_solved_step",
         ),
     )
     fold = f"{words('table.forgotten')} ({len(rows)})"

@@ -21,8 +21,8 @@ from kiyas.pooling import Answer, Pooled, Replication
 from kiyas.report.charts import BASE_COLOUR, COLOURS, Chart, finish
 from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
-from kiyas.report.sentences import Conclusion, arm_name
-from kiyas.report.table import Column, Table, interval, label, table
+from kiyas.report.sentences import Conclusion, arm_name, method
+from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.report.terminal import safe
 from kiyas.report.words import DASH, Words
 from kiyas.rundir import atomic_bytes, atomic_text
@@ -159,64 +159,36 @@ def _lines(found: Pooled, words: Words) -> list[_Line]:
     return lines
 
 
-def _of_replication(
-    key: str, say: Callable[[Words, float | None], str] | None = None, title: str | None = None
-) -> Column[_Line]:
-    """A value that only replications have."""
-
-    def show(line: _Line, words: Words) -> str:
-        value = getattr(line.replication, key, None)
-        return say(words, value) if say and value is not None else ""
-
-    return Column(key, lambda line: getattr(line.replication, key, None), show if say else None, True, title)
-
-
 def rows(found: Pooled, words: Words) -> Table:
     """One row a replication, then what is pooled of them."""
     a, b = arm_name(words, found.a), arm_name(words, found.b)
 
-    def unless_none(say: Callable[[float | None], str], value: float | None) -> str:
-        return "" if value is None else say(value)
+    def own(key: str) -> Callable[[_Line], Any]:
+        """What only replications have."""
+        return lambda line: getattr(line.replication, key, None)
 
     columns: tuple[Column[_Line], ...] = (
         label("replication", lambda line: line.name),
-        Column(
-            "how",
-            lambda line: line.method,
-            lambda line, words: words(f"cell.method_{line.method.replace('-', '_')}"),
-            file="method",
-        ),
+        label("how", lambda line: line.method, method, file="method"),
         Column("arms", lambda line: {"a": found.a, "b": found.b}),
-        _of_replication("seeds", lambda _, seeds: str(seeds)),
-        Column("problems", lambda line: line.problems, lambda line, _: str(line.problems or ""), numeric=True),
-        _of_replication("a_rate", Words.percent, a),
-        _of_replication("b_rate", Words.percent, b),
-        Column(
-            "difference",
-            lambda line: line.difference,
-            lambda line, words: unless_none(words.points, line.difference),
-            numeric=True,
-        ),
-        _of_replication("standard_error"),
-        _of_replication("within_error"),
-        Column("p", lambda line: line.p, lambda line, words: unless_none(words.p, line.p), numeric=True),
-        Column(
-            "weight",
-            lambda line: line.weight,
-            lambda line, words: unless_none(words.percent, line.weight),
-            numeric=True,
-        ),
+        number("seeds", own("seeds"), none=""),
+        number("problems", lambda line: line.problems, none=""),
+        number("a_rate", own("a_rate"), Words.percent, none="", title=a),
+        number("b_rate", own("b_rate"), Words.percent, none="", title=b),
+        number("difference", lambda line: line.difference, Words.points, none=""),
+        Column("standard_error", own("standard_error")),
+        Column("within_error", own("within_error")),
+        number("p", lambda line: line.p, Words.p, none=""),
+        number("weight", lambda line: line.weight, Words.percent, none=""),
         interval("interval", lambda line: line.interval, Words.points_interval, file="interval"),
     )
+    size, rates = ("seeds", "problems"), ("a_rate", "b_rate")
     return table(
         "pooled",
         words,
         _lines(found, words),
         columns,
-        shown=(
-            *("replication", "seeds", "problems", "a_rate", "b_rate"),
-            *("difference", "interval", "p", "weight", "how"),
-        ),
+        shown=("replication", *size, *rates, "difference", "interval", "p", "weight", "how"),
         title=words("pooled.title", n=len(found.replications), a=a, b=b),
         strong=lambda line: line.method == found.answers[0].method,
     )

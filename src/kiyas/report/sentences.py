@@ -39,6 +39,11 @@ def arm_name(words: Words, arm: str) -> str:
     return words("cell.base") if arm == "base" else arm
 
 
+def method(words: Words, name: str) -> str:
+    """By what an interval and a p-value were found."""
+    return words(f"cell.method_{name.replace('-', '_')}")
+
+
 def behaviour_lead(findings: Findings, words: Words) -> str:
     left_out = findings.behaviour.left_out
     said = words("heading.behaviour_lead")

@@ -6,6 +6,7 @@ A table is rows, usually nouns of the findings, and columns. See docs/add-a-stat
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,6 @@ from kiyas.report.words import Words
 from kiyas.stats import Interval
 
 Row = TypeVar("Row", contravariant=True)
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,94 @@ class Column(Generic[Row]):
         return value if isinstance(value, Mapping) else {self.file or self.key: value}
 
 
-def label(key: str, value: Callable[[Row], Any], *, numeric: bool = False, file: str = "") -> Column[Row]:
-    """A column that readers see as it is in the file."""
-    return Column(key, value, lambda row, words: str(value(row)), numeric, file=file)
+def as_it_is(words: Words, value: Any) -> str:
+    return str(value)
+
+
+def label(
+    key: str,
+    value: Callable[[Row], Any],
+    say: Callable[[Words, Any], str] = as_it_is,
+    *,
+    none: str | None = None,
+    numeric: bool = False,
+    title: str | None = None,
+    file: str = "",
+    terminal: bool = True,
+) -> Column[Row]:
+    """One value in the file, and what `say` makes of it for readers; `none` is said of None, where it is given."""
+
+    def show(row: Row, words: Words) -> str:
+        found = value(row)
+        return say(words, found) if found is not None or none is None else none
+
+    return Column(key, value, show, numeric, title, file, terminal)
 
 
 def number(
-    key: str, value: Callable[[Row], Value], say: Callable[[Words, Value], str], *, file: str = ""
+    key: str,
+    value: Callable[[Row], Any],
+    say: Callable[[Words, Any], str] = as_it_is,
+    *,
+    none: str | None = None,
+    title: str | None = None,
+    file: str = "",
+    terminal: bool = True,
 ) -> Column[Row]:
-    """A number, said by a method of `Words`."""
-    return Column(key, value, lambda row, words: say(words, value(row)), numeric=True, file=file)
+    """A label that is aligned to the right; `say` is mostly a method of `Words`."""
+    return label(key, value, say, none=none, numeric=True, title=title, file=file, terminal=terminal)
+
+
+def mark(key: str, value: Callable[[Row], bool], *, file: str = "") -> Column[Row]:
+    """Yes or no: a dot or nothing; in the file 1 or 0."""
+    return Column(key, lambda row: int(value(row)), lambda row, _: "●" if value(row) else "", file=file)
+
+
+def part_of(key: str, of: Callable[[Row], dict[str, float]], *, numeric: bool = True) -> Column[Row]:
+    """ "3 of 41", from two columns of the file."""
+
+    def show(row: Row, words: Words) -> str:
+        part, whole = of(row).values()
+        return words("cell.of", solved=words.count(part), n=whole)
+
+    return Column(key, of, show, numeric)
 
 
 def interval(
-    key: str, of: Callable[[Row], Interval | None], say: Callable[[Words, Interval | None], str], *, file: str
+    key: str,
+    of: Callable[[Row], Interval | None],
+    say: Callable[[Words, Interval | None], str],
+    *,
+    file: str,
+    none: str | None = None,
+    terminal: bool = True,
 ) -> Column[Row]:
-    """An interval; in the CSV file FILE_low and FILE_high."""
-    return Column(key, lambda row: bounds(file, of(row)), lambda row, words: say(words, of(row)), numeric=True)
+    """An interval; in the file FILE_low and FILE_high."""
+    shown = label(key, of, say, none=none, numeric=True, terminal=terminal)
+    return dataclasses.replace(shown, value=lambda row: bounds(file, of(row)))
+
+
+Say = tuple[Callable[[Words, float | None], str], Callable[[Words, Interval | None], str]]
+SHARE: Say = (Words.percent, Words.share_interval)
+POINTS: Say = (Words.points, Words.points_interval)
+
+
+def estimate(
+    key: str,
+    value: Callable[[Row], float | None],
+    of: Callable[[Row], Interval | None],
+    say: Say,
+    *,
+    file: str,
+    limits: str,
+) -> Column[Row]:
+    """A number and its interval in one column; in the file FILE, LIMITS_low and LIMITS_high."""
+
+    def show(row: Row, words: Words) -> str:
+        said, found = say[0](words, value(row)), of(row)
+        return f"{said} ({say[1](words, found)})" if found else said
+
+    return Column(key, lambda row: {file: value(row), **bounds(limits, of(row))}, show, numeric=True)
 
 
 def bounds(file: str, found: Interval | None) -> dict[str, Any]:

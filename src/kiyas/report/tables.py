@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 from kiyas.analyse.findings import ArmResult, Choice, Contrast, Findings, Pair, RatePoint, Score
 from kiyas.report import behaviour, details, sentences
-from kiyas.report.table import Column, Place, Table, bounds, interval, label, number, table
+from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, part_of, table
 from kiyas.report.words import DASH, Words
 from kiyas.stats import Interval
 from kiyas.types import AdapterId
 
 __all__ = ["TABLES", "Table", "tables"]
 
-METHODS = {"two-way": "method_two_way", "pair": "method_pair", "none": "method_none"}
 FEW_CHECKPOINTS = 12
 """All checkpoints are listed unfolded up to here."""
 
@@ -45,14 +44,8 @@ def _pass1(row: Scored, words: Words) -> str:
     return words("cell.owed", n=row.owed) if row.owed else words.percent(row.rate)
 
 
-def _solved(row: Scored, words: Words) -> str:
-    return words("cell.of", solved=words.count(row.solved), n=row.problems)
-
-
 PASS1: Column[Scored] = Column("pass1", lambda row: row.rate, _pass1, numeric=True)
-SOLVED: Column[Scored] = Column(
-    "solved", lambda row: {"solved": row.solved, "problems": row.problems}, _solved, numeric=True
-)
+SOLVED: Column[Scored] = part_of("solved", lambda row: {"solved": row.solved, "problems": row.problems})
 OWED: Column[Scored] = Column("owed", lambda row: row.owed)
 INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Words.share_interval, file="interval")
 
@@ -116,11 +109,11 @@ def results(findings: Findings, words: Words) -> Table:
         OWED,
         INTERVAL,
         number("vs_base", lambda row: row.against.difference if row.against else None, Words.points),
-        Column(
+        interval(
             "vs_base_interval",
-            lambda row: bounds("vs_base", row.against.interval if row.against else None),
-            lambda row, words: words.points_interval(row.against.interval if row.against else None),
-            numeric=True,
+            lambda row: row.against.interval if row.against else None,
+            Words.points_interval,
+            file="vs_base",
             terminal=False,
         ),
         Column(
@@ -166,7 +159,7 @@ CONTRAST: tuple[Column[_Asked], ...] = (
     number("difference", lambda row: row.contrast.difference, Words.points),
     interval("interval", lambda row: row.contrast.interval, Words.points_interval, file="interval95"),
     number("p", lambda row: row.contrast.p, Words.p),
-    Column("seeds", lambda row: row.contrast.seeds, lambda row, _: str(row.contrast.seeds), True, terminal=False),
+    number("seeds", lambda row: row.contrast.seeds, terminal=False),
     Column("problems", lambda row: row.contrast.problems),
     Column(
         "decision",
@@ -195,13 +188,7 @@ def contrasts(findings: Findings, words: Words) -> Table:
         number("holm", lambda row: row.contrast.holm, Words.p, file="p_holm"),
         Column("interval90", lambda row: bounds("interval90", row.contrast.interval90)),
         Column("bootstrap95", lambda row: bounds("bootstrap95", row.contrast.bootstrap)),
-        Column(
-            "test",
-            lambda row: row.contrast.method,
-            lambda row, words: words(f"cell.{METHODS[row.contrast.method]}"),
-            file="method",
-            terminal=False,
-        ),
+        label("test", lambda row: row.contrast.method, sentences.method, file="method", terminal=False),
         Column("margin", lambda row: row.contrast.margin),
     )
     holm = ("holm",) if any(each.holm is not None for each in findings.contrasts) else ()
@@ -229,7 +216,7 @@ def rates(findings: Findings, words: Words) -> Table:
         ),
         Column("diverged", lambda point: int(point.diverged)),
         number("pass1", lambda point: point.mean, Words.percent),
-        Column("chosen", lambda point: int(point.chosen), lambda point, _: "●" if point.chosen else ""),
+        mark("chosen", lambda point: point.chosen),
     )
     place = Place(section="results", chapter="training", terminal=True)
     return table("rates", words, findings.rates, columns, strong=lambda point: point.chosen, place=place)
@@ -268,7 +255,7 @@ def beside(findings: Findings, words: Words) -> Table:
     rows = [row(other.benchmark, other.problems, found) for other in findings.beside for found in other.results]
     columns: tuple[Column[_Beside], ...] = (
         label("benchmark", lambda row: row.benchmark),
-        Column("arm", lambda row: row.arm, lambda row, words: sentences.arm_name(words, row.arm)),
+        label("arm", lambda row: row.arm, sentences.arm_name),
         PASS1,
         SOLVED,
         OWED,
@@ -290,7 +277,7 @@ def best_of(findings: Findings, words: Words) -> Table:
     rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
     columns: tuple[Column[Choice], ...] = (
         *details.TRAINING,
-        label("k", lambda choice: choice.best_of.checkpoints, numeric=True, file="checkpoints"),
+        number("k", lambda choice: choice.best_of.checkpoints, file="checkpoints"),
         number("best_step", lambda choice: choice.best.step, lambda words, step: words("cell.step", step=step)),
         number("measured", lambda choice: choice.best_of.measured, Words.percent),
         number("corrected", lambda choice: choice.best_of.corrected, Words.percent),
@@ -349,13 +336,8 @@ def checkpoints(findings: Findings, words: Words) -> Table:
         OWED,
         INTERVAL,
         number("tests_passed", lambda row: row.score.tests_passed, Words.percent),
-        Column(
-            "validation_loss",
-            lambda row: row.loss,
-            lambda row, words: words.number(row.loss, 3) if row.loss is not None else DASH,
-            numeric=True,
-        ),
-        Column("chosen", lambda row: int(row.chosen), lambda row, _: "●" if row.chosen else ""),
+        number("validation_loss", lambda row: row.loss, lambda words, loss: words.number(loss, 3)),
+        mark("chosen", lambda row: row.chosen),
         Column("at_k", lambda row: {f"pass@{k}": value for k, value in row.score.at_k.items()}),
         label("verdicts", lambda row: row.verdicts),
     )
