@@ -268,6 +268,18 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def behind(margin: float | None, scale: alt.Scale, what: str = "") -> list[Any]:
+    """Layers that stand behind intervals: the margin, which a tooltip calls `what`, and zero."""
+    layers: list[Any] = []
+    if margin:
+        band = {"low": -100 * margin, "high": 100 * margin, **({"what": what} if what else {})}
+        tooltip = {"tooltip": alt.Tooltip("what:N", title=" ")} if what else {}
+        shade = alt.Chart(alt.Data(values=[band])).mark_rect(color=COLOURS[2], opacity=0.14)
+        layers.append(shade.encode(x=alt.X("low:Q", scale=scale), x2="high:Q", **tooltip))
+    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR)
+    return [*layers, zero.encode(x=alt.X("zero:Q", scale=scale))]
+
+
 def differences(findings: Findings, words: Words) -> Chart:
     """Every contrast with its 95% interval; zero and the declared margin stand behind."""
     rows: list[dict[str, Any]] = []
@@ -310,17 +322,7 @@ def differences(findings: Findings, words: Words) -> Chart:
         scale=scale,
         axis=alt.Axis(tickCount=9, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label"),
     )
-    layers: list[Any] = []
-    if findings.margin:
-        band = [{"low": -100 * findings.margin, "high": 100 * findings.margin, "what": words("chart.margin")}]
-        layers.append(
-            alt.Chart(alt.Data(values=band))
-            .mark_rect(color=COLOURS[2], opacity=0.14)
-            .encode(x=alt.X("low:Q", scale=scale), x2="high:Q", tooltip=alt.Tooltip("what:N", title=" "))
-        )
-    layers.append(
-        alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR).encode(x=alt.X("zero:Q", scale=scale))
-    )
+    layers = behind(findings.margin, scale, words("chart.margin"))
     layers.append(data.mark_rule(strokeWidth=3, strokeCap="round", color=COLOURS[0]).encode(x=x, x2="high:Q"))
     layers.append(data.mark_point(filled=True, size=130, color=COLOURS[0]).encode(x=alt.X("difference:Q", scale=scale)))
     label = "; ".join(f"{row['name']}: {row['shown']} ({row['between']})" for row in rows)

@@ -18,7 +18,7 @@ import altair as alt
 
 from kiyas.analyse import Level
 from kiyas.pooling import Answer, Pooled, Replication
-from kiyas.report.charts import BASE_COLOUR, COLOURS, Chart, finish
+from kiyas.report.charts import COLOURS, Chart, behind, finish
 from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
 from kiyas.report.sentences import Conclusion, arm_name, method
@@ -62,7 +62,7 @@ def conclusion(found: Pooled, words: Words) -> Conclusion:
     if key == "less":
         # The same sentence with the arms changed about, so that the winner is always its subject.
         key, a, b = "more", b, a
-        difference, interval = -difference, Interval(-interval.high, -interval.low, interval.level)
+        difference, interval = -difference, -interval
     sentence = words(
         f"pooled.{key}",
         n=len(found.replications),
@@ -311,13 +311,7 @@ def forest(found: Pooled, words: Words) -> Chart:
     colour = alt.condition("datum.kind", alt.value(COLOURS[0]), alt.value(COLOURS[1]))
     base = alt.Chart(alt.Data(values=values)).encode(y=alt.Y("row:O", title=None, axis=names), color=colour)
     axis = words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))
-    layers: list[Any] = []
-    if found.margin:
-        band = [{"low": -100 * found.margin, "high": 100 * found.margin}]
-        shade = alt.Chart(alt.Data(values=band)).mark_rect(color=COLOURS[2], opacity=0.14)
-        layers.append(shade.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
-    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR)
-    layers.append(zero.encode(x=alt.X("zero:Q", scale=scale)))
+    layers = behind(found.margin, scale)
     layers.append(base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q"))
     points = base.transform_filter("datum.difference !== null").mark_point(filled=True, opacity=1)
     layers.append(

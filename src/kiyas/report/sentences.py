@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.words import Words
-from kiyas.stats import Interval
 from kiyas.types import AdapterId
 
 ENOUGH_DRAWS = 3
@@ -156,16 +155,12 @@ def sentence(found: Contrast, words: Words) -> str:
             "a_solved": values["b_solved"],
             "b_solved": values["a_solved"],
             "difference": words.points(-found.difference),
-            "interval": words.points_interval(_turned(found)),
+            "interval": words.points_interval(-found.interval),
         }
     if kind == "pair" and "base" in (found.a, found.b):
         values = {key: _without_base_twice(key, str(value), words) for key, value in values.items()}
     key = decision if found.decision is Decision.DEPENDS else f"{decision}_{kind}"
     return words(f"conclusion.{key}", **values).replace(" ()", "")
-
-
-def _turned(found: Contrast) -> Interval:
-    return Interval(-found.interval.high, -found.interval.low, found.interval.level)
 
 
 def _without_base_twice(key: str, value: str, words: Words) -> str:

@@ -66,17 +66,10 @@ def label(
 
 
 def number(
-    key: str,
-    value: Callable[[Row], Any],
-    say: Callable[[Words, Any], str] = as_it_is,
-    *,
-    none: str | None = None,
-    title: str | None = None,
-    file: str = "",
-    terminal: bool = True,
+    key: str, value: Callable[[Row], Any], say: Callable[[Words, Any], str] = as_it_is, **options: Any
 ) -> Column[Row]:
     """A label that is aligned to the right; `say` is mostly a method of `Words`."""
-    return label(key, value, say, none=none, numeric=True, title=title, file=file, terminal=terminal)
+    return label(key, value, say, numeric=True, **options)
 
 
 def mark(key: str, value: Callable[[Row], bool], *, file: str = "") -> Column[Row]:
@@ -100,12 +93,10 @@ def interval(
     say: Callable[[Words, Interval | None], str],
     *,
     file: str,
-    none: str | None = None,
-    terminal: bool = True,
+    **options: Any,
 ) -> Column[Row]:
-    """An interval; in the file FILE_low and FILE_high."""
-    shown = label(key, of, say, none=none, numeric=True, terminal=terminal)
-    return dataclasses.replace(shown, value=lambda row: bounds(file, of(row)))
+    """A number that is an interval; in the file FILE_low and FILE_high."""
+    return dataclasses.replace(number(key, of, say, **options), value=lambda row: bounds(file, of(row)))
 
 
 Say = tuple[Callable[[Words, float | None], str], Callable[[Words, Interval | None], str]]
