@@ -132,7 +132,7 @@ def read(made: Table) -> list[list[str]]:
     return list(csv.reader(io.StringIO(made.csv())))
 
 
-def test_a_mapping_becomes_several_columns_of_the_file_and_an_interval_always_two() -> None:
+def test_a_dict_becomes_several_columns_of_the_file_and_an_interval_always_two() -> None:
     many: Column[int] = Column("many", lambda n: {f"pass@{k}": k * n for k in range(1, n)})
     limits: Column[int] = interval(
         "interval", lambda n: Interval(0.1, 0.2, 0.95) if n > 2 else None, Words.share_interval, file="x"

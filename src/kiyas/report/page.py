@@ -151,9 +151,9 @@ def partner(findings: Findings, adapter: AdapterId) -> int | None:
 
 
 def _column(words: Words, adapter: AdapterId) -> str:
+    name = sentences.trained(words, adapter)
     if adapter.is_base:
-        return words("cell.base")
-    name = f"{adapter.arm} {adapter.variant}".strip()
+        return name
     return f"{name} · {words('column.seed').lower()} {adapter.seed} · {words('cell.step', step=adapter.step)}"
 
 
@@ -163,7 +163,7 @@ def _groups(findings: Findings, words: Words) -> list[dict[str, Any]]:
     several = {a.arm for a in findings.columns if a.seed != findings.columns[0].seed} if findings.columns else set()
     for i, adapter in enumerate(findings.columns):
         if not groups or groups[-1]["training"] != adapter.training:
-            label = words("cell.base") if adapter.is_base else f"{adapter.arm} {adapter.variant}".strip()
+            label = sentences.trained(words, adapter)
             seed = f"{words('column.seed').lower()} {adapter.seed}" if several and not adapter.is_base else ""
             colour = charts.arm_colour(findings, adapter.arm)
             groups.append({"training": adapter.training, "label": label, "seed": seed, "colour": colour, "columns": []})

@@ -26,12 +26,16 @@ def checkpoint(words: Words, adapter: AdapterId) -> str:
     return words("cell.base") if adapter.is_base else words("cell.step", step=adapter.step)
 
 
+def trained(words: Words, adapter: AdapterId) -> str:
+    """The arm of a checkpoint, with its learning rate where there is a grid."""
+    return words("cell.base") if adapter.is_base else f"{adapter.arm} {adapter.variant}".strip()
+
+
 def short(words: Words, adapter: AdapterId, *, seed: bool = False) -> str:
     """A checkpoint in few letters: "deep 300", with its seed where that tells them apart."""
     if adapter.is_base:
         return words("cell.base")
-    name = f"{adapter.arm} {adapter.variant}".strip()
-    return f"{name} {adapter.step}" + (f" / {adapter.seed}" if seed else "")
+    return f"{trained(words, adapter)} {adapter.step}" + (f" / {adapter.seed}" if seed else "")
 
 
 def arm_name(words: Words, arm: str) -> str:

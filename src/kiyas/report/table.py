@@ -23,7 +23,7 @@ Row = TypeVar("Row", contravariant=True)
 class Column(Generic[Row]):
     """What a row holds for the CSV file (`value`) and what readers see of it (`show`); either may be None.
 
-    The file calls it `file`, or `key`; a mapping becomes several columns of the file, by its keys. Readers see
+    The file calls it `file`, or `key`; a dict becomes several columns of the file, by its keys. Readers see
     `title`, or the phrase `column.KEY`. Not `terminal`: the terminal is too narrow for it.
     """
 
@@ -38,7 +38,7 @@ class Column(Generic[Row]):
     def cells(self, row: Row) -> Mapping[str, Any]:
         """The plain values of one row, by their names in the CSV file."""
         value = self.value(row) if self.value else {}
-        return value if isinstance(value, Mapping) else {self.file or self.key: value}
+        return value if isinstance(value, dict) else {self.file or self.key: value}
 
 
 def as_it_is(words: Words, value: Any) -> str:
@@ -77,14 +77,14 @@ def mark(key: str, value: Callable[[Row], bool], *, file: str = "") -> Column[Ro
     return Column(key, lambda row: int(value(row)), lambda row, _: "●" if value(row) else "", file=file)
 
 
-def part_of(key: str, of: Callable[[Row], dict[str, float]], *, numeric: bool = True) -> Column[Row]:
-    """ "3 of 41", from two columns of the file."""
+def part_of(key: str, of: Callable[[Row], dict[str, float]]) -> Column[Row]:
+    """Two columns of the file, for readers one: 3 of 41."""
 
     def show(row: Row, words: Words) -> str:
         part, whole = of(row).values()
         return words("cell.of", solved=words.count(part), n=whole)
 
-    return Column(key, of, show, numeric)
+    return Column(key, of, show, numeric=True)
 
 
 def interval(

@@ -317,11 +317,7 @@ def checkpoints(findings: Findings, words: Words) -> Table:
         return DASH if row.score.adapter.is_base else str(value)
 
     columns: tuple[Column[_Checkpoint], ...] = (
-        Column(
-            "arm",
-            lambda row: row.arm,
-            lambda row, words: f"{sentences.arm_name(words, row.arm)} {row.score.adapter.variant}".rstrip(),
-        ),
+        Column("arm", lambda row: row.arm, lambda row, words: sentences.trained(words, row.score.adapter)),
         Column("variant", lambda row: row.score.adapter.variant),
         Column("seed", lambda row: row.score.adapter.seed, lambda row, _: unless_base(row, row.score.adapter.seed)),
         Column(
