@@ -20,7 +20,7 @@ from kiyas.analyse.findings import Failure, Sharing
 from kiyas.analyse.problems import in_random_order, pattern
 from kiyas.analyse.tags import keyword_table, tags_of
 from kiyas.judge import Problem, Test
-from kiyas.report import behaviour as tables
+from kiyas.report import tables
 from kiyas.report.words import Words, languages
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.types import Judgment
@@ -352,5 +352,5 @@ def test_rows_with_missing_fields(tmp_path: Path) -> None:
         Findings.from_json(json.loads(json.dumps(findings.to_json(), allow_nan=False))).to_json() == findings.to_json()
     )
     for language in languages():
-        assert all(table.markdown() and table.csv() for table in tables.tables(findings, Words(language)))
+        assert all(table.markdown() and table.csv() for table in tables.tables(findings, Words(language)).values())
     assert all(math.isfinite(each.lost) for each in findings.behaviour.forgetting)

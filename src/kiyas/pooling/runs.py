@@ -20,6 +20,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.stats.meta_analysis import paired_error
+from kiyas.study.settings import flat
 from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 Problems = Literal["same", "shared", "own"]
@@ -157,28 +158,22 @@ def remarks(runs: Sequence[Run], a: str, b: str) -> list[Remark]:
 def _facts(run: Run, a: str, b: str) -> dict[str, str]:
     """What should be alike in replications: base, recipe, budget, benchmark, selection rule, number of seeds."""
     study, base = run.loaded.record.study, run.loaded.record.base
-    facts = {"seeds": str(len(run.a_SP)), "compare.select": str(run.findings.select)}
+    facts: dict[str, Any] = {"seeds": len(run.a_SP), "compare.select": run.findings.select}
     if base is not None:
         mark = f" ({base.fingerprint[:8]})" if base.fingerprint else ""
         facts["model_name_or_path"] = f"{Path(base.name_or_path).name}{mark}"
     settings = study.model_dump(mode="json") if study else {"arms": {}}
     if study is not None:
         for section in ("training", "peft", "generation"):
-            facts |= _flat(settings[section], section)
-        facts |= _flat(settings["benchmarks"]["primary"], "benchmarks.primary")
+            facts |= flat(settings[section], f"{section}.")
+        facts |= flat(settings["benchmarks"]["primary"], "benchmarks.primary.")
     for name, own in zip((a, b), run.arms, strict=True):
         arm = dict(settings["arms"].get(own, {}))
         for section in ("training", "peft"):  # an arm's own recipe, if only that it has none
             given = {key: value for key, value in (arm.pop(section, None) or {}).items() if value is not None}
             facts[f"arms.{name}.{section}"] = ", ".join(f"{key} {value}" for key, value in given.items()) or "–"
-        facts |= _flat(arm, f"arms.{name}")
-    return {key: value for key, value in facts.items() if key not in HARMLESS}
-
-
-def _flat(value: Any, at: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        return {at: str(value)}
-    return {key: text for name, part in value.items() for key, text in _flat(part, f"{at}.{name}").items()}
+        facts |= flat(arm, f"arms.{name}.")
+    return {key: str(value) for key, value in facts.items() if key not in HARMLESS}
 
 
 def refuse_copies(runs: Sequence[Run]) -> None:

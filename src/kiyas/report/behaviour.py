@@ -4,13 +4,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from kiyas.analyse.findings import Behaviour, Failure, FailureDifference, Findings, Sharing
+from kiyas.analyse.findings import (
+    Copied,
+    Copying,
+    Diversity,
+    Failure,
+    FailureDifference,
+    Findings,
+    Forgetting,
+    Group,
+    Shared,
+    Sharing,
+    Stuck,
+)
 from kiyas.report import sentences
-from kiyas.report.table import Table, bounds, columns
-from kiyas.report.words import DASH, Words
-from kiyas.stats.inference import Interval
+from kiyas.report.details import TRAINING, title
+from kiyas.report.table import (
+    POINTS,
+    SHARE,
+    Column,
+    Place,
+    Table,
+    bounds,
+    estimate,
+    interval,
+    label,
+    mark,
+    number,
+    part_of,
+    table,
+)
+from kiyas.report.words import Words
 
 FEW = 10
 """Problems below which a group's share says next to nothing: its row is printed faint."""
@@ -18,366 +45,315 @@ MOST = 40
 """Rows of a list that are printed; its CSV file holds all."""
 MOST_EXCEPTIONS = 8
 MOST_TAGS = 5
+PLACE = Place(section="behaviour")
 
 
-def tables(findings: Findings, words: Words) -> list[Table]:
-    found = findings.behaviour
-    return [
-        forgetting(found, words),
-        stuck(found, words),
-        failures(findings, words),
-        sharing(findings, words),
-        shared(findings, words),
-        groups(findings, words),
-        diversity(found, words),
-        copying(found, words),
-        copied(found, words),
-    ]
+def _folded(title: str) -> Place:
+    return Place(section="behaviour", heading="", fold=title)
 
 
-def _title(name: str, shown: int, of: int, words: Words) -> str:
+def _first(name: str, rows: int, words: Words) -> str:
+    """The title of a list that may be cut."""
     title = words(f"table.{name}")
-    return title if shown == of else words("cell.first_of", title=title, shown=shown, n=of)
+    return title if rows <= MOST else words("cell.first_of", title=title, shown=MOST, n=rows)
 
 
-def _titled(title: str, problem: str) -> str:
-    return title if title != problem else ""
+def forgetting(findings: Findings, words: Words) -> Table:
+    columns: tuple[Column[Forgetting], ...] = (
+        label("arm", lambda each: each.arm),
+        Column("steps", lambda each: each.steps),
+        number("lost", lambda each: each.lost, Words.number, file="lost_per_step"),
+        estimate(
+            "lost_rate", lambda each: each.rate, lambda each: each.interval, SHARE, file="rate", limits="interval95"
+        ),
+        label("source", lambda each: each.source or None, _source, file="floor_source"),
+        number("floor_lost", lambda each: each.floor_lost, Words.number),
+        estimate(
+            "floor",
+            lambda each: each.floor,
+            lambda each: each.floor_interval,
+            SHARE,
+            file="floor",
+            limits="floor_interval95",
+        ),
+        estimate(
+            "excess",
+            lambda each: each.excess,
+            lambda each: each.excess_interval,
+            POINTS,
+            file="excess",
+            limits="excess_interval95",
+        ),
+    )
+    shown = ("arm", "lost", "lost_rate", "floor_lost", "floor", "source", "excess")
+    return table("forgetting", words, findings.behaviour.forgetting, columns, shown=shown, place=PLACE)
 
 
-def forgetting(found: Behaviour, words: Words) -> Table:
-    shown, raw = [], []
-    for each in found.forgetting:
-        shown.append(
-            {
-                "arm": each.arm,
-                "lost": words.number(each.lost),
-                "lost_rate": _with(words.percent(each.rate), each.interval, words.share_interval),
-                "floor_lost": words.number(each.floor_lost) if each.floor_lost is not None else DASH,
-                "floor": _with(words.percent(each.floor), each.floor_interval, words.share_interval),
-                "source": words(f"floor.{each.source or 'unknown'}"),
-                "excess": _with(words.points(each.excess), each.excess_interval, words.points_interval),
-            }
-        )
-        raw.append(
-            {
-                "arm": each.arm,
-                "steps": each.steps,
-                "lost_per_step": each.lost,
-                "rate": each.rate,
-                **bounds("interval95", each.interval),
-                "floor_source": each.source or None,
-                "floor_lost": each.floor_lost,
-                "floor": each.floor,
-                **bounds("floor_interval95", each.floor_interval),
-                "excess": each.excess,
-                **bounds("excess_interval95", each.excess_interval),
-            }
-        )
-    keys = ("arm", "lost", "lost_rate", "floor_lost", "floor", "source", "excess")
-    numeric = frozenset(keys) - {"arm", "source"}
-    title = words("table.forgetting")
-    return Table("forgetting", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+def _source(words: Words, source: str | None) -> str:
+    return words(f"floor.{source or 'unknown'}")
 
 
-def _with(value: str, interval: Interval | None, say: Callable[[Interval], str]) -> str:
-    return f"{value} ({say(interval)})" if interval else value
+def stuck(findings: Findings, words: Words) -> Table:
+    columns: tuple[Column[Stuck], ...] = (
+        *TRAINING[:2],
+        number("seed", lambda each: each.training.seed),
+        label("problem", lambda each: each.problem),
+        title(lambda each: each.title, lambda each: each.problem),
+        number("k", lambda each: each.checkpoints, file="checkpoints"),
+        Column(
+            "stretch",
+            lambda each: {"from_step": each.from_step, "to_step": each.to_step, "to_the_end": int(each.to_the_end)},
+            lambda each, _: f"{each.from_step}–{each.to_step}" + ("" if each.to_the_end else " ↷"),
+            numeric=True,
+        ),
+        part_of("passed", lambda each: {"passed": each.passed, "total": each.total}),
+        label(
+            "still_failing",
+            _still_failing,
+            lambda words, failing: failing or words("cell.changing"),
+            none=words("cell.not_recorded"),
+            file="failing",
+        ),
+    )
+    rows = sorted(findings.behaviour.stuck, key=lambda each: -each.checkpoints)
+    heading = _first("stuck", len(rows), words)
+    return table("stuck", words, rows, columns, printed=rows[:MOST], title=heading, place=_folded(heading))
 
 
-def stuck(found: Behaviour, words: Words) -> Table:
-    shown, raw = [], []
-    for each in sorted(found.stuck, key=lambda each: -each.checkpoints):
-        failing = None if each.failing is None else _by_verdict(each.failing)
-        which = words("cell.not_recorded") if each.failing is None else failing or words("cell.changing")
-        training = {"arm": each.training.arm, "variant": each.training.variant, "seed": each.training.seed}
-        shown.append(
-            {
-                "arm": each.training.arm,
-                "seed": str(each.training.seed),
-                "problem": each.problem,
-                "title": _titled(each.title, each.problem),
-                "k": str(each.checkpoints),
-                "stretch": f"{each.from_step}–{each.to_step}" + ("" if each.to_the_end else " ↷"),
-                "passed": words("cell.of", solved=each.passed, n=each.total),
-                "still_failing": which,
-            }
-        )
-        raw.append(
-            {
-                **training,
-                "problem": each.problem,
-                "title": each.title,
-                "checkpoints": each.checkpoints,
-                "from_step": each.from_step,
-                "to_step": each.to_step,
-                "to_the_end": int(each.to_the_end),
-                "passed": each.passed,
-                "total": each.total,
-                "failing": failing,
-            }
-        )
-    keys = ("arm", "seed", "problem", "title", "k", "stretch", "passed", "still_failing")
-    title = _title("stuck", min(MOST, len(raw)), len(raw), words)
-    numeric = frozenset({"seed", "k", "stretch", "passed"})
-    return Table("stuck", title, columns(words, *keys), tuple(shown[:MOST]), tuple(raw), numeric=numeric)
-
-
-def _by_verdict(failing: Mapping[str, str]) -> str:
+def _still_failing(each: Stuck) -> str | None:
+    if each.failing is None:
+        return None
     of: dict[str, list[str]] = {}
-    for n, verdict in failing.items():
+    for n, verdict in each.failing.items():
         of.setdefault(verdict, []).append(n)
     return "; ".join(f"{verdict} {', '.join(tests)}" for verdict, tests in of.items())
 
 
-def _against(compared: FailureDifference | None) -> dict[str, Any]:
-    """The difference from the first arm of the question, in the row of the second."""
-    return {
-        "difference": compared.difference if compared else None,
-        **bounds("interval95", compared.interval if compared else None),
-        "p": compared.p if compared else None,
-    }
+@dataclass(frozen=True)
+class _Way:
+    """A way in which answers end: `counts` by arm; an exception's is below that of its class."""
+
+    name: str
+    said: str
+    counts: Mapping[str, int]
+    meaning: str = ""
+    exception: str = ""
+    compared: FailureDifference | None = None
+
+
+class _OfArm(NamedTuple):
+    """What one line of readers holds of one arm: a row of the CSV file."""
+
+    way: _Way
+    arm: str
+
+
+def _ways(findings: Findings, words: Words) -> list[_Way]:
+    outcomes = findings.behaviour.outcomes
+    difference = {each.failure: each for each in findings.behaviour.differences}
+    ways = []
+    if any(each.answers for each in outcomes):
+        ways.append(_Way("solved", words("failure.solved"), {each.arm: each.solved for each in outcomes}))
+    for failure in Failure:
+        counts = {each.arm: each.failures.get(failure.value, 0) for each in outcomes}
+        if any(counts.values()):
+            said, meaning = words(f"failure.{failure}"), words(f"failure.{failure}_text")
+            ways.append(_Way(failure.value, said, counts, meaning, compared=difference.get(failure)))
+        if failure is Failure.CRASH:
+            met: Counter[str] = Counter()
+            for each in outcomes:
+                met.update(each.exceptions)
+            for exception, _ in met.most_common(MOST_EXCEPTIONS):
+                counts = {each.arm: each.exceptions.get(exception, 0) for each in outcomes}
+                said = f"· {exception or words('cell.not_recorded')}"
+                ways.append(_Way("crash", said, counts, exception=exception or "not recorded"))
+    return ways
 
 
 def failures(findings: Findings, words: Words) -> Table:
-    """One row a class, one column an arm; below the crashes their exceptions."""
-    found = findings.behaviour
-    of = {each.arm: each for each in found.outcomes}
-    answers = {arm: each.answers for arm, each in of.items()}
-    difference = {each.failure: each for each in found.differences}
-    shown: list[dict[str, str]] = []
-    raw: list[dict[str, Any]] = []
+    """One row a class, for readers one column an arm; below the crashes their exceptions."""
+    outcomes, ways, asked = findings.behaviour.outcomes, _ways(findings, words), findings.wanted[-1:]
+    answers = {each.arm: each.answers for each in outcomes}
+    owed = _Way("owed", words("failure.owed"), {each.arm: each.owed for each in outcomes}, words("failure.owed_text"))
 
-    def add(
-        name: str, said: str, counts: dict[str, int], meaning: str, failure: Failure | None, exception: str
-    ) -> None:
-        compared = difference.get(failure) if failure and not exception else None
-        shown.append(
-            {
-                "failure": said,
-                **{f"arm {arm}": _count(n, answers[arm], words) for arm, n in counts.items()},
-                "difference": words.points(compared.difference) if compared else "",
-                "interval": words.points_interval(compared.interval) if compared else "",
-                "p": words.p(compared.p) if compared else "",
-                "meaning": meaning,
-            }
-        )
-        raw.extend(
-            {
-                "failure": name,
-                "exception": exception,
-                "arm": arm,
-                "answers": answers[arm],
-                "count": n,
-                **_against(compared if arm == findings.wanted[-1] else None),
-            }
-            for arm, n in counts.items()
-        )
+    def arm(name: str) -> Column[_OfArm]:
+        def show(row: _OfArm, words: Words) -> str:
+            n = row.way.counts[name]
+            return str(n) if row.way is owed else _count(n, answers[name], words)
 
-    if any(answers.values()):
-        add("solved", words("failure.solved"), {arm: each.solved for arm, each in of.items()}, "", None, "")
-    for failure in Failure:
-        counts = {arm: each.failures.get(failure.value, 0) for arm, each in of.items()}
-        if any(counts.values()):
-            said, meaning = words(f"failure.{failure}"), words(f"failure.{failure}_text")
-            add(failure.value, said, counts, meaning, failure, "")
-        if failure is Failure.CRASH:
-            met: Counter[str] = Counter()
-            for each in of.values():
-                met.update(each.exceptions)
-            for exception, _ in met.most_common(MOST_EXCEPTIONS):
-                counts = {arm: each.exceptions.get(exception, 0) for arm, each in of.items()}
-                said = f"· {exception or words('cell.not_recorded')}"
-                add("crash", said, counts, "", failure, exception or "not recorded")
-    owed = {arm: each.owed for arm, each in of.items()}
-    if any(owed.values()):
-        shown.append({"failure": words("failure.owed"), **{f"arm {arm}": str(n) for arm, n in owed.items()},
-                      "meaning": words("failure.owed_text")})  # fmt: skip
-    heads = tuple((f"arm {arm}", sentences.arm_name(words, arm)) for arm in of)
-    compared = ("difference", "interval", "p") if difference else ()
-    shape = (*columns(words, "failure"), *heads, *columns(words, *compared), *columns(words, "meaning"))
-    numeric = frozenset([key for key, _ in heads] + list(compared))
-    return Table("failures", words("table.failures"), shape, tuple(shown), tuple(raw), numeric=numeric)
+        return Column(f"arm {name}", show=show, numeric=True, title=sentences.arm_name(words, name))
+
+    def compared(row: _OfArm, what: str) -> Any:
+        """The difference from the first arm of the question, in the row of the second."""
+        return getattr(row.way.compared, what, None) if row.arm in asked else None
+
+    columns: tuple[Column[_OfArm], ...] = (
+        Column("failure", lambda row: row.way.name, lambda row, _: row.way.said),
+        Column("exception", lambda row: row.way.exception),
+        Column("arm", lambda row: row.arm),
+        *map(arm, answers),
+        Column("answers", lambda row: answers[row.arm]),
+        Column("count", lambda row: row.way.counts[row.arm]),
+        number("difference", lambda row: compared(row, "difference"), Words.points, none=""),
+        interval("interval", lambda row: compared(row, "interval"), Words.points_interval, none="", file="interval95"),
+        number("p", lambda row: compared(row, "p"), Words.p, none=""),
+        Column("meaning", show=lambda row, _: row.way.meaning),
+    )
+    printed = [*ways, owed] if any(owed.counts.values()) else ways
+    tested = ("difference", "interval", "p") if findings.behaviour.differences else ()
+    return table(
+        "failures",
+        words,
+        [_OfArm(way, arm) for way in ways for arm in answers],
+        columns,
+        printed=[_OfArm(way, "".join(asked)) for way in printed],
+        shown=("failure", *(f"arm {name}" for name in answers), *tested, "meaning"),
+        place=PLACE,
+    )
 
 
 def _count(n: int, of: int, words: Words) -> str:
     return f"{n} ({words.percent(n / of)})" if n else "0"
 
 
-def _sharing_name(findings: Findings, kind: Sharing, words: Words) -> str:
-    a, b = (sentences.arm_name(words, arm) for arm in findings.wanted)
-    return words(f"sharing.{kind}", a=a, b=b)
+class _Kind(NamedTuple):
+    sharing: Sharing
+    problems: int
+    tags: str
 
 
 def sharing(findings: Findings, words: Words) -> Table:
     """How many problems both arms fail, one alone, or neither; with the tags met most there."""
-    shown, raw = [], []
-    for kind in Sharing if findings.behaviour.shared else ():
+
+    def row(kind: Sharing) -> _Kind:
         of_kind = [each for each in findings.behaviour.shared if each.sharing is kind]
         met = Counter(tag for each in of_kind for tag in each.tags)
-        tags = ", ".join(f"{tag} {n}" for tag, n in met.most_common(MOST_TAGS))
-        name = _sharing_name(findings, kind, words)
-        shown.append({"sharing": name, "problems": str(len(of_kind)), "tags": tags})
-        raw.append({"sharing": kind.value, "problems": len(of_kind), "tags": tags})
-    shape = columns(words, "sharing", "problems", "tags")
-    title = words("table.sharing")
-    return Table("sharing", title, shape, tuple(shown), tuple(raw), numeric=frozenset({"problems"}))
+        return _Kind(kind, len(of_kind), ", ".join(f"{tag} {n}" for tag, n in met.most_common(MOST_TAGS)))
+
+    columns: tuple[Column[_Kind], ...] = (
+        label("sharing", lambda row: row.sharing.value, _who_fails(findings)),
+        number("problems", lambda row: row.problems),
+        label("tags", lambda row: row.tags),
+    )
+    rows = [row(kind) for kind in Sharing] if findings.behaviour.shared else []
+    return table("sharing", words, rows, columns, place=PLACE)
+
+
+def _who_fails(findings: Findings) -> Callable[[Words, str], str]:
+    def say(words: Words, kind: str) -> str:
+        a, b = (sentences.arm_name(words, arm) for arm in findings.wanted)
+        return words(f"sharing.{kind}", a=a, b=b)
+
+    return say
 
 
 def shared(findings: Findings, words: Words) -> Table:
     """The problems behind `sharing`; in the CSV file all of them."""
-    shown, raw = [], []
-    for each in findings.behaviour.shared:
-        raw.append(
-            {
-                "problem": each.problem,
-                "title": each.title,
-                "sharing": each.sharing.value,
-                "tags": ", ".join(each.tags),
-                "a": findings.wanted[0],
-                "a_fails": each.a,
-                "b": findings.wanted[1],
-                "b_fails": each.b,
-            }
-        )
-        if each.sharing in (Sharing.BOTH, Sharing.ONLY_A, Sharing.ONLY_B):
-            shown.append(
-                {
-                    "problem": each.problem,
-                    "title": _titled(each.title, each.problem),
-                    "sharing": _sharing_name(findings, each.sharing, words),
-                    "a_fails": words(f"failure.{each.a}") if each.a else "",
-                    "b_fails": words(f"failure.{each.b}") if each.b else "",
-                    "tags": ", ".join(each.tags),
-                }
-            )
-    names = [sentences.arm_name(words, arm) for arm in findings.wanted]
-    heads = (("a_fails", names[0]), ("b_fails", names[1])) if raw else ()
-    shape = (*columns(words, "problem", "title", "sharing"), *heads, *columns(words, "tags"))
+    rows = findings.behaviour.shared
+    a, b = findings.wanted if rows else ("", "")
+
+    def fails(key: str, arm: str, of: Callable[[Shared], str]) -> Column[Shared]:
+        say = lambda words, failure: words(f"failure.{failure}") if failure else ""  # noqa: E731
+        return label(key, of, say, title=sentences.arm_name(words, arm))
+
+    columns: tuple[Column[Shared], ...] = (
+        label("problem", lambda each: each.problem),
+        title(lambda each: each.title, lambda each: each.problem),
+        label("sharing", lambda each: each.sharing.value, _who_fails(findings)),
+        label("tags", lambda each: ", ".join(each.tags)),
+        Column("a", lambda each: a),
+        fails("a_fails", a, lambda each: each.a),
+        Column("b", lambda each: b),
+        fails("b_fails", b, lambda each: each.b),
+    )
     # One arm alone first: those are fewer, and what is asked.
-    both = words("sharing.both", a=names[0], b=names[1]) if raw else ""
-    shown.sort(key=lambda row: row["sharing"] == both)
-    title = _title("shared", min(MOST, len(shown)), len(shown), words)
-    return Table("shared", title, shape, tuple(shown[:MOST]), tuple(raw))
+    failed = [each for each in rows if each.sharing in (Sharing.ONLY_A, Sharing.ONLY_B)]
+    failed += [each for each in rows if each.sharing is Sharing.BOTH]
+    heading = _first("shared", len(failed), words)
+    shown = ("problem", "title", "sharing", "a_fails", "b_fails", "tags")
+    place = _folded(heading)
+    return table("shared", words, rows, columns, printed=failed[:MOST], shown=shown, title=heading, place=place)
+
+
+class _GroupOfArm(NamedTuple):
+    group: Group
+    arm: str
 
 
 def groups(findings: Findings, words: Words) -> Table:
-    found = findings.behaviour
-    arms = [result.arm for result in findings.results]
-    shown, raw = [], []
-    for each in found.groups:
-        few = words("cell.few") if each.problems < FEW else ""
-        shown.append(
-            {
-                "kind": words(f"group.{each.kind}"),
-                "group": each.name or words("group.none"),
-                "problems": f"{each.problems} {few}".strip(),
-                **{
-                    f"arm {arm}": f"{words.percent(each.rates[arm])} ({words.share_interval(each.intervals[arm])})"
-                    for arm in arms
-                },
-            }
-        )
-        raw += [
-            {
-                "kind": each.kind,
-                "group": each.name,
-                "problems": each.problems,
-                "arm": arm,
-                "pass1": each.rates[arm],
-                **bounds("interval95", each.intervals[arm]),
-            }
-            for arm in arms
-        ]
-    heads = tuple((f"arm {arm}", sentences.arm_name(words, arm)) for arm in arms)
-    shape = (*columns(words, "kind", "group", "problems"), *heads)
-    numeric = frozenset(["problems", *(key for key, _ in heads)])
-    faint = frozenset(i for i, each in enumerate(found.groups) if each.problems < FEW)
-    return Table("groups", words("table.groups"), shape, tuple(shown), tuple(raw), numeric=numeric, faint=faint)
+    """For readers one row a group and one column an arm."""
+    found, arms = findings.behaviour, [result.arm for result in findings.results]
+
+    def rate(arm: str) -> Column[_GroupOfArm]:
+        def show(row: _GroupOfArm, words: Words) -> str:
+            return f"{words.percent(row.group.rates[arm])} ({words.share_interval(row.group.intervals[arm])})"
+
+        return Column(f"arm {arm}", show=show, numeric=True, title=sentences.arm_name(words, arm))
+
+    def size(words: Words, problems: int) -> str:
+        return f"{problems} {words('cell.few')}" if problems < FEW else str(problems)
+
+    columns: tuple[Column[_GroupOfArm], ...] = (
+        label("kind", lambda row: row.group.kind, lambda words, kind: words(f"group.{kind}")),
+        label("group", lambda row: row.group.name, lambda words, name: name or words("group.none")),
+        number("problems", lambda row: row.group.problems, size),
+        Column("arm", lambda row: row.arm),
+        *map(rate, arms),
+        Column("pass1", lambda row: row.group.rates[row.arm]),
+        Column("interval", lambda row: bounds("interval95", row.group.intervals[row.arm])),
+    )
+    return table(
+        "groups",
+        words,
+        [_GroupOfArm(group, arm) for group in found.groups for arm in arms],
+        columns,
+        printed=[_GroupOfArm(group, "") for group in found.groups],
+        faint=lambda row: row.group.problems < FEW,
+        lead=" ".join(words(f"lead.{key}") for key in ("groups", f"tags_{found.tags_from or 'none'}")),
+        place=PLACE,
+    )
 
 
-def diversity(found: Behaviour, words: Words) -> Table:
-    shown, raw = [], []
-    for each in found.diversity:
-        behaviours = words("cell.not_recorded") if each.behaviours is None else words.number(each.behaviours, 2)
-        shown.append(
-            {
-                "arm": sentences.arm_name(words, each.arm),
-                "problems": str(each.problems),
-                "programs": words.number(each.programs, 2),
-                "trees": words.number(each.trees, 2),
-                "behaviours": behaviours,
-            }
-        )
-        raw.append(
-            {
-                "arm": each.arm,
-                "problems": each.problems,
-                "programs": each.programs,
-                "trees": each.trees,
-                "behaviours": each.behaviours,
-            }
-        )
-    keys = ("arm", "problems", "programs", "trees", "behaviours")
-    title = words("table.diversity")
-    numeric = frozenset(keys[1:])
-    return Table("diversity", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+def diversity(findings: Findings, words: Words) -> Table:
+    two = lambda words, programs: words.number(programs, 2)  # noqa: E731
+    columns: tuple[Column[Diversity], ...] = (
+        label("arm", lambda each: each.arm, sentences.arm_name),
+        number("problems", lambda each: each.problems),
+        number("programs", lambda each: each.programs, two),
+        number("trees", lambda each: each.trees, two),
+        number("behaviours", lambda each: each.behaviours, two, none=words("cell.not_recorded")),
+    )
+    return table("diversity", words, findings.behaviour.diversity, columns, place=PLACE)
 
 
-def copying(found: Behaviour, words: Words) -> Table:
-    shown, raw = [], []
-    for each in found.copying:
-        shown.append(
-            {
-                "data": each.data,
-                "solutions": str(each.solutions),
-                "programs_of": sentences.arm_name(words, each.arm),
-                "programs": str(each.programs),
-                "run": words.count(each.run),
-                "share": words.percent(each.share),
-                "longest": str(each.longest),
-                "near": _count(each.near, each.programs, words),
-            }
-        )
-        raw.append(
-            {
-                "data": each.data,
-                "solutions": each.solutions,
-                "programs_of": each.arm,
-                "programs": each.programs,
-                "median_run": each.run,
-                "median_share": each.share,
-                "longest_run": each.longest,
-                "near_duplicates": each.near,
-            }
-        )
-    keys = ("data", "solutions", "programs_of", "programs", "run", "share", "longest", "near")
-    numeric = frozenset(keys) - {"data", "programs_of"}
-    title = words("table.copying")
-    return Table("copying", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+def copying(findings: Findings, words: Words) -> Table:
+    columns: tuple[Column[Copying], ...] = (
+        label("data", lambda each: each.data),
+        number("solutions", lambda each: each.solutions),
+        label("programs_of", lambda each: each.arm, sentences.arm_name),
+        number("programs", lambda each: each.programs),
+        number("run", lambda each: each.run, Words.count, file="median_run"),
+        number("share", lambda each: each.share, Words.percent, file="median_share"),
+        number("longest", lambda each: each.longest, file="longest_run"),
+        Column(
+            "near",
+            lambda each: {"near_duplicates": each.near},
+            lambda each, words: _count(each.near, each.programs, words),
+            numeric=True,
+        ),
+    )
+    return table("copying", words, findings.behaviour.copying, columns, place=PLACE)
 
 
-def copied(found: Behaviour, words: Words) -> Table:
-    shown, raw = [], []
-    for each in found.copied:
-        shown.append(
-            {
-                "arm": each.adapter.arm,
-                "seed": str(each.adapter.seed),
-                "problem": each.problem,
-                "run": words("cell.of", solved=each.run, n=each.tokens),
-                "near": "●" if each.near else "",
-                "row": each.row,
-            }
-        )
-        raw.append(
-            {
-                **each.adapter.fields(),
-                "problem": each.problem,
-                "run": each.run,
-                "tokens": each.tokens,
-                "near_duplicate": int(each.near),
-                "training_row": each.row,
-            }
-        )
-    keys = ("arm", "seed", "problem", "run", "near", "row")
-    title = words("table.copied")
-    return Table("copied", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=frozenset({"seed", "run"}))
+def copied(findings: Findings, words: Words) -> Table:
+    columns: tuple[Column[Copied], ...] = (
+        label("arm", lambda each: each.adapter.arm),
+        Column("variant", lambda each: each.adapter.variant),
+        number("seed", lambda each: each.adapter.seed),
+        Column("step", lambda each: each.adapter.step),
+        label("problem", lambda each: each.problem),
+        part_of("run", lambda each: {"run": each.run, "tokens": each.tokens}),
+        mark("near", lambda each: each.near, file="near_duplicate"),
+        label("row", lambda each: each.row, file="training_row"),
+    )
+    return table("copied", words, findings.behaviour.copied, columns, place=_folded(words("table.copied")))

@@ -27,6 +27,7 @@ class Chart:
     """`name` is the figure's file name; `label` says in words what it shows, for those who cannot see it."""
 
     name: str
+    title: str
     label: str
     spec: Spec
     arm: str | None = None
@@ -180,8 +181,9 @@ def loss(arm: str, name: str, curves: list[Curve], words: Words) -> Chart:
                 tooltip=[alt.Tooltip("what:N", title=" "), alt.Tooltip("step:Q", title=words("chart.step"))],
             ),
         )
-    label = f"{words('heading.loss')}: {arm}. " + " ".join(sentences.reading(curve, words) for curve in curves[:1])
-    return Chart(name, label, finish(alt.layer(*layers), 460, 280), arm)
+    title = f"{words('heading.loss')}: {arm}"
+    label = f"{title}. {sentences.reading(curves[0], words)}"
+    return Chart(name, title, label, finish(alt.layer(*layers), 460, 280), arm)
 
 
 def pass_over_steps(findings: Findings, words: Words) -> Chart:
@@ -249,7 +251,7 @@ def pass_over_steps(findings: Findings, words: Words) -> Chart:
                 x=alt.value("width"), y="rate:Q", text="what:N"
             )
         )
-    return Chart("pass", words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
+    return Chart("pass", words("heading.pass"), words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -264,6 +266,18 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for (arm, step), found in rates.items()
         if len(found) == len(seeds[arm])
     ]
+
+
+def behind(margin: float | None, scale: alt.Scale, what: str = "") -> list[Any]:
+    """Layers that stand behind intervals: the margin, which a tooltip calls `what`, and zero."""
+    layers: list[Any] = []
+    if margin:
+        band = {"low": -100 * margin, "high": 100 * margin, **({"what": what} if what else {})}
+        tooltip = {"tooltip": alt.Tooltip("what:N", title=" ")} if what else {}
+        shade = alt.Chart(alt.Data(values=[band])).mark_rect(color=COLOURS[2], opacity=0.14)
+        layers.append(shade.encode(x=alt.X("low:Q", scale=scale), x2="high:Q", **tooltip))
+    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR)
+    return [*layers, zero.encode(x=alt.X("zero:Q", scale=scale))]
 
 
 def differences(findings: Findings, words: Words) -> Chart:
@@ -308,21 +322,11 @@ def differences(findings: Findings, words: Words) -> Chart:
         scale=scale,
         axis=alt.Axis(tickCount=9, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label"),
     )
-    layers: list[Any] = []
-    if findings.margin:
-        band = [{"low": -100 * findings.margin, "high": 100 * findings.margin, "what": words("chart.margin")}]
-        layers.append(
-            alt.Chart(alt.Data(values=band))
-            .mark_rect(color=COLOURS[2], opacity=0.14)
-            .encode(x=alt.X("low:Q", scale=scale), x2="high:Q", tooltip=alt.Tooltip("what:N", title=" "))
-        )
-    layers.append(
-        alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR).encode(x=alt.X("zero:Q", scale=scale))
-    )
+    layers = behind(findings.margin, scale, words("chart.margin"))
     layers.append(data.mark_rule(strokeWidth=3, strokeCap="round", color=COLOURS[0]).encode(x=x, x2="high:Q"))
     layers.append(data.mark_point(filled=True, size=130, color=COLOURS[0]).encode(x=alt.X("difference:Q", scale=scale)))
     label = "; ".join(f"{row['name']}: {row['shown']} ({row['between']})" for row in rows)
     spec = finish(alt.layer(*layers), 820, 34 * len(rows) + 10)
     # A viewer's font may be wider than the one that the labels were measured with.
     spec["padding"] = {"left": 24, "right": 5, "top": 5, "bottom": 5}
-    return Chart("differences", label, spec)
+    return Chart("differences", words("table.contrasts"), label, spec)

@@ -2,229 +2,248 @@
 
 from __future__ import annotations
 
-from kiyas.analyse.findings import Findings
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from kiyas.analyse.findings import Cell, Curve, Findings, GridRow, LossCell, LossPoint, Stability, Training
 from kiyas.report import sentences
-from kiyas.report.table import Table, bounds, columns
+from kiyas.report.table import SHARE, Column, Place, Row, Table, estimate, label, number, table
 from kiyas.report.words import DASH, Words
+from kiyas.types import AdapterId
 
 KINDS = ("always", "learned", "forgotten", "flickering", "never")
+FEW_PROBLEMS = 25
+"""Partly solved problems are listed unfolded up to here."""
+
+
+class OfTraining(Protocol):
+    """A row about one training."""
+
+    @property
+    def training(self) -> Training: ...
+
+
+TRAINING: tuple[Column[OfTraining], ...] = (
+    label("arm", lambda row: row.training.arm),
+    Column("variant", lambda row: row.training.variant),
+    label("seed", lambda row: row.training.seed),
+)
+
+
+def title(of: Callable[[Row], str], problem: Callable[[Row], str]) -> Column[Row]:
+    """A problem's title; readers see none that only repeats the id."""
+    return Column("title", of, lambda row, _: of(row) if of(row) != problem(row) else "")
 
 
 def readings(findings: Findings, words: Words) -> Table:
-    shown, raw = [], []
-    for curve in findings.curves:
-        training, found = curve.training, curve.reading
-        shown.append({"arm": training.arm, "seed": str(training.seed), "reading": sentences.reading(curve, words)})
-        raw.append(
-            {
-                "arm": training.arm,
-                "variant": training.variant,
-                "seed": training.seed,
-                "of": found.of if found else None,
-                "lowest_step": found.lowest_step if found else None,
-                "lowest": found.lowest if found else None,
-                "last_step": found.last_step if found else None,
-                "last": found.last if found else None,
-                "turned": found.turned if found else None,
-                "rise": found.rise if found else None,
-                "gap": found.gap if found else None,
-                "slow_step": found.slow_step if found else None,
-            }
-        )
-    return Table(
-        "readings",
-        words("table.readings"),
-        columns(words, "arm", "seed", "reading"),
-        tuple(shown),
-        tuple(raw),
+    """What was computed of the loss curves; a CSV file, since page and report.md say it in sentences."""
+    keys = ("of", "lowest_step", "lowest", "last_step", "last", "turned", "rise", "gap", "slow_step")
+    columns: tuple[Column[Curve], ...] = (
+        *TRAINING,
+        Column("reading", lambda curve: {key: getattr(curve.reading, key, None) for key in keys}),
     )
+    return table("readings", words, findings.curves, columns, shown=())
+
+
+class _Loss(NamedTuple):
+    training: Training
+    set: str
+    point: LossPoint
 
 
 def losses(findings: Findings, words: Words) -> Table:
-    raw = [
-        {
-            "arm": curve.training.arm,
-            "variant": curve.training.variant,
-            "seed": curve.training.seed,
-            "set": name,
-            "step": point.step,
-            "epoch": point.epoch,
-            "loss": point.loss,
-        }
+    """Every logged loss; a CSV file, since page and report.md draw it."""
+    rows = [
+        _Loss(curve.training, name, point)
         for curve in findings.curves
         for name, points in (("train", curve.train), ("validation", curve.validation), *curve.others.items())
         for point in points
     ]
-    return Table("losses", words("table.losses"), columns(words, "arm", "seed", "set", "step", "loss"), (), tuple(raw))
+    columns: tuple[Column[_Loss], ...] = (
+        *TRAINING,
+        Column("set", lambda row: row.set),
+        Column("step", lambda row: row.point.step),
+        Column("epoch", lambda row: row.point.epoch),
+        Column("loss", lambda row: row.point.loss),
+    )
+    return table("losses", words, rows, columns, shown=())
 
 
 def loss_matrix(findings: Findings, words: Words) -> Table:
     """Last losses of every arm on every arm's validation set, where there are several sets."""
     cells = findings.loss_matrix if len({cell.on for cell in findings.loss_matrix}) > 1 else ()
-    shown = [
-        {
-            "arm": cell.arm,
-            "set": cell.on,
-            "loss": words.number(cell.mean, 3),
-            "range": f"{words.number(cell.low, 3)}–{words.number(cell.high, 3)}" if cell.seeds > 1 else DASH,
-            "seeds": str(cell.seeds),
-        }
-        for cell in cells
-    ]
-    raw = [{"arm": c.arm, "set": c.on, "loss": c.mean, "low": c.low, "high": c.high, "seeds": c.seeds} for c in cells]
-    keys = ("arm", "set", "loss", "range", "seeds")
-    strong = frozenset(i for i, cell in enumerate(cells) if cell.arm == cell.on)
-    title = words("table.loss_matrix")
-    return Table("loss_matrix", title, columns(words, *keys), tuple(shown), tuple(raw), strong, frozenset(keys[2:]))
+
+    def spread(cell: LossCell, words: Words) -> str:
+        return f"{words.number(cell.low, 3)}–{words.number(cell.high, 3)}" if cell.seeds > 1 else DASH
+
+    columns: tuple[Column[LossCell], ...] = (
+        label("arm", lambda cell: cell.arm),
+        label("set", lambda cell: cell.on),
+        number("loss", lambda cell: cell.mean, lambda words, loss: words.number(loss, 3)),
+        Column("range", lambda cell: {"low": cell.low, "high": cell.high}, spread, numeric=True),
+        number("seeds", lambda cell: cell.seeds),
+    )
+    place = Place(section="loss", heading="", fold=words("table.loss_matrix"))
+    return table("loss_matrix", words, cells, columns, strong=lambda cell: cell.arm == cell.on, place=place)
+
+
+class _Partly(NamedTuple):
+    problem: GridRow
+    adapter: AdapterId
+    cell: Cell
 
 
 def partial(findings: Findings, words: Words) -> Table:
-    """Problems of which a chosen checkpoint passes some tests and not all; one column a checkpoint."""
+    """Problems of which a chosen checkpoint passes some tests and not all; for readers one column a checkpoint."""
     chosen = [adapter for result in findings.results for adapter in result.adapters]
-    scores = {adapter: findings.score(adapter) for adapter in chosen}
-    column = {adapter: i for i, adapter in enumerate(findings.columns)}
-    shown, raw = [], []
-    for row in findings.grid:
-        partly = [a for a in chosen if (score := scores[a]) is not None and row.problem in score.partial]
-        if not partly:
-            continue
-        line = {"problem": row.problem, "title": row.title if row.title != row.problem else ""}
-        for adapter in chosen:
-            cell = row.cells[column[adapter]]
-            if adapter in partly:
-                line[str(adapter)] = words("cell.of", solved=cell.passed, n=cell.total)
-            else:
-                line[str(adapter)] = "✓" if cell.samples and cell.right == cell.samples else ""
-        shown.append(line)
-        for adapter in partly:
-            cell = row.cells[column[adapter]]
-            raw.append(
-                {
-                    "problem": row.problem,
-                    "title": row.title,
-                    **adapter.fields(),
-                    "verdict": cell.verdict,
-                    "passed": cell.passed,
-                    "total": cell.total,
-                }
-            )
+    partly = {adapter: score.partial for adapter in chosen if (score := findings.score(adapter))}
+    place_of = {adapter: i for i, adapter in enumerate(findings.columns)}
+    rows = [
+        _Partly(row, adapter, row.cells[place_of[adapter]])
+        for row in findings.grid
+        for adapter in chosen
+        if row.problem in partly.get(adapter, ())
+    ]
     seeds = len({adapter.seed for adapter in chosen}) > 1
-    heads = tuple((str(adapter), sentences.short(words, adapter, seed=seeds)) for adapter in chosen)
-    return Table(
+
+    def checkpoint(adapter: AdapterId) -> Column[_Partly]:
+        def show(row: _Partly, words: Words) -> str:
+            cell = row.problem.cells[place_of[adapter]]
+            if row.problem.problem in partly.get(adapter, ()):
+                return words("cell.of", solved=cell.passed, n=cell.total)
+            return "✓" if cell.samples and cell.right == cell.samples else ""
+
+        return Column(str(adapter), show=show, numeric=True, title=sentences.short(words, adapter, seed=seeds))
+
+    columns: tuple[Column[_Partly], ...] = (
+        label("problem", lambda row: row.problem.problem),
+        title(lambda row: row.problem.title, lambda row: row.problem.problem),
+        *map(checkpoint, chosen),
+        Column("adapter", lambda row: row.adapter.fields()),
+        Column("verdict", lambda row: row.cell.verdict),
+        Column("passed", lambda row: row.cell.passed),
+        Column("total", lambda row: row.cell.total),
+    )
+    printed = list({row.problem.problem: row for row in rows}.values())
+    return table(
         "partial",
-        words("table.partial"),
-        (*columns(words, "problem", "title"), *heads),
-        tuple(shown),
-        tuple(raw),
-        numeric=frozenset(key for key, _ in heads),
+        words,
+        rows,
+        columns,
+        printed=printed,
+        place=Place(
+            section="problems",
+            fold=f"{words('table.partial')} ({len(printed)})",
+            open=len(printed) <= FEW_PROBLEMS,
+        ),
     )
 
 
 def stability(findings: Findings, words: Words) -> Table:
-    shown, raw = [], []
-    for each in findings.stability:
-        interval = words.share_interval(each.forgetting) if each.forgetting else DASH
-        rate = words.percent(each.forgetting_rate)
-        shown.append(
-            {
-                "arm": each.training.arm,
-                "seed": str(each.training.seed),
-                "k": str(each.checkpoints),
-                **{kind: str(len(getattr(each, kind))) for kind in KINDS},
-                **{
-                    kind: words("cell.shuffled", n=len(getattr(each, kind)), chance=words.number(chance))
-                    for kind, chance in each.shuffled.items()
-                },
-                "forgetting": f"{rate} ({interval})" if each.forgetting_rate is not None else DASH,
-            }
-        )
-        raw.append(
-            {
-                "arm": each.training.arm,
-                "variant": each.training.variant,
-                "seed": each.training.seed,
-                "checkpoints": each.checkpoints,
-                **{kind: len(getattr(each, kind)) for kind in KINDS},
-                **{f"{kind}_in_random_order": chance for kind, chance in each.shuffled.items()},
-                "forgetting_rate": each.forgetting_rate,
-                **bounds("forgetting", each.forgetting),
-            }
-        )
-    keys = ("arm", "seed", "k", *KINDS, "forgetting")
-    return Table(
-        "stability",
-        words("table.stability"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        numeric=frozenset(keys[2:]),
+    def kind(name: str) -> Column[Stability]:
+        def show(each: Stability, words: Words) -> str:
+            n = len(getattr(each, name))
+            if name not in each.shuffled:
+                return str(n)
+            return words("cell.shuffled", n=n, chance=words.number(each.shuffled[name]))
+
+        return Column(name, lambda each: len(getattr(each, name)), show, numeric=True)
+
+    columns: tuple[Column[Stability], ...] = (
+        *TRAINING,
+        number("k", lambda each: each.checkpoints, file="checkpoints"),
+        *map(kind, KINDS),
+        Column("shuffled", lambda each: {f"{kind}_in_random_order": n for kind, n in each.shuffled.items()}),
+        estimate(
+            "forgetting",
+            lambda each: each.forgetting_rate,
+            lambda each: each.forgetting,
+            SHARE,
+            file="forgetting_rate",
+            limits="forgetting",
+        ),
     )
+    place = Place(section="stability", heading="")
+    return table("stability", words, findings.stability, columns, place=place)
+
+
+class _Trajectory(NamedTuple):
+    training: Training
+    problem: str
+    pattern: str
 
 
 def trajectories(findings: Findings, words: Words) -> Table:
     """The pattern of every problem in every training; a CSV file only."""
-    raw = [
-        {
-            "arm": each.training.arm,
-            "variant": each.training.variant,
-            "seed": each.training.seed,
-            "problem": problem,
-            "pattern": kind,
-        }
+    rows = [
+        _Trajectory(each.training, problem, kind)
         for each in findings.stability
         for kind in KINDS
         for problem in getattr(each, kind)
     ]
-    return Table("trajectories", words("table.trajectories"), columns(words, "arm", "seed", "problem"), (), tuple(raw))
+    columns: tuple[Column[_Trajectory], ...] = (
+        *TRAINING,
+        Column("problem", lambda row: row.problem),
+        Column("pattern", lambda row: row.pattern),
+    )
+    return table("trajectories", words, rows, columns, shown=(), place=Place(section="stability"))
+
+
+class _Forgotten(NamedTuple):
+    training: Training
+    problem: str
+    title: str
+    last: AdapterId | None
 
 
 def forgotten(findings: Findings, words: Words) -> Table:
     """Each forgotten problem with the last point at which it was still solved: the base (step 0) or a checkpoint."""
-    shown, raw = [], []
-    rows = {row.problem: row for row in findings.grid}
-    for each in findings.stability:
-        training = (each.training.arm, each.training.variant, each.training.seed)
-        of_training = [(i, a) for i, a in enumerate(findings.columns) if a.training == training or a.is_base]
-        for problem in each.forgotten:
-            row = rows[problem]
-            solved = [
-                a for i, a in of_training if row.cells[i].samples and 2 * row.cells[i].right >= row.cells[i].samples
-            ]
-            last = solved[-1] if solved else None
-            title = row.title if row.title != problem else ""
-            shown.append(
-                {
-                    "arm": each.training.arm,
-                    "seed": str(each.training.seed),
-                    "problem": problem,
-                    "title": title,
-                    "last_solved": sentences.checkpoint(words, last) if last else DASH,
-                }
-            )
-            raw.append(
-                {
-                    "arm": each.training.arm,
-                    "variant": each.training.variant,
-                    "seed": each.training.seed,
-                    "problem": problem,
-                    "title": title,
-                    "last_solved_step": last.step if last else None,
-                }
-            )
-    keys = ("arm", "seed", "problem", "title", "last_solved")
-    return Table("forgotten", words("table.forgotten"), columns(words, *keys), tuple(shown), tuple(raw))
+    of_problem = {row.problem: row for row in findings.grid}
+
+    def last_solved(training: Training, row: GridRow) -> AdapterId | None:
+        who = (training.arm, training.variant, training.seed)
+        solved = [
+            adapter
+            for adapter, cell in zip(findings.columns, row.cells, strict=True)
+            if (adapter.training == who or adapter.is_base) and cell.samples and 2 * cell.right >= cell.samples
+        ]
+        return solved[-1] if solved else None
+
+    rows = [
+        _Forgotten(each.training, problem, "" if row.title == problem else row.title, last_solved(each.training, row))
+        for each in findings.stability
+        for problem in each.forgotten
+        for row in [of_problem[problem]]
+    ]
+    columns: tuple[Column[_Forgotten], ...] = (
+        *TRAINING,
+        label("problem", lambda row: row.problem),
+        label("title", lambda row: row.title),
+        Column(
+            "last_solved",
+            lambda row: {"last_solved_step": row.last.step if row.last else None},
+            lambda row, words: sentences.checkpoint(words, row.last) if row.last else DASH,
+        ),
+    )
+    fold = f"{words('table.forgotten')} ({len(rows)})"
+    place = Place(section="stability", heading="", fold=fold, open=True)
+    return table("forgotten", words, rows, columns, place=place)
 
 
 def grid(findings: Findings, words: Words) -> Table:
-    raw = [
-        {
-            "problem": row.problem,
-            "title": row.title,
-            **{
-                str(adapter): cell.verdict or "missing" if cell.samples <= 1 else f"{cell.right}/{cell.samples}"
-                for adapter, cell in zip(findings.columns, row.cells, strict=True)
+    """Every problem at every checkpoint; a CSV file, since the page has the grid."""
+
+    def verdict(cell: Cell) -> str:
+        return cell.verdict or "missing" if cell.samples <= 1 else f"{cell.right}/{cell.samples}"
+
+    columns: tuple[Column[GridRow], ...] = (
+        Column("problem", lambda row: row.problem),
+        Column("title", lambda row: row.title),
+        Column(
+            "checkpoints",
+            lambda row: {
+                str(adapter): verdict(cell) for adapter, cell in zip(findings.columns, row.cells, strict=True)
             },
-        }
-        for row in findings.grid
-    ]
-    return Table("grid", words("table.grid"), columns(words, "problem", "title"), (), tuple(raw))
+        ),
+    )
+    return table("grid", words, findings.grid, columns, shown=())

@@ -15,21 +15,17 @@ from kiyas.report.tables import Table
 from kiyas.report.words import Words
 
 OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
-RESULTS = ("at_each_rate", "beside", "beside_contrasts", "best_of", "checkpoints", "pairs")
-TRAINING = ("loss_matrix", "rates")
-ELSEWHERE = ("results", "contrasts", "readings", *TRAINING, *RESULTS)
-FIGURES = {"contrasts": ("differences", "heading.contrasts"), "checkpoints": ("pass", "heading.pass")}
 
 
 def render(
     findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart], methods: Iterable[str]
 ) -> str:
-    """The whole text, its author's blocks empty. Tables that no other section has stand with the errors."""
+    """The whole text, its author's blocks empty."""
     sections = {
         "question": _question(findings, words),
         "training": _training(findings, words, tables, charts),
-        "results": _results(findings, words, tables, charts),
-        "errors": _errors(findings, words, tables),
+        "results": _results(words, tables, charts),
+        "errors": _errors(findings, words, tables, charts),
         "conclusion": _conclusion(findings, words),
         "methods": [*map(plain, methods), words("document.references", file="[references.bib](references.bib)")],
         "notes": [_listed(findings.notes) or words("page.notes_none")],
@@ -79,7 +75,7 @@ def _training(findings: Findings, words: Words, tables: dict[str, Table], charts
         if chart.arm is None:
             continue
         curves = [curve for curve in findings.curves if curve.training.arm == chart.arm]
-        parts += [f"### {plain(chart.arm)}", _figure(chart, f"{words('heading.loss')}: {chart.arm}")]
+        parts += [f"### {plain(chart.arm)}", _figure(chart)]
         for curve in curves:
             seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
             parts.append(seed + plain(sentences.reading(curve, words)))
@@ -91,29 +87,22 @@ def _training(findings: Findings, words: Words, tables: dict[str, Table], charts
         parts.append(kept.block(name))
     if findings.curves:
         parts.append(_csv("losses", words("table.losses"), words))
-    return parts + _tables(findings, TRAINING, words, tables, {})
+    return parts + _tables("training", words, tables, charts)
 
 
-def _results(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
-    if "results" not in tables:
-        return [words("page.no_verdicts")]
-    lead = words("heading.results_lead", rule=sentences.rule(words, findings.select))
-    own = [plain(lead), tables["results"].markdown(), _csv("results", tables["results"].title, words)]
-    return own + _tables(findings, ["contrasts", *RESULTS], words, tables, charts)
+def _results(words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+    return _tables("results", words, tables, charts) if "results" in tables else [words("page.no_verdicts")]
 
 
-def _errors(findings: Findings, words: Words, tables: dict[str, Table]) -> list[str]:
+def _errors(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
     if not findings.grid:
         return [words("page.no_verdicts")]
-    names = [name for name, table in tables.items() if table.shown and name not in ELSEWHERE]
-    behaviour = [name for name in names if words.has(f"behaviour.{name}")]
-    problems = _tables(findings, [name for name in names if name not in behaviour], words, tables, {})
     return [
-        *problems,
+        *_tables("errors", words, tables, charts),
         _csv("grid", words("heading.grid"), words),
         f"### {words('heading.behaviour')}",
         sentences.behaviour_lead(findings, words),
-        *_tables(findings, behaviour, words, tables, {}),
+        *_tables("behaviour", words, tables, charts),
         *map(plain, sentences.not_known(findings, words)),
     ]
 
@@ -123,28 +112,20 @@ def _conclusion(findings: Findings, words: Words) -> list[str]:
     return [_answer(found), *filter(None, [_listed(found.more)])]
 
 
-def _tables(
-    findings: Findings, names: Iterable[str], words: Words, tables: dict[str, Table], charts: dict[str, Chart]
-) -> list[str]:
-    """A heading, what the page says of it, its figure and the rows, for each table that there is."""
+def _tables(chapter: str, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+    """Heading, lead, figure and rows of the chapter's tables; a chapter's main table goes without a heading."""
     parts = []
-    for name in names:
-        if name not in tables:
-            continue
-        parts.append(f"### {tables[name].title}")
-        if words.has(f"heading.{name}_lead"):
-            parts.append(words(f"heading.{name}_lead"))
-        elif words.has(f"behaviour.{name}"):
-            parts.append(sentences.about(findings, words, name))
-        figure, caption = FIGURES.get(name, ("", ""))
-        if figure in charts:
-            parts.append(_figure(charts[figure], words(caption)))
-        parts += [tables[name].markdown(), _csv(name, tables[name].title, words)]
+    for table in tables.values():
+        if table.columns and table.shown and table.chapter == chapter:
+            parts += [f"### {table.title}"] if table.name != chapter else []
+            parts += [plain(table.lead)] if table.lead else []
+            parts += [_figure(charts[table.place.figure])] if table.place.figure in charts else []
+            parts += [table.markdown(), _csv(table.name, table.title, words)]
     return parts
 
 
-def _figure(chart: Chart, caption: str) -> str:
-    return f"![{plain(caption)}](figures/{chart.name}.png)"
+def _figure(chart: Chart) -> str:
+    return f"![{plain(chart.title)}](figures/{chart.name}.png)"
 
 
 def _csv(name: str, title: str, words: Words) -> str:

@@ -21,7 +21,7 @@ from kiyas.report.words import Words
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, Record, read_record
-from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Benchmark, Study, Tests
+from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Benchmark, Study, Tests, flat
 from kiyas.types import LogKind
 
 DIGITS = 12
@@ -84,7 +84,7 @@ class _Told:
     def value(self, value: Any) -> str:
         """A setting of the study file, of whatever kind."""
         if isinstance(value, Mapping):
-            return ", ".join(f"{key} {self.value(each)}" for key, each in value.items() if each is not None)
+            return ", ".join(f"{key} {self.value(each)}" for key, each in flat(value).items() if each is not None)
         if isinstance(value, list):
             return ", ".join(map(self.value, value))
         return (

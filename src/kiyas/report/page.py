@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from kiyas.judge.version import VERSION
 from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.words import Words, phrases
+from kiyas.study.settings import flat
 from kiyas.types import BASE_ARM, AdapterId
 
 MOST_BYTES = 40_000_000
@@ -43,6 +45,13 @@ LETTERS = {
 @functools.cache
 def asset(name: str) -> str:
     return (resources.files("kiyas.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of assets/, filled; every value passes autoescape unless it is Markup."""
+    loader = jinja2.PackageLoader("kiyas.report", "assets")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(template).render(style=Markup(asset("page.css")), version=VERSION, **values)
 
 
 def _digest(script: str) -> str:
@@ -80,11 +89,11 @@ def page(
             key: phrase for key, phrase in phrases(words.language).items() if key.split(".")[0] in ("grid", "verdict")
         },
     }
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(asset("page.html.j2"))
-    html = template.render(
+    html = render(
+        "page.html.j2",
         f=findings,
         w=words,
+        title=words("page.title", name=findings.name),
         s=sentences,
         tables=made_tables,
         charts=made_charts,
@@ -99,10 +108,8 @@ def page(
             v for v in LETTERS if any((cell.verdict or "missing") == v for row in findings.grid for cell in row.cells)
         ],
         methods=methods.paragraphs(run, findings, words),
-        settings=_flat(findings.settings),
-        version=VERSION,
+        settings=_settings(findings.settings),
         policy=policy,
-        style=Markup(asset("page.css")),
         library=Markup(library),
         script=Markup(script),
         data=Markup(script_json(data)),
@@ -144,9 +151,9 @@ def partner(findings: Findings, adapter: AdapterId) -> int | None:
 
 
 def _column(words: Words, adapter: AdapterId) -> str:
+    name = sentences.trained(words, adapter)
     if adapter.is_base:
-        return words("cell.base")
-    name = f"{adapter.arm} {adapter.variant}".strip()
+        return name
     return f"{name} · {words('column.seed').lower()} {adapter.seed} · {words('cell.step', step=adapter.step)}"
 
 
@@ -156,7 +163,7 @@ def _groups(findings: Findings, words: Words) -> list[dict[str, Any]]:
     several = {a.arm for a in findings.columns if a.seed != findings.columns[0].seed} if findings.columns else set()
     for i, adapter in enumerate(findings.columns):
         if not groups or groups[-1]["training"] != adapter.training:
-            label = words("cell.base") if adapter.is_base else f"{adapter.arm} {adapter.variant}".strip()
+            label = sentences.trained(words, adapter)
             seed = f"{words('column.seed').lower()} {adapter.seed}" if several and not adapter.is_base else ""
             colour = charts.arm_colour(findings, adapter.arm)
             groups.append({"training": adapter.training, "label": label, "seed": seed, "colour": colour, "columns": []})
@@ -183,12 +190,10 @@ def _grid(findings: Findings) -> list[dict[str, Any]]:
     return rows
 
 
-def _flat(settings: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as lines of `a.b` and value."""
-    lines: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            lines += _flat(value, f"{prefix}{key}.")
-        elif value not in (None, "", [], {}):
-            lines.append((f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return lines
+def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """What was set, by its full name."""
+    return {
+        key: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in flat(settings).items()
+        if value not in (None, "", [])
+    }

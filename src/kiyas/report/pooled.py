@@ -9,21 +9,20 @@ from __future__ import annotations
 import json
 import math
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import jinja2
-from markupsafe import Markup
 
 from kiyas.analyse import Level
-from kiyas.judge.version import VERSION
-from kiyas.pooling import Answer, Pooled
-from kiyas.report.charts import BASE_COLOUR, COLOURS, Chart, finish
+from kiyas.pooling import Answer, Pooled, Replication
+from kiyas.report.charts import COLOURS, Chart, behind, finish
 from kiyas.report.markdown import plain
-from kiyas.report.page import asset, image
-from kiyas.report.sentences import Conclusion, arm_name
-from kiyas.report.table import Table, bounds, columns
+from kiyas.report.page import image, render
+from kiyas.report.sentences import Conclusion, arm_name, method
+from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.report.terminal import safe
 from kiyas.report.words import DASH, Words
 from kiyas.runfolder.files import atomic_bytes, atomic_text
@@ -63,7 +62,7 @@ def conclusion(found: Pooled, words: Words) -> Conclusion:
     if key == "less":
         # The same sentence with the arms changed about, so that the winner is always its subject.
         key, a, b = "more", b, a
-        difference, interval = -difference, Interval(-interval.high, -interval.low, interval.level)
+        difference, interval = -difference, -interval
     sentence = words(
         f"pooled.{key}",
         n=len(found.replications),
@@ -128,98 +127,76 @@ def _label(found: Pooled, answer: Answer, words: Words) -> str:
     return words("pooled.row_within" if beside else f"pooled.row_{answer.method}")
 
 
-def _drawn(found: Pooled, words: Words) -> list[dict[str, Any]]:
-    """Every row of table and plots, in order: replications, pooled answers, prediction."""
+@dataclass(frozen=True)
+class _Line:
+    """A line of table and plots: a replication, which has a weight, or what is pooled of them."""
+
+    name: str
+    method: str
+    interval: Interval
+    difference: float | None = None
+    p: float | None = None
+    problems: int | None = None
+    weight: float | None = None
+    replication: Replication | None = None
+
+
+def _lines(found: Pooled, words: Words) -> list[_Line]:
+    """Every line of table and plots, in order: replications, pooled answers, prediction."""
     weights = found.meta.weights if found.meta else (1.0,)
-    drawn: list[dict[str, Any]] = [
-        {
-            "name": each.name,
-            "method": each.method,
-            "seeds": each.seeds,
-            "problems": each.problems,
-            "a_rate": each.a_rate,
-            "b_rate": each.b_rate,
-            "difference": each.difference,
-            "interval": each.interval,
-            "standard_error": each.standard_error,
-            "within_error": each.within_error,
-            "p": each.p,
-            "weight": weight,
-        }
+    lines = [
+        _Line(each.name, each.method, each.interval, each.difference, each.p, each.problems, weight, each)
         for each, weight in zip(found.replications, weights, strict=True)
     ]
     if found.meta is None:
-        return drawn
-    drawn += [
-        {
-            "name": _label(found, answer, words),
-            "method": answer.method,
-            "problems": found.problems,
-            "difference": answer.difference,
-            "interval": answer.interval,
-            "p": answer.p,
-        }
-        for answer in found.answers
+        return lines
+    lines += [
+        _Line(_label(found, each, words), each.method, each.interval, each.difference, each.p, found.problems)
+        for each in found.answers
     ]
     if found.meta.prediction:
-        interval = found.meta.prediction
-        drawn.append({"name": words("pooled.row_prediction"), "method": "prediction", "interval": interval})
-    return drawn
+        lines.append(_Line(words("pooled.row_prediction"), "prediction", found.meta.prediction))
+    return lines
 
 
 def rows(found: Pooled, words: Words) -> Table:
     """One row a replication, then what is pooled of them."""
-    drawn = _drawn(found, words)
     a, b = arm_name(words, found.a), arm_name(words, found.b)
-    first, size = columns(words, "replication"), columns(words, "seeds", "problems")
-    last = columns(words, "difference", "interval", "p", "weight", "how")
-    shown = [
-        {
-            "replication": row["name"],
-            "seeds": str(row.get("seeds", "")),
-            "problems": str(row.get("problems") or ""),
-            "a_rate": words.percent(row["a_rate"]) if "a_rate" in row else "",
-            "b_rate": words.percent(row["b_rate"]) if "b_rate" in row else "",
-            "difference": words.points(row["difference"]) if "difference" in row else "",
-            "interval": words.points_interval(row["interval"]),
-            "p": words.p(row["p"]) if "p" in row else "",
-            "weight": words.percent(row["weight"]) if "weight" in row else "",
-            "how": words(f"cell.method_{row['method'].replace('-', '_')}"),
-        }
-        for row in drawn
-    ]
-    raw = [
-        {
-            "replication": row["name"],
-            "method": row["method"],
-            "a": found.a,
-            "b": found.b,
-            **{
-                key: row.get(key)
-                for key in ("seeds", "problems", "a_rate", "b_rate", "difference", "standard_error", "within_error")
-            },
-            "p": row.get("p"),
-            "weight": row.get("weight"),
-            **bounds("interval", row["interval"]),
-        }
-        for row in drawn
-    ]
-    return Table(
+
+    def own(key: str) -> Callable[[_Line], Any]:
+        """What only replications have."""
+        return lambda line: getattr(line.replication, key, None)
+
+    columns: tuple[Column[_Line], ...] = (
+        label("replication", lambda line: line.name),
+        label("how", lambda line: line.method, method, file="method"),
+        Column("arms", lambda line: {"a": found.a, "b": found.b}),
+        number("seeds", own("seeds"), none=""),
+        number("problems", lambda line: line.problems, none=""),
+        number("a_rate", own("a_rate"), Words.percent, none="", title=a),
+        number("b_rate", own("b_rate"), Words.percent, none="", title=b),
+        number("difference", lambda line: line.difference, Words.points, none=""),
+        Column("standard_error", own("standard_error")),
+        Column("within_error", own("within_error")),
+        number("p", lambda line: line.p, Words.p, none=""),
+        number("weight", lambda line: line.weight, Words.percent, none=""),
+        interval("interval", lambda line: line.interval, Words.points_interval, file="interval"),
+    )
+    size, rates = ("seeds", "problems"), ("a_rate", "b_rate")
+    return table(
         "pooled",
-        words("pooled.title", n=len(found.replications), a=a, b=b),
-        (*first, *size, ("a_rate", a), ("b_rate", b), *last),
-        tuple(shown),
-        tuple(raw),
-        strong=frozenset(i for i, row in enumerate(drawn) if row["method"] == found.answers[0].method),
-        numeric=frozenset(("seeds", "problems", "a_rate", "b_rate", "difference", "interval", "p", "weight")),
+        words,
+        _lines(found, words),
+        columns,
+        shown=("replication", *size, *rates, "difference", "interval", "p", "weight", "how"),
+        title=words("pooled.title", n=len(found.replications), a=a, b=b),
+        strong=lambda line: line.method == found.answers[0].method,
     )
 
 
-def _reach(drawn: list[dict[str, Any]]) -> float:
+def _reach(lines: list[_Line]) -> float:
     """Half the width of the plots' axis: every replication fits; the wide intervals of two replications need not."""
-    ends: list[float] = [
-        abs(end) for row in drawn if "weight" in row for end in (row["interval"].low, row["interval"].high)
-    ]
+    ends = [abs(end) for line in lines if line.replication for end in (line.interval.low, line.interval.high)]
     return max(0.05, *ends) * 1.05
 
 
@@ -243,29 +220,30 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
 
 def _plot(found: Pooled, words: Words, width: int) -> list[str]:
     """Name, seeds × problems, difference, interval, plot, weight: one line a row, and the axis below."""
-    drawn = _drawn(found, words)
+    drawn = _lines(found, words)
     reach = _reach(drawn)
+    table = rows(found, words).shown
     cells = [
         (
-            _cut(row["name"]),
-            f"{row['seeds']} × {row['problems']}" if "seeds" in row else "",
-            words.points(row["difference"]) if "difference" in row else "",
-            words.points_interval(row["interval"]),
-            f"{words.percent(row['weight'])}" if "weight" in row else "",
+            _cut(line.name),
+            f"{row['seeds']} × {row['problems']}" if line.replication else "",
+            row["difference"],
+            row["interval"],
+            row["weight"],
         )
-        for row in drawn
+        for line, row in zip(drawn, table, strict=True)
     ]
     wide = [max(len(row[i]) for row in cells) for i in range(5)]
     # An odd number of places, so that zero has one of its own.
     places = (max(21, width - sum(wide) - 6) - 1) // 2 * 2 + 1
     lines = []
-    for i, (row, cell) in enumerate(zip(drawn, cells, strict=True)):
+    for i, (each, cell) in enumerate(zip(drawn, cells, strict=True)):
         if i == len(found.replications):
             lines.append("")
         name, size, difference, interval, weight = (
             text.ljust(n) if j == 0 else text.rjust(n) for j, (text, n) in enumerate(zip(cell, wide, strict=True))
         )
-        plot = _line(row["interval"], row.get("difference"), reach, places, "■" if "weight" in row else "◆")
+        plot = _line(each.interval, each.difference, reach, places, "■" if each.replication else "◆")
         lines.append(f"{name} {size} {difference} {interval} {plot} {weight}")
     left = " " * (sum(wide[:4]) + 4)
     low, high = words.points(-reach), words.points(reach)
@@ -297,35 +275,35 @@ def _line(interval: Interval, difference: float | None, reach: float, places: in
     return "".join(line)
 
 
-def _said(row: dict[str, Any], words: Words) -> str:
-    difference = f"   {words.points(row['difference'])}" if "difference" in row else ""
-    return f"{_cut(row['name'])}{difference}   ({words.points_interval(row['interval'])})"
+def _said(line: _Line, words: Words) -> str:
+    difference = f"   {words.points(line.difference)}" if line.difference is not None else ""
+    return f"{_cut(line.name)}{difference}   ({words.points_interval(line.interval)})"
 
 
 def forest(found: Pooled, words: Words) -> Chart:
     """The forest plot: squares by weight, diamonds for what is pooled, a thin line for one more replication."""
-    drawn = _drawn(found, words)
+    drawn = _lines(found, words)
     reach = 100 * _reach(drawn)
     values = [
         {
             # Numbered: two rows may bear one name.
             "row": i,
-            "label": _said(row, words),
-            "low": max(-reach, 100 * row["interval"].low),
-            "high": min(reach, 100 * row["interval"].high),
-            "difference": 100 * row["difference"] if "difference" in row else None,
-            "size": 60 + 340 * row["weight"] if "weight" in row else 260,
-            "shape": "square" if "weight" in row else "diamond",
-            "kind": "weight" in row,
+            "label": _said(line, words),
+            "low": max(-reach, 100 * line.interval.low),
+            "high": min(reach, 100 * line.interval.high),
+            "difference": None if line.difference is None else 100 * line.difference,
+            "size": 260 if line.weight is None else 60 + 340 * line.weight,
+            "shape": "square" if line.replication else "diamond",
+            "kind": line.replication is not None,
         }
-        for i, row in enumerate(drawn)
+        for i, line in enumerate(drawn)
     ]
     scale = alt.Scale(domain=[-reach, reach], nice=False)
     names = alt.Axis(
         labelExpr=f"{json.dumps([value['label'] for value in values])}[datum.value]",
         labelLimit=460,
         # Room for the widest font that a reader may have: labels in an SVG are not cut where they were measured.
-        minExtent=7.5 * max(len(value["label"]) for value in values),
+        minExtent=7.5 * max(len(str(value["label"])) for value in values),
         domain=False,
         ticks=False,
         grid=False,
@@ -333,13 +311,7 @@ def forest(found: Pooled, words: Words) -> Chart:
     colour = alt.condition("datum.kind", alt.value(COLOURS[0]), alt.value(COLOURS[1]))
     base = alt.Chart(alt.Data(values=values)).encode(y=alt.Y("row:O", title=None, axis=names), color=colour)
     axis = words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))
-    layers: list[Any] = []
-    if found.margin:
-        band = [{"low": -100 * found.margin, "high": 100 * found.margin}]
-        shade = alt.Chart(alt.Data(values=band)).mark_rect(color=COLOURS[2], opacity=0.14)
-        layers.append(shade.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
-    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR)
-    layers.append(zero.encode(x=alt.X("zero:Q", scale=scale)))
+    layers = behind(found.margin, scale)
     layers.append(base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q"))
     points = base.transform_filter("datum.difference !== null").mark_point(filled=True, opacity=1)
     layers.append(
@@ -350,7 +322,7 @@ def forest(found: Pooled, words: Words) -> Chart:
         )
     )
     label = "; ".join(str(value["label"]) for value in values)
-    return Chart("forest", label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
+    return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
 
 
 def markdown(found: Pooled, words: Words) -> str:
@@ -367,15 +339,14 @@ def markdown(found: Pooled, words: Words) -> str:
 
 def page(found: Pooled, words: Words, table: Table, chart: Chart, svg: str) -> str:
     """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(asset("pooled.html.j2")).render(
+    return render(
+        "pooled.html.j2",
         w=words,
-        table=table,
+        title=table.title,
+        t=table,
         conclusion=conclusion(found, words),
         remarks=_remarks(found, words),
         chart=chart,
         still=image(svg),
         policy=POLICY,
-        style=Markup(asset("page.css")),
-        version=VERSION,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.words import Words
-from kiyas.stats.inference import Interval
 from kiyas.types import AdapterId
 
 ENOUGH_DRAWS = 3
@@ -27,22 +26,25 @@ def checkpoint(words: Words, adapter: AdapterId) -> str:
     return words("cell.base") if adapter.is_base else words("cell.step", step=adapter.step)
 
 
+def trained(words: Words, adapter: AdapterId) -> str:
+    """The arm of a checkpoint, with its learning rate where there is a grid."""
+    return words("cell.base") if adapter.is_base else f"{adapter.arm} {adapter.variant}".strip()
+
+
 def short(words: Words, adapter: AdapterId, *, seed: bool = False) -> str:
     """A checkpoint in few letters: "deep 300", with its seed where that tells them apart."""
     if adapter.is_base:
         return words("cell.base")
-    name = f"{adapter.arm} {adapter.variant}".strip()
-    return f"{name} {adapter.step}" + (f" / {adapter.seed}" if seed else "")
+    return f"{trained(words, adapter)} {adapter.step}" + (f" / {adapter.seed}" if seed else "")
 
 
 def arm_name(words: Words, arm: str) -> str:
     return words("cell.base") if arm == "base" else arm
 
 
-def about(findings: Findings, words: Words, table: str) -> str:
-    """What a table of the behaviour section shows; for the groups also where the tags are from."""
-    keys = [table, f"tags_{findings.behaviour.tags_from or 'none'}"] if table == "groups" else [table]
-    return " ".join(words(f"behaviour.{key}") for key in keys)
+def method(words: Words, name: str) -> str:
+    """By what an interval and a p-value were found."""
+    return words(f"cell.method_{name.replace('-', '_')}")
 
 
 def behaviour_lead(findings: Findings, words: Words) -> str:
@@ -157,16 +159,12 @@ def sentence(found: Contrast, words: Words) -> str:
             "a_solved": values["b_solved"],
             "b_solved": values["a_solved"],
             "difference": words.points(-found.difference),
-            "interval": words.points_interval(_turned(found)),
+            "interval": words.points_interval(-found.interval),
         }
     if kind == "pair" and "base" in (found.a, found.b):
         values = {key: _without_base_twice(key, str(value), words) for key, value in values.items()}
     key = decision if found.decision is Decision.DEPENDS else f"{decision}_{kind}"
     return words(f"conclusion.{key}", **values).replace(" ()", "")
-
-
-def _turned(found: Contrast) -> Interval:
-    return Interval(-found.interval.high, -found.interval.low, found.interval.level)
 
 
 def _without_base_twice(key: str, value: str, words: Words) -> str:

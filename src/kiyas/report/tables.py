@@ -1,446 +1,414 @@
-"""Every table of the report, made once: the page, report.md, the terminal and the CSV files print these."""
+"""Every table of the report, made once: page, report.md, terminal and CSV files print these.
+
+A new one is a function here or in its neighbours, and its name in `TABLES`. See docs/add-a-statistic.md.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from kiyas.analyse.findings import Contrast, Findings, Score
+from kiyas.analyse.findings import ArmResult, Choice, Contrast, Findings, Pair, RatePoint, Score
 from kiyas.report import behaviour, details, sentences
-from kiyas.report.table import Table, bounds, columns
+from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, part_of, table
 from kiyas.report.words import DASH, Words
+from kiyas.stats.inference import Interval
+from kiyas.types import AdapterId
 
-__all__ = ["Table", "tables"]
+__all__ = ["TABLES", "Table", "tables"]
 
-METHODS = {"two-way": "method_two_way", "pair": "method_pair", "none": "method_none"}
+FEW_CHECKPOINTS = 12
+"""All checkpoints are listed unfolded up to here."""
 
 
 def tables(findings: Findings, words: Words) -> dict[str, Table]:
-    """All tables by name; a table without rows is left out."""
-    made = [
-        results(findings, words),
-        contrasts(findings, words),
-        rates(findings, words),
-        at_each_rate(findings, words),
-        beside(findings, words),
-        beside_contrasts(findings, words),
-        pairs(findings, words),
-        checkpoints(findings, words),
-        best_of(findings, words),
-        details.readings(findings, words),
-        details.loss_matrix(findings, words),
-        details.losses(findings, words),
-        details.partial(findings, words),
-        details.stability(findings, words),
-        details.trajectories(findings, words),
-        details.forgotten(findings, words),
-        details.grid(findings, words),
-        *behaviour.tables(findings, words),
-    ]
+    """All tables by name, in the order of `TABLES`; a table without rows is left out."""
+    made = (each(findings, words) for each in TABLES)
     return {table.name: table for table in made if table.raw}
 
 
-def _score_cells(score: Score, words: Words) -> dict[str, str]:
-    solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
-    return {
-        "pass1": words("cell.owed", n=score.owed) if score.owed else words.percent(score.rate),
-        "solved": solved,
-        "interval": words.share_interval(score.interval),
-        "tests_passed": words.percent(score.tests_passed),
-    }
+@dataclass(frozen=True)
+class Scored:
+    """An arm, or one of its checkpoints, on a benchmark. `solved` sums the share of right answers over problems."""
+
+    arm: str
+    rate: float
+    solved: float
+    problems: int
+    owed: int
+    interval: Interval
+
+
+def _pass1(row: Scored, words: Words) -> str:
+    return words("cell.owed", n=row.owed) if row.owed else words.percent(row.rate)
+
+
+PASS1: Column[Scored] = Column("pass1", lambda row: row.rate, _pass1, numeric=True)
+SOLVED: Column[Scored] = part_of("solved", lambda row: {"solved": row.solved, "problems": row.problems})
+OWED: Column[Scored] = Column("owed", lambda row: row.owed)
+INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Words.share_interval, file="interval")
+
+
+@dataclass(frozen=True)
+class _Result(Scored):
+    """A checkpoint of `arm`, or the mean of its `adapters`, with what it is against the base."""
+
+    adapters: tuple[AdapterId, ...]
+    several: bool
+    against: Contrast | Pair | None
+    tests_passed: float | None
+
+    @property
+    def mean(self) -> bool:
+        return len(self.adapters) > 1
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted({adapter.step for adapter in self.adapters})
+
+
+def _checkpoint(row: _Result, words: Words) -> str:
+    if row.adapters[0].is_base:
+        return DASH
+    key = "cell.step" if len(row.steps) == 1 else "cell.steps"
+    return words(key, step=row.steps[0], steps=", ".join(map(str, row.steps)))
+
+
+def _seed(row: _Result, words: Words) -> str:
+    if row.mean:
+        return words("cell.mean", n=len(row.adapters))
+    return DASH if row.adapters[0].is_base else str(row.adapters[0].seed)
 
 
 def results(findings: Findings, words: Words) -> Table:
     """Base, then each arm: a row per seed, and the mean when there are several."""
-    shown: list[dict[str, str]] = []
-    raw: list[dict[str, Any]] = []
-    strong: set[int] = set()
+    rows: list[_Result] = []
     against = {(c.a, c.b): c for c in findings.contrasts}
-    for result in findings.results:
-        contrast = against.get(("base", result.arm))
+    for found in findings.results:
+        contrast, several = against.get(("base", found.arm)), len(found.adapters) > 1
         pair_of = {pair.b: pair for pair in contrast.pairs} if contrast else {}
-        name = sentences.arm_name(words, result.arm)
-        several = len(result.adapters) > 1
         if several:
-            strong.add(len(shown))
-            steps = sorted({adapter.step for adapter in result.adapters})
-            key = "cell.step" if len(steps) == 1 else "cell.steps"
-            diff = contrast if contrast else None
-            shown.append(
-                {
-                    "arm": name,
-                    "checkpoint": words(key, step=steps[0], steps=", ".join(map(str, steps))),
-                    "seed": words("cell.mean", n=len(result.adapters)),
-                    "pass1": words("cell.owed", n=result.owed) if result.owed else words.percent(result.mean),
-                    "solved": words("cell.of", solved=words.count(result.solved), n=findings.problems),
-                    "interval": words.share_interval(result.interval),
-                    "vs_base": words.points(diff.difference) if diff else DASH,
-                    "vs_base_interval": words.points_interval(diff.interval) if diff else DASH,
-                }
-            )
-            raw.append(
-                {
-                    "arm": result.arm,
-                    "checkpoint": " ".join(map(str, steps)),
-                    "seed": "mean",
-                    "pass1": result.mean,
-                    "solved": result.solved,
-                    "problems": findings.problems,
-                    "owed": result.owed,
-                    **bounds("interval", result.interval),
-                    "vs_base": diff.difference if diff else None,
-                    **bounds("vs_base", diff.interval if diff else None),
-                }
-            )
-        for adapter in result.adapters:
-            score = findings.score(adapter)
-            if score is None:
-                continue
-            pair = pair_of.get(adapter)
-            if not several:
-                strong.add(len(shown))
-            shown.append(
-                {
-                    "arm": "" if several else name,
-                    "checkpoint": DASH if adapter.is_base else sentences.checkpoint(words, adapter),
-                    "seed": DASH if adapter.is_base else str(adapter.seed),
-                    **_score_cells(score, words),
-                    "vs_base": words.points(pair.difference) if pair else DASH,
-                    "vs_base_interval": words.points_interval(pair.interval) if pair else DASH,
-                }
-            )
-            raw.append(
-                {
-                    "arm": result.arm,
-                    "checkpoint": adapter.step,
-                    "seed": adapter.seed,
-                    "pass1": score.rate,
-                    "solved": score.solved,
-                    "problems": score.problems,
-                    "owed": score.owed,
-                    **bounds("interval", score.interval),
-                    "vs_base": pair.difference if pair else None,
-                    **bounds("vs_base", pair.interval if pair else None),
-                    "tests_passed": score.tests_passed,
-                }
-            )
-    keys = ["arm", "checkpoint", "seed", "pass1", "solved", "interval"]
-    keys += ["vs_base", "vs_base_interval"] if findings.base_measured else []
-    keys += ["tests_passed"]
-    numeric = frozenset({"pass1", "solved", "interval", "vs_base", "vs_base_interval", "tests_passed"})
-    return Table(
+            measured = (found.mean, found.solved, findings.problems, found.owed, found.interval)
+            rows.append(_Result(found.arm, *measured, found.adapters, several, contrast, None))
+        for adapter in found.adapters:
+            if score := findings.score(adapter):
+                measured = (score.rate, score.solved, score.problems, score.owed, score.interval)
+                pair = pair_of.get(adapter)
+                rows.append(_Result(found.arm, *measured, (adapter,), several, pair, score.tests_passed))
+    columns: tuple[Column[_Result], ...] = (
+        Column(
+            "arm",
+            lambda row: row.arm,
+            lambda row, words: "" if row.several and not row.mean else sentences.arm_name(words, row.arm),
+        ),
+        Column("checkpoint", lambda row: " ".join(map(str, row.steps)), _checkpoint),
+        Column("seed", lambda row: "mean" if row.mean else row.adapters[0].seed, _seed),
+        PASS1,
+        SOLVED,
+        OWED,
+        INTERVAL,
+        number("vs_base", lambda row: row.against.difference if row.against else None, Words.points),
+        interval(
+            "vs_base_interval",
+            lambda row: row.against.interval if row.against else None,
+            Words.points_interval,
+            file="vs_base",
+            terminal=False,
+        ),
+        Column(
+            "tests_passed",
+            lambda row: row.tests_passed,
+            lambda row, words: "" if row.mean else words.percent(row.tests_passed),
+            numeric=True,
+            terminal=False,
+        ),
+    )
+    against_base = ("vs_base", "vs_base_interval") if findings.base_measured else ()
+    return table(
         "results",
-        words("table.results"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        frozenset(strong),
-        numeric,
+        words,
+        rows,
+        columns,
+        shown=("arm", "checkpoint", "seed", "pass1", "solved", "interval", *against_base, "tests_passed"),
+        strong=lambda row: row.mean or not row.several,
+        lead=words("lead.results", rule=sentences.rule(words, findings.select)),
+        place=Place(section="results", terminal=True, heading=""),
     )
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A contrast, and the learning rate or the benchmark at which it was asked."""
+
+    contrast: Contrast
+    rate: float = math.nan
+    benchmark: str = ""
+
+
+def _sides(row: _Asked, words: Words) -> dict[str, str]:
+    return {"a": sentences.arm_name(words, row.contrast.a), "b": sentences.arm_name(words, row.contrast.b)}
+
+
+CONTRAST: tuple[Column[_Asked], ...] = (
+    Column(
+        "comparison",
+        lambda row: {"a": row.contrast.a, "b": row.contrast.b},
+        lambda row, words: words("cell.minus", **_sides(row, words)),
+    ),
+    number("difference", lambda row: row.contrast.difference, Words.points),
+    interval("interval", lambda row: row.contrast.interval, Words.points_interval, file="interval95"),
+    number("p", lambda row: row.contrast.p, Words.p),
+    number("seeds", lambda row: row.contrast.seeds, terminal=False),
+    Column("problems", lambda row: row.contrast.problems),
+    Column(
+        "decision",
+        lambda row: row.contrast.decision.value,
+        lambda row, words: words(f"decision.{row.contrast.decision}", **_sides(row, words)),
+    ),
+    Column("owed", lambda row: row.contrast.owed),
+)
+ASKED = ("comparison", "difference", "interval", "p", "decision")
+
+
+def _kind(row: _Asked, words: Words) -> str:
+    kind = "question" if row.contrast.primary else "declared" if row.contrast.declared else "exploratory"
+    return words(f"cell.{kind}")
+
+
 def contrasts(findings: Findings, words: Words) -> Table:
-    shown, raw = [], []
-    for each in findings.contrasts:
-        row, plain = _contrast_row(each, words)
-        kind = "question" if each.primary else "declared" if each.declared else "exploratory"
-        shown.append(
-            {
-                **row,
-                "primary": words(f"cell.{kind}"),
-                "holm": words.p(each.holm) if each.holm is not None else DASH,
-                "test": words(f"cell.{METHODS[each.method]}"),
-                "seeds": str(each.seeds),
-            }
-        )
-        raw.append(
-            {
-                **plain,
-                "question": int(each.primary),
-                "declared": int(each.declared),
-                "p_holm": each.holm,
-                **bounds("interval90", each.interval90),
-                **bounds("bootstrap95", each.bootstrap),
-                "method": each.method,
-                "margin": each.margin,
-            }
-        )
+    columns: tuple[Column[_Asked], ...] = (
+        *CONTRAST,
+        Column(
+            "primary",
+            lambda row: {"question": int(row.contrast.primary), "declared": int(row.contrast.declared)},
+            _kind,
+            terminal=False,
+        ),
+        number("holm", lambda row: row.contrast.holm, Words.p, file="p_holm"),
+        Column("interval90", lambda row: bounds("interval90", row.contrast.interval90)),
+        Column("bootstrap95", lambda row: bounds("bootstrap95", row.contrast.bootstrap)),
+        label("test", lambda row: row.contrast.method, sentences.method, file="method", terminal=False),
+        Column("margin", lambda row: row.contrast.margin),
+    )
     holm = ("holm",) if any(each.holm is not None for each in findings.contrasts) else ()
-    keys = ("comparison", "primary", "difference", "interval", "p", *holm, "test", "seeds", "decision")
-    numeric = frozenset({"difference", "interval", "p", "holm", "seeds"})
-    strong = frozenset(i for i, each in enumerate(findings.contrasts) if each.primary)
-    return Table(
+    return table(
         "contrasts",
-        words("table.contrasts"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        strong,
-        numeric,
+        words,
+        [_Asked(each) for each in findings.contrasts],
+        columns,
+        shown=("comparison", "primary", "difference", "interval", "p", *holm, "test", "seeds", "decision"),
+        strong=lambda row: row.contrast.primary,
+        place=Place(section="results", terminal=True, figure="differences"),
     )
 
 
 def rates(findings: Findings, words: Words) -> Table:
     """The learning-rate grid: what chose the rate of each arm."""
-    shown, raw = [], []
-    for point in findings.rates:
-        shown.append(
-            {
-                "arm": point.arm,
-                "rate": f"{point.rate:g}",
-                "tuning_loss": words("cell.diverged") if point.diverged else words.number(point.tuning_loss, 3),
-                "pass1": words.percent(point.mean),
-                "chosen": "●" if point.chosen else "",
-            }
-        )
-        raw.append(
-            {
-                "arm": point.arm,
-                "learning_rate": point.rate,
-                "tuning_loss": point.tuning_loss,
-                "diverged": int(point.diverged),
-                "pass1": point.mean,
-                "chosen": int(point.chosen),
-            }
-        )
-    keys = ("arm", "rate", "tuning_loss", "pass1", "chosen")
-    strong = frozenset(i for i, point in enumerate(findings.rates) if point.chosen)
-    numeric = frozenset({"rate", "tuning_loss", "pass1"})
-    return Table("rates", words("table.rates"), columns(words, *keys), tuple(shown), tuple(raw), strong, numeric)
+    columns: tuple[Column[RatePoint], ...] = (
+        label("arm", lambda point: point.arm),
+        number("rate", lambda point: point.rate, _rate, file="learning_rate"),
+        Column(
+            "tuning_loss",
+            lambda point: point.tuning_loss,
+            lambda point, words: words("cell.diverged") if point.diverged else words.number(point.tuning_loss, 3),
+            numeric=True,
+        ),
+        Column("diverged", lambda point: int(point.diverged)),
+        number("pass1", lambda point: point.mean, Words.percent),
+        mark("chosen", lambda point: point.chosen),
+    )
+    place = Place(section="results", chapter="training", terminal=True)
+    return table("rates", words, findings.rates, columns, strong=lambda point: point.chosen, place=place)
 
 
-def _contrast_row(each: Contrast, words: Words) -> tuple[dict[str, str], dict[str, Any]]:
-    a, b = sentences.arm_name(words, each.a), sentences.arm_name(words, each.b)
-    shown = {
-        "comparison": words("cell.minus", a=a, b=b),
-        "difference": words.points(each.difference),
-        "interval": words.points_interval(each.interval),
-        "p": words.p(each.p),
-        "decision": words(f"decision.{each.decision}", a=a, b=b),
-    }
-    raw = {
-        "a": each.a,
-        "b": each.b,
-        "difference": each.difference,
-        **bounds("interval95", each.interval),
-        "p": each.p,
-        "seeds": each.seeds,
-        "problems": each.problems,
-        "decision": each.decision.value,
-        "owed": each.owed,
-    }
-    return shown, raw
+def _rate(words: Words, rate: float) -> str:
+    return f"{rate:g}"
 
 
 def at_each_rate(findings: Findings, words: Words) -> Table:
     """The question of the study, asked at every learning rate of the grid."""
-    shown, raw = [], []
-    grid = list(dict.fromkeys(point.variant for point in findings.rates))
     rate_of = {point.variant: point.rate for point in findings.rates}
     compared = {a.variant: each for each in findings.at_each_rate for pair in each.pairs for a in (pair.a, pair.b)}
-    for variant in grid:
-        if variant in compared:
-            row, plain = _contrast_row(compared[variant], words)
-            shown.append({"rate": f"{rate_of[variant]:g}", **row})
-            raw.append({"learning_rate": rate_of[variant], **plain})
-    keys = ("rate", "comparison", "difference", "interval", "p", "decision")
-    numeric = frozenset({"rate", "difference", "interval", "p"})
-    title = words("table.at_each_rate")
-    return Table("at_each_rate", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+    rows = [_Asked(compared[variant], rate=rate) for variant, rate in rate_of.items() if variant in compared]
+    columns: tuple[Column[_Asked], ...] = (
+        number("rate", lambda row: row.rate, _rate, file="learning_rate"),
+        *CONTRAST,
+    )
+    place = Place(section="results", terminal=True, level=4)
+    return table("at_each_rate", words, rows, columns, shown=("rate", *ASKED), place=place)
+
+
+@dataclass(frozen=True)
+class _Beside(Scored):
+    """An arm's chosen checkpoints on another benchmark."""
+
+    benchmark: str
 
 
 def beside(findings: Findings, words: Words) -> Table:
     """The chosen checkpoints on the other benchmarks."""
-    shown, raw = [], []
-    for other in findings.beside:
-        for result in other.results:
-            shown.append(
-                {
-                    "benchmark": other.benchmark,
-                    "arm": sentences.arm_name(words, result.arm),
-                    "pass1": words("cell.owed", n=result.owed) if result.owed else words.percent(result.mean),
-                    "solved": words("cell.of", solved=words.count(result.solved), n=other.problems),
-                    "interval": words.share_interval(result.interval),
-                }
-            )
-            raw.append(
-                {
-                    "benchmark": other.benchmark,
-                    "arm": result.arm,
-                    "pass1": result.mean,
-                    "solved": result.solved,
-                    "problems": other.problems,
-                    "owed": result.owed,
-                    **bounds("interval", result.interval),
-                }
-            )
-    keys = ("benchmark", "arm", "pass1", "solved", "interval")
-    return Table(
-        "beside",
-        words("table.beside"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        numeric=frozenset(keys[2:]),
+
+    def row(benchmark: str, problems: int, found: ArmResult) -> _Beside:
+        return _Beside(found.arm, found.mean, found.solved, problems, found.owed, found.interval, benchmark)
+
+    rows = [row(other.benchmark, other.problems, found) for other in findings.beside for found in other.results]
+    columns: tuple[Column[_Beside], ...] = (
+        label("benchmark", lambda row: row.benchmark),
+        label("arm", lambda row: row.arm, sentences.arm_name),
+        PASS1,
+        SOLVED,
+        OWED,
+        INTERVAL,
     )
+    return table("beside", words, rows, columns, place=Place(section="results", terminal=True))
 
 
 def beside_contrasts(findings: Findings, words: Words) -> Table:
     """The differences on the other benchmarks."""
-    shown, raw = [], []
-    for other in findings.beside:
-        for each in other.contrasts:
-            row, plain = _contrast_row(each, words)
-            shown.append({"benchmark": other.benchmark, **row})
-            raw.append({"benchmark": other.benchmark, **plain})
-    keys = ("benchmark", "comparison", "difference", "interval", "p", "decision")
-    numeric = frozenset({"difference", "interval", "p"})
-    title = words("table.beside_contrasts")
-    return Table("beside_contrasts", title, columns(words, *keys), tuple(shown), tuple(raw), numeric=numeric)
+    rows = [_Asked(each, benchmark=other.benchmark) for other in findings.beside for each in other.contrasts]
+    columns: tuple[Column[_Asked], ...] = (label("benchmark", lambda row: row.benchmark), *CONTRAST)
+    place = Place(section="results", terminal=True, heading="")
+    return table("beside_contrasts", words, rows, columns, shown=("benchmark", *ASKED), place=place)
 
 
-def pairs(findings: Findings, words: Words) -> Table:
-    """Two given checkpoints at a time: what a single seed can say."""
-    shown, raw = [], []
-    for contrast in findings.contrasts:
-        for each in contrast.pairs:
-            shown.append(
-                {
-                    "a": sentences.short(words, each.a),
-                    "b": sentences.short(words, each.b),
-                    "seed": str(max(each.a.seed, each.b.seed)),
-                    "difference": words.points(each.difference),
-                    "interval": words.points_interval(each.interval),
-                    "only_a": words.count(each.only_a),
-                    "only_b": words.count(each.only_b),
-                    "exact_p": words.p(each.exact_p),
-                    "mid_p": words.p(each.mid_p),
-                }
-            )
-            raw.append(
-                {
-                    "a": str(each.a),
-                    "b": str(each.b),
-                    "both": each.both,
-                    "only_a": each.only_a,
-                    "only_b": each.only_b,
-                    "neither": each.neither,
-                    "difference": each.difference,
-                    **bounds("interval95", each.interval),
-                    "exact_p": each.exact_p,
-                    "mid_p": each.mid_p,
-                    "owed": each.owed,
-                }
-            )
-    keys = ("a", "b", "seed", "difference", "interval", "only_a", "only_b", "exact_p", "mid_p")
-    return Table(
-        "pairs",
-        words("table.pairs"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        numeric=frozenset(keys[3:]),
+def best_of(findings: Findings, words: Words) -> Table:
+    """By how much a best checkpoint flatters."""
+    rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
+    columns: tuple[Column[Choice], ...] = (
+        *details.TRAINING,
+        number("k", lambda choice: choice.best_of.checkpoints, file="checkpoints"),
+        number("best_step", lambda choice: choice.best.step, lambda words, step: words("cell.step", step=step)),
+        number("measured", lambda choice: choice.best_of.measured, Words.percent),
+        number("corrected", lambda choice: choice.best_of.corrected, Words.percent),
+        number("flattery", lambda choice: choice.best_of.flattery, Words.points),
     )
+    # The terminal shows it where a best checkpoint was, or might have been, chosen.
+    flatters = findings.select == "primary" or not findings.select_declared
+    place = Place(section="results", terminal=flatters, heading=words("heading.best_of"))
+    return table("best_of", words, rows, columns, place=place)
+
+
+@dataclass(frozen=True)
+class _Checkpoint(Scored):
+    score: Score
+    loss: float | None
+    chosen: bool
+
+    @property
+    def verdicts(self) -> str:
+        most = sorted(self.score.verdicts.items(), key=lambda verdict: -verdict[1])
+        return ", ".join(f"{verdict} {n}" for verdict, n in most)
 
 
 def checkpoints(findings: Findings, words: Words) -> Table:
-    chosen = {adapter for result in findings.results for adapter in result.adapters}
+    chosen = {adapter for result in findings.results for adapter in result.adapters if not adapter.is_base}
     losses = {
         (c.training.arm, c.training.variant, c.training.seed, p.step): p.loss
         for c in findings.curves
         for p in c.validation
     }
-    shown, raw = [], []
-    for score in findings.scores:
-        adapter = score.adapter
-        loss = losses.get((*adapter.training, adapter.step))
-        verdicts = ", ".join(f"{verdict} {n}" for verdict, n in sorted(score.verdicts.items(), key=lambda x: -x[1]))
-        is_chosen = adapter in chosen and not adapter.is_base
-        shown.append(
-            {
-                "arm": sentences.arm_name(words, adapter.arm) + (f" {adapter.variant}" if adapter.variant else ""),
-                "seed": DASH if adapter.is_base else str(adapter.seed),
-                "step": DASH if adapter.is_base else str(adapter.step),
-                **_score_cells(score, words),
-                "validation_loss": words.number(loss, 3) if loss is not None else DASH,
-                "verdicts": verdicts,
-                "chosen": "●" if is_chosen else "",
-            }
-        )
-        raw.append(
-            {
-                **adapter.fields(),
-                "pass1": score.rate,
-                "solved": score.solved,
-                "problems": score.problems,
-                "samples": score.samples,
-                "owed": score.owed,
-                **bounds("interval", score.interval),
-                "tests_passed": score.tests_passed,
-                "validation_loss": loss,
-                "chosen": int(is_chosen),
-                **{f"pass@{k}": value for k, value in score.at_k.items()},
-                "verdicts": verdicts,
-            }
-        )
-    keys = (
-        "arm",
-        "seed",
-        "step",
-        "pass1",
-        "solved",
-        "interval",
-        "tests_passed",
-        "validation_loss",
-        "verdicts",
-        "chosen",
+
+    def row(score: Score) -> _Checkpoint:
+        who, measured = score.adapter, (score.rate, score.solved, score.problems, score.owed, score.interval)
+        return _Checkpoint(who.arm, *measured, score, losses.get((*who.training, who.step)), who in chosen)
+
+    def unless_base(row: _Checkpoint, value: int) -> str:
+        return DASH if row.score.adapter.is_base else str(value)
+
+    columns: tuple[Column[_Checkpoint], ...] = (
+        Column("arm", lambda row: row.arm, lambda row, words: sentences.trained(words, row.score.adapter)),
+        Column("variant", lambda row: row.score.adapter.variant),
+        Column("seed", lambda row: row.score.adapter.seed, lambda row, _: unless_base(row, row.score.adapter.seed)),
+        Column(
+            "step",
+            lambda row: row.score.adapter.step,
+            lambda row, _: unless_base(row, row.score.adapter.step),
+            numeric=True,
+        ),
+        PASS1,
+        SOLVED,
+        Column("samples", lambda row: row.score.samples),
+        OWED,
+        INTERVAL,
+        number("tests_passed", lambda row: row.score.tests_passed, Words.percent),
+        number("validation_loss", lambda row: row.loss, lambda words, loss: words.number(loss, 3)),
+        mark("chosen", lambda row: row.chosen),
+        Column("at_k", lambda row: {f"pass@{k}": value for k, value in row.score.at_k.items()}),
+        label("verdicts", lambda row: row.verdicts),
     )
-    return Table(
+    return table(
         "checkpoints",
-        words("table.checkpoints"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        frozenset(i for i, row in enumerate(shown) if row["chosen"]),
-        frozenset(keys[2:8]),
+        words,
+        [row(score) for score in findings.scores],
+        columns,
+        shown=(
+            *("arm", "seed", "step", "pass1", "solved", "interval"),
+            *("tests_passed", "validation_loss", "verdicts", "chosen"),
+        ),
+        strong=lambda row: row.chosen,
+        place=Place(
+            section="pass",
+            heading="",
+            figure="pass",
+            fold=words("table.checkpoints"),
+            open=len(findings.columns) <= FEW_CHECKPOINTS,
+        ),
     )
 
 
-def best_of(findings: Findings, words: Words) -> Table:
-    shown, raw = [], []
-    for choice in findings.choices:
-        found, training = choice.best_of, choice.training
-        if found.checkpoints < 2 or not math.isfinite(found.measured):
-            continue
-        shown.append(
-            {
-                "arm": training.arm,
-                "seed": str(training.seed),
-                "k": str(found.checkpoints),
-                "best_step": words("cell.step", step=choice.best.step),
-                "measured": words.percent(found.measured),
-                "corrected": words.percent(found.corrected),
-                "flattery": words.points(found.flattery),
-            }
-        )
-        raw.append(
-            {
-                "arm": training.arm,
-                "variant": training.variant,
-                "seed": training.seed,
-                "checkpoints": found.checkpoints,
-                "best_step": choice.best.step,
-                "measured": found.measured,
-                "corrected": found.corrected,
-                "flattery": found.flattery,
-            }
-        )
-    keys = ("arm", "seed", "k", "best_step", "measured", "corrected", "flattery")
-    return Table(
-        "best_of",
-        words("table.best_of"),
-        columns(words, *keys),
-        tuple(shown),
-        tuple(raw),
-        numeric=frozenset(keys[2:]),
+def pairs(findings: Findings, words: Words) -> Table:
+    """Two given checkpoints at a time: what a single seed can say."""
+    columns: tuple[Column[Pair], ...] = (
+        Column("a", lambda pair: str(pair.a), lambda pair, words: sentences.short(words, pair.a)),
+        Column("b", lambda pair: str(pair.b), lambda pair, words: sentences.short(words, pair.b)),
+        Column("seed", show=lambda pair, words: str(max(pair.a.seed, pair.b.seed))),
+        Column("both", lambda pair: pair.both),
+        number("only_a", lambda pair: pair.only_a, Words.count),
+        number("only_b", lambda pair: pair.only_b, Words.count),
+        Column("neither", lambda pair: pair.neither),
+        number("difference", lambda pair: pair.difference, Words.points),
+        interval("interval", lambda pair: pair.interval, Words.points_interval, file="interval95"),
+        number("exact_p", lambda pair: pair.exact_p, Words.p),
+        number("mid_p", lambda pair: pair.mid_p, Words.p),
+        Column("owed", lambda pair: pair.owed),
     )
+    return table(
+        "pairs",
+        words,
+        [pair for contrast in findings.contrasts for pair in contrast.pairs],
+        columns,
+        shown=("a", "b", "seed", "difference", "interval", "only_a", "only_b", "exact_p", "mid_p"),
+        place=Place(section="method", heading="", fold=words("table.pairs")),
+    )
+
+
+TABLES: tuple[Callable[[Findings, Words], Table], ...] = (
+    details.readings,
+    details.losses,
+    details.loss_matrix,
+    results,
+    contrasts,
+    rates,
+    at_each_rate,
+    beside,
+    beside_contrasts,
+    best_of,
+    checkpoints,
+    pairs,
+    details.grid,
+    details.partial,
+    details.stability,
+    details.trajectories,
+    details.forgotten,
+    behaviour.failures,
+    behaviour.sharing,
+    behaviour.shared,
+    behaviour.groups,
+    behaviour.forgetting,
+    behaviour.stuck,
+    behaviour.diversity,
+    behaviour.copying,
+    behaviour.copied,
+)
+"""The order on the page and in report.md, within a section or a chapter."""

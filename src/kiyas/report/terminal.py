@@ -16,7 +16,6 @@ from kiyas.report import sentences, tables
 from kiyas.report.words import DASH, Words
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-LEFT_OUT = ("test", "seeds", "primary", "tests_passed", "vs_base_interval")
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
 
 
@@ -46,13 +45,11 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
     console = plain_console(width, color)
     made = tables.tables(findings, words)
     console.print(Text(safe(findings.name), style="bold"))
-    # What a best checkpoint would show stands beside it where one was, or might have been, chosen so.
-    flatters = ["best_of"] if findings.select == "primary" or not findings.select_declared else []
-    for name in ("results", "contrasts", "rates", "at_each_rate", "beside", "beside_contrasts", *flatters):
-        if name in made:
+    for table in made.values():
+        if table.place.terminal and table.shown:
             console.print()
-            console.print(Text(made[name].title, style="dim"))
-            console.print(_table(made[name]))
+            console.print(Text(table.title, style="dim"))
+            console.print(_table(table))
     found = sentences.conclusion(findings, words)
     console.print()
     console.print(Text(f"{words('text.conclusion')}: {found.badge}", style=STYLE.get(found.decision, "bold")))
@@ -74,13 +71,10 @@ def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
 
 def _table(table: tables.Table) -> RichTable:
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    keys = [
-        (key, title) for key, title in table.columns if any(row.get(key, "") not in ("", DASH) for row in table.shown)
-    ]
-    told = {key for row in table.shown for key, text in row.items() if text not in ("", DASH)}
-    keys = [(key, title) for key, title in table.columns if key in told and key not in LEFT_OUT]
+    said = {key for row in table.shown for key, text in row.items() if text not in ("", DASH)}
+    keys = [(key, title) for key, title in table.columns if key in said - table.wide]
     for key, title in keys:
-        longest = max(len(title), *(len(row.get(key, "")) for row in table.shown))
+        longest = max(len(text) for text in (title, *(row[key] for row in table.shown)))
         made.add_column(
             title,
             justify="right" if key in table.numeric else "left",
@@ -89,7 +83,7 @@ def _table(table: tables.Table) -> RichTable:
             min_width=min(longest, 16) if key == "arm" else None,
         )
     for i, row in enumerate(table.shown):
-        cells = [Text(safe(row.get(key, ""))) for key, _ in keys]
+        cells = [Text(safe(row[key])) for key, _ in keys]
         made.add_row(*cells, style="bold" if i in table.strong else None)
     return made
 

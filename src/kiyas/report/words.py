@@ -46,9 +46,9 @@ class Words:
     def has(self, key: str) -> bool:
         return key in phrases(self.language)
 
-    def number(self, value: float, digits: int = 1) -> str:
+    def number(self, value: float | None, digits: int = 1) -> str:
         """A plain number with the language's decimal mark and a true minus sign."""
-        if not math.isfinite(value):
+        if value is None or not math.isfinite(value):
             return DASH
         text = f"{value:.{digits}f}"
         if float(text) == 0:
@@ -92,8 +92,8 @@ class Words:
         text = self.number(100 * share)
         return f"+{text}" if signed and not text.startswith(MINUS) and text.strip("0.,") else text
 
-    def share_interval(self, interval: Interval) -> str:
-        if not math.isfinite(interval.low):
+    def share_interval(self, interval: Interval | None) -> str:
+        if interval is None or not math.isfinite(interval.low):
             return DASH
         low, high = self.number(100 * interval.low), self.number(100 * interval.high)
         return f"%{low}–{high}" if self.language == "tr" else f"{low}–{high}%"

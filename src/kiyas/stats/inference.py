@@ -31,6 +31,10 @@ class Interval:
     high: float
     level: float = 0.95
 
+    def __neg__(self) -> Interval:
+        """The interval of the opposite difference."""
+        return Interval(-self.high, -self.low, self.level)
+
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 

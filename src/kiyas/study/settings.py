@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -587,6 +588,14 @@ class Study(Section):
         if own_rate:
             raise ValueError(f"arms.{own_rate[0]}.training.learning_rate: the grid of rates is the same for all arms")
         return self
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their full names: {"budget": {"steps": 7}} → {"budget.steps": 7}."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def is_hub_id(name: str) -> bool:
