@@ -33,9 +33,10 @@ from kiyas.analyse.findings import (
 )
 from kiyas.analyse.load import OWED, SOLVED, Loaded, Row
 from kiyas.analyse.problems import ratio
-from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, shape, tokens
+from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, tokens
 from kiyas.analyse.tags import tags_of
 from kiyas.rundir import RunDir, read_jsonl
+from kiyas.similarity.fingerprint import fingerprint
 from kiyas.stats import Floats, Interval
 from kiyas.types import BASE, BASE_ARM, AdapterId
 
@@ -329,11 +330,11 @@ def _diversity(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...]) -> Div
     programs, trees, behaviours = [], [], []
     for problem in loaded.problems:
         rows = [row for adapter in adapters for row in _judged(loaded, adapter, problem) if row.get("program")]
-        shapes = [found for row in rows if (found := shape(str(row["program"]))) is not None]
-        if len(shapes) < 2:
+        prints = [found for row in rows if (found := fingerprint(str(row["program"]))) is not None]
+        if len(prints) < 2:
             continue
-        programs.append(len(shapes))
-        trees.append(len(set(shapes)))
+        programs.append(len(prints))
+        trees.append(len(set(prints)))
         done = [behaviour_on_tests(row) for row in rows]
         if None not in done:
             behaviours.append(len(set(done)))
