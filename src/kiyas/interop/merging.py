@@ -11,7 +11,7 @@ from kiyas.interop import logs
 from kiyas.interop.answers import OWED, Answer
 from kiyas.interop.course import Totals
 from kiyas.interop.files import Notes, Row
-from kiyas.interop.outcomes import Key, Part, contradicts, later
+from kiyas.interop.outcomes import Key, Part, put
 from kiyas.interop.reading import SHAPES, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
 from kiyas.study import Judge
@@ -103,8 +103,8 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Key, Answer]:
     """All answers. A file that mostly contradicts those before it is left out, an error where the user named it."""
     kept: dict[Key, Answer] = {}
     for each in parts:
-        both = each.answers.keys() & kept.keys()
-        clashes = sum(contradicts(kept[key], each.answers[key]) for key in both)
+        together, odd = dict(kept), Counter[str]()
+        clashes = sum(put(together, key, new, odd) for key, new in each.answers.items())
         if 2 * clashes > len(each.answers):
             about = ", ".join(map(str, each.checkpoints[:3]))
             error = KiyasError(
@@ -116,8 +116,7 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Key, Answer]:
                 raise error
             notes.add(f"left out: {error.args[0]}; {error.hint}")
             continue
-        odd: Counter[str] = Counter()
-        kept |= {key: later(kept[key], new, odd) if key in kept else new for key, new in each.answers.items()}
+        kept = together
         for what, rows in odd.items():
             notes.add(what, each.file.path, rows)
     return kept

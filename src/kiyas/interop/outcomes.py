@@ -37,44 +37,31 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     is noted and its verdict owed. Also for a file most of whose rows contradict one another.
     """
     found = Part(file)
-    odd: Counter[str] = Counter()
-    broken: list[KiyasError] = []
     nameless: set[str] = set()
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
-    for where, row in table:
-        try:
-            if not format.recognises(row):
-                raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
-            adapter = _adapter(where, row, named, arm_of, models=several_models)
-            read = list(format.answers(row, where, odd))
-        except KiyasError as error:
-            if file.named:
-                raise
-            broken.append(error)
-            continue
-        if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
-            nameless.add(adapter.arm)
-        for answer in read:
-            count += 1
-            key = (adapter, answer.id, answer.sample)
-            before = found.answers.get(key)
-            clashes += before is not None and contradicts(before, answer)
-            found.answers[key] = answer if before is None else later(before, answer, odd)
-    if 2 * clashes > count:
-        raise KiyasError(
-            f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and sample "
-            "has answered otherwise",
-            "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
-        )
-    notes.broken(broken, file.path)
+    with notes.rows(file) as rows:
+        for where, row in table:
+            with rows.one():
+                if not format.recognises(row):
+                    raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
+                adapter = _adapter(where, row, named, arm_of, models=several_models)
+                read = list(format.answers(row, where, rows.odd))
+                if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
+                    nameless.add(adapter.arm)
+                count += len(read)
+                clashes += sum(put(found.answers, (adapter, new.id, new.sample), new, rows.odd) for new in read)
+        if 2 * clashes > count:
+            raise KiyasError(
+                f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and "
+                "sample has answered otherwise",
+                "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
+            )
     for arm in sorted(nameless):
         if named.step is None:
             notes.add(f"the name tells no step; taken as step 0 of arm {arm}", file.path)
     if nameless and named.by_epoch:
         notes.add(f"the name tells epochs, not steps; epoch {named.step} stands as the step", file.path)
-    for what, rows in odd.items():
-        notes.add(what, file.path, rows)
     _check_window(found, named, notes)
     return found
 
@@ -94,13 +81,15 @@ def _check_window(found: Part, named: Named, notes: Notes) -> None:
         )
 
 
-def contradicts(old: Answer, new: Answer) -> bool:
-    """Do both have a verdict, and not the same answer with the same verdict?"""
-    judged = old.verdict not in OWED and new.verdict not in OWED
-    return judged and (old.verdict, old.text) != (new.verdict, new.text)
+def put(kept: dict[Key, Answer], key: Key, new: Answer, odd: Counter[str]) -> bool:
+    """Adds an answer. True where it contradicts the one before: both with a verdict, and not the same."""
+    old = kept.get(key)
+    kept[key] = new if old is None else _later(old, new, odd)
+    judged = old is not None and old.verdict not in OWED and new.verdict not in OWED
+    return judged and old is not None and (old.verdict, old.text) != (new.verdict, new.text)
 
 
-def later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
+def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
     """Two rows about one sample: the later counts, but a verdict is never given up for none.
 
     An answer without a verdict, of a file of generations, completes the row with one and is no oddity.
@@ -135,9 +124,8 @@ def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, m
     arm, variant = row["arm"], row.get("variant") or ""
     if not isinstance(arm, str) or not arm.strip() or not isinstance(variant, str):
         raise KiyasError(f"{where}: arm is {arm!r} and variant {variant!r}, expected names")
-    named_of = {"seed": named.seed, "step": named.step or 0}
-    own = {key: value if row.get(key) is None else row[key] for key, value in named_of.items()}
-    for key, value in own.items():
-        whole(value, key, where)
+    own = {"seed": named.seed, "step": named.step or 0}
+    own |= {key: row[key] for key in own if row.get(key) is not None}
+    seed, step = (whole(value, key, where) for key, value in own.items())
     arm = arm_of.get(arm, arm)
-    return BASE if arm == BASE_ARM else AdapterId(arm, variant, own["seed"], own["step"])
+    return BASE if arm == BASE_ARM else AdapterId(arm, variant, seed, step)
