@@ -17,7 +17,6 @@ class ImportSummary:
     name: str
     solved: Mapping[AdapterId, tuple[int, int, int]]
     problems: int
-    judgments: int
     losses: Mapping[tuple[str, int], tuple[int, int]]
     """for each (arm, seed): how many, and the last step"""
     read: Mapping[str, tuple[str, ...]]
@@ -36,6 +35,10 @@ class ImportSummary:
     @property
     def checkpoints(self) -> tuple[AdapterId, ...]:
         return tuple(self.solved)
+
+    @property
+    def judgments(self) -> int:
+        return sum(judged + owed for _, judged, owed in self.solved.values())
 
     @property
     def log_rows(self) -> int:

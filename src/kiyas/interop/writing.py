@@ -51,7 +51,7 @@ def write(
         checkpoints = tuple(str(each.path) for arm in found.trained for each in arm.checkpoints)
         study = _write_study(folder, name, found)
         read = {"PEFT checkpoints": checkpoints}
-        return ImportSummary(name, {}, 0, 0, {}, read, notes, trained=found.trained, study=study)
+        return ImportSummary(name, {}, 0, {}, read, notes, trained=found.trained, study=study)
     judgments = {key: _judgment(key, merged.answers[key], merged.rejudged) for key in sorted(merged.answers)}
     written = _write_study(folder, f"{name}-judged", found) if found.trained else None
     _write_stages(folder, _resolved(name, notes, merged), found, merged, list(judgments.values()), started)
@@ -59,7 +59,6 @@ def write(
         name,
         _solved(judgments),
         len(merged.benchmark),
-        len(judgments),
         _losses(merged.log),
         {kind: tuple(map(str, paths)) for kind, paths in found.files.items()},
         notes,
