@@ -62,8 +62,8 @@ def test_own_data_preset_names_every_missing_file_at_once(tmp_path: Path, capsys
     [
         (["run", "none.yaml"], "no study file none.yaml"),
         (["check", "none.yaml"], "no study file none.yaml"),
-        (["status", "none"], "none is no run folder"),
-        (["report", "none"], "none is no run folder"),
+        (["status", "none"], "none is not a run folder"),
+        (["report", "none"], "none is not a run folder"),
         (["demo", "seedz=3"], "unknown key seedz; did you mean seeds?"),
         (["demo", "--limit", "0"], "benchmarks.primary.problems"),
         (["import", "none", "--out", "x"], "none"),

@@ -231,32 +231,6 @@ def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
     assert "programs" in page.page(found)
 
 
-# -- programs -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("n = 1\nprint(n)", '"""Doc."""\ncount = 27  # more\nprint(count)', True),
-        ("def f(a, b):\n    return a", "def g(x, y):\n    'doc'\n    return x", True),
-        ("def f(a, b):\n    return a", "def f(a, b):\n    return b", False),
-        ("print(min(x))", "print(max(x))", False),
-        ("a = 1", "a = 'x'", False),
-        ("a = []\na.append(1)", "b = []\nb.append(2)", True),
-        ("if a:\n    b\nelse:\n    c", "if a:\n    b\n    c", False),
-        ("import math as m\nm.sqrt(2)", "import math as q\nq.sqrt(3)", True),
-    ],
-)
-def test_approaches(one: str, other: str, same: bool) -> None:
-    assert (measure.approach(one) == measure.approach(other)) is same
-
-
-def test_programs_that_are_none() -> None:
-    assert measure.approach("def f(:") is None
-    deep = "x = " + "-" * 60 + "1"
-    assert measure.approach(deep) == measure.approach(deep.replace("x", "y")) is not None
-
-
 # -- texts, against dull references ---------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kiyas.judge.types import Isolation
 from kiyas.pipeline import stages
 from kiyas.pipeline.prepare import Prepared, prepare
 from kiyas.runfolder.files import read_json, read_jsonl
@@ -111,7 +112,7 @@ def test_each_seed_trains_on_its_draw(tmp_path: Path) -> None:
         "workers": 1,
     }
     wanted = study(2, training, x={"from": "deep", "solutions": 1, "problems": 8, "draws": 2})
-    wanted = wanted.model_copy(update={"judge": wanted.judge.model_copy(update={"isolation": "best"})})
+    wanted = wanted.model_copy(update={"judge": wanted.judge.model_copy(update={"isolation": Isolation.BEST})})
     folder = RunDir(tmp_path / "run")
     stages.run(wanted, folder, until=Stage.TRAIN)
     rows = [row for row in read_jsonl(folder.arm_data("x")) if row["split"] == "train"]

@@ -200,7 +200,7 @@ def test_nothing_usable_and_foreign_folder(tmp_path: Path) -> None:
     with pytest.raises(KiyasError, match="no such file"):
         import_study([tmp_path / "absent"], tmp_path / "run")
     put(tmp_path / "in" / DEEP, outcome("p", 1))
-    write_json(tmp_path / "run" / "resolved.json", {"kind": "run"})
+    write_json(tmp_path / "run" / "resolved.json", {"kind": "run", "name": "mine"})
     with pytest.raises(KiyasError, match="made here"):
         import_study([tmp_path / "in"], tmp_path / "run")
 

@@ -183,7 +183,7 @@ def test_from_python(undisturbed: RunDir, tmp_path: Path) -> None:
     assert len(run.results) == 13 * 12 and set(run.results["arm"]) == {"base", "deep", "diverse"}
     assert set(run.curves["kind"]) == {"train", "validation"}
     assert "Conclusion" in str(run)
-    with pytest.raises(kiyas.KiyasError, match="is no run folder"):
+    with pytest.raises(kiyas.KiyasError, match="is not a run folder"):
         kiyas.Run(tmp_path)
     assert sorted(dir(kiyas)) == sorted(kiyas.__all__)
 

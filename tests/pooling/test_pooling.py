@@ -306,7 +306,7 @@ def test_runs_and_counts_together(runs: list[Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["nothing", "."])
 def test_what_is_neither(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(KiyasError, match=r"no such run folder|is no run folder"):
+    with pytest.raises(KiyasError, match=r"no such run folder|is not a run folder"):
         pool([Path(path)])
 
 

@@ -32,11 +32,12 @@ from kiyas.analyse.findings import (
 )
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.problems import ratio
-from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, shape, tokens
+from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, tokens
 from kiyas.analyse.tags import tags_of
 from kiyas.judge import Outcome
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
+from kiyas.similarity.fingerprint import fingerprint
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval
 from kiyas.types import BASE, BASE_ARM, AdapterId, Example, Judgment
@@ -324,11 +325,11 @@ def _diversity(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...]) -> Div
     programs, trees, behaviours = [], [], []
     for problem in loaded.problems:
         written = [each for adapter in adapters for each in loaded.judged(adapter, problem) if each.program]
-        shapes = [found for each in written if (found := shape(each.program or "")) is not None]
-        if len(shapes) < 2:
+        prints = [found for each in written if (found := fingerprint(each.program or "")) is not None]
+        if len(prints) < 2:
             continue
-        programs.append(len(shapes))
-        trees.append(len(set(shapes)))
+        programs.append(len(prints))
+        trees.append(len(set(prints)))
         done = [behaviour_on_tests(each) for each in written]
         if None not in done:
             behaviours.append(len(set(done)))

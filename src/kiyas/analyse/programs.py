@@ -1,4 +1,4 @@
-"""Programs as texts: syntax trees, behaviour on the tests, and how much of them stands in the training data.
+"""Programs as texts: behaviour on the tests, and how much of them stands in the training data.
 
 Theory of copying. All training solutions and all programs lie end to end in one array of token ids; a mark that
 occurs once stands after each. `levels[j]` numbers the windows of 2^j tokens: equal windows have equal numbers, and
@@ -10,21 +10,18 @@ Nothing is approximate; tests/analysis/test_programs.py compares with a dull loo
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import tokenize
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from kiyas.judge import Outcome
-from kiyas.judge.extract import fenced_blocks, syntax_tree
+from kiyas.judge.extract import fenced_blocks
 from kiyas.types import Judgment
 
 Ints = NDArray[np.int64]
@@ -32,54 +29,6 @@ GRAM = 5
 _KEPT = (tokenize.NAME, tokenize.NUMBER, tokenize.STRING, tokenize.OP)
 _BLOCK, _PAIRS = 250, 10_000
 """programs looked at together, and pairs of them with solutions compared at a time"""
-
-
-def shape(program: str) -> str | None:
-    """The syntax tree as text, the same for programs that differ in names, constants, comments and doc strings.
-
-    Names that the program binds are numbered as they are met; attributes and names from elsewhere stay. None for what
-    does not parse.
-    """
-    tree = syntax_tree(program)
-    if tree is None:
-        return None
-    own = {name for node in ast.walk(tree) for name in _bound(node)}
-    number: dict[str, int] = {}
-    found: list[str] = []
-    queue: deque[ast.AST] = deque([tree])
-    while queue:
-        node = queue.popleft()
-        found.append(type(node).__name__)
-        if isinstance(node, ast.Constant):
-            found.append(type(node.value).__name__)
-            continue
-        for key, value in ast.iter_fields(node):
-            found.append(key)
-            for item in value if isinstance(value, list) else [value]:
-                if isinstance(item, ast.expr_context) or _is_text(item):
-                    continue
-                if isinstance(item, ast.AST):
-                    queue.append(item)
-                    found.append("*")
-                elif isinstance(item, str) and item in own and key != "attr":
-                    found.append(f"{number.setdefault(item, len(number))}")
-                else:
-                    found.append(repr(item))
-    return " ".join(found)
-
-
-def _bound(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Name):
-        return [] if isinstance(node.ctx, ast.Load) else [node.id]
-    if isinstance(node, ast.arg):
-        return [node.arg]
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    return [node.asname] if isinstance(node, ast.alias) and node.asname else []
-
-
-def _is_text(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def behaviour_on_tests(answer: Judgment) -> tuple[tuple[Outcome, str], ...] | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import statistics
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from kiyas.data.arms import ArmData
 from kiyas.judge import extract
 from kiyas.similarity import near_duplicates
+from kiyas.similarity.fingerprint import fingerprint
 from kiyas.types import Example
 
 
@@ -26,7 +23,7 @@ class Rows:
     solutions_per_problem: float
     """mean number of rows of a problem"""
     approaches_per_problem: float
-    """mean number of different programs of a problem, names and constants aside; of problems with any program"""
+    """mean number of different programs (fingerprints) of a problem; of problems with any program"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Answer:
     method: str
     """how the program was found (kiyas.judge.extract)"""
     approach: str | None
-    """digest of its syntax tree; None where there is no program that parses"""
+    """its fingerprint; None where there is no program that parses"""
 
     @property
     def fenced(self) -> bool:
@@ -95,65 +92,7 @@ class Answer:
 def answer(completion: str) -> Answer:
     """The program in a completion, as the judge finds it."""
     found = extract(completion)
-    return Answer(found.method, approach(found.program) if found.program.strip() else None)
-
-
-def approach(program: str) -> str | None:
-    """Digest of a program's syntax tree without what is only wording. None where it does not parse.
-
-    Names that the program gives (variables, arguments, functions, classes) are numbered as they appear, constants are
-    their type, docstrings and bare strings are left out. Names that it uses (builtins, modules, methods) stay: `min`
-    for `max` is another approach.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    given = {name for node in ast.walk(tree) for name in _given(node)}
-    number = dict[str, int]()
-    free = count()
-    seen: list[str] = []
-    todo: list[object] = [tree]
-    while todo:  # depth first, by hand: programs may be nested deeper than Python recurses
-        node = todo.pop()
-        if isinstance(node, list):
-            kept = [child for child in node if not _is_bare_string(child)]
-            seen.append(f"[{len(kept)}")
-            todo += reversed(kept)
-        elif isinstance(node, ast.Constant):
-            seen.append(type(node.value).__name__)
-        elif isinstance(node, ast.AST):
-            seen.append(type(node).__name__)
-            todo += [getattr(node, name, None) for name in reversed(node._fields) if name not in _ASIDE]
-        elif isinstance(node, str) and node in given:
-            if node not in number:
-                number[node] = next(free)
-            seen.append(f"#{number[node]}")
-        else:
-            seen.append(repr(node))
-    return hashlib.sha256(" ".join(seen).encode()).hexdigest()[:16]
-
-
-_ASIDE = ("ctx", "type_comment", "kind", "type_ignores")
-
-
-def _given(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Name):
-        return [node.id] if isinstance(node.ctx, ast.Store) else []
-    if isinstance(node, ast.arg):
-        return [node.arg]
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.alias | ast.ExceptHandler):
-        name = node.asname if isinstance(node, ast.alias) else node.name
-        return [name] if name else []
-    return []
-
-
-def _is_bare_string(node: object) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return Answer(found.method, fingerprint(found.program) if found.program.strip() else None)
 
 
 def by_problem(rows: Sequence[Example], answers: dict[str, Answer]) -> Rows:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +34,16 @@ class Notes:
             name = f"{file.parent.name}/{file.name}"
             files[name] = files.get(name, 0) + rows
 
-    def broken(self, errors: list[KiyasError], file: Path) -> None:
-        """Rows of a file found by searching that could not be read."""
-        if errors:
-            first = str(errors[0].args[0]).removeprefix(f"{file}, ")
-            self.add(f"rows that cannot be read were left out, the first: {first}", file, len(errors))
+    @contextlib.contextmanager
+    def rows(self, file: File) -> Iterator[Rows]:
+        """For reading a file's rows: what was odd about them is noted at the end, unless the file is given up."""
+        rows = Rows(file)
+        yield rows
+        if rows.broken:
+            first = str(rows.broken[0].args[0]).removeprefix(f"{file.path}, ")
+            self.add(f"rows that cannot be read were left out, the first: {first}", file.path, len(rows.broken))
+        for what, count in rows.odd.items():
+            self.add(what, file.path, count)
 
     def lines(self) -> tuple[str, ...]:
         return tuple(_line(what, files) for what, files in self._files.items())
@@ -58,6 +65,25 @@ class File:
     path: Path
     named: bool
     folders: tuple[str, ...]
+
+
+class Rows:
+    """What is odd about the rows of one file, counted."""
+
+    def __init__(self, file: File) -> None:
+        self.odd: Counter[str] = Counter()
+        self.broken: list[KiyasError] = []
+        self._file = file
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """For reading one row: leaves out one that cannot be read, where the file was found by searching."""
+        try:
+            yield
+        except KiyasError as error:
+            if self._file.named:
+                raise
+            self.broken.append(error)
 
 
 def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[File]:

@@ -34,49 +34,37 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
 
     Raises KiyasError for a row that cannot be read; where the file was found by searching the row is noted.
     """
-    odd: Counter[str] = Counter()
-    broken: list[KiyasError] = []
     endless: dict[str, list[int]] = {}
     found: dict[tuple[str, str, int], Row] = {}
     before = -math.inf
-    for where, raw in table:
-        row = {str(key).strip().lower(): value for key, value in raw.items() if key is not None}
-        try:
-            step = _number(row.get("step", row.get("global_step")), where, "step")
-            read = [] if step is None or not math.isfinite(step) else _losses(row, named, step, where, odd)
-        except KiyasError as error:
-            if file.named:
-                raise
-            broken.append(error)
-            continue
-        if step is None or not math.isfinite(step):
-            odd["a row without a step was left out"] += 1
-            continue
-        if not 0 <= step <= MOST_STEPS:
-            odd["a row with an impossible step was left out"] += 1
-            continue
-        if step < before:
-            odd["the steps go back (a restart?); the later row of a step was kept"] += 1
-        before = step
-        for out in read:
-            key = (out["kind"], out.get("on", ""), out["step"])
-            if not math.isfinite(out["loss"]):
-                endless.setdefault(out["kind"], []).append(out["step"])
-                continue
-            if key in found and found[key] != out:
-                odd["two different losses at one step; the later was kept"] += 1
-            found[key] = out
-    notes.broken(broken, file.path)
+    with notes.rows(file) as rows:
+        for where, raw in table:
+            row = {str(key).strip().lower(): value for key, value in raw.items() if key is not None}
+            with rows.one():
+                step = _number(row.get("step", row.get("global_step")), where, "step")
+                if step is None or not math.isfinite(step):
+                    rows.odd["a row without a step was left out"] += 1
+                    continue
+                read = _losses(row, named, step, where, rows.odd)
+                if not 0 <= step <= MOST_STEPS:
+                    rows.odd["a row with an impossible step was left out"] += 1
+                    continue
+                if step < before:
+                    rows.odd["the steps go back (a restart?); the later row of a step was kept"] += 1
+                before = step
+                for out in read:
+                    key = (out["kind"], out.get("on", ""), out["step"])
+                    if not math.isfinite(out["loss"]):
+                        endless.setdefault(out["kind"], []).append(out["step"])
+                        continue
+                    if key in found and found[key] != out:
+                        rows.odd["two different losses at one step; the later was kept"] += 1
+                    found[key] = out
     for kind, steps in endless.items():
-        notes.add(
-            f"the {kind} loss is not a finite number and was left out, first at step {min(steps)}",
-            file.path,
-            len(steps),
-        )
+        what = f"the {kind} loss is not a finite number and was left out, first at step {min(steps)}"
+        notes.add(what, file.path, len(steps))
     if not found:
         notes.add("holds no losses", file.path)
-    for what, count in odd.items():
-        notes.add(what, file.path, count)
     return sorted(found.values(), key=lambda row: (row["step"], row["kind"], row.get("on", "")))
 
 
@@ -93,7 +81,8 @@ def merged(logs: list[tuple[File, list[Row]]], notes: Notes) -> list[Row]:
     for start, file, rows in sorted(starts, key=lambda log: (log[0], -len(log[2]))):
         mine = {(row["arm"], row["seed"], row["kind"], row.get("on"), row["step"]): row for row in rows}
         # Tables are often rounded.
-        differ = [key for key in mine.keys() & kept.keys() if not math.isclose(*_pair(mine, kept, key), rel_tol=2e-3)]
+        both = mine.keys() & kept.keys()
+        differ = [key for key in both if not math.isclose(mine[key]["loss"], kept[key]["loss"], rel_tol=2e-3)]
         if differ:
             first = min(differ, key=lambda key: int(key[-1]))
             other, began = source[first]
@@ -105,10 +94,6 @@ def merged(logs: list[tuple[File, list[Row]]], notes: Notes) -> list[Row]:
         kept |= mine
         source |= dict.fromkeys(mine, (file, start))
     return sorted(kept.values(), key=lambda r: (r["step"], r["arm"], r["seed"], r["kind"], r.get("on", "")))
-
-
-def _pair(mine: dict[Any, Row], kept: dict[Any, Row], key: Any) -> tuple[float, float]:
-    return mine[key]["loss"], kept[key]["loss"]
 
 
 def _losses(row: Row, named: Named, step: float, where: str, odd: Counter[str]) -> list[Row]:

@@ -1,14 +1,12 @@
-"""Answers of many files → one completion and one judgment for each (checkpoint, problem, sample)."""
+"""One file of results → its answers, told apart by checkpoint, problem and sample."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from kiyas.interop.answers import OWED, Answer, Format, whole
-from kiyas.interop.course import Totals
 from kiyas.interop.files import File, Notes, Row, Table
 from kiyas.interop.names import Named, contest_date
 from kiyas.types import BASE, BASE_ARM, AdapterId, KiyasError
@@ -39,44 +37,31 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     is noted and its verdict owed. Also for a file most of whose rows contradict one another.
     """
     found = Part(file)
-    odd: Counter[str] = Counter()
-    broken: list[KiyasError] = []
     nameless: set[str] = set()
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
-    for where, row in table:
-        try:
-            if not format.recognises(row):
-                raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
-            adapter = _adapter(where, row, named, arm_of, models=several_models)
-            read = list(format.answers(row, where, odd))
-        except KiyasError as error:
-            if file.named:
-                raise
-            broken.append(error)
-            continue
-        if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
-            nameless.add(adapter.arm)
-        for answer in read:
-            count += 1
-            key = (adapter, answer.id, answer.sample)
-            before = found.answers.get(key)
-            clashes += before is not None and contradicts(before, answer)
-            found.answers[key] = answer if before is None else _later(before, answer, odd)
-    if 2 * clashes > count:
-        raise KiyasError(
-            f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and sample "
-            "has answered otherwise",
-            "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
-        )
-    notes.broken(broken, file.path)
+    with notes.rows(file) as rows:
+        for where, row in table:
+            with rows.one():
+                if not format.recognises(row):
+                    raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
+                adapter = _adapter(where, row, named, arm_of, models=several_models)
+                read = list(format.answers(row, where, rows.odd))
+                if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
+                    nameless.add(adapter.arm)
+                count += len(read)
+                clashes += sum(put(found.answers, (adapter, new.id, new.sample), new, rows.odd) for new in read)
+        if 2 * clashes > count:
+            raise KiyasError(
+                f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and "
+                "sample has answered otherwise",
+                "give the rows their own `arm`, `seed`, `step` and `sample`, or name the files' arms with --arm",
+            )
     for arm in sorted(nameless):
         if named.step is None:
             notes.add(f"the name tells no step; taken as step 0 of arm {arm}", file.path)
     if nameless and named.by_epoch:
         notes.add(f"the name tells epochs, not steps; epoch {named.step} stands as the step", file.path)
-    for what, rows in odd.items():
-        notes.add(what, file.path, rows)
     _check_window(found, named, notes)
     return found
 
@@ -96,10 +81,12 @@ def _check_window(found: Part, named: Named, notes: Notes) -> None:
         )
 
 
-def contradicts(old: Answer, new: Answer) -> bool:
-    """Do both have a verdict, and not the same answer with the same verdict?"""
-    judged = old.verdict not in OWED and new.verdict not in OWED
-    return judged and (old.verdict, old.text) != (new.verdict, new.text)
+def put(kept: dict[Key, Answer], key: Key, new: Answer, odd: Counter[str]) -> bool:
+    """Adds an answer. True where it contradicts the one before: both with a verdict, and not the same."""
+    old = kept.get(key)
+    kept[key] = new if old is None else _later(old, new, odd)
+    judged = old is not None and old.verdict not in OWED and new.verdict not in OWED
+    return judged and old is not None and (old.verdict, old.text) != (new.verdict, new.text)
 
 
 def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
@@ -137,116 +124,8 @@ def _adapter(where: str, row: Row, named: Named, arm_of: Mapping[str, str], *, m
     arm, variant = row["arm"], row.get("variant") or ""
     if not isinstance(arm, str) or not arm.strip() or not isinstance(variant, str):
         raise KiyasError(f"{where}: arm is {arm!r} and variant {variant!r}, expected names")
-    named_of = {"seed": named.seed, "step": named.step or 0}
-    own = {key: value if row.get(key) is None else row[key] for key, value in named_of.items()}
-    for key, value in own.items():
-        whole(value, key, where)
+    own = {"seed": named.seed, "step": named.step or 0}
+    own |= {key: row[key] for key in own if row.get(key) is not None}
+    seed, step = (whole(value, key, where) for key, value in own.items())
     arm = arm_of.get(arm, arm)
-    return BASE if arm == BASE_ARM else AdapterId(arm, variant, own["seed"], own["step"])
-
-
-def note_owed(answers: Mapping[Key, Answer], notes: Notes) -> None:
-    """Notes answers for which no file has a verdict."""
-    plain = Counter(key[0] for key, answer in answers.items() if answer.verdict is None)
-    for adapter, count in sorted(plain.items()):
-        notes.add(f"{adapter}: no verdict was recorded for {count} answers: owed, unless judged with --rejudge")
-
-
-# -- many files ---------------------------------------------------------------------------------------------------
-
-
-def one_benchmark(parts: list[Part], given: set[str] | None, notes: Notes) -> list[Part]:
-    """The files that answer one and the same benchmark; a run has one. The others are noted, with what to do.
-
-    Files whose problems overlap by half of the fewer belong together. Taken are the files that answer the `given`
-    problems, else those with the most answers.
-    """
-    groups: list[list[Part]] = []
-    for each in parts:
-        linked = [group for group in groups if any(_overlap(each.problems, other.problems) for other in group)]
-        groups = [group for group in groups if group not in linked] + [[each, *(p for group in linked for p in group)]]
-
-    def size(group: list[Part]) -> tuple[int, int]:
-        problems = set().union(*(each.problems for each in group))
-        return len(problems & given) if given is not None else 0, sum(len(each.answers) for each in group)
-
-    chosen = max(groups, key=size, default=[])
-    for group in groups:
-        if group is not chosen:
-            _note_other(group, notes)
-    return [each for each in parts if each in chosen]
-
-
-def _overlap(one: set[str], other: set[str]) -> bool:
-    return 2 * len(one & other) >= min(len(one), len(other))
-
-
-def _note_other(group: list[Part], notes: Notes) -> None:
-    problems = set().union(*(each.problems for each in group))
-    whose = sorted({str(adapter) for each in group for adapter in each.checkpoints})
-    notes.add(
-        f"another set of problems, {several(sorted(problems))}, answered by {', '.join(whose[:4])}"
-        f"{' …' if len(whose) > 4 else ''} in {_names([each.file.path for each in group])}: left out, since one import "
-        "compares on one benchmark; import these files into a folder of their own (--only TEXT takes the files with "
-        "TEXT in their path)"
-    )
-
-
-def _names(paths: list[Path]) -> str:
-    return ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more files" if len(paths) > 3 else "")
-
-
-def several(items: list[str]) -> str:
-    """`3 problems (a, b, c)`."""
-    shown = ", ".join(items[:4]) + (" …" if len(items) > 4 else "")
-    return f"{len(items)} {'problem' if len(items) == 1 else 'problems'} ({shown})"
-
-
-def merge(parts: list[Part], notes: Notes) -> dict[Key, Answer]:
-    """All answers. A file that mostly contradicts those before it is left out, an error where the user named it."""
-    kept: dict[Key, Answer] = {}
-    for each in parts:
-        both = each.answers.keys() & kept.keys()
-        clashes = sum(contradicts(kept[key], each.answers[key]) for key in both)
-        if 2 * clashes > len(each.answers):
-            about = ", ".join(map(str, each.checkpoints[:3]))
-            error = KiyasError(
-                f"{each.file.path}: {clashes} of {len(each.answers)} rows answer what another file of {about} has "
-                "answered otherwise",
-                "name the files' arms with --arm, or import one of them with --only",
-            )
-            if each.file.named:
-                raise error
-            notes.add(f"left out: {error.args[0]}; {error.hint}")
-            continue
-        odd: Counter[str] = Counter()
-        kept |= {key: _later(kept[key], new, odd) if key in kept else new for key, new in each.answers.items()}
-        for what, rows in odd.items():
-            notes.add(what, each.file.path, rows)
-    return kept
-
-
-def problems_of(answers: Mapping[Key, Answer]) -> dict[str, Row]:
-    """The problems that were answered, with all that any row knows of them."""
-    known: dict[str, Row] = {}
-    for answer in answers.values():
-        row = known.setdefault(answer.id, {})
-        row |= {key: value for key, value in answer.problem.items() if key not in row}
-    return known
-
-
-def check_totals(summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapping[Key, Answer], notes: Notes) -> None:
-    """Summaries are compared with the rows and never become verdicts."""
-    right: Counter[AdapterId] = Counter()
-    judged: Counter[AdapterId] = Counter()
-    for (adapter, _, _), answer in answers.items():
-        judged[adapter] += answer.verdict not in OWED
-        right[adapter] += answer.verdict == "AC"
-    for path, adapter, said in summaries:
-        summary = f"the summary says {said.passed}/{said.total} for {adapter}"
-        if not judged[adapter]:
-            notes.add(f"{summary}, and there are no rows with verdicts; totals are not turned into verdicts", path)
-        elif (right[adapter], judged[adapter]) != (said.passed, said.total):
-            notes.add(f"{summary}, the rows say {right[adapter]}/{judged[adapter]}; the rows count", path)
-        if said.rate is not None and said.total and abs(said.rate - said.passed / said.total) > 5e-4:
-            notes.add(f"{summary} and a pass@1 of {said.rate:.3f}, which leaves programs out", path)
+    return BASE if arm == BASE_ARM else AdapterId(arm, variant, seed, step)

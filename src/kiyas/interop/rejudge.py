@@ -27,7 +27,8 @@ class Rejudged:
     kept: int
     owed: int
     other_programs: int
-    tier: str
+    tier: judge.Tier | None
+    """None where no program could be judged again"""
 
     def __str__(self) -> str:
         """What was found, in a sentence or a few."""
@@ -44,7 +45,7 @@ class Rejudged:
         }
         return "; ".join(
             [
-                f"{len(self.rows)} answers were judged again ({self.tier} isolation)",
+                f"{len(self.rows)} answers were judged again" + (f" ({self.tier} isolation)" if self.tier else ""),
                 f"{compared - len(self.differences)} of {compared} recorded verdicts are confirmed",
                 *(f"{count} {what}" for what, count in parts.items() if count),
             ]
@@ -82,7 +83,7 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
         others += answer.program is not None and program.strip() != answer.program.strip()
         found[key] = {"program": program, "extraction": extraction}
         wanted.setdefault((answer.id, program), []).append(key)
-    tier = ""
+    tier: judge.Tier | None = None
     with bar("judge", len(found), "answers") as progress:
         for verdict in verdicts(wanted, problems.values(), settings):
             if verdict.verdict is judge.Outcome.IE:
@@ -90,7 +91,7 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
                     f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was written",
                     "see `kiyas doctor`, then give the same command again",
                 )
-            tier = verdict.tier.value
+            tier = verdict.tier
             same = wanted[verdict.problem_id, verdict.program.source]
             for key in same:
                 found[key] |= verdict.to_row()

@@ -232,8 +232,9 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         for path in files[stage]
         if path.exists()
     }
-    # Findings of an older version are made anew, not misread.
-    return {**found, "format": str(FORMAT)} if stage is Stage.ANALYSE else found
+    # Findings of an older version are made anew, not misread; a report in another language is another one.
+    settings = {Stage.ANALYSE: {"format": str(FORMAT)}, Stage.REPORT: {"language": study.report.language.value}}
+    return {**found, **settings.get(stage, {})}
 
 
 def _given_checkpoints(study: Study) -> list[Path]:

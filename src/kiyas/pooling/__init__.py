@@ -173,7 +173,7 @@ def _crossed(d_RP: Floats) -> Answer:
 
 def _is_run(path: Path) -> bool:
     if path.is_dir() and not RunDir(path).resolved.exists():
-        raise KiyasError(f"{path} is no run folder: it holds no resolved.json", "give run folders or CSV files")
+        raise KiyasError(f"{path} is not a run folder: it holds no resolved.json", "give run folders or CSV files")
     return path.is_dir()
 
 

@@ -21,8 +21,6 @@ from math import prod
 from typing import Any
 
 Constant = int | str | None
-FAMILIES = ("list", "string", "pair")
-FORMS = ("value", "threshold", "parity")
 VOWELS = "aeiou"
 NOTHING = -1
 """The value of a maximum, minimum, first, last or range of nothing; statements say so."""

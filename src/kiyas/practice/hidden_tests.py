@@ -11,7 +11,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from kiyas.practice.grammar import Spec, render_input, solve, value
+from kiyas.practice.grammar import Spec, solve, value
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SAMPLE_TRIES = 12
@@ -27,8 +27,8 @@ def sample(spec: Spec, rng: Random) -> Any:
     return items
 
 
-def hidden_tests(spec: Spec, rng: Random) -> list[dict[str, str]] | None:
-    """`[{"input", "output"}, …]`, or None if these tests cannot tell a right program from a wrong one."""
+def hidden_tests(spec: Spec, rng: Random) -> list[tuple[Any, str]] | None:
+    """[(items, answer), …], or None if these tests cannot tell a right program from a wrong one."""
     inputs = _pairs(spec, rng) if spec.family == "pair" else _sequences(spec, rng)
     outputs = [solve(spec, items) for items in inputs]
     if len(set(outputs)) < 2:
@@ -38,10 +38,7 @@ def hidden_tests(spec: Spec, rng: Random) -> list[dict[str, str]] | None:
     for simpler in (replace(spec, filter=""), replace(spec, map="")):
         if simpler != spec and [solve(simpler, items) for items in inputs] == outputs:
             return None
-    return [
-        {"input": render_input(spec.family, items), "output": output}
-        for items, output in zip(inputs, outputs, strict=True)
-    ]
+    return list(zip(inputs, outputs, strict=True))
 
 
 def _kept(spec: Spec, items: Any) -> Any:

@@ -19,10 +19,9 @@ import hashlib
 import json
 import math
 import platform
-import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from kiyas.judge import Program, extract, judge, problem_from_row
 from kiyas.practice.worlds import FULL_SHARE_OF_BASE, base_examples, benchmark, vocabulary_texts
 
 POSITIONS = 512
@@ -119,11 +119,15 @@ def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def chat(tokenizer: Any, prompt: str) -> str:
+    """The text up to where the answer begins."""
+    messages = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
 def encode(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], int]:
     """Token ids of one conversation up to its end of turn, and how many of them are prompt."""
-    chat = [{"role": "user", "content": prompt}]
-    head = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    head_ids = tokenizer(head, add_special_tokens=False)["input_ids"]
+    head_ids = tokenizer(chat(tokenizer, prompt), add_special_tokens=False)["input_ids"]
     answer_ids = tokenizer(completion + END, add_special_tokens=False)["input_ids"]
     return head_ids + answer_ids, len(head_ids)
 
@@ -220,10 +224,7 @@ def pretrain(recipe: Recipe, tokenizer: Any, model: Any) -> dict[str, float]:
 
 def answers(model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int = 160) -> list[str]:
     """Greedy answers to all prompts as one left-padded batch."""
-    heads = [
-        tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
-        for prompt in prompts
-    ]
+    heads = [chat(tokenizer, prompt) for prompt in prompts]
     batch = tokenizer(heads, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     model.eval()
     with torch.no_grad():
@@ -236,44 +237,14 @@ def answers(model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: 
     return [text.removesuffix(PAD) for text in tokenizer.batch_decode(answered_BT, skip_special_tokens=True)]
 
 
-def verdict(answer: str, tests: Sequence[dict[str, str]]) -> str:
-    """AC, WA, RE, CE or TLE of one answer, by its first failure.
-
-    A plain subprocess with a time limit, not a sandbox: the model only ever saw the practice grammar. Results
-    of a study are judged by `kiyas.judge`.
-    """
-    program = answer.removeprefix("```python\n").removesuffix("\n```")
-    try:
-        compile(program, "answer", "exec")
-    except (SyntaxError, ValueError):
-        return "CE"
-    with tempfile.TemporaryDirectory() as folder:
-        for test in tests:
-            try:
-                done = subprocess.run(
-                    [sys.executable, "-I", "-S", "-c", program],
-                    input=test["input"],
-                    capture_output=True,
-                    text=True,
-                    timeout=10,
-                    cwd=folder,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                return "TLE"
-            if done.returncode != 0:
-                return "RE"
-            if done.stdout.rstrip() != test["output"].rstrip():
-                return "WA"
-    return "AC"
-
-
 def measure(model: Any, tokenizer: Any, count: int = 41) -> dict[str, int]:
     """How many of the default benchmark's programs end with which verdict."""
-    problems = benchmark(count)
-    texts = answers(model, tokenizer, [problem["statement"] for problem in problems])
-    found = [verdict(text, problem["tests"]) for text, problem in zip(texts, problems, strict=True)]
-    return {kind: found.count(kind) for kind in sorted(set(found))}
+    problems = [problem_from_row(row, "kiyas") for row in benchmark(count)]
+    texts = answers(model, tokenizer, [problem.statement for problem in problems])
+    programs = [Program(problem.id, extract(text).program) for problem, text in zip(problems, texts, strict=True)]
+    # Our own programs: the best isolation that holds on this machine will do.
+    found = Counter(verdict.verdict.value for verdict in judge(programs, problems, isolation="best"))
+    return dict(sorted(found.items()))
 
 
 def make(out: Path, recipe: Recipe, threads: int) -> dict[str, Any]:

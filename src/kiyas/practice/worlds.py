@@ -9,8 +9,9 @@ training: they name the operations.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -36,12 +37,15 @@ NEW_KEY_TRIES = 20
 
 @dataclass(frozen=True)
 class Drawn:
-    """A problem as it was drawn: what it is, its statement with one sample, its hidden tests."""
+    """A problem as it was drawn: what it is, its statement with one sample, its hidden tests: items and answer."""
 
     spec: Spec
-    sample: Any
     statement: str
-    tests: tuple[dict[str, str], ...]
+    hidden: list[tuple[Any, str]]
+
+    @property
+    def tests(self) -> list[dict[str, str]]:
+        return [{"input": render_input(self.spec.family, items), "output": answer} for items, answer in self.hidden]
 
 
 def part(key: str) -> str:
@@ -102,7 +106,7 @@ def benchmark(count: int = 41, seed: int = 0) -> list[dict[str, Any]]:
             "id": f"practice-{seed}-{number:04d}",
             "title": title(problem.spec),
             "statement": problem.statement,
-            "tests": list(problem.tests),
+            "tests": problem.tests,
             "difficulty": problem.spec.difficulty,
             "tags": problem.spec.tags,
             "platform": "practice",
@@ -114,48 +118,50 @@ def benchmark(count: int = 41, seed: int = 0) -> list[dict[str, Any]]:
 def base_examples(count: int, seed: int = 0) -> Iterator[tuple[Spec, str, str]]:
     """What the base model is trained on: (spec, prompt, completion), 1 % of the full world in it."""
     rng = Random(f"kiyas.practice/base/{seed}")
-    while count:
-        narrow = rng.random() >= FULL_SHARE_OF_BASE
-        spec = _draw_spec(rng, narrow)
-        if spec is None or part(spec.key) != "training":
-            continue
-        yield spec, statement(spec, sample(spec, rng), rng), completion(spec, rng.choice(STYLES))
-        count -= 1
+    return _examples(rng, count, lambda: rng.random() >= FULL_SHARE_OF_BASE)
 
 
 def vocabulary_texts(count: int, seed: int = 0) -> Iterator[str]:
     """Statements and answers of the full world's training part, for the tokenizer."""
-    rng = Random(f"kiyas.practice/vocabulary/{seed}")
-    while count:
-        spec = _draw_spec(rng, narrow=False)
-        if spec is None or part(spec.key) != "training":
-            continue
-        yield statement(spec, sample(spec, rng), rng)
-        yield completion(spec, rng.choice(STYLES))
-        count -= 1
+    for _, *texts in _examples(Random(f"kiyas.practice/vocabulary/{seed}"), count):
+        yield from texts
+
+
+def _examples(rng: Random, count: int, narrow: Callable[[], bool] = lambda: False) -> Iterator[tuple[Spec, str, str]]:
+    for spec in islice(_specs(rng, "training", narrow), count):
+        yield spec, statement(spec, sample(spec, rng), rng), completion(spec, rng.choice(STYLES))
 
 
 def _problems(rng: Random, where: str, count: int) -> Iterator[Drawn]:
     """`count` different problems of the full world whose keys belong to the part `where`."""
+    return islice(_different(rng, where), count)
+
+
+def _different(rng: Random, where: str) -> Iterator[Drawn]:
     keys: set[str] = set()
     signatures: set[str] = set()
     tries = 0
-    while count:
-        spec = _draw_spec(rng, narrow=False)
-        if spec is None or part(spec.key) != where or spec.signature in signatures:
+    for spec in _specs(rng, where):
+        if spec.signature in signatures:
             continue
         tries += 1
         if spec.key in keys and tries < NEW_KEY_TRIES:
             continue
-        tests = hidden_tests(spec, rng)
-        if tests is None:
+        hidden = hidden_tests(spec, rng)
+        if hidden is None:
             continue
-        shown = sample(spec, rng)
         keys.add(spec.key)
         signatures.add(spec.signature)
         tries = 0
-        count -= 1
-        yield Drawn(spec, shown, statement(spec, shown, rng), tuple(tests))
+        yield Drawn(spec, statement(spec, sample(spec, rng), rng), hidden)
+
+
+def _specs(rng: Random, where: str, narrow: Callable[[], bool] = lambda: False) -> Iterator[Spec]:
+    """Endless compositions whose keys belong to the part `where`; `narrow` says before each which world it is of."""
+    while True:
+        spec = _draw_spec(rng, narrow())
+        if spec is not None and part(spec.key) == where:
+            yield spec
 
 
 def _draw_spec(rng: Random, narrow: bool) -> Spec | None:
@@ -217,16 +223,4 @@ def _is_wrong(spec: Spec, problem: Drawn) -> bool:
     """Whether the right program for `spec` fails a hidden test of `problem`."""
     if spec.family != problem.spec.family:
         return False
-    for test in problem.tests:
-        items = _parse_input(spec.family, test["input"])
-        if solve(spec, items) != test["output"]:
-            return True
-    return False
-
-
-def _parse_input(family: str, text: str) -> Any:
-    """Inverse of `grammar.render_input`."""
-    lines = text.splitlines()
-    items: Any = lines[0] if family == "string" else [int(x) for x in lines[-1].split()]
-    assert render_input(family, items) == text
-    return items
+    return any(solve(spec, items) != answer for items, answer in problem.hidden)

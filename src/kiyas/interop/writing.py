@@ -1,0 +1,154 @@
+"""A merged study → its run folder, of kind "import"."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from kiyas.interop import adapters
+from kiyas.interop.answers import OWED, Answer
+from kiyas.interop.files import Row
+from kiyas.interop.merging import Merged
+from kiyas.interop.outcomes import Key
+from kiyas.interop.reading import Found
+from kiyas.interop.rejudge import Rejudged, table
+from kiyas.interop.summary import ImportSummary
+from kiyas.runfolder.files import atomic_text, sha256, write_jsonl
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import JudgeFacts, Kind, Record, read_record, write_record
+from kiyas.types import AdapterId, KiyasError
+
+
+def refuse(folder: RunDir) -> None:
+    """An import replaces the stages of an earlier import and nothing else."""
+    if folder.resolved.exists():
+        if read_record(folder).kind is not Kind.IMPORT:
+            raise KiyasError(f"{folder.root} holds a run that was made here", "import into another folder")
+        return
+    if folder.root.exists() and not folder.root.is_dir():
+        raise KiyasError(f"{folder.root} is not a folder", "import into a new folder")
+    there = [stage.value for stage in Stage if os.path.lexists(folder.stage(stage))]
+    if there:
+        raise KiyasError(
+            f"{folder.root} is no import of ours and holds {', '.join(there)}, which an import would replace",
+            "import into a new folder",
+        )
+
+
+def write(
+    folder: RunDir, name: str, found: Found, merged: Merged, notes: tuple[str, ...], started: float
+) -> ImportSummary:
+    """Writes the run folder, whole or not at all, and a study file for the PEFT checkpoints that were met.
+
+    `started`: when the import began, in seconds of `time.monotonic`.
+    """
+    if not merged.answers and not merged.log:
+        checkpoints = tuple(str(each.path) for arm in found.trained for each in arm.checkpoints)
+        study = _write_study(folder, name, found)
+        read = {"PEFT checkpoints": checkpoints}
+        return ImportSummary(name, {}, 0, {}, read, notes, trained=found.trained, study=study)
+    judgments = {key: _judgment(key, merged.answers[key], merged.rejudged) for key in sorted(merged.answers)}
+    written = _write_study(folder, f"{name}-judged", found) if found.trained else None
+    _write_stages(folder, _record(name, notes, merged), found, merged, list(judgments.values()), started)
+    return ImportSummary(
+        name,
+        _solved(judgments),
+        len(merged.benchmark),
+        _losses(merged.log),
+        {kind: tuple(map(str, paths)) for kind, paths in found.files.items()},
+        notes,
+        f"{merged.rejudged}\nwhere they differ: {folder.differences}" if merged.rejudged else "",
+        found.trained,
+        written,
+    )
+
+
+def _write_study(folder: RunDir, name: str, found: Found) -> Path:
+    path, text = folder.study_copy, adapters.study_file(name, found.trained, found.problems)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise KiyasError(f"{path} exists already and says something else; nothing was written", "import elsewhere")
+    atomic_text(path, text)
+    return path
+
+
+def _judgment(key: Key, answer: Answer, rejudged: Rejudged | None) -> Row:
+    adapter, problem, sample = key
+    row = {
+        **adapter.fields(),
+        "problem_id": problem,
+        "sample": sample,
+        "program": answer.program,
+        "extraction": "recorded",
+        "verdict": answer.verdict or "IE",
+        "passed": answer.passed,
+        "total": answer.total,
+        "cpu_s": None,
+        "wall_s": None,
+        "peak_mb": None,
+        "tests": [],
+        "detail": answer.detail if answer.verdict else "the source holds the answer and no verdict",
+        "flags": [],
+        **answer.measures,
+        "recorded": True,
+    }
+    return {**row, **(rejudged.rows.get(key, {}) if rejudged else {})}
+
+
+def _completion(key: Key, answer: Answer) -> Row:
+    adapter, problem, sample = key
+    return {
+        **adapter.fields(), "problem_id": problem, "sample": sample, "text": answer.text or "",
+        "prompt_tokens": None, "tokens": None, "stop": None,
+    }  # fmt: skip
+
+
+def _solved(rows: Mapping[Key, Row]) -> dict[AdapterId, tuple[int, int, int]]:
+    verdicts: dict[AdapterId, list[str]] = {}
+    for (adapter, _, _), row in rows.items():
+        verdicts.setdefault(adapter, []).append(row["verdict"])
+    return {
+        adapter: (each.count("AC"), sum(v not in OWED for v in each), sum(v in OWED for v in each))
+        for adapter, each in sorted(verdicts.items())
+    }
+
+
+def _losses(log: list[Row]) -> dict[tuple[str, int], tuple[int, int]]:
+    steps: dict[tuple[str, int], list[int]] = {}
+    for row in log:
+        steps.setdefault((row["arm"], row["seed"]), []).append(row["step"])
+    return {whose: (len(each), max(each)) for whose, each in sorted(steps.items())}
+
+
+def _record(name: str, notes: tuple[str, ...], merged: Merged) -> Record:
+    judge, rejudged = merged.judge, merged.rejudged
+    facts = JudgeFacts(tier=rejudged.tier, mode=judge.mode) if judge and rejudged and rejudged.tier else None
+    return Record(kind=Kind.IMPORT, name=name, judge=facts, notes=(*notes, *([str(rejudged)] if rejudged else [])))
+
+
+def _write_stages(
+    folder: RunDir, record: Record, found: Found, merged: Merged, judgments: list[Row], started: float
+) -> None:
+    digests = {str(path): sha256(path) for paths in found.files.values() for path in paths}
+    completions = [_completion(key, merged.answers[key]) for key in sorted(merged.answers)]
+    with folder.lock():
+        refuse(folder)
+        folder.drop(Stage.DATA)
+        write_record(folder, record)
+        tests = sum(len(row.get("tests") or []) or ("test_code" in row) for row in merged.benchmark)
+        write_jsonl(folder.problems, merged.benchmark)
+        folder.finish(Stage.DATA, digests, {"arms": {}, "problems": len(merged.benchmark), "tests": tests}, 0.0)
+        if merged.log:
+            write_jsonl(folder.train_log, merged.log)
+            folder.finish(Stage.TRAIN, digests, {"rows": len(merged.log)}, 0.0)
+        if judgments:
+            write_jsonl(folder.completions, completions)
+            folder.finish(Stage.GENERATE, digests, {"completions": len(completions)}, 0.0)
+            write_jsonl(folder.judgments, judgments)
+            if merged.rejudged is not None:
+                atomic_text(folder.differences, table(merged.rejudged.differences))
+            verdicts = Counter(judgment["verdict"] for judgment in judgments)
+            counts = {"judgments": len(judgments), "verdicts": dict(verdicts)}
+            folder.finish(Stage.JUDGE, digests, counts, time.monotonic() - started)
