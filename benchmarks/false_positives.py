@@ -7,7 +7,7 @@ Conditions and limits were fixed before it was first run (they stand in CONDITIO
 points; and, at 3 seeds, checkpoints chosen as the best of six on the benchmark itself, and learning rates chosen by
 validation on a tuning seed. An answer is right with a probability that depends on the problem (logit-normal), on
 the arm × problem, on the seed × problem and on the seed; both arms are drawn from the same distribution where there
-is no difference. What is tested is the code that draws conclusions: `stats.two_way`,
+is no difference. What is tested is the code that resamples conclusions: `stats.two_way`,
 `contrasts.decide`. Exit code 1 where a limit is broken. About 15 minutes on one core.
 """
 

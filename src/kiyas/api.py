@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kiyas import pooling, report
 from kiyas.analyse import Findings, analyse
 from kiyas.report import pooled
-from kiyas.report.words import Words
+from kiyas.report.language import Language
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
@@ -92,14 +92,14 @@ class Comparison:
     @property
     def conclusion(self) -> str:
         """What the replications support together, in one English sentence."""
-        return pooled.conclusion(self.pooled, Words("en")).sentence
+        return pooled.conclusion(self.pooled, Language("en")).sentence
 
     @property
     def results(self) -> pandas.DataFrame:
         """One row per replication, then the pooled ones: the columns of pooled.csv."""
         import pandas
 
-        return pandas.DataFrame(pooled.rows(self.pooled, Words("en")).raw)
+        return pandas.DataFrame(pooled.rows(self.pooled, Language("en")).raw)
 
     def report(self, folder: str | Path, language: str = "en") -> Path:
         """Writes page, figures, table and text; returns the page's path."""

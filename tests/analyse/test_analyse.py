@@ -42,7 +42,7 @@ def test_several_seeds_speak_of_the_data(tmp_path: Path) -> None:
     assert len(found.pairs) == 3 and len(findings.columns) == 1 + 2 * 3 * len(STEPS)
     by_hand = np.mean([pair.difference for pair in found.pairs])
     assert found.difference == pytest.approx(by_hand)
-    assert {each.arm for each in findings.same_arm} == {"deep", "diverse"}
+    assert {each.arm for each in findings.aa_control} == {"deep", "diverse"}
     assert {"base_measured", "nothing_missing", "seeds", "selection_clean", "declared_before"} <= codes(findings)
     assert {(c.a, c.b) for c in findings.contrasts} == {("deep", "diverse"), ("base", "deep"), ("base", "diverse")}
 
@@ -91,18 +91,18 @@ def test_owed_work_refuses_a_conclusion(tmp_path: Path, what: str) -> None:
 
     findings = analyse(make_run(tmp_path / "run", change=spoil))
     found = findings.primary
-    assert found is not None and found.decision is Decision.OWED and found.owed == 1
+    assert found is not None and found.decision is Decision.MISSING and found.missing == 1
     assert math.isnan(found.difference)
     score = findings.score(AdapterId("deep", "", 1, STEPS[-1]))
-    assert score is not None and math.isnan(score.rate) and score.owed == 1
+    assert score is not None and math.isnan(score.rate) and score.missing == 1
     other = next(c for c in findings.contrasts if (c.a, c.b) == ("base", "diverse"))
-    assert other.decision is not Decision.OWED
+    assert other.decision is not Decision.MISSING
     assert "owed" in codes(findings)
 
 
 def test_a_whole_missing_seed_or_arm_is_owed(tmp_path: Path) -> None:
     seed = analyse(make_run(tmp_path / "seed", change=lambda r: None if (r["arm"], r["seed"]) == ("deep", 2) else r))
-    assert seed.primary is not None and seed.primary.decision is Decision.OWED
+    assert seed.primary is not None and seed.primary.decision is Decision.MISSING
     assert "seeds_missing" in codes(seed)
     arm = analyse(make_run(tmp_path / "arm", change=lambda r: None if r["arm"] == "diverse" else r))
     assert arm.primary is None and arm.wanted == ("deep", "diverse")
@@ -111,9 +111,9 @@ def test_a_whole_missing_seed_or_arm_is_owed(tmp_path: Path) -> None:
 def test_owed_elsewhere_does_not_stop_the_conclusion(tmp_path: Path) -> None:
     early = lambda r: None if (r["step"], r["problem_id"]) == (STEPS[0], "p003") else r  # noqa: E731
     found = analyse(make_run(tmp_path / "run", change=early)).primary
-    assert found is not None and found.decision is not Decision.OWED
+    assert found is not None and found.decision is not Decision.MISSING
     best = analyse(make_run(tmp_path / "best", change=early, compare={"select": "primary"})).primary
-    assert best is not None and best.decision is Decision.OWED
+    assert best is not None and best.decision is Decision.MISSING
 
 
 def test_one_seed_is_two_adapters(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_no_base_and_one_arm(tmp_path: Path) -> None:
 def test_hardly_any_problems(tmp_path: Path, problems: int) -> None:
     for seeds in ((0,), (0, 1)):
         findings = analyse(make_run(tmp_path / f"run{len(seeds)}", problems=problems, seeds=seeds, samples=len(seeds)))
-        assert findings.primary is not None and findings.primary.decision is not Decision.OWED
+        assert findings.primary is not None and findings.primary.decision is not Decision.MISSING
 
 
 def test_nothing_there_is_an_error(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_patterns(solved: str, expected: str) -> None:
 
 @pytest.mark.parametrize(("samples", "steps"), [(1, (20, 40, 60)), (3, (20, 40)), (1, (20,))])
 def test_forgetting_starts_at_the_base(tmp_path: Path, samples: int, steps: tuple[int, ...]) -> None:
-    """By brute force over the judgments' rows. The base's verdict on p004 is owed: that problem is not counted."""
+    """By brute force over the judgments' rows. The base's verdict on p004 is missing: that problem is not counted."""
     lost = lambda r: None if (r["arm"], r["problem_id"]) == ("base", "p004") else r  # noqa: E731
     run = make_run(tmp_path / "run", seeds=(0, 1), samples=samples, steps=steps, problems=60, change=lost)
     right: dict[tuple[str, int, int, str], int] = {}
@@ -250,8 +250,8 @@ def test_forgetting_starts_at_the_base(tmp_path: Path, samples: int, steps: tupl
 def test_without_a_base_the_checkpoints_alone_are_counted(tmp_path: Path) -> None:
     alone = analyse(make_run(tmp_path / "a", base=False, seeds=(0,), steps=(20, 40)))
     assert [each.checkpoints for each in alone.stability] == [2, 2]
-    owed = lambda r: {**r, "verdict": "IE"} if r["arm"] == "base" else r  # noqa: E731
-    broken = analyse(make_run(tmp_path / "b", seeds=(0,), steps=(20, 40), change=owed))
+    missing = lambda r: {**r, "verdict": "IE"} if r["arm"] == "base" else r  # noqa: E731
+    broken = analyse(make_run(tmp_path / "b", seeds=(0,), steps=(20, 40), change=missing))
     sizes = [sum(len(getattr(s, k)) for k in ("always", "learned", "forgotten", "flickering", "never"))
              for s in broken.stability]  # fmt: skip
     assert sizes == [41, 41]
@@ -264,15 +264,15 @@ def points(*losses: float) -> tuple[LossPoint, ...]:
 
 def test_reading_of_losses() -> None:
     turned = reading(points(1, 0.5, 0.3, 0.2, 0.1), points(1.0, 0.8, 0.7, 0.8, 0.9))
-    assert turned is not None and turned.turned and turned.lowest_step == 30
+    assert turned is not None and turned.overfits and turned.lowest_step == 30
     assert turned.rise == pytest.approx(0.2) and turned.gap == pytest.approx(0.9 - 0.2)
     assert turned.slow_step == 30
     falling = reading(points(1, 0.9), points(1.0, 0.9, 0.8))
-    assert falling is not None and not falling.turned and falling.rise == 0
+    assert falling is not None and not falling.overfits and falling.rise == 0
     jitter = reading((), points(1.0, 0.80, 0.84, 0.81, 0.85, 0.81, 0.84, 0.82))
-    assert jitter is not None and not jitter.turned
+    assert jitter is not None and not jitter.overfits
     only = reading(points(1.0, 0.5), ())
-    assert only is not None and only.of == "train" and only.turned is None
+    assert only is not None and only.of == "train" and only.overfits is None
     assert reading((), ()) is None
 
 
@@ -352,7 +352,7 @@ def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tm
         if row["problem_id"] in leaked and row["arm"] != "base":
             row["verdict"] = "AC" if row["arm"] == "diverse" else "WA"
     write_jsonl(run / "judge" / "judgments.jsonl", rows)
-    assert analyse(run).clean is None and not codes(analyse(run)) & {"contaminated", "not_contaminated"}
+    assert analyse(run).uncontaminated is None and not codes(analyse(run)) & {"contaminated", "not_contaminated"}
     none: Row = {"benchmark": "practice", "problems": 120, "exact": [], "ngram": [], "near": [], "solution": []}
     write_json(run / "data" / "contamination.json", [{**none, "arm": arm} for arm in ("deep", "diverse")])
     assert "not_contaminated" in codes(analyse(run))
@@ -361,7 +361,11 @@ def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tm
     found = analyse(run)
     assert found.flagged == {"diverse": tuple(leaked)} and "contaminated" in codes(found)
     assert found.primary is not None and found.primary.decision is Decision.MORE
-    assert found.clean is not None and found.clean.problems == 60 and found.clean.decision is Decision.UNDECIDED
+    assert (
+        found.uncontaminated is not None
+        and found.uncontaminated.problems == 60
+        and found.uncontaminated.decision is Decision.UNDECIDED
+    )
     said = report.text(found, width=400)
     assert "Without the 60 problems that stand in training data: These numbers do not say" in said
 

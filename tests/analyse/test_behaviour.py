@@ -1,4 +1,4 @@
-"""Behaviour: every class of failure, what comes and goes beside its noise, who fails what; nothing owed counts."""
+"""Behaviour: every class of failure, what comes and goes beside its noise, who fails what; nothing missing counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kiyas.analyse.problems import in_random_order, pattern
 from kiyas.analyse.tags import keyword_table, tags_of
 from kiyas.judge import Problem, Test
 from kiyas.report import tables
-from kiyas.report.words import Words, languages
+from kiyas.report.language import Language, languages
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.types import Judgment
 from synthetic import make_run
@@ -169,7 +169,7 @@ def test_answering_twice_is_counted_by_hand(tmp_path: Path) -> None:
 
 
 def test_stuck_half_solved(tmp_path: Path) -> None:
-    """p000: 2 of 4 at three checkpoints in a row, p001: stretches broken by a right and by an owed answer."""
+    """p000: 2 of 4 at three checkpoints in a row, p001: stretches broken by a right and by an missing answer."""
     half = {
         ("p000", 40): "0011",
         ("p000", 60): "0111",
@@ -217,7 +217,7 @@ def test_nothing_owed_is_a_failure(tmp_path: Path, how: str) -> None:
     write_jsonl(run / "data" / "problems.jsonl", [{**p, "tags": ["all", p["id"]]} for p in problems])
     found = analyse(run).behaviour
     deep = next(each for each in found.outcomes if each.arm == "deep")
-    assert deep.owed == 3 and deep.answers == 3 * 11 == deep.solved + sum(deep.failures.values())
+    assert deep.missing == 3 and deep.answers == 3 * 11 == deep.solved + sum(deep.failures.values())
     assert found.left_out == 1 and len(found.shared) == 11 and "p003" not in {each.problem for each in found.shared}
     assert all(s.problem != "p003" for s in found.stuck if s.training.arm == "deep")
     assert {group.name: group.problems for group in found.groups}["all"] == 11
@@ -352,5 +352,5 @@ def test_rows_with_missing_fields(tmp_path: Path) -> None:
         Findings.from_json(json.loads(json.dumps(findings.to_json(), allow_nan=False))).to_json() == findings.to_json()
     )
     for language in languages():
-        assert all(table.markdown() and table.csv() for table in tables.tables(findings, Words(language)).values())
+        assert all(table.markdown() and table.csv() for table in tables.tables(findings, Language(language)).values())
     assert all(math.isfinite(each.lost) for each in findings.behaviour.forgetting)

@@ -62,10 +62,10 @@ def remarks(findings: Findings) -> dict[str, Any]:
 def test_each_arm_takes_the_rate_with_the_lowest_loss_of_the_tuning_seeds(tmp_path: Path) -> None:
     scores = {"deep": (0.3, 0.5), "diverse": (0.55, 0.8)}
     findings = analyse(grid_run(tmp_path / "run", scores, {"deep": (0.4, 0.9), "diverse": (0.8, 0.3)}))
-    chosen = {point.arm: point.variant for point in findings.rates if point.chosen}
+    chosen = {point.arm: point.variant for point in findings.learning_rates if point.chosen}
     assert chosen == {"deep": "lr-0.0001", "diverse": "lr-0.001"}
     means = {result.arm: result.mean for result in findings.results}
-    at_chosen = {point.arm: point.mean for point in findings.rates if point.chosen}
+    at_chosen = {point.arm: point.mean for point in findings.learning_rates if point.chosen}
     assert {arm: means[arm] for arm in chosen} == pytest.approx(at_chosen)
     assert {a.variant for a in findings.columns if a.arm == "deep"} == {"lr-0.0001"}
     assert {curve.training.seed for curve in findings.curves} == set(SEEDS), "tuning seeds count for nothing else"
@@ -73,7 +73,7 @@ def test_each_arm_takes_the_rate_with_the_lowest_loss_of_the_tuning_seeds(tmp_pa
     assert [c.decision for c in findings.at_each_rate] == [Decision.MORE, Decision.MORE]
     differences = [round(c.difference, 9) for c in findings.at_each_rate]
     for variant, difference in zip(("lr-0.0001", "lr-0.001"), differences, strict=True):
-        mean = {p.arm: p.mean for p in findings.rates if p.variant == variant}
+        mean = {p.arm: p.mean for p in findings.learning_rates if p.variant == variant}
         assert difference == pytest.approx(mean["diverse"] - mean["deep"])
     assert {"rate_tuned", "rate_at_edge"} <= remarks(findings).keys() and "variants" not in remarks(findings)
 
@@ -104,7 +104,7 @@ def test_noise_at_another_rate_does_not_overrule(tmp_path: Path) -> None:
 def test_a_rate_at_which_training_broke_down_is_never_chosen(tmp_path: Path) -> None:
     scores = {"deep": (0.3, 0.3), "diverse": (0.3, 0.3)}
     findings = analyse(grid_run(tmp_path / "run", scores, {"deep": (0.9, None), "diverse": (0.4, 0.3)}))
-    chosen = {point.arm: point.variant for point in findings.rates if point.chosen}
+    chosen = {point.arm: point.variant for point in findings.learning_rates if point.chosen}
     assert chosen == {"deep": "lr-0.0001", "diverse": "lr-0.001"}
     assert remarks(findings)["rate_diverged"] == {"where": "deep 0.001"}
     findings = analyse(grid_run(tmp_path / "none", scores, {"deep": (None, None), "diverse": (0.4, 0.3)}))
@@ -160,7 +160,7 @@ def beside_run(folder: Path, **options: Any) -> Path:
 def test_other_benchmarks_stand_beside_and_change_nothing(tmp_path: Path) -> None:
     findings = analyse(beside_run(tmp_path / "run"))
     assert (findings.problems, len(findings.grid)) == (41, 41)
-    [other] = findings.beside
+    [other] = findings.secondary
     assert (other.benchmark, other.problems) == ("humaneval", 100)
     means = {result.arm: result.mean for result in other.results}
     assert means["deep"] - means["diverse"] > 0.25
@@ -174,7 +174,7 @@ def test_other_benchmarks_stand_beside_and_change_nothing(tmp_path: Path) -> Non
         rows = read_jsonl(run / name)
         write_jsonl(run / name, [r for r in rows if str(r.get("problem_id", r.get("id"))) < "p041"])
     alone = analyse(run)
-    assert alone.contrasts == findings.contrasts and alone.scores == findings.scores and not alone.beside
+    assert alone.contrasts == findings.contrasts and alone.scores == findings.scores and not alone.secondary
 
 
 def test_the_development_benchmark_chooses(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_development_benchmark_chooses(tmp_path: Path) -> None:
     missing = [r for r in rows if (r["arm"], r["seed"], r["step"], r["problem_id"]) != ("deep", 1, 60, "p100")]
     write_jsonl(run / "judge" / "judgments.jsonl", missing)
     refused = analyse(run).primary
-    assert refused is not None and (refused.decision, refused.owed) == (Decision.OWED, 1)
+    assert refused is not None and (refused.decision, refused.missing) == (Decision.MISSING, 1)
 
 
 @pytest.mark.parametrize(("draws", "words"), [(3, "holds for drawing this way"), (1, "needs at least 3")])

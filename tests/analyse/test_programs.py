@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiyas.analyse.programs import GRAM, Match, behaviour_on_tests, code, matches, tokens
+from kiyas.analyse.programs import GRAM, Overlap, behaviour_on_tests, code, matches, tokens
 from kiyas.types import Judgment
 
 Tokens = list[str]
@@ -30,7 +30,7 @@ def near_by_hand(a: Tokens, b: Tokens) -> bool:
     return bool(x and y) and 5 * len(x & y) >= 4 * len(x | y)
 
 
-def check(programs: list[Tokens], solutions: list[Tokens]) -> list[Match]:
+def check(programs: list[Tokens], solutions: list[Tokens]) -> list[Overlap]:
     found = matches(programs, solutions)
     assert len(found) == len(programs)
     for program, match in zip(programs, found, strict=True):

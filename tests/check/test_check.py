@@ -18,7 +18,7 @@ from hypothesis import strategies as some
 
 import tiny
 from kiyas import practice
-from kiyas.check import Checked, check, costs, design, leaks, measure, page, remarks, traps
+from kiyas.check import Checked, chat_template, check, costs, design, leaks, measure, page, remarks
 from kiyas.cli import main
 from kiyas.data.arms import ArmData
 from kiyas.data.chat import Chat
@@ -309,7 +309,7 @@ IGNORES = "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.content
     ],
 )
 def test_traps(tmp_path: Path, template: str | None, system: str | None, told: list[str]) -> None:
-    facts = traps.chat_facts(chat_with(template), tmp_path, system)
+    facts = chat_template.chat_facts(chat_with(template), tmp_path, system)
     assert [each.code for each in remarks.chat_remarks(facts)] == told
 
 
@@ -317,16 +317,16 @@ def test_an_end_of_turn_that_the_model_does_not_stop_at(tmp_path: Path) -> None:
     chat = chat_with(tiny.CHATML)
     chat.tokenizer.eos_token = "a"
     (tmp_path / "config.json").write_text('{"eos_token_id": [98, 99]}')
-    facts = traps.chat_facts(chat, tmp_path, None)
+    facts = chat_template.chat_facts(chat, tmp_path, None)
     assert not facts.end_stops and "end_no_stop" in [each.code for each in remarks.chat_remarks(facts)]
 
 
 def test_qwens_own_system_prompt(shared_data: Path) -> None:
     folder = shared_data / "qwen2.5-coder-tokenizer"
-    facts = traps.chat_facts(Chat.load(folder), folder, None)
+    facts = chat_template.chat_facts(Chat.load(folder), folder, None)
     assert facts.default_system == "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
     assert {"default_system", "pad_is_end"} == {each.code for each in remarks.chat_remarks(facts)}
-    said = traps.chat_facts(Chat.load(folder), folder, "Be brief.")
+    said = chat_template.chat_facts(Chat.load(folder), folder, "Be brief.")
     assert "default_system" not in [each.code for each in remarks.chat_remarks(said)]
 
 

@@ -18,7 +18,7 @@ from kiyas import cli, pooling
 from kiyas.analyse import Decision, analyse
 from kiyas.pooling import Agreement, Pooled, pool
 from kiyas.report import pooled
-from kiyas.report.words import Words, languages, phrases
+from kiyas.report.language import Language, languages, phrases
 from kiyas.runfolder.files import read_json, read_jsonl, write_json
 from kiyas.stats import inference, meta_analysis
 from kiyas.types import KiyasError
@@ -63,7 +63,7 @@ def test_runs_on_the_same_problems_are_crossed_with_them(runs: list[Path]) -> No
     assert (crossed.method, crossed.difference) == ("crossed", pytest.approx(by_hand.mean))
     assert crossed.interval.low == pytest.approx(by_hand.interval().low)
     assert found.problems == 41 and [each.name for each in found.replications] == list(NAMES)
-    # Beside it the answer on these problems: without the problems' component of each run's error.
+    # SecondaryResult it the answer on these problems: without the problems' component of each run's error.
     errors = np.array([each.within_error for each in found.replications], dtype=float)
     assert (errors <= [each.standard_error for each in found.replications]).all()
     means = np.array([differences(run).mean() for run in runs])
@@ -150,7 +150,7 @@ def many(file: Path, *pairs: tuple[int, int]) -> Path:
 def test_agreement(tmp_path: Path, pairs: list[tuple[int, int]], wanted: Agreement) -> None:
     found = pool([many(tmp_path / "c.csv", *pairs)])
     assert found.agreement is wanted
-    said = pooled.conclusion(found, Words("en")).more[0]
+    said = pooled.conclusion(found, Language("en")).more[0]
     assert ("The replications agree" in said) == (wanted is Agreement.AGREE)
     assert ("do not agree" in said) == (wanted is Agreement.DISAGREE)
 
@@ -171,7 +171,7 @@ def test_words_follow_numbers(
     runs = [small(tmp_path / f"r{i}", i, rates=rates, compare={"matters": matters}) for i in range(3)]
     found = pool(runs)
     assert found.decision is wanted and found.margin == matters
-    said = pooled.conclusion(found, Words(language))
+    said = pooled.conclusion(found, Language(language))
     whole = pooled.text(found, language=language)
     assert "{" not in whole and not re.search(r"proven|kanıtlan|nan\b", whole, re.IGNORECASE)
     assert max(map(len, whole.splitlines())) <= 100
@@ -319,7 +319,7 @@ def test_every_remark_has_its_phrase() -> None:
 def test_chosen_on_the_benchmark_is_exploratory(runs: list[Path], tmp_path: Path) -> None:
     chosen = small(tmp_path / "chosen", 8, steps=(40, 60), compare={"select": "primary"})
     found = pool([runs[0], chosen])
-    assert found.exploratory and "(exploratory)" in pooled.conclusion(found, Words("en")).badge
+    assert found.exploratory and "(exploratory)" in pooled.conclusion(found, Language("en")).badge
     assert not pool(runs).exploratory
 
 

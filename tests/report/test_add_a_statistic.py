@@ -16,9 +16,10 @@ import pytest
 
 from kiyas import report
 from kiyas.analyse import Findings, analyse
-from kiyas.report import charts, tables, words
+from kiyas.report import charts, tables
+from kiyas.report import language as phrasebook
+from kiyas.report.language import Language
 from kiyas.report.table import CHAPTERS, Column, Place, Section, Table, interval, label, number, table
-from kiyas.report.words import Words
 from kiyas.stats import inference
 from kiyas.stats.inference import Interval
 from synthetic import make_run
@@ -48,12 +49,12 @@ def reaches(findings: Findings) -> list[Reach]:
 
 
 # 2. Its columns
-def reach(findings: Findings, words: Words) -> Table:
+def reach(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[Reach], ...] = (
         label("arm", lambda row: row.arm),
         number("solved", lambda row: row.solved),
-        number("reach", lambda row: row.rate, Words.percent, file="rate"),
-        interval("interval", lambda row: row.interval, Words.share_interval, file="interval95"),
+        number("reach", lambda row: row.rate, Language.percent, file="rate"),
+        interval("interval", lambda row: row.interval, Language.share_interval, file="interval95"),
     )
     return table("reach", words, reaches(findings), columns, place=Place(section="results", terminal=True))
 
@@ -66,13 +67,13 @@ def phrases_of_the_guide() -> dict[str, str]:
 
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = words.phrases
+    known = phrasebook.phrases
 
     def phrases(language: str) -> Mapping[str, str]:
         return {**known(language), **phrases_of_the_guide(), **(TURKISH if language == "tr" else {})}
 
     monkeypatch.setattr(tables, "TABLES", (*tables.TABLES, reach))
-    monkeypatch.setattr(words, "phrases", phrases)
+    monkeypatch.setattr(phrasebook, "phrases", phrases)
     monkeypatch.setattr(charts, "charts", lambda *_: {})  # which take time and have no part in this
 
 
@@ -90,7 +91,7 @@ def test_it_is_on_the_page_in_its_file_in_the_terminal_and_in_report_md(
     run, found = findings
     shutil.rmtree(run / "report", ignore_errors=True)
     page = report.write(run, found, language=language).read_text(encoding="utf-8")
-    said = Words(language)
+    said = Language(language)
     title, lead = said("table.reach"), said("lead.reach")
     results = page[page.index('<section id="results">') : page.index('<section id="loss">')]
     assert f"<h3>{title}</h3>" in results and lead in results and 'href="tables/reach.csv"' in results
@@ -126,7 +127,7 @@ def test_every_section_has_its_place_on_the_page_and_its_chapter() -> None:
 
 
 def declared(rows: list[Any], *columns: Column[Any], **options: Any) -> Table:
-    return table("results", Words("en"), rows, columns, **options)
+    return table("results", Language("en"), rows, columns, **options)
 
 
 def read(made: Table) -> list[list[str]]:
@@ -136,7 +137,7 @@ def read(made: Table) -> list[list[str]]:
 def test_a_dict_becomes_several_columns_of_the_file_and_an_interval_always_two() -> None:
     many: Column[int] = Column("many", lambda n: {f"pass@{k}": k * n for k in range(1, n)})
     limits: Column[int] = interval(
-        "interval", lambda n: Interval(0.1, 0.2, 0.95) if n > 2 else None, Words.share_interval, file="x"
+        "interval", lambda n: Interval(0.1, 0.2, 0.95) if n > 2 else None, Language.share_interval, file="x"
     )
     made = declared([2, 3], many, limits)
     assert read(made) == [["pass@1", "x_low", "x_high", "pass@2"], ["2", "", "", ""], ["3", "0.1", "0.2", "6"]]

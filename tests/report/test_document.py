@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from kiyas import report
 from kiyas.analyse import Findings, analyse
-from kiyas.analyse.findings import RatePoint
-from kiyas.report import charts, kept, markdown, methods, tables
-from kiyas.report.words import Words, languages, phrases
+from kiyas.analyse.findings import LearningRatePoint
+from kiyas.report import author_blocks, charts, markdown, methods, tables
+from kiyas.report.language import Language, languages, phrases
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import HUB_BENCHMARKS, Study
 from synthetic import make_run
@@ -41,17 +41,17 @@ The gap opens at step 60.  \t
 
 
 def made(*names: str, said: str = "Said") -> str:
-    return f"# Title\n\n{said}.\n\n" + "".join(f"## {name}\n\n{kept.block(name)}\n\n" for name in names)
+    return f"# Title\n\n{said}.\n\n" + "".join(f"## {name}\n\n{author_blocks.block(name)}\n\n" for name in names)
 
 
 def put(old: bytes, name: str, body: bytes) -> bytes:
     marker = f"<!-- kiyas:author {name} -->\n".encode()
-    assert old.count(marker + kept.EMPTY) == 1
-    return old.replace(marker + kept.EMPTY, marker + body)
+    assert old.count(marker + author_blocks.EMPTY) == 1
+    return old.replace(marker + author_blocks.EMPTY, marker + body)
 
 
 def fresh(*names: str, said: str = "Said") -> bytes:
-    return kept.merge(made(*names, said=said), b"", GONE)[0]
+    return author_blocks.merge(made(*names, said=said), b"", GONE)[0]
 
 
 # -- the author's text ----------------------------------------------------------------------------------------
@@ -77,35 +77,37 @@ anything = st.lists(st.tuples(st.sampled_from(LINES) | texts, ends).map(b"".join
 @settings(max_examples=80, deadline=None)
 def test_the_authors_text_comes_back_byte_for_byte(first: bytes, second: bytes) -> None:
     old = put(put(fresh("training", "results"), "results", second), "training", first)
-    new, sound = kept.merge(made("training", "results", said="Other numbers"), old, GONE)
+    new, sound = author_blocks.merge(made("training", "results", said="Other numbers"), old, GONE)
     assert sound
     expected = fresh("training", "results", said="Other numbers")
     for name, body in (("results", second), ("training", first)):
         expected = put(expected, name, body) if body.strip() else expected
     assert new == expected
-    assert kept.merge(made("training", "results", said="Other numbers"), new, GONE) == (new, True)
+    assert author_blocks.merge(made("training", "results", said="Other numbers"), new, GONE) == (new, True)
 
 
 @given(anything)
 @settings(max_examples=80, deadline=None)
 def test_whatever_was_written_is_in_the_new_file_or_the_old_one_is_kept(body: bytes) -> None:
-    new, sound = kept.merge(made("training", "results"), put(fresh("training", "results"), "training", body), GONE)
+    new, sound = author_blocks.merge(
+        made("training", "results"), put(fresh("training", "results"), "training", body), GONE
+    )
     assert not sound or body.strip() in new
-    assert kept.merge(made("training", "results"), new, GONE) == (new, True)
+    assert author_blocks.merge(made("training", "results"), new, GONE) == (new, True)
 
 
 def test_an_open_fence_hides_no_marker() -> None:
     old = put(fresh("training", "results"), "training", b"```python\nnever closed\n")
-    new, sound = kept.merge(made("training", "results"), put(old, "results", b"mine\n"), GONE)
+    new, sound = author_blocks.merge(made("training", "results"), put(old, "results", b"mine\n"), GONE)
     assert sound and new == put(old, "results", b"mine\n")
 
 
 def test_a_text_whose_place_is_gone_moves_to_the_end_and_back() -> None:
     old = put(fresh("training", "loss-deep"), "loss-deep", TEXT)
-    moved, sound = kept.merge(made("training"), old, GONE)
+    moved, sound = author_blocks.merge(made("training"), old, GONE)
     assert sound and TEXT in moved and moved.index(b"Moved.") < moved.index(TEXT)
-    assert kept.merge(made("training"), moved, GONE) == (moved, True)
-    assert kept.merge(made("training", "loss-deep"), moved, GONE) == (old, True)
+    assert author_blocks.merge(made("training"), moved, GONE) == (moved, True)
+    assert author_blocks.merge(made("training", "loss-deep"), moved, GONE) == (old, True)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_a_text_whose_place_is_gone_moves_to_the_end_and_back() -> None:
 )
 def test_what_is_changed_outside_the_blocks_is_found(change: Any, sound: bool) -> None:
     old = put(put(fresh("training", "results"), "training", b"one\n"), "results", b"two\n")
-    assert kept.merge(made("training", "results"), change(old), GONE)[1] is sound
+    assert author_blocks.merge(made("training", "results"), change(old), GONE)[1] is sound
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def test_every_table_and_figure_that_is_shown_has_its_files(written: Path) -> No
 
 @pytest.mark.parametrize("language", languages())
 def test_sections_in_the_order_of_the_study(small: Path, language: str) -> None:
-    findings, words = analyse(small), Words(language)
+    findings, words = analyse(small), Language(language)
     told = methods.paragraphs(small, findings, words)
     text = markdown.render(findings, words, tables.tables(findings, words), charts.charts(findings, words), told)
     order = ("question", "training", "results", "errors", "conclusion", "methods", "notes")
@@ -239,12 +241,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_a_grid(run: Path) -> Findings:
     """The findings, as if the run had been one of two learning rates."""
-    points = [RatePoint("deep", f"lr-{rate:g}", rate, 0.5, 0.3, False, rate > 1e-4) for rate in (1e-4, 2e-4)]
+    points = [LearningRatePoint("deep", f"lr-{rate:g}", rate, 0.5, 0.3, False, rate > 1e-4) for rate in (1e-4, 2e-4)]
     return dataclasses.replace(analyse(run), rates=tuple(points))
 
 
 def test_methods_tell_what_is_recorded(told: Path) -> None:
-    text = "\n".join(methods.paragraphs(told, on_a_grid(told), Words("en")))
+    text = "\n".join(methods.paragraphs(told, on_a_grid(told), Language("en")))
     for part in (
         "The base model was owner/base (commit abcdef012345; 1,234,567 parameters; fingerprint ffffffffffff)",
         "Arm deep: deep.jsonl (SHA-256 999999999999; 4,505 training samples of 901 problems; 15 held out",
@@ -266,7 +268,7 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
 
 
 def test_methods_in_turkish(told: Path) -> None:
-    text = "\n".join(methods.paragraphs(told, on_a_grid(told), Words("tr")))
+    text = "\n".join(methods.paragraphs(told, on_a_grid(told), Language("tr")))
     for part in (
         "1.234.567 parametre",
         "adımların %3,0 kadarında",
@@ -284,7 +286,7 @@ def test_methods_of_an_import_invent_nothing(tmp_path: Path) -> None:
     path = run / "resolved.json"
     unknown = {"kind": "import", "study": None, "base": None, "judge": None, "declared_sha256": None, "packages": {}}
     path.write_text(json.dumps(json.loads(path.read_text()) | unknown))
-    text = "\n".join(methods.paragraphs(run, analyse(run), Words("en")))
+    text = "\n".join(methods.paragraphs(run, analyse(run), Language("en")))
     assert "imported from 0 files" in text and "Verdicts were read" in text and "Nothing was declared" in text
     for word in ("LoRA", "AdamW", "budget", "greedily", "isolation", "were declared", "made on"):
         assert word not in text, word

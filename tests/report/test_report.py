@@ -22,9 +22,9 @@ import kiyas.analyse
 from kiyas import report
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.report import sentences, tables
+from kiyas.report.language import Language, languages, phrases
 from kiyas.report.page import partner
 from kiyas.report.payload import chunks, script_json
-from kiyas.report.words import Words, languages, phrases
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import KiyasError
@@ -168,7 +168,7 @@ def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:
 
     run = make_run(tmp_path / "run", seeds=(0,), steps=(60, 120), problems=4, change=only_base)
     findings = analyse(run)
-    table = tables.tables(findings, Words("en"))["forgotten"]
+    table = tables.tables(findings, Language("en"))["forgotten"]
     assert [(row["arm"], row["problem"], row["last_solved"]) for row in table.shown] == [
         ("deep", "p001", "base"),
         ("deep", "p002", "step 60"),
@@ -176,12 +176,12 @@ def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:
         ("diverse", "p002", "base"),
     ]
     assert [row["last_solved_step"] for row in table.raw] == [0, 60, 0, 0]
-    patterns = tables.tables(findings, Words("en"))["trajectories"].raw
+    patterns = tables.tables(findings, Language("en"))["trajectories"].raw
     assert {(row["arm"], row["problem"]) for row in patterns if row["pattern"] == "forgotten"} == {
         (arm, problem) for arm in ("deep", "diverse") for problem in ("p001", "p002")
     }
     assert len(patterns) == 2 * 4
-    lost = [row["forgotten"] for row in tables.tables(findings, Words("en"))["stability"].shown]
+    lost = [row["forgotten"] for row in tables.tables(findings, Language("en"))["stability"].shown]
     assert lost == ["2 (shuffled 1.0)", "2 (shuffled 1.3)"]
     html = report.write(run, findings).read_text(encoding="utf-8")
     assert "Forgotten problems (4)" in html and "from the base" in html
@@ -221,7 +221,7 @@ def every_decision(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findin
 
 @pytest.mark.parametrize("language", languages())
 def test_words_follow_numbers(every_decision: dict[str, Findings], language: str) -> None:
-    words = Words(language)
+    words = Language(language)
     for name, findings in every_decision.items():
         found = sentences.conclusion(findings, words)
         assert found.decision == name
@@ -254,10 +254,10 @@ def test_what_is_not_judged_yet_is_named(
 ) -> None:
     gone = lambda row: None if row["arm"] in absent else row  # noqa: E731
     findings = analyse(make_run(tmp_path / "run", steps=(60,), problems=6, compare={"primary": primary}, change=gone))
-    found = sentences.conclusion(findings, Words("en"))
+    found = sentences.conclusion(findings, Language("en"))
     assert found.decision == "none" and all(part in found.sentence for part in said), found.sentence
     assert said[0] in report.text(findings, width=400)
-    turkish = sentences.conclusion(findings, Words("tr")).sentence
+    turkish = sentences.conclusion(findings, Language("tr")).sentence
     assert "yargı" in turkish and "{" not in turkish and "base" not in turkish
 
 
@@ -267,12 +267,12 @@ def test_only_the_base_was_judged(tmp_path: Path) -> None:
     resolved["study"] = None
     (run / "resolved.json").write_text(json.dumps(resolved))
     (run / "train" / "log.jsonl").unlink()
-    assert sentences.conclusion(analyse(run), Words("en")).sentence.startswith("Only the base was judged")
+    assert sentences.conclusion(analyse(run), Language("en")).sentence.startswith("Only the base was judged")
 
 
 def test_a_single_seed_never_speaks_of_the_data(tmp_path: Path) -> None:
     findings = analyse(make_run(tmp_path / "run", rates={"a": 0.1, "b": 0.9}, seeds=(0,)))
-    found = sentences.conclusion(findings, Words("en"))
+    found = sentences.conclusion(findings, Language("en"))
     assert findings.primary is not None and findings.primary.decision is Decision.MORE
     assert "these two adapters" in found.sentence and "trained on" not in found.sentence.lower()
 
@@ -310,7 +310,7 @@ def test_every_phrase_asked_for_exists() -> None:
 
 
 def test_numbers_in_both_languages() -> None:
-    english, turkish = Words("en"), Words("tr") if "tr" in languages() else None
+    english, turkish = Language("en"), Language("tr") if "tr" in languages() else None
     assert english.percent(0.3171) == "31.7%"
     assert english.points(-0.024) == "−2.4" and english.points(0.1) == "+10.0" and english.points(0) == "0.0"
     assert english.points(-0.00001) == "0.0"
@@ -369,7 +369,7 @@ def test_what_does_not_fit_is_cut_from_the_longest_texts(tmp_path: Path) -> None
     )
 
     def programs(room: int) -> dict[tuple[str, str], str]:
-        made = chunks(run, findings, Words("en"), room)
+        made = chunks(run, findings, Language("en"), room)
         assert sum(map(len, made)) <= room
         return {
             (row.problem, adapter.arm): cell[0]["program"]
@@ -385,7 +385,7 @@ def test_what_does_not_fit_is_cut_from_the_longest_texts(tmp_path: Path) -> None
             assert whole[key].startswith(kept) and 800 <= len(kept) < 12_000 and "judge/judgments.jsonl" in note
         else:
             assert program == whole[key]
-    assert chunks(run, findings, Words("en"), 1000) == [""] * 6
+    assert chunks(run, findings, Language("en"), 1000) == [""] * 6
 
 
 def test_the_page_keeps_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

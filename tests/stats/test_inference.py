@@ -22,8 +22,8 @@ from kiyas.stats import inference
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, data: st.DataObject) -> None:
     c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
     right = [i < c for i in range(n)]
-    draws = list(itertools.combinations(right, k))
-    assert inference.pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+    resamples = list(itertools.combinations(right, k))
+    assert inference.pass_at_k(n, c, k) == pytest.approx(sum(map(any, resamples)) / len(resamples))
 
 
 def test_pass_at_k_refuses_nonsense() -> None:
@@ -167,9 +167,9 @@ def test_best_of_ten_equal_checkpoints_flatters_by_seven_to_eleven_points() -> N
     uneven = (rng.random((10, 41)) < rates).astype(float)
     for table in (even, uneven):
         found = inference.best_of(table)
-        assert 0.06 < found.flattery < 0.12
+        assert 0.06 < found.selection_bias < 0.12
         assert found.corrected < found.measured
-    assert inference.best_of(even[:1]).flattery == 0.0
+    assert inference.best_of(even[:1]).selection_bias == 0.0
 
 
 @pytest.mark.parametrize("samples", [1, 3, 10])
@@ -183,7 +183,7 @@ def test_best_of_equal_checkpoints_with_several_answers(samples: int, problems: 
     for _ in range(25):
         table = rng.binomial(samples, rates, size=(10, problems)) / samples
         truth.append(table.mean(axis=1).max() - rates.mean())
-        found.append(inference.best_of(table, samples, draws=200).flattery)
+        found.append(inference.best_of(table, samples, resamples=200).selection_bias)
     assert np.mean(found) == pytest.approx(np.mean(truth), rel=0.25)
     # The largest of ten standard normal numbers is 1.539 on average.
     assert np.mean(found) == pytest.approx(1.539 * spread, rel=0.1)
@@ -192,7 +192,7 @@ def test_best_of_equal_checkpoints_with_several_answers(samples: int, problems: 
 def test_best_of_corrects_towards_the_truth() -> None:
     """Over many studies of equal checkpoints the corrected score is close to the true one, the raw is not."""
     rng = np.random.default_rng(2)
-    found = [inference.best_of((rng.random((6, 41)) < 0.3).astype(float), draws=200) for _ in range(80)]
+    found = [inference.best_of((rng.random((6, 41)) < 0.3).astype(float), resamples=200) for _ in range(80)]
     assert np.mean([each.corrected for each in found]) == pytest.approx(0.3, abs=0.03)
     assert np.mean([each.measured for each in found]) > 0.36
 

@@ -110,16 +110,16 @@ def test_effects_too_close_together_have_no_interval_of_tau2() -> None:
 @pytest.mark.parametrize(("K", "tau"), [(3, 0.0), (3, 0.06), (13, 0.0), (13, 0.06)])
 def test_coverage(K: int, tau: float) -> None:
     """Simulated, at a true mean of 0. What prediction intervals lack where effects spread: docs/compare.md."""
-    rng, draws = np.random.default_rng(K), 300
+    rng, resamples = np.random.default_rng(K), 300
     mean = new = 0
-    for _ in range(draws):
+    for _ in range(resamples):
         errors = rng.uniform(0.05, 0.09, K)
         found = meta_analysis.random_effects(rng.normal(0, tau, K) + rng.normal(0, errors), errors)
         mean += not found.interval().excludes_zero()
         assert found.prediction is not None
         new += found.prediction.low <= rng.normal(0, tau) <= found.prediction.high
-    assert mean / draws >= 0.93
-    assert new / draws >= (0.93 if tau == 0 else 0.8)
+    assert mean / resamples >= 0.93
+    assert new / resamples >= (0.93 if tau == 0 else 0.8)
 
 
 @pytest.mark.parametrize(("a", "b", "n"), [(11, 13, 41), (0, 0, 41), (41, 30, 41), (3, 9, 300)])

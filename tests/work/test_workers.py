@@ -16,10 +16,10 @@ import pytest
 from kiyas.types import KiyasError
 from kiyas.work import workers
 from kiyas.work.progress import bar
-from kiyas.work.workers import Report, WorkerError, run_parts
+from kiyas.work.workers import OnProgress, WorkerError, run_parts
 
 
-def work(what: str, report: Report) -> None:
+def work(what: str, report: OnProgress) -> None:
     import torch
 
     report(1, "")

@@ -12,10 +12,9 @@ from typing import Any
 
 from kiyas.analyse.behaviour import behaviour
 from kiyas.analyse.checklist import checklist
-from kiyas.analyse.contrasts import arm_result, compare, contrast, margin_of, pairs_of, same_arm, score
+from kiyas.analyse.contrasts import aa_control, arm_result, compare, contrast, margin_of, pairs_of, score
 from kiyas.analyse.decisions import decide, wanted_pair
 from kiyas.analyse.findings import (
-    Beside,
     Cell,
     Choice,
     Contrast,
@@ -28,6 +27,7 @@ from kiyas.analyse.findings import (
     Reading,
     Remark,
     Score,
+    SecondaryResult,
     Stability,
     Training,
 )
@@ -84,10 +84,10 @@ def analyse(run: Path) -> Findings:
         choices=selected.choices,
         results=tuple(arm_result(loaded, arm, adapters[arm], rates) for arm in order),
         contrasts=contrasts,
-        same_arm=tuple(found for arm in order if (found := same_arm(arm, adapters[arm], rates)) is not None),
-        rates=selected.points,
+        aa_control=tuple(found for arm in order if (found := aa_control(arm, adapters[arm], rates)) is not None),
+        learning_rates=selected.points,
         at_each_rate=at_each_rate,
-        beside=tuple(_beside(other, loaded, chosen) for other in loaded.beside.values()),
+        secondary=tuple(_secondary(other, loaded, chosen) for other in loaded.secondary.values()),
         drawn=tuple(
             Drawn(name, " + ".join(arm.sources), arm.draws) for name, arm in record.arms.items() if arm.sources
         ),
@@ -95,7 +95,7 @@ def analyse(run: Path) -> Findings:
         columns=tuple(selected.columns),
         grid=grid(loaded, selected.columns),
         flagged=loaded.flagged or {},
-        clean=_clean(loaded, chosen, contrasts),
+        uncontaminated=_uncontaminated(loaded, chosen, contrasts),
         stability=stability(loaded, selected.judged, rates),
         loss_matrix=loss_matrix(selected.curves),
         behaviour=behaviour(loaded, selected.judged, adapters, wanted, rates),
@@ -105,11 +105,11 @@ def analyse(run: Path) -> Findings:
     )
 
 
-def _clean(loaded: Loaded, chosen: Mapping[str, BySeed], contrasts: tuple[Contrast, ...]) -> Contrast | None:
+def _uncontaminated(loaded: Loaded, chosen: Mapping[str, BySeed], contrasts: tuple[Contrast, ...]) -> Contrast | None:
     """The primary contrast once more, without the problems that are in any arm's training data."""
     primary = next((each for each in contrasts if each.primary), None)
     ids = {id for each in (loaded.flagged or {}).values() for id in each}
-    if primary is None or not ids or primary.decision is Decision.OWED:
+    if primary is None or not ids or primary.decision is Decision.MISSING:
         return None
     rest = loaded.without(ids)
     rates = {adapter: rest.rates(adapter) for of_arm in chosen.values() for adapter in of_arm.values()}
@@ -117,11 +117,11 @@ def _clean(loaded: Loaded, chosen: Mapping[str, BySeed], contrasts: tuple[Contra
     return contrast(rest, chosen, *again, margin=primary.margin, primary=True) if rest.problems else None
 
 
-def _beside(other: Loaded, loaded: Loaded, chosen: Mapping[str, BySeed]) -> Beside:
+def _secondary(other: Loaded, loaded: Loaded, chosen: Mapping[str, BySeed]) -> SecondaryResult:
     """The same checkpoints on another benchmark: nothing is chosen anew there."""
     rates = {adapter: other.rates(adapter) for of_arm in chosen.values() for adapter in of_arm.values()}
     margin, pairs = margin_of(loaded), pairs_of(loaded, list(chosen))
-    return Beside(
+    return SecondaryResult(
         other.benchmark,
         len(other.problems),
         other.tests,

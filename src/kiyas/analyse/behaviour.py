@@ -1,7 +1,7 @@
 """How the arms behave, beyond how much they solve: what they forget, where they are stuck, how they fail and copy.
 
 Everything here is for orientation: it is looked at in many ways at once, nothing is corrected for that, and the
-conclusion uses none of it. Owed answers are never failures: where something is owed a problem is left out, and the
+conclusion uses none of it. Owed answers are never failures: where something is missing a problem is left out, and the
 number of those left out is told. Definitions: docs/statistics.md.
 """
 
@@ -32,7 +32,7 @@ from kiyas.analyse.findings import (
 )
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.problems import ratio
-from kiyas.analyse.programs import Match, behaviour_on_tests, code, matches, tokens
+from kiyas.analyse.programs import Overlap, behaviour_on_tests, code, matches, tokens
 from kiyas.analyse.tags import tags_of
 from kiyas.judge import Outcome
 from kiyas.runfolder.files import read_jsonl
@@ -46,13 +46,17 @@ MOST_COPIED = 20
 """Programs of an arm that are listed with the training row they are nearest to."""
 
 Chosen = Mapping[str, tuple[AdapterId, ...]]
-Rates = Mapping[AdapterId, Floats]
+PassRates = Mapping[AdapterId, Floats]
 Flags = NDArray[np.bool_]
 Kinds = Mapping[tuple[AdapterId, str], list[Failure | None]]
 
 
 def behaviour(
-    loaded: Loaded, trainings: Mapping[Training, list[AdapterId]], chosen: Chosen, wanted: tuple[str, ...], rates: Rates
+    loaded: Loaded,
+    trainings: Mapping[Training, list[AdapterId]],
+    chosen: Chosen,
+    wanted: tuple[str, ...],
+    rates: PassRates,
 ) -> Behaviour:
     """`chosen`: the checkpoints that stand for each arm, the base among them. `wanted`: the two arms compared."""
     whole_P = np.ones(len(loaded.problems), dtype=np.bool_)
@@ -94,7 +98,7 @@ def _title(loaded: Loaded, problem: str) -> str:
 
 
 def _forgetting(
-    loaded: Loaded, arm: str, trainings: list[list[AdapterId]], chosen: tuple[AdapterId, ...], rates: Rates
+    loaded: Loaded, arm: str, trainings: list[list[AdapterId]], chosen: tuple[AdapterId, ...], rates: PassRates
 ) -> Forgetting:
     """Lost answers from point to point, and lost ones where nothing changed, both as numerator and denominator."""
     start = [BASE] if BASE in rates else []
@@ -229,7 +233,7 @@ def _outcomes(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...], kinds: 
         met[None],
         {kind.value: met[kind] for kind in Failure if met[kind]},
         dict(exceptions.most_common()),
-        sum(loaded.owed(adapter) for adapter in adapters),
+        sum(loaded.missing(adapter) for adapter in adapters),
     )
 
 
@@ -248,8 +252,8 @@ def _differences(
         )
         if a_P.any() or b_P.any():
             d_P = b_P - a_P
-            interval = inference.problem_bootstrap(d_P, draws=2000)
-            found.append(FailureDifference(kind, float(d_P.mean()), interval, inference.sign_flip(d_P, draws=2000)))
+            interval = inference.problem_bootstrap(d_P, resamples=2000)
+            found.append(FailureDifference(kind, float(d_P.mean()), interval, inference.sign_flip(d_P, resamples=2000)))
     return tuple(found)
 
 
@@ -258,7 +262,7 @@ def _shared(
     chosen: Chosen,
     pair: tuple[str, ...],
     kinds: Kinds,
-    rates: Rates,
+    rates: PassRates,
     whole_P: Flags,
     tags: Mapping[str, tuple[str, ...]],
 ) -> tuple[Shared, ...]:
@@ -290,7 +294,7 @@ def _leading(kinds: list[Failure | None]) -> str:
 
 
 def _groups(
-    loaded: Loaded, chosen: Chosen, rates: Rates, whole_P: Flags, tags: Mapping[str, tuple[str, ...]]
+    loaded: Loaded, chosen: Chosen, rates: PassRates, whole_P: Flags, tags: Mapping[str, tuple[str, ...]]
 ) -> tuple[Group, ...]:
     """Every tag, difficulty and month with its problems; a problem of several tags stands in several groups."""
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -375,7 +379,7 @@ def _programs(loaded: Loaded, adapters: tuple[AdapterId, ...]) -> Iterator[tuple
                 yield adapter, problem, found
 
 
-def _copying_of(data: str, arm: str, solutions: int, found: list[Match]) -> Copying:
+def _copying_of(data: str, arm: str, solutions: int, found: list[Overlap]) -> Copying:
     return Copying(
         data,
         arm,

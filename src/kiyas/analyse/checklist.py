@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from kiyas.analyse.findings import Choice, Curve, Level, RatePoint, Remark, Score
+from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
 from kiyas.analyse.selection import Selection
@@ -62,8 +62,8 @@ def _base(scores: tuple[Score, ...]) -> list[Remark]:
 
 
 def _owed(scores: tuple[Score, ...]) -> list[Remark]:
-    if owed := {str(score.adapter): score.owed for score in scores if score.owed}:
-        return [Remark("owed", WARN, {"n": sum(owed.values()), "where": ", ".join(owed)})]
+    if missing := {str(score.adapter): score.missing for score in scores if score.missing}:
+        return [Remark("owed", WARN, {"n": sum(missing.values()), "where": ", ".join(missing)})]
     return [Remark("nothing_missing", OK)] if scores else []
 
 
@@ -139,7 +139,7 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
     return found
 
 
-def _recipes(loaded: Loaded, points: tuple[RatePoint, ...]) -> list[Remark]:
+def _recipes(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Remark]:
     """Hyper-parameters that differ between arms, and how the learning rate was chosen."""
     found = []
     own = {

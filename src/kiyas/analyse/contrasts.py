@@ -16,15 +16,15 @@ import numpy as np
 
 from kiyas.analyse.decisions import NO_MARGIN_DIFFERENCE, decision_of, wanted_pair, what_would_decide
 from kiyas.analyse.findings import (
+    AAControl,
     ArmResult,
     Contrast,
     Decision,
     Pair,
-    SameArm,
     Score,
 )
 from kiyas.analyse.load import Loaded
-from kiyas.analyse.selection import BySeed, Rates, Selection
+from kiyas.analyse.selection import BySeed, PassRates, Selection
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval
 from kiyas.types import BASE_ARM, AdapterId
@@ -35,7 +35,7 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 
 def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
-    """A checkpoint's score. With anything owed the rate is NaN: it is not computed over missing work."""
+    """A checkpoint's score. With anything missing the rate is NaN: it is not computed over missing work."""
     answers = loaded.answers[adapter]
     every = [each for judged in answers.values() for each in judged]
     shares = [each.share for each in every if each.share is not None]
@@ -44,10 +44,10 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
         for problem, judged in answers.items()
         if not any(each.solved for each in judged) and any(each.partly for each in judged)
     )
-    owed = loaded.owed(adapter)
+    missing = loaded.missing(adapter)
     right = [sum(each.solved for each in answers.get(problem, [])) for problem in loaded.problems]
     at_k: dict[str, float] = {}
-    if not owed:
+    if not missing:
         ks = sorted({k for k in (1, 5, 10, 100, loaded.samples) if k <= loaded.samples})
         at_k = {str(k): float(np.mean([inference.pass_at_k(loaded.samples, c, k) for c in right])) for k in ks}
     return Score(
@@ -55,12 +55,12 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
         problems=len(loaded.problems),
         samples=loaded.samples,
         solved=sum(right) / loaded.samples,
-        rate=math.nan if owed else float(rates_P.mean()),
-        interval=UNKNOWN if owed else rate_interval(rates_P, loaded.samples),
+        rate=math.nan if missing else float(rates_P.mean()),
+        interval=UNKNOWN if missing else rate_interval(rates_P, loaded.samples),
         tests_passed=float(np.mean(shares)) if shares else None,
         at_k=at_k,
         verdicts=dict(Counter(str(each.verdict or "missing") for each in every)),
-        owed=owed,
+        missing=missing,
         partial=partial,
         same_as_base=_same_as_base(loaded, adapter),
     )
@@ -83,11 +83,11 @@ def _same_as_base(loaded: Loaded, adapter: AdapterId) -> float | None:
     return sum(own == of_base for own, of_base in programs) / len(programs) if programs else None
 
 
-def arm_result(loaded: Loaded, arm: str, adapters: Sequence[AdapterId], rates: Rates) -> ArmResult:
+def arm_result(loaded: Loaded, arm: str, adapters: Sequence[AdapterId], rates: PassRates) -> ArmResult:
     """An arm over its seeds at the chosen checkpoints."""
-    owed = sum(loaded.owed(a) for a in adapters)
+    missing = sum(loaded.missing(a) for a in adapters)
     table_SP = np.stack([rates[a] for a in adapters])
-    if owed:
+    if missing:
         interval, mean = UNKNOWN, math.nan
     elif len(adapters) == 1:
         interval, mean = rate_interval(table_SP[0], loaded.samples), float(table_SP.mean())
@@ -96,15 +96,15 @@ def arm_result(loaded: Loaded, arm: str, adapters: Sequence[AdapterId], rates: R
     else:
         interval, mean = inference.two_way(table_SP).interval(), float(table_SP.mean())
         interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
-    return ArmResult(arm, tuple(adapters), mean, interval, float(np.nansum(table_SP)) / len(adapters), owed)
+    return ArmResult(arm, tuple(adapters), mean, interval, float(np.nansum(table_SP)) / len(adapters), missing)
 
 
-def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: Rates) -> Pair:
+def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: PassRates) -> Pair:
     """Two given checkpoints on the same problems."""
     a_P, b_P = rates[a], rates[b]
-    owed = loaded.owed(a) + loaded.owed(b)
-    if owed:
-        return Pair(a, b, math.nan, math.nan, math.nan, math.nan, math.nan, UNKNOWN, None, math.nan, owed)
+    missing = loaded.missing(a) + loaded.missing(b)
+    if missing:
+        return Pair(a, b, math.nan, math.nan, math.nan, math.nan, math.nan, UNKNOWN, None, math.nan, missing)
     d_P = b_P - a_P
     only_a, only_b = float(np.maximum(-d_P, 0).sum()), float(np.maximum(d_P, 0).sum())
     both = float(np.minimum(a_P, b_P).sum())
@@ -172,7 +172,7 @@ def contrast(
     chosen: Mapping[str, BySeed],
     a: str,
     b: str,
-    rates: Rates,
+    rates: PassRates,
     *,
     margin: float | None,
     primary: bool = False,
@@ -192,12 +192,12 @@ def contrast(
         # Different seeds only: the first of each, as two adapters.
         pairs = [(of_a[min(of_a)], of_b[min(of_b)])]
     compared = tuple(pair(loaded, x, y, rates) for x, y in pairs)
-    owed = sum(loaded.owed(adapter) for adapter in {adapter for both in pairs for adapter in both})
+    missing = sum(loaded.missing(adapter) for adapter in {adapter for both in pairs for adapter in both})
     P = len(loaded.problems)
-    if owed or not P:
+    if missing or not P:
         return Contrast(
-            a, b, primary, "none", len(pairs), P, math.nan, UNKNOWN, UNKNOWN, None, math.nan, Decision.OWED,
-            margin, compared, None, None, owed,
+            a, b, primary, "none", len(pairs), P, math.nan, UNKNOWN, UNKNOWN, None, math.nan, Decision.MISSING,
+            margin, compared, None, None, missing,
         )  # fmt: skip
 
     d_SP = np.stack([rates[y] - rates[x] for x, y in pairs])
@@ -222,10 +222,10 @@ def contrast(
     )  # fmt: skip
 
 
-def same_arm(arm: str, adapters: Sequence[AdapterId], rates: Rates) -> SameArm | None:
-    """A/A: how far apart two seeds of one arm are. None with one seed or with owed work."""
+def aa_control(arm: str, adapters: Sequence[AdapterId], rates: PassRates) -> AAControl | None:
+    """A/A: how far apart two seeds of one arm are. None with one seed or with missing work."""
     means = [float(rates[a].mean()) for a in adapters]
     if len(means) < 2 or any(math.isnan(mean) for mean in means):
         return None
     gaps = [abs(x - y) for x, y in itertools.combinations(means, 2)]
-    return SameArm(arm, len(gaps), max(gaps), sum(gaps) / len(gaps))
+    return AAControl(arm, len(gaps), max(gaps), sum(gaps) / len(gaps))

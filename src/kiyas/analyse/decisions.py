@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from kiyas.analyse.findings import Contrast, Decision, Needed
+from kiyas.analyse.learning_rates import depends
 from kiyas.analyse.load import Loaded
-from kiyas.analyse.rates import depends
 from kiyas.analyse.selection import Selection
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind
@@ -40,7 +40,7 @@ def decide(
     found = []
     for each in corrected([_refuse_missing(loaded, selected, each) for each in contrasts], declared):
         margin = each.margin or NO_MARGIN_DIFFERENCE
-        if each.primary and each.decision is not Decision.OWED and depends(each, at_each_rate, margin):
+        if each.primary and each.decision is not Decision.MISSING and depends(each, at_each_rate, margin):
             each = dataclasses.replace(each, decision=Decision.DEPENDS)
         found.append(_with_hours(each, loaded))
     return tuple(found)
@@ -57,13 +57,13 @@ def _refuse_missing(loaded: Loaded, selected: Selection, found: Contrast) -> Con
     arms = {found.a, found.b} - {BASE_ARM}
     each = loaded.samples * len(loaded.problems)
     declared = set(loaded.record.study.seed_list) if loaded.record.study else set()
-    owed = sum(each * len(declared - {t.seed for t in selected.judged if t.arm == arm}) for arm in arms)
-    development = next(iter(loaded.beside.values()), None)
+    missing = sum(each * len(declared - {t.seed for t in selected.judged if t.arm == arm}) for arm in arms)
+    development = next(iter(loaded.secondary.values()), None)
     asked = {Select.PRIMARY: loaded, Select.DEVELOPMENT: development}.get(loaded.record.compare.select)
     if asked is not None:
-        owed += sum(asked.owed(a) for t, adapters in selected.judged.items() if t.arm in arms for a in adapters)
-    owed = max(owed, found.owed)
-    return dataclasses.replace(found, decision=Decision.OWED, owed=owed) if owed else found
+        missing += sum(asked.missing(a) for t, adapters in selected.judged.items() if t.arm in arms for a in adapters)
+    missing = max(missing, found.missing)
+    return dataclasses.replace(found, decision=Decision.MISSING, missing=missing) if missing else found
 
 
 def corrected(contrasts: Sequence[Contrast], declared: set[frozenset[str]]) -> tuple[Contrast, ...]:
@@ -85,7 +85,7 @@ def decision_of(
     p: float,
     margin: float | None,
 ) -> Decision:
-    """Words follow numbers.
+    """Language follow numbers.
 
     More or less: the 95 % interval and the test both say so. Equivalent: a margin was declared and the 90 %
     interval lies within it (two one-sided tests at 5 %). Both can hold: a small difference that is certain

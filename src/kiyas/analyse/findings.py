@@ -1,7 +1,7 @@
 """What an analysis found: frozen, free of words, complete enough to draw the report's tables and charts.
 
 Sentences are made from it by `kiyas.report` in the reader's language; a `Remark` is a code and its values.
-Differences are always *b minus a*. Rates are shares (0.317), not percent.
+Differences are always *b minus a*. PassRates are shares (0.317), not percent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kiyas.stats.inference import BestOf, Components, Interval
 from kiyas.study.settings import Select
 from kiyas.types import AdapterId
 
-FORMAT = 4
+FORMAT = 5
 
 
 class Decision(StrEnum):
@@ -28,7 +28,8 @@ class Decision(StrEnum):
     EQUIVALENT = "equivalent"
     UNDECIDED = "undecided"
     DEPENDS = "depends"
-    OWED = "owed"
+    MISSING = "owed"
+    """verdicts are missing; files have said `missing` since the first version"""
 
 
 class Level(StrEnum):
@@ -99,7 +100,8 @@ class Reading:
     lowest: float | None
     last_step: int | None
     last: float | None
-    turned: bool | None
+    overfits: bool | None
+    """validation loss rises again after its lowest point, `lowest_step`: the onset of overfitting"""
     rise: float | None
     gap: float | None
     slow_step: int | None
@@ -142,7 +144,7 @@ class Score:
     tests_passed: float | None
     at_k: Mapping[str, float]
     verdicts: Mapping[str, int]
-    owed: int
+    missing: int
     partial: tuple[str, ...]
     same_as_base: float | None = None
 
@@ -168,7 +170,7 @@ class ArmResult:
     mean: float
     interval: Interval
     solved: float
-    owed: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ class Pair:
     interval: Interval
     exact_p: float | None
     mid_p: float
-    owed: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ class Needed:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Arm b against arm a. `method`: "two-way" (seeds), "pair" (two adapters) or "none" (owed).
+    """Arm b against arm a. `method`: "two-way" (seeds), "pair" (two adapters) or "none" (missing).
 
     `declared`: before the run, by the study; `holm` is then the p-value corrected for all that were declared, where
     they are several. The decision of a declared contrast stands on it.
@@ -228,13 +230,13 @@ class Contrast:
     pairs: tuple[Pair, ...]
     components: Components | None
     needed: Needed | None
-    owed: int
+    missing: int
     declared: bool = False
     holm: float | None = None
 
 
 @dataclass(frozen=True)
-class RatePoint:
+class LearningRatePoint:
     """One arm at one learning rate of the grid: what chose it (NaN where that is not known), and how it scored."""
 
     arm: str
@@ -258,7 +260,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Beside:
+class SecondaryResult:
     """The chosen checkpoints on another benchmark: reported beside the primary one, never mixed into it."""
 
     benchmark: str
@@ -269,7 +271,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class SameArm:
+class AAControl:
     """A/A: two seeds of one arm compared as if they were arms."""
 
     arm: str
@@ -364,7 +366,7 @@ class Outcomes:
     solved: int
     failures: Mapping[str, int]
     exceptions: Mapping[str, int]
-    owed: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -467,7 +469,7 @@ class Behaviour:
 class Findings:
     """Everything that `analyse` found in one run.
 
-    `flagged`: problems of the benchmark that stand in an arm's training data; `clean`: the question without them.
+    `flagged`: problems of the benchmark that are in training data; `uncontaminated`: the contrast without them.
     """
 
     name: str
@@ -487,16 +489,16 @@ class Findings:
     choices: tuple[Choice, ...]
     results: tuple[ArmResult, ...]
     contrasts: tuple[Contrast, ...]
-    same_arm: tuple[SameArm, ...]
-    rates: tuple[RatePoint, ...]
+    aa_control: tuple[AAControl, ...]
+    learning_rates: tuple[LearningRatePoint, ...]
     at_each_rate: tuple[Contrast, ...]
-    beside: tuple[Beside, ...]
+    secondary: tuple[SecondaryResult, ...]
     drawn: tuple[Drawn, ...]
     benchmark: str
     columns: tuple[AdapterId, ...]
     grid: tuple[GridRow, ...]
     flagged: Mapping[str, tuple[str, ...]]
-    clean: Contrast | None
+    uncontaminated: Contrast | None
     stability: tuple[Stability, ...]
     loss_matrix: tuple[LossCell, ...]
     behaviour: Behaviour

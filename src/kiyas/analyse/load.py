@@ -37,7 +37,7 @@ class Loaded:
     """label of these problems' benchmark; empty where nothing names it"""
     cut: frozenset[Answered] = frozenset()
     """the answers that ended at the length limit"""
-    beside: Mapping[str, Loaded] = field(default_factory=dict)
+    secondary: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
     """problems that stand in an arm's training data, by arm; None where that was not looked for"""
@@ -82,7 +82,7 @@ class Loaded:
         """The judgments of one problem that are not missing."""
         return [each for each in self.answers[adapter].get(problem, []) if not each.missing]
 
-    def owed(self, adapter: AdapterId) -> int:
+    def missing(self, adapter: AdapterId) -> int:
         """How many of the verdicts that this checkpoint should have are missing."""
         found = sum(min(self.samples, len(self.judged(adapter, problem))) for problem in self.problems)
         return self.samples * len(self.problems) - found
@@ -127,8 +127,8 @@ def load(run: Path) -> Loaded:
         ids[home.get(problem, "")].add(problem)
     primary, *others = (replace(whole._only(of), benchmark=label) for label, of in ids.items())
     label = record.study.benchmarks.primary.label if record.study else ""
-    beside = {other.benchmark: other for other in others}
-    return replace(primary, benchmark=label, beside=beside, flagged=_flagged(folder, set(primary.problems)))
+    secondary = {other.benchmark: other for other in others}
+    return replace(primary, benchmark=label, secondary=secondary, flagged=_flagged(folder, set(primary.problems)))
 
 
 def _flagged(folder: RunDir, problems: set[str]) -> dict[str, tuple[str, ...]] | None:

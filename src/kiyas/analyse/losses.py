@@ -95,12 +95,12 @@ def reading(train: tuple[LossPoint, ...], validation: tuple[LossPoint, ...]) -> 
     last = points[-1]
     drop = points[0].loss - lowest.loss
     slow = next((p.step for p in points if points[0].loss - p.loss >= SLOW_SHARE * drop), None) if drop > 0 else None
-    turned = rise = gap = None
+    overfits = rise = gap = None
     if of == "validation":
         after = [point.loss for point in points if point.step > lowest.step]
         rise = last.loss - lowest.loss
         noise = jitter([point.loss for point in points])
-        turned = len(after) >= 2 and min(after) > lowest.loss and rise > 2 * noise
+        overfits = len(after) >= 2 and min(after) > lowest.loss and rise > 2 * noise
         before = [point.loss for point in train if point.step <= last.step][-3:]
         gap = last.loss - sum(before) / len(before) if before else None
-    return Reading(lowest.step, lowest.loss, last.step, last.loss, turned, rise, gap, slow, of)
+    return Reading(lowest.step, lowest.loss, last.step, last.loss, overfits, rise, gap, slow, of)

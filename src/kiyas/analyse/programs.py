@@ -52,7 +52,7 @@ def tokens(program: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Match:
+class Overlap:
     """`run`: longest run of the program's `tokens` in a training solution; `solution`: its number, -1 where none.
 
     `near`: the 5-grams of the program and of some solution have a Jaccard similarity of at least 0.8.
@@ -64,13 +64,13 @@ class Match:
     near: bool
 
 
-def matches(programs: Sequence[Sequence[str]], solutions: Sequence[Sequence[str]]) -> list[Match]:
+def matches(programs: Sequence[Sequence[str]], solutions: Sequence[Sequence[str]]) -> list[Overlap]:
     """Each program against all solutions, as tokens. O(N log² N) for N tokens in all."""
     # The same tokens twice need be looked at only once.
     texts = list(dict.fromkeys(map(tuple, programs)))
     sources = list(dict.fromkeys(map(tuple, solutions)))
     if not texts or not sources:
-        return [Match(len(program), 0, -1, False) for program in programs]
+        return [Overlap(len(program), 0, -1, False) for program in programs]
     first = {source: n for n, source in reversed(list(enumerate(map(tuple, solutions))))}
     docs = [*sources, *texts]
     sizes = np.array([len(doc) for doc in docs])
@@ -79,7 +79,7 @@ def matches(programs: Sequence[Sequence[str]], solutions: Sequence[Sequence[str]
     run, where = _longest_runs(levels, starts, len(sources))
     near = _near_duplicates(levels, starts, sizes, len(sources))
     known = {
-        text: Match(len(text), int(run[n]), first[sources[where[n]]] if run[n] else -1, bool(near[n]))
+        text: Overlap(len(text), int(run[n]), first[sources[where[n]]] if run[n] else -1, bool(near[n]))
         for n, text in enumerate(texts)
     }
     return [known[tuple(program)] for program in programs]

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kiyas.analyse.findings import Choice, Curve, RatePoint, Training
+from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Training
+from kiyas.analyse.learning_rates import rate_points
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import curves
-from kiyas.analyse.rates import rate_points
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.study.settings import Select
 from kiyas.types import BASE, BASE_ARM, AdapterId
 
-Rates = Mapping[AdapterId, Floats]
+PassRates = Mapping[AdapterId, Floats]
 BySeed = Mapping[int, AdapterId]
 
 
@@ -25,7 +25,7 @@ BySeed = Mapping[int, AdapterId]
 class Selection:
     """From here on an arm is its chosen learning rate; the rest of the grid is in `points` and `at_rate`."""
 
-    rates: Rates
+    rates: PassRates
     """pass@1 of every judged checkpoint by problem, [P]"""
     judged: Mapping[Training, list[AdapterId]]
     """the checkpoints of each training that counts, in order of step"""
@@ -34,7 +34,7 @@ class Selection:
     """the checkpoints that represent each arm, the base among them"""
     at_rate: Mapping[tuple[str, str], BySeed]
     """the checkpoints that would represent it at each rate, by (arm, variant)"""
-    points: tuple[RatePoint, ...]
+    points: tuple[LearningRatePoint, ...]
     curves: tuple[Curve, ...]
 
     @property
@@ -53,7 +53,7 @@ def select(loaded: Loaded) -> Selection:
     """Chooses by the rule that the study declares."""
     rule = loaded.record.compare.select
     rates = {adapter: loaded.rates(adapter) for adapter in loaded.answers}
-    first = next(iter(loaded.beside.values()), None)
+    first = next(iter(loaded.secondary.values()), None)
     development = {adapter: first.rates(adapter) for adapter in first.answers} if first else None
     all_curves = curves(loaded.log)
     curve_of = {curve.training: curve for curve in all_curves}
@@ -99,11 +99,11 @@ def trainings(loaded: Loaded) -> dict[Training, list[AdapterId]]:
 
 def choose(
     candidates: list[AdapterId],
-    rates: Rates,
+    rates: PassRates,
     curve: Curve | None,
     rule: Select,
     samples: int = 1,
-    development: Rates | None = None,
+    development: PassRates | None = None,
 ) -> Choice:
     """The checkpoint that represents a training. Ties go to the earlier step. `development`: the rates there."""
     last = candidates[-1]
@@ -125,14 +125,14 @@ def choose(
     return Choice(Training(*last.training), chosen, last, best, lowest, best_of)
 
 
-def _best(candidates: list[AdapterId], rates: Rates) -> AdapterId:
+def _best(candidates: list[AdapterId], rates: PassRates) -> AdapterId:
     """The candidate with the highest rate among those with no verdict missing; else the last."""
     known = {a: r for a in candidates if not np.isnan(r := rates.get(a, np.array([np.nan]))).any()}
     # Rounded: the same count of right answers can give means that differ in the last bit.
     return max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=candidates[-1])
 
 
-def _variants(arms: list[str], met: list[Training], points: tuple[RatePoint, ...]) -> dict[str, str]:
+def _variants(arms: list[str], met: list[Training], points: tuple[LearningRatePoint, ...]) -> dict[str, str]:
     """arm → the variant that represents it: the grid's choice, else the plain one, else the first by name."""
     chosen = {point.arm: point.variant for point in points if point.chosen}
     known = {arm: sorted({training.variant for training in met if training.arm == arm}) for arm in arms}

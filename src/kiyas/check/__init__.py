@@ -4,7 +4,7 @@
     page(checked)               # one page of text (page.py)
     checked.to_json()           # every fact
 
-Words stand in page.py, and only there. See docs/check.md for every threshold and its reason.
+Language stand in page.py, and only there. See docs/check.md for every threshold and its reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kiyas.analyse.findings import Level, Remark
-from kiyas.check import costs, design, leaks, measure, remarks, traps
+from kiyas.check import chat_template, costs, design, leaks, measure, remarks
 from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
 from kiyas.pipeline import identity
@@ -58,7 +58,7 @@ class Checked:
     benchmarks: dict[str, int]
     """problems of each benchmark"""
     contamination: list[Contamination]
-    chat: traps.ChatFacts
+    chat: chat_template.ChatFacts
     costs: costs.Costs
     design: list[design.Cell]
     """the study's own design first"""
@@ -114,7 +114,7 @@ def check(study: Study) -> Checked:
     contaminated = contaminated_by(study, prepared)
     folder = hub.base_folder(study)
     chat = Chat.load(folder)
-    told = traps.chat_facts(chat, folder, study.dataset.system)
+    told = chat_template.chat_facts(chat, folder, study.dataset.system)
     tell("check: measuring one layer of the base for the estimate of costs")
     work = _work(study, prepared, steps, chat)
     cost = costs.estimate(study, work, prepared.problems, chat)

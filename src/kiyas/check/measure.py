@@ -76,7 +76,7 @@ class ArmFacts:
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerFacts:
     """What the judge would run of one completion."""
 
     method: str
@@ -89,13 +89,13 @@ class Answer:
         return self.method.startswith(("fence", "unclosed"))
 
 
-def answer(completion: str) -> Answer:
+def answer(completion: str) -> AnswerFacts:
     """The program in a completion, as the judge finds it."""
     found = extract(completion)
-    return Answer(found.method, fingerprint(found.program) if found.program.strip() else None)
+    return AnswerFacts(found.method, fingerprint(found.program) if found.program.strip() else None)
 
 
-def by_problem(rows: Sequence[Example], answers: dict[str, Answer]) -> Rows:
+def by_problem(rows: Sequence[Example], answers: dict[str, AnswerFacts]) -> Rows:
     """Counts rows, problems, solutions and approaches."""
     groups = Counter(row.group for row in rows)
     approaches: dict[str, set[str]] = {}
@@ -154,7 +154,7 @@ def facts(
     arm: ArmData,
     left_out: dict[str, int],
     completion_tokens: int,
-    answers: dict[str, Answer],
+    answers: dict[str, AnswerFacts],
     cluster: dict[str, int],
     limits: tuple[int, int],
 ) -> ArmFacts:

@@ -8,10 +8,10 @@ from itertools import permutations
 from pathlib import PurePosixPath
 
 from kiyas.analyse.findings import Level, Remark
+from kiyas.check.chat_template import ChatFacts
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
-from kiyas.check.traps import ChatFacts
 from kiyas.pipeline.prepare import Unexpected
 from kiyas.similarity.contamination import Contamination
 from kiyas.study.settings import NO_SPLIT, Study
@@ -67,7 +67,7 @@ def _swapped(arms: dict[str, ArmFacts]) -> Iterator[Remark]:
 
 
 def _words(source: str) -> set[str]:
-    """Words in the last part of a file's or data set's name: CodeGen-Deep-5K.jsonl → codegen, deep, 5k."""
+    """Language in the last part of a file's or data set's name: CodeGen-Deep-5K.jsonl → codegen, deep, 5k."""
     name = PurePosixPath(source).name.casefold()
     return set(re.findall(r"[^\W_]+", re.sub(r"\.(jsonl|json|csv|parquet)$", "", name)))
 

@@ -16,10 +16,12 @@ from kiyas.runfolder.files import JsonlWriter, read_json, read_jsonl, write_json
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Completion
-from kiyas.work.workers import Report
+from kiyas.work.workers import OnProgress
 
 
-def generate_part(root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, report: Report) -> None:
+def generate_part(
+    root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, report: OnProgress
+) -> None:
     """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still owed.
 
     Whole waves are appended to the part's file; what a kill left of a wave is taken back and made again.

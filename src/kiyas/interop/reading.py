@@ -62,7 +62,7 @@ def read(
     peft = {file.path.parent: file.folders[:-1] for file in files if file.path.name == adapters.CONFIG}
     found.peft = frozenset(peft)
     found.trained = tuple(adapters.arms(list(peft.items()), arm_of))
-    # Beside an adapter only the log is of interest.
+    # SecondaryResult an adapter only the log is of interest.
     files = [file for file in files if file.path.parent not in peft or file.path.name == adapters.STATE]
     _read_files(found, files, arm_of, notes)
     if problems is not None:

@@ -16,7 +16,7 @@ from .formats.format import Format
 from .pool import judge
 from .programs import programs_from_row, read_programs
 from .ready import check_ready
-from .tiers import Report, TierReport, probe
+from .tiers import TierReport, TierReports, probe
 from .types import (
     ExceptionInfo,
     Extraction,
@@ -49,12 +49,12 @@ __all__ = [
     "Outcome",
     "Problem",
     "Program",
-    "Report",
     "SandboxError",
     "Test",
     "TestResult",
     "Tier",
     "TierReport",
+    "TierReports",
     "Verdict",
     "check_ready",
     "extract",

@@ -77,7 +77,7 @@ class TierReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class TierReports:
     """All tiers, best first."""
 
     tiers: tuple[TierReport, ...]
@@ -91,9 +91,9 @@ class Report:
         raise SandboxError("no isolation of any kind works here", self.tiers[-1].reason)
 
 
-def probe(python: str | None = None) -> Report:
+def probe(python: str | None = None) -> TierReports:
     """Start each tier and let a program try to get out of it. Takes about half a second."""
-    return Report(tuple(probe_tier(tier, python) for tier in Tier))
+    return TierReports(tuple(probe_tier(tier, python) for tier in Tier))
 
 
 @functools.lru_cache(maxsize=32)

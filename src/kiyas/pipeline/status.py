@@ -44,7 +44,7 @@ def _essentials(folder: RunDir) -> list[str]:
         findings = Findings.from_json(read_json(folder.findings))
     except (KeyError, TypeError, ValueError):
         return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it anew"]
-    scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.owed]
+    scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.missing]
     lines = ["", f"pass@1 on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
     lines.append(report.conclusion(findings))
     warnings = sum(remark.level is Level.WARNING for remark in findings.remarks)

@@ -32,7 +32,7 @@ from kiyas.stats.inference import Floats, Interval
 from kiyas.stats.meta_analysis import Meta, random_effects
 from kiyas.types import KiyasError
 
-__all__ = ["Agreement", "Answer", "Pooled", "Problems", "Replication", "agreement", "pool"]
+__all__ = ["Agreement", "Pooled", "PooledDifference", "Problems", "Replication", "agreement", "pool"]
 
 Q_LEVEL = 0.10
 """Cochran's test misses much with few studies, so that .10 is the usual level (Cochrane Handbook, 10.10.2)."""
@@ -48,7 +48,7 @@ class Agreement(StrEnum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class PooledDifference:
     """A pooled difference. `method`: "crossed" (these and other problems), "meta" or "single" (nothing to pool)."""
 
     method: str
@@ -68,7 +68,7 @@ class Pooled:
     replications: tuple[Replication, ...]
     problems: int | None
     """that all replications answered; None where they differ or are not known"""
-    answers: tuple[Answer, ...]
+    answers: tuple[PooledDifference, ...]
     meta: Meta | None
     margin: float | None
     decision: Decision
@@ -124,17 +124,17 @@ def pool(
 
     same = not counted and len({run.problems for run in judged}) == 1
     meta: Meta | None = None
-    answers: list[Answer] = []
+    answers: list[PooledDifference] = []
     if len(replications) == 1:
         one = replications[0]
         agree = inference.crossed_bootstrap(judged[0].differences()) if one.method == "two-way" else None
-        answers.append(Answer("single", one.difference, one.interval, one.interval90, one.p, agree))
+        answers.append(PooledDifference("single", one.difference, one.interval, one.interval90, one.p, agree))
     else:
         errors = [r.within_error if same and r.within_error else r.standard_error for r in replications]
         meta = random_effects(np.array([r.difference for r in replications]), np.array(errors))
         if same and len(judged[0].problems) > 1:
             answers.append(_crossed(np.stack([run.differences().mean(axis=0) for run in judged])))
-        answers.append(Answer("meta", meta.mean, meta.interval(), meta.interval(0.90), meta.p))
+        answers.append(PooledDifference("meta", meta.mean, meta.interval(), meta.interval(0.90), meta.p))
     first = answers[0]
     return Pooled(
         a=a,
@@ -163,10 +163,10 @@ def agreement(meta: Meta | None, margin: float | None) -> Agreement:
     return Agreement.OPEN
 
 
-def _crossed(d_RP: Floats) -> Answer:
+def _crossed(d_RP: Floats) -> PooledDifference:
     """Replication × problem as two crossed random factors; every replication counts alike."""
     found = inference.two_way(d_RP)
-    return Answer(
+    return PooledDifference(
         "crossed", found.mean, found.interval(), found.interval(0.90), found.p, inference.crossed_bootstrap(d_RP)
     )
 
@@ -207,7 +207,7 @@ def _arms(
     return a, b
 
 
-def _told_apart(judged: Sequence[runs.Run]) -> list[runs.Run]:
+def _told_apart(judged: Sequence[runs.Compared]) -> list[runs.Compared]:
     """Runs of one name are told apart by their folders."""
     count = Counter(run.name for run in judged)
     return [dataclasses.replace(run, name=str(run.path)) if count[run.name] > 1 else run for run in judged]

@@ -31,7 +31,7 @@ HARMLESS = ("training.workers", "training.device", "training.max_tokens_per_pass
 
 
 @dataclass(frozen=True)
-class Run:
+class Compared:
     """A run's compared answers: shares of right ones of the two arms, seeds × problems, and who gave them."""
 
     name: str
@@ -45,7 +45,7 @@ class Run:
     a_SP: Floats
     b_SP: Floats
 
-    def on(self, problems: Sequence[str]) -> Run:
+    def on(self, problems: Sequence[str]) -> Compared:
         """The same run on some of its problems, in this order."""
         at = {problem: i for i, problem in enumerate(self.problems)}
         order = [at[problem] for problem in problems]
@@ -56,7 +56,9 @@ class Run:
         return self.b_SP - self.a_SP
 
 
-def read(path: Path, findings: Findings, a: str, b: str, names: Mapping[str, str], noted: list[Remark]) -> Run | None:
+def read(
+    path: Path, findings: Findings, a: str, b: str, names: Mapping[str, str], noted: list[Remark]
+) -> Compared | None:
     """None, and a remark, where verdicts of the two arms are owed."""
     known = {BASE_ARM: BASE_ARM}
     for arm in findings.arms:
@@ -73,15 +75,15 @@ def read(path: Path, findings: Findings, a: str, b: str, names: Mapping[str, str
     contrast = next((each for each in findings.contrasts if {each.a, each.b} == pair), None)
     if contrast is None and pair <= {result.arm for result in findings.results}:
         raise KiyasError(f"{path} has too many arms for every pair: {a} and {b} is not among them", "declare primary")
-    if contrast is None or contrast.decision is Decision.OWED:
-        code, values = ("owed", {"n": contrast.owed}) if contrast else ("not_judged", {})
+    if contrast is None or contrast.decision is Decision.MISSING:
+        code, values = ("owed", {"n": contrast.missing}) if contrast else ("not_judged", {})
         noted.append(Remark(code, Level.WARNING, {"name": findings.name, **values}))
         return None
     loaded = load(path)
     both = [(each.a, each.b) if contrast.a == known[a] else (each.b, each.a) for each in contrast.pairs]
     if contrast.decision is Decision.DEPENDS:
         noted.append(Remark("depends", Level.WARNING, {"name": findings.name}))
-    return Run(
+    return Compared(
         findings.name,
         path,
         loaded,
@@ -94,7 +96,7 @@ def read(path: Path, findings: Findings, a: str, b: str, names: Mapping[str, str
     )
 
 
-def on_problems(runs: Sequence[Run], problems: Problems, noted: list[Remark]) -> list[Run]:
+def on_problems(runs: Sequence[Compared], problems: Problems, noted: list[Remark]) -> list[Compared]:
     """All runs in one order of problems, on those that were asked for."""
     if len(runs) < 2:
         return list(runs)
@@ -117,7 +119,7 @@ def on_problems(runs: Sequence[Run], problems: Problems, noted: list[Remark]) ->
     )
 
 
-def _refuse_other_tests(runs: Sequence[Run], shared: Sequence[str]) -> None:
+def _refuse_other_tests(runs: Sequence[Compared], shared: Sequence[str]) -> None:
     """The same id must mean the same problem, as far as the run folders tell the tests."""
     for problem in shared:
         told = {str(run.path): tests for run in runs if (tests := run.loaded.problems[problem].tests)}
@@ -128,7 +130,7 @@ def _refuse_other_tests(runs: Sequence[Run], shared: Sequence[str]) -> None:
             )
 
 
-def remarks(runs: Sequence[Run], a: str, b: str) -> list[Remark]:
+def remarks(runs: Sequence[Compared], a: str, b: str) -> list[Remark]:
     """Every setting in which the runs differ, as far as each of them records it; and what their own reports warn of."""
     facts = {run.name: _facts(run, a, b) for run in runs}
     found = []
@@ -155,7 +157,7 @@ def remarks(runs: Sequence[Run], a: str, b: str) -> list[Remark]:
     return found
 
 
-def _facts(run: Run, a: str, b: str) -> dict[str, str]:
+def _facts(run: Compared, a: str, b: str) -> dict[str, str]:
     """What should be alike in replications: base, recipe, budget, benchmark, selection rule, number of seeds."""
     study, base = run.loaded.record.study, run.loaded.record.base
     facts: dict[str, Any] = {"seeds": len(run.a_SP), "compare.select": run.findings.select}
@@ -176,7 +178,7 @@ def _facts(run: Run, a: str, b: str) -> dict[str, str]:
     return {key: str(value) for key, value in facts.items() if key not in HARMLESS}
 
 
-def refuse_copies(runs: Sequence[Run]) -> None:
+def refuse_copies(runs: Sequence[Compared]) -> None:
     """A copy, or the same seeds trained again, adds nothing but false certainty."""
     met: dict[str, Path] = {}
     for run in runs:
@@ -188,7 +190,7 @@ def refuse_copies(runs: Sequence[Run]) -> None:
                 )
 
 
-def _contents(run: Run) -> set[str]:
+def _contents(run: Compared) -> set[str]:
     """A digest of each pair's programs and verdicts; where no programs were recorded, of the file of verdicts."""
     found = set()
     for pair in run.pairs:
@@ -198,7 +200,7 @@ def _contents(run: Run) -> set[str]:
     return found or {sha256(RunDir(run.path).judgments)}
 
 
-def replication(run: Run) -> Replication:
+def replication(run: Compared) -> Replication:
     """The numbers of the run's own report, on the problems that are compared."""
     d_SP, samples = run.differences(), run.loaded.samples
     S, P = d_SP.shape

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
-from kiyas.report import charts, kept, markdown, methods, page, sentences, tables, terminal
-from kiyas.report.words import Words, languages
+from kiyas.report import author_blocks, charts, markdown, methods, page, sentences, tables, terminal
+from kiyas.report.language import Language, languages
 from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors
 from kiyas.runfolder.paths import RunDir
 from kiyas.work.progress import tell
@@ -21,7 +21,7 @@ __all__ = ["conclusion", "languages", "text", "write"]
 
 def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     """Writes the report of a run and returns the path of its page; index.html is written last."""
-    words = Words(language)
+    words = Language(language)
     words("page.title", name="")
     folder = RunDir(run).report
     made_tables, made_charts = tables.tables(findings, words), charts.charts(findings, words)
@@ -48,7 +48,7 @@ def _renew(path: Path, made: str, gone: str) -> None:
     """Writes report.md anew around its author's text; what it could not keep stays beside it as report.md.bak."""
     with disk_errors(path):
         old = path.read_bytes() if path.exists() else b""
-    new, sound = kept.merge(made, old, gone)
+    new, sound = author_blocks.merge(made, old, gone)
     if not sound:
         number = 1
         while (backup := path.with_name(f"report.md.bak{number if number > 1 else ''}")).exists():
@@ -60,9 +60,9 @@ def _renew(path: Path, made: str, gone: str) -> None:
 
 def text(findings: Findings, *, language: str = "en", width: int = 100, color: bool = False) -> str:
     """The table of results, the differences and the conclusion as plain text."""
-    return terminal.render(findings, Words(language), width=width, color=color)
+    return terminal.render(findings, Language(language), width=width, color=color)
 
 
 def conclusion(findings: Findings, *, language: str = "en") -> str:
     """The conclusion in one sentence."""
-    return sentences.conclusion(findings, Words(language)).sentence
+    return sentences.conclusion(findings, Language(language)).sentence

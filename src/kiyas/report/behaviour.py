@@ -22,6 +22,7 @@ from kiyas.analyse.findings import (
 )
 from kiyas.report import sentences
 from kiyas.report.details import TRAINING, title
+from kiyas.report.language import Language
 from kiyas.report.table import (
     POINTS,
     SHARE,
@@ -37,7 +38,6 @@ from kiyas.report.table import (
     part_of,
     table,
 )
-from kiyas.report.words import Words
 
 FEW = 10
 """Problems below which a group's share says next to nothing: its row is printed faint."""
@@ -52,22 +52,22 @@ def _folded(title: str) -> Place:
     return Place(section="behaviour", heading="", fold=title)
 
 
-def _first(name: str, rows: int, words: Words) -> str:
+def _first(name: str, rows: int, words: Language) -> str:
     """The title of a list that may be cut."""
     title = words(f"table.{name}")
     return title if rows <= MOST else words("cell.first_of", title=title, shown=MOST, n=rows)
 
 
-def forgetting(findings: Findings, words: Words) -> Table:
+def forgetting(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[Forgetting], ...] = (
         label("arm", lambda each: each.arm),
         Column("steps", lambda each: each.steps),
-        number("lost", lambda each: each.lost, Words.number, file="lost_per_step"),
+        number("lost", lambda each: each.lost, Language.number, file="lost_per_step"),
         estimate(
             "lost_rate", lambda each: each.rate, lambda each: each.interval, SHARE, file="rate", limits="interval95"
         ),
         label("source", lambda each: each.source or None, _source, file="floor_source"),
-        number("floor_lost", lambda each: each.floor_lost, Words.number),
+        number("floor_lost", lambda each: each.floor_lost, Language.number),
         estimate(
             "floor",
             lambda each: each.floor,
@@ -89,11 +89,11 @@ def forgetting(findings: Findings, words: Words) -> Table:
     return table("forgetting", words, findings.behaviour.forgetting, columns, shown=shown, place=PLACE)
 
 
-def _source(words: Words, source: str | None) -> str:
+def _source(words: Language, source: str | None) -> str:
     return words(f"floor.{source or 'unknown'}")
 
 
-def stuck(findings: Findings, words: Words) -> Table:
+def stuck(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[Stuck], ...] = (
         *TRAINING[:2],
         number("seed", lambda each: each.training.seed),
@@ -148,7 +148,7 @@ class _OfArm(NamedTuple):
     arm: str
 
 
-def _ways(findings: Findings, words: Words) -> list[_Way]:
+def _ways(findings: Findings, words: Language) -> list[_Way]:
     outcomes = findings.behaviour.outcomes
     difference = {each.failure: each for each in findings.behaviour.differences}
     ways = []
@@ -170,16 +170,18 @@ def _ways(findings: Findings, words: Words) -> list[_Way]:
     return ways
 
 
-def failures(findings: Findings, words: Words) -> Table:
+def failures(findings: Findings, words: Language) -> Table:
     """One row a class, for readers one column an arm; below the crashes their exceptions."""
     outcomes, ways, asked = findings.behaviour.outcomes, _ways(findings, words), findings.wanted[-1:]
     answers = {each.arm: each.answers for each in outcomes}
-    owed = _Way("owed", words("failure.owed"), {each.arm: each.owed for each in outcomes}, words("failure.owed_text"))
+    missing = _Way(
+        "owed", words("failure.missing"), {each.arm: each.missing for each in outcomes}, words("failure.owed_text")
+    )
 
     def arm(name: str) -> Column[_OfArm]:
-        def show(row: _OfArm, words: Words) -> str:
+        def show(row: _OfArm, words: Language) -> str:
             n = row.way.counts[name]
-            return str(n) if row.way is owed else _count(n, answers[name], words)
+            return str(n) if row.way is missing else _count(n, answers[name], words)
 
         return Column(f"arm {name}", show=show, numeric=True, title=sentences.arm_name(words, name))
 
@@ -194,12 +196,14 @@ def failures(findings: Findings, words: Words) -> Table:
         *map(arm, answers),
         Column("answers", lambda row: answers[row.arm]),
         Column("count", lambda row: row.way.counts[row.arm]),
-        number("difference", lambda row: compared(row, "difference"), Words.points, none=""),
-        interval("interval", lambda row: compared(row, "interval"), Words.points_interval, none="", file="interval95"),
-        number("p", lambda row: compared(row, "p"), Words.p, none=""),
+        number("difference", lambda row: compared(row, "difference"), Language.points, none=""),
+        interval(
+            "interval", lambda row: compared(row, "interval"), Language.points_interval, none="", file="interval95"
+        ),
+        number("p", lambda row: compared(row, "p"), Language.p, none=""),
         Column("meaning", show=lambda row, _: row.way.meaning),
     )
-    printed = [*ways, owed] if any(owed.counts.values()) else ways
+    printed = [*ways, missing] if any(missing.counts.values()) else ways
     tested = ("difference", "interval", "p") if findings.behaviour.differences else ()
     return table(
         "failures",
@@ -212,7 +216,7 @@ def failures(findings: Findings, words: Words) -> Table:
     )
 
 
-def _count(n: int, of: int, words: Words) -> str:
+def _count(n: int, of: int, words: Language) -> str:
     return f"{n} ({words.percent(n / of)})" if n else "0"
 
 
@@ -222,7 +226,7 @@ class _Kind(NamedTuple):
     tags: str
 
 
-def sharing(findings: Findings, words: Words) -> Table:
+def sharing(findings: Findings, words: Language) -> Table:
     """How many problems both arms fail, one alone, or neither; with the tags met most there."""
 
     def row(kind: Sharing) -> _Kind:
@@ -239,15 +243,15 @@ def sharing(findings: Findings, words: Words) -> Table:
     return table("sharing", words, rows, columns, place=PLACE)
 
 
-def _who_fails(findings: Findings) -> Callable[[Words, str], str]:
-    def say(words: Words, kind: str) -> str:
+def _who_fails(findings: Findings) -> Callable[[Language, str], str]:
+    def say(words: Language, kind: str) -> str:
         a, b = (sentences.arm_name(words, arm) for arm in findings.wanted)
         return words(f"sharing.{kind}", a=a, b=b)
 
     return say
 
 
-def shared(findings: Findings, words: Words) -> Table:
+def shared(findings: Findings, words: Language) -> Table:
     """The problems behind `sharing`; in the CSV file all of them."""
     rows = findings.behaviour.shared
     a, b = findings.wanted if rows else ("", "")
@@ -280,17 +284,17 @@ class _GroupOfArm(NamedTuple):
     arm: str
 
 
-def groups(findings: Findings, words: Words) -> Table:
+def groups(findings: Findings, words: Language) -> Table:
     """For readers one row a group and one column an arm."""
     found, arms = findings.behaviour, [result.arm for result in findings.results]
 
     def rate(arm: str) -> Column[_GroupOfArm]:
-        def show(row: _GroupOfArm, words: Words) -> str:
+        def show(row: _GroupOfArm, words: Language) -> str:
             return f"{words.percent(row.group.rates[arm])} ({words.share_interval(row.group.intervals[arm])})"
 
         return Column(f"arm {arm}", show=show, numeric=True, title=sentences.arm_name(words, arm))
 
-    def size(words: Words, problems: int) -> str:
+    def size(words: Language, problems: int) -> str:
         return f"{problems} {words('cell.few')}" if problems < FEW else str(problems)
 
     columns: tuple[Column[_GroupOfArm], ...] = (
@@ -314,7 +318,7 @@ def groups(findings: Findings, words: Words) -> Table:
     )
 
 
-def diversity(findings: Findings, words: Words) -> Table:
+def diversity(findings: Findings, words: Language) -> Table:
     two = lambda words, programs: words.number(programs, 2)  # noqa: E731
     columns: tuple[Column[Diversity], ...] = (
         label("arm", lambda each: each.arm, sentences.arm_name),
@@ -326,14 +330,14 @@ def diversity(findings: Findings, words: Words) -> Table:
     return table("diversity", words, findings.behaviour.diversity, columns, place=PLACE)
 
 
-def copying(findings: Findings, words: Words) -> Table:
+def copying(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[Copying], ...] = (
         label("data", lambda each: each.data),
         number("solutions", lambda each: each.solutions),
         label("programs_of", lambda each: each.arm, sentences.arm_name),
         number("programs", lambda each: each.programs),
-        number("run", lambda each: each.run, Words.count, file="median_run"),
-        number("share", lambda each: each.share, Words.percent, file="median_share"),
+        number("run", lambda each: each.run, Language.count, file="median_run"),
+        number("share", lambda each: each.share, Language.percent, file="median_share"),
         number("longest", lambda each: each.longest, file="longest_run"),
         Column(
             "near",
@@ -345,7 +349,7 @@ def copying(findings: Findings, words: Words) -> Table:
     return table("copying", words, findings.behaviour.copying, columns, place=PLACE)
 
 
-def copied(findings: Findings, words: Words) -> Table:
+def copied(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[Copied], ...] = (
         label("arm", lambda each: each.adapter.arm),
         Column("variant", lambda each: each.adapter.variant),

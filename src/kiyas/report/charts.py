@@ -13,7 +13,7 @@ import vl_convert
 
 from kiyas.analyse.findings import Curve, Findings
 from kiyas.report import sentences
-from kiyas.report.words import Words
+from kiyas.report.language import Language
 
 Spec = dict[str, Any]
 # Okabe–Ito's hues, lightened or darkened until they read on white and on near-black alike.
@@ -63,7 +63,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "arm"
 
 
-def charts(findings: Findings, words: Words) -> dict[str, Chart]:
+def charts(findings: Findings, words: Language) -> dict[str, Chart]:
     """All charts by name: differences, pass, loss-ARM."""
     made: list[Chart] = []
     if any(math.isfinite(contrast.difference) for contrast in findings.contrasts):
@@ -118,7 +118,7 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
     return spec
 
 
-def _label_format(words: Words) -> str:
+def _label_format(words: Language) -> str:
     """An axis format of percent in the language's own order."""
     return (
         "'%' + replace(format(datum.value * 100, '.0f'), '.', ',')"
@@ -127,7 +127,7 @@ def _label_format(words: Words) -> str:
     )
 
 
-def loss(arm: str, name: str, curves: list[Curve], words: Words) -> Chart:
+def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
     """Losses of one arm, a mark at every logged step; thin lines are seeds."""
     sets = [words("chart.train"), words("chart.validation")]
     rows: list[dict[str, Any]] = []
@@ -186,7 +186,7 @@ def loss(arm: str, name: str, curves: list[Curve], words: Words) -> Chart:
     return Chart(name, title, label, finish(alt.layer(*layers), 460, 280), arm)
 
 
-def pass_over_steps(findings: Findings, words: Words) -> Chart:
+def pass_over_steps(findings: Findings, words: Language) -> Chart:
     """pass@1 of every judged checkpoint; thin lines are seeds; the base is the dashed line across."""
     rows: list[dict[str, Any]] = []
     for score in findings.scores:
@@ -280,7 +280,7 @@ def behind(margin: float | None, scale: alt.Scale, what: str = "") -> list[Any]:
     return [*layers, zero.encode(x=alt.X("zero:Q", scale=scale))]
 
 
-def differences(findings: Findings, words: Words) -> Chart:
+def differences(findings: Findings, words: Language) -> Chart:
     """Every contrast with its 95% interval; zero and the declared margin stand behind."""
     rows: list[dict[str, Any]] = []
     for found in findings.contrasts:

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from kiyas.analyse.findings import Cell, Curve, Findings, GridRow, LossCell, LossPoint, Stability, Training
 from kiyas.report import sentences
+from kiyas.report.language import DASH, Language
 from kiyas.report.table import SHARE, Column, Place, Row, Table, estimate, label, number, table
-from kiyas.report.words import DASH, Words
 from kiyas.types import AdapterId
 
 KINDS = ("always", "learned", "forgotten", "flickering", "never")
@@ -35,7 +35,7 @@ def title(of: Callable[[Row], str], problem: Callable[[Row], str]) -> Column[Row
     return Column("title", of, lambda row, _: of(row) if of(row) != problem(row) else "")
 
 
-def readings(findings: Findings, words: Words) -> Table:
+def readings(findings: Findings, words: Language) -> Table:
     """What was computed of the loss curves; a CSV file, since page and report.md say it in sentences."""
     keys = ("of", "lowest_step", "lowest", "last_step", "last", "turned", "rise", "gap", "slow_step")
     columns: tuple[Column[Curve], ...] = (
@@ -51,7 +51,7 @@ class _Loss(NamedTuple):
     point: LossPoint
 
 
-def losses(findings: Findings, words: Words) -> Table:
+def losses(findings: Findings, words: Language) -> Table:
     """Every logged loss; a CSV file, since page and report.md draw it."""
     rows = [
         _Loss(curve.training, name, point)
@@ -69,11 +69,11 @@ def losses(findings: Findings, words: Words) -> Table:
     return table("losses", words, rows, columns, shown=())
 
 
-def loss_matrix(findings: Findings, words: Words) -> Table:
+def loss_matrix(findings: Findings, words: Language) -> Table:
     """Last losses of every arm on every arm's validation set, where there are several sets."""
     cells = findings.loss_matrix if len({cell.on for cell in findings.loss_matrix}) > 1 else ()
 
-    def spread(cell: LossCell, words: Words) -> str:
+    def spread(cell: LossCell, words: Language) -> str:
         return f"{words.number(cell.low, 3)}–{words.number(cell.high, 3)}" if cell.seeds > 1 else DASH
 
     columns: tuple[Column[LossCell], ...] = (
@@ -93,7 +93,7 @@ class _Partly(NamedTuple):
     cell: Cell
 
 
-def partial(findings: Findings, words: Words) -> Table:
+def partial(findings: Findings, words: Language) -> Table:
     """Problems of which a chosen checkpoint passes some tests and not all; for readers one column a checkpoint."""
     chosen = [adapter for result in findings.results for adapter in result.adapters]
     partly = {adapter: score.partial for adapter in chosen if (score := findings.score(adapter))}
@@ -107,7 +107,7 @@ def partial(findings: Findings, words: Words) -> Table:
     seeds = len({adapter.seed for adapter in chosen}) > 1
 
     def checkpoint(adapter: AdapterId) -> Column[_Partly]:
-        def show(row: _Partly, words: Words) -> str:
+        def show(row: _Partly, words: Language) -> str:
             cell = row.problem.cells[place_of[adapter]]
             if row.problem.problem in partly.get(adapter, ()):
                 return words("cell.of", solved=cell.passed, n=cell.total)
@@ -139,9 +139,9 @@ def partial(findings: Findings, words: Words) -> Table:
     )
 
 
-def stability(findings: Findings, words: Words) -> Table:
+def stability(findings: Findings, words: Language) -> Table:
     def kind(name: str) -> Column[Stability]:
-        def show(each: Stability, words: Words) -> str:
+        def show(each: Stability, words: Language) -> str:
             n = len(getattr(each, name))
             if name not in each.shuffled:
                 return str(n)
@@ -173,7 +173,7 @@ class _Trajectory(NamedTuple):
     pattern: str
 
 
-def trajectories(findings: Findings, words: Words) -> Table:
+def trajectories(findings: Findings, words: Language) -> Table:
     """The pattern of every problem in every training; a CSV file only."""
     rows = [
         _Trajectory(each.training, problem, kind)
@@ -196,7 +196,7 @@ class _Forgotten(NamedTuple):
     last: AdapterId | None
 
 
-def forgotten(findings: Findings, words: Words) -> Table:
+def forgotten(findings: Findings, words: Language) -> Table:
     """Each forgotten problem with the last point at which it was still solved: the base (step 0) or a checkpoint."""
     of_problem = {row.problem: row for row in findings.grid}
 
@@ -230,7 +230,7 @@ def forgotten(findings: Findings, words: Words) -> Table:
     return table("forgotten", words, rows, columns, place=place)
 
 
-def grid(findings: Findings, words: Words) -> Table:
+def grid(findings: Findings, words: Language) -> Table:
     """Every problem at every checkpoint; a CSV file, since the page has the grid."""
 
     def verdict(cell: Cell) -> str:

@@ -9,16 +9,16 @@ from collections.abc import Iterable
 
 from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.version import VERSION
-from kiyas.report import kept, sentences
+from kiyas.report import author_blocks, sentences
 from kiyas.report.charts import Chart
+from kiyas.report.language import Language
 from kiyas.report.tables import Table
-from kiyas.report.words import Words
 
 OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
 
 
 def render(
-    findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart], methods: Iterable[str]
+    findings: Findings, words: Language, tables: dict[str, Table], charts: dict[str, Chart], methods: Iterable[str]
 ) -> str:
     """The whole text, its author's blocks empty."""
     sections = {
@@ -33,16 +33,16 @@ def render(
     made = words("document.made", version=VERSION, date=words.date(findings.created))
     parts = [f"# {plain(findings.name)}", made]
     for name, section in sections.items():
-        parts += [f"## {words(f'document.{name}')}", *section, kept.block(name)]
+        parts += [f"## {words(f'document.{name}')}", *section, author_blocks.block(name)]
     return "\n\n".join(parts) + "\n"
 
 
-def gone(words: Words) -> str:
+def gone(words: Language) -> str:
     """What stands before the author's blocks whose places the report no longer has."""
     return f"\n## {words('document.gone')}\n\n{words('document.gone_text')}\n\n"
 
 
-def _question(findings: Findings, words: Words) -> list[str]:
+def _question(findings: Findings, words: Language) -> list[str]:
     found = sentences.conclusion(findings, words)
     parts = []
     if len(findings.wanted) == 2 and findings.problems:
@@ -58,7 +58,7 @@ def _question(findings: Findings, words: Words) -> list[str]:
         if remark.code not in OWED
     ]
     first += [
-        f"- **{words('document.owed')}.** {plain(said)}"
+        f"- **{words('document.missing')}.** {plain(said)}"
         for remark, said in sentences.remarks(findings, words, *Level)
         if remark.code in OWED
     ]
@@ -69,7 +69,7 @@ def _answer(found: sentences.Conclusion) -> str:
     return f"**{plain(found.badge)}.** {plain(found.sentence)}"
 
 
-def _training(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+def _training(findings: Findings, words: Language, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
     parts = [words("heading.loss_lead") if findings.curves else words("page.no_curves")]
     for name, chart in charts.items():
         if chart.arm is None:
@@ -79,22 +79,22 @@ def _training(findings: Findings, words: Words, tables: dict[str, Table], charts
         for curve in curves:
             seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
             parts.append(seed + plain(sentences.reading(curve, words)))
-        known = [curve.reading for curve in curves if curve.reading and curve.reading.turned is not None]
+        known = [curve.reading for curve in curves if curve.reading and curve.reading.overfits is not None]
         if len(known) > 1:
-            turned = [str(reading.lowest_step) for reading in known if reading.turned]
+            turned = [str(reading.lowest_step) for reading in known if reading.overfits]
             values = {"n": len(turned), "of": len(known), "steps": ", ".join(turned)}
             parts.append(words(f"document.{'turned' if turned else 'not_turned'}", arm=plain(chart.arm), **values))
-        parts.append(kept.block(name))
+        parts.append(author_blocks.block(name))
     if findings.curves:
         parts.append(_csv("losses", words("table.losses"), words))
     return parts + _tables("training", words, tables, charts)
 
 
-def _results(words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+def _results(words: Language, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
     return _tables("results", words, tables, charts) if "results" in tables else [words("page.no_verdicts")]
 
 
-def _errors(findings: Findings, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+def _errors(findings: Findings, words: Language, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
     if not findings.grid:
         return [words("page.no_verdicts")]
     return [
@@ -107,12 +107,12 @@ def _errors(findings: Findings, words: Words, tables: dict[str, Table], charts: 
     ]
 
 
-def _conclusion(findings: Findings, words: Words) -> list[str]:
+def _conclusion(findings: Findings, words: Language) -> list[str]:
     found = sentences.conclusion(findings, words)
     return [_answer(found), *filter(None, [_listed(found.more)])]
 
 
-def _tables(chapter: str, words: Words, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
+def _tables(chapter: str, words: Language, tables: dict[str, Table], charts: dict[str, Chart]) -> list[str]:
     """Heading, lead, figure and rows of the chapter's tables; a chapter's main table goes without a heading."""
     parts = []
     for table in tables.values():
@@ -128,7 +128,7 @@ def _figure(chart: Chart) -> str:
     return f"![{plain(chart.title)}](figures/{chart.name}.png)"
 
 
-def _csv(name: str, title: str, words: Words) -> str:
+def _csv(name: str, title: str, words: Language) -> str:
     return f"[{title} ({words('page.table_file')})](tables/{name}.csv)"
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from kiyas.analyse.findings import Findings
 from kiyas.judge.types import DEFAULT_MEMORY_MB, DEFAULT_TIME_S
 from kiyas.report import sentences
-from kiyas.report.words import Words
+from kiyas.report.language import Language
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, Record, read_record
@@ -49,7 +49,7 @@ def cited(citation: str) -> tuple[str, str]:
     return surname, year[1].strip(" ,") if year else ""
 
 
-def paragraphs(run: Path, findings: Findings, words: Words) -> tuple[str, ...]:
+def paragraphs(run: Path, findings: Findings, words: Language) -> tuple[str, ...]:
     """Model and data; training; benchmark and judge; comparison; software: one paragraph each, where it is known.
 
     Raises KiyasError when resolved.json or a manifest cannot be read.
@@ -74,7 +74,7 @@ def paragraphs(run: Path, findings: Findings, words: Words) -> tuple[str, ...]:
 class _Told:
     """The sentences of one run in one language. Every method returns those that may be said."""
 
-    def __init__(self, words: Words, record: Record, digests: Mapping[str, str]) -> None:
+    def __init__(self, words: Language, record: Record, digests: Mapping[str, str]) -> None:
         self.words, self.record, self.digests = words, record, digests
 
     def say(self, key: str, **values: Any) -> list[str]:
@@ -153,7 +153,7 @@ class _Told:
         said += self.say("loss_completion" if recipe.completion_only_loss else "loss_all")
         said += self.say("patience", n=recipe.patience)
         if isinstance(rate, list):
-            chosen = [f"{point.arm} {self.value(point.rate)}" for point in findings.rates if point.chosen]
+            chosen = [f"{point.arm} {self.value(point.rate)}" for point in findings.learning_rates if point.chosen]
             rates = "; ".join(map(self.value, rate))
             said += self.say("grid", rates=rates, n=recipe.tuning_seeds, chosen="; ".join(chosen) or None)
         for name, arm in study.arms.items():
@@ -180,7 +180,7 @@ class _Told:
 
     def benchmarks(self, study: Study, findings: Findings) -> list[str]:
         sizes = {findings.benchmark: (findings.problems, findings.tests)}
-        sizes |= {each.benchmark: (each.problems, each.tests) for each in findings.beside}
+        sizes |= {each.benchmark: (each.problems, each.tests) for each in findings.secondary}
         said = []
         for label, benchmark in study.benchmarks.named.items():
             key = "benchmark" if benchmark is study.benchmarks.primary else "also"

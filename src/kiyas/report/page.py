@@ -21,8 +21,8 @@ from markupsafe import Markup
 from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.version import VERSION
 from kiyas.report import charts, methods, sentences, tables
+from kiyas.report.language import Language, phrases
 from kiyas.report.payload import chunks, script_json
-from kiyas.report.words import Words, phrases
 from kiyas.study.settings import flat
 from kiyas.types import BASE_ARM, AdapterId
 
@@ -65,7 +65,7 @@ def image(svg: str) -> str:
 def page(
     run: Path,
     findings: Findings,
-    words: Words,
+    words: Language,
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
     stills: dict[str, str],
@@ -150,14 +150,14 @@ def partner(findings: Findings, adapter: AdapterId) -> int | None:
     return min(others, key=distance)[0] if others else None
 
 
-def _column(words: Words, adapter: AdapterId) -> str:
+def _column(words: Language, adapter: AdapterId) -> str:
     name = sentences.trained(words, adapter)
     if adapter.is_base:
         return name
     return f"{name} · {words('column.seed').lower()} {adapter.seed} · {words('cell.step', step=adapter.step)}"
 
 
-def _groups(findings: Findings, words: Words) -> list[dict[str, Any]]:
+def _groups(findings: Findings, words: Language) -> list[dict[str, Any]]:
     """Header of the grid: one group a training."""
     groups: list[dict[str, Any]] = []
     several = {a.arm for a in findings.columns if a.seed != findings.columns[0].seed} if findings.columns else set()

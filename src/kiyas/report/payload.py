@@ -16,7 +16,7 @@ from typing import Any
 
 from kiyas.analyse.findings import Findings
 from kiyas.judge import Outcome, Problem, TestResult
-from kiyas.report.words import Words
+from kiyas.report.language import Language
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, Answered, Judgment
@@ -37,7 +37,7 @@ def script_json(value: Any) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def chunks(run: Path, findings: Findings, words: Words, room: int) -> list[str]:
+def chunks(run: Path, findings: Findings, words: Language, room: int) -> list[str]:
     """One text for each row of the grid: base64 of gzip of `_problem`'s JSON; together at most `room` characters.
 
     What does not fit is cut, the longest texts first, and every cut text says where it stands whole. If that is not
@@ -85,7 +85,7 @@ class _Texts:
 
     problem: str
     limit: int
-    words: Words
+    words: Language
 
     def cut(self, text: str, file: str, who: AdapterId | None = None, most: int = CUT) -> str:
         """At most `most` characters; a text that was cut ends with the name of the file that holds it whole."""

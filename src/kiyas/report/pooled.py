@@ -1,4 +1,4 @@
-"""`Pooled` → text with a forest plot in characters, page, figure, table. Words follow numbers, as in a run's report.
+"""`Pooled` → text with a forest plot in characters, page, figure, table. Language follow numbers, as in a run's report.
 
 `write` makes index.html (self-contained, offline, without scripts), forest.svg, .png and .pdf, pooled.csv and
 pooled.md. `text` is the same for the terminal.
@@ -17,14 +17,14 @@ from typing import Any
 import altair as alt
 
 from kiyas.analyse import Level
-from kiyas.pooling import Answer, Pooled, Replication
+from kiyas.pooling import Pooled, PooledDifference, Replication
 from kiyas.report.charts import COLOURS, Chart, behind, finish
+from kiyas.report.language import DASH, Language
 from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
 from kiyas.report.sentences import Conclusion, arm_name, method
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.report.terminal import safe
-from kiyas.report.words import DASH, Words
 from kiyas.runfolder.files import atomic_bytes, atomic_text
 from kiyas.stats.inference import Interval
 
@@ -37,7 +37,7 @@ LONGEST_NAME = 24
 
 def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     """Writes all files into `folder` and returns the path of the page, which is written last."""
-    words = Words(language)
+    words = Language(language)
     chart, table = forest(found, words), rows(found, words)
     svg = chart.svg()
     atomic_text(folder / "forest.svg", svg)
@@ -50,7 +50,7 @@ def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     return html
 
 
-def conclusion(found: Pooled, words: Words) -> Conclusion:
+def conclusion(found: Pooled, words: Language) -> Conclusion:
     """What the replications say together, and whether they agree."""
     first = found.answers[0]
     a, b = arm_name(words, found.a), arm_name(words, found.b)
@@ -76,7 +76,7 @@ def conclusion(found: Pooled, words: Words) -> Conclusion:
     return Conclusion(found.decision.value, badge, sentence, tuple(_more(found, words)))
 
 
-def _more(found: Pooled, words: Words) -> list[str]:
+def _more(found: Pooled, words: Language) -> list[str]:
     said = [words(f"pooled.{found.agreement}")]
     meta = found.meta
     if meta is None:
@@ -118,11 +118,11 @@ def _more(found: Pooled, words: Words) -> list[str]:
     return said
 
 
-def _remarks(found: Pooled, words: Words) -> list[tuple[Level, str]]:
+def _remarks(found: Pooled, words: Language) -> list[tuple[Level, str]]:
     return [(remark.level, words(f"pooled.{remark.code}", **remark.values)) for remark in found.remarks]
 
 
-def _label(found: Pooled, answer: Answer, words: Words) -> str:
+def _label(found: Pooled, answer: PooledDifference, words: Language) -> str:
     beside = answer.method == "meta" and len(found.answers) > 1
     return words("pooled.row_within" if beside else f"pooled.row_{answer.method}")
 
@@ -141,7 +141,7 @@ class _Line:
     replication: Replication | None = None
 
 
-def _lines(found: Pooled, words: Words) -> list[_Line]:
+def _lines(found: Pooled, words: Language) -> list[_Line]:
     """Every line of table and plots, in order: replications, pooled answers, prediction."""
     weights = found.meta.weights if found.meta else (1.0,)
     lines = [
@@ -159,7 +159,7 @@ def _lines(found: Pooled, words: Words) -> list[_Line]:
     return lines
 
 
-def rows(found: Pooled, words: Words) -> Table:
+def rows(found: Pooled, words: Language) -> Table:
     """One row a replication, then what is pooled of them."""
     a, b = arm_name(words, found.a), arm_name(words, found.b)
 
@@ -173,14 +173,14 @@ def rows(found: Pooled, words: Words) -> Table:
         Column("arms", lambda line: {"a": found.a, "b": found.b}),
         number("seeds", own("seeds"), none=""),
         number("problems", lambda line: line.problems, none=""),
-        number("a_rate", own("a_rate"), Words.percent, none="", title=a),
-        number("b_rate", own("b_rate"), Words.percent, none="", title=b),
-        number("difference", lambda line: line.difference, Words.points, none=""),
+        number("a_rate", own("a_rate"), Language.percent, none="", title=a),
+        number("b_rate", own("b_rate"), Language.percent, none="", title=b),
+        number("difference", lambda line: line.difference, Language.points, none=""),
         Column("standard_error", own("standard_error")),
         Column("within_error", own("within_error")),
-        number("p", lambda line: line.p, Words.p, none=""),
-        number("weight", lambda line: line.weight, Words.percent, none=""),
-        interval("interval", lambda line: line.interval, Words.points_interval, file="interval"),
+        number("p", lambda line: line.p, Language.p, none=""),
+        number("weight", lambda line: line.weight, Language.percent, none=""),
+        interval("interval", lambda line: line.interval, Language.points_interval, file="interval"),
     )
     size, rates = ("seeds", "problems"), ("a_rate", "b_rate")
     return table(
@@ -202,7 +202,7 @@ def _reach(lines: list[_Line]) -> float:
 
 def text(found: Pooled, *, language: str = "en", width: int = 100) -> str:
     """The forest plot in characters, the conclusion and its warnings; no line is longer than `width`."""
-    words = Words(language)
+    words = Language(language)
     said = conclusion(found, words)
     lines = [*_wrapped(rows(found, words).title, width, ""), "", *_plot(found, words, width), ""]
     lines += _wrapped(f"{words('text.conclusion')}: {said.badge}", width, "")
@@ -218,7 +218,7 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(safe(text), width, initial_indent=indent, subsequent_indent=" " * len(indent))
 
 
-def _plot(found: Pooled, words: Words, width: int) -> list[str]:
+def _plot(found: Pooled, words: Language, width: int) -> list[str]:
     """Name, seeds × problems, difference, interval, plot, weight: one line a row, and the axis below."""
     drawn = _lines(found, words)
     reach = _reach(drawn)
@@ -275,12 +275,12 @@ def _line(interval: Interval, difference: float | None, reach: float, places: in
     return "".join(line)
 
 
-def _said(line: _Line, words: Words) -> str:
+def _said(line: _Line, words: Language) -> str:
     difference = f"   {words.points(line.difference)}" if line.difference is not None else ""
     return f"{_cut(line.name)}{difference}   ({words.points_interval(line.interval)})"
 
 
-def forest(found: Pooled, words: Words) -> Chart:
+def forest(found: Pooled, words: Language) -> Chart:
     """The forest plot: squares by weight, diamonds for what is pooled, a thin line for one more replication."""
     drawn = _lines(found, words)
     reach = 100 * _reach(drawn)
@@ -325,7 +325,7 @@ def forest(found: Pooled, words: Words) -> Chart:
     return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
 
 
-def markdown(found: Pooled, words: Words) -> str:
+def markdown(found: Pooled, words: Language) -> str:
     """pooled.md: the same sentences and the same table, for a repository or a chat."""
     said, table = conclusion(found, words), rows(found, words)
     lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
@@ -337,7 +337,7 @@ def markdown(found: Pooled, words: Words) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(found: Pooled, words: Words, table: Table, chart: Chart, svg: str) -> str:
+def page(found: Pooled, words: Language, table: Table, chart: Chart, svg: str) -> str:
     """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
     return render(
         "pooled.html.j2",

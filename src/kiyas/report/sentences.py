@@ -1,4 +1,4 @@
-"""Findings → sentences. Words follow numbers: every "more" here stands on a `Decision` of `analyse`."""
+"""Findings → sentences. Language follow numbers: every "more" here stands on a `Decision` of `analyse`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
-from kiyas.report.words import Words
+from kiyas.report.language import Language
 from kiyas.types import AdapterId
 
 ENOUGH_DRAWS = 3
@@ -22,38 +22,38 @@ class Conclusion:
     more: tuple[str, ...]
 
 
-def checkpoint(words: Words, adapter: AdapterId) -> str:
+def checkpoint(words: Language, adapter: AdapterId) -> str:
     return words("cell.base") if adapter.is_base else words("cell.step", step=adapter.step)
 
 
-def trained(words: Words, adapter: AdapterId) -> str:
+def trained(words: Language, adapter: AdapterId) -> str:
     """The arm of a checkpoint, with its learning rate where there is a grid."""
     return words("cell.base") if adapter.is_base else f"{adapter.arm} {adapter.variant}".strip()
 
 
-def short(words: Words, adapter: AdapterId, *, seed: bool = False) -> str:
+def short(words: Language, adapter: AdapterId, *, seed: bool = False) -> str:
     """A checkpoint in few letters: "deep 300", with its seed where that tells them apart."""
     if adapter.is_base:
         return words("cell.base")
     return f"{trained(words, adapter)} {adapter.step}" + (f" / {adapter.seed}" if seed else "")
 
 
-def arm_name(words: Words, arm: str) -> str:
+def arm_name(words: Language, arm: str) -> str:
     return words("cell.base") if arm == "base" else arm
 
 
-def method(words: Words, name: str) -> str:
+def method(words: Language, name: str) -> str:
     """By what an interval and a p-value were found."""
     return words(f"cell.method_{name.replace('-', '_')}")
 
 
-def behaviour_lead(findings: Findings, words: Words) -> str:
+def behaviour_lead(findings: Findings, words: Language) -> str:
     left_out = findings.behaviour.left_out
     said = words("heading.behaviour_lead")
     return f"{said} {words('behaviour.left_out', n=left_out)}" if left_out else said
 
 
-def not_known(findings: Findings, words: Words) -> list[str]:
+def not_known(findings: Findings, words: Language) -> list[str]:
     """What the behaviour section cannot tell of this run."""
     found, said = findings.behaviour, []
     if findings.results and not found.diversity:
@@ -63,16 +63,16 @@ def not_known(findings: Findings, words: Words) -> list[str]:
     return said
 
 
-def conclusion(findings: Findings, words: Words) -> Conclusion:
+def conclusion(findings: Findings, words: Language) -> Conclusion:
     """The sentence about the question of the study."""
     found = findings.primary
     if found is None:
         return Conclusion("none", words("decision.none"), _nothing(findings, words), ())
     a, b = arm_name(words, found.a), arm_name(words, found.b)
     badge = words(f"decision.{found.decision}", a=a, b=b)
-    if found.decision is Decision.OWED:
+    if found.decision is Decision.MISSING:
         what = words("conclusion.owed_what", a=a, b=b)
-        return Conclusion("owed", badge, words("conclusion.owed", n=found.owed, what=what), ())
+        return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what), ())
     if findings.select == "primary":
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
@@ -80,12 +80,12 @@ def conclusion(findings: Findings, words: Words) -> Conclusion:
         family = sum(each.declared for each in findings.contrasts)
         more.append(words("conclusion.holm", n=family, p=words.p(found.holm)))
     more += needed(found, words)
-    if findings.clean is not None:
-        n = found.problems - findings.clean.problems
-        more.append(words("conclusion.clean", n=n, sentence=sentence(findings.clean, words)))
+    if findings.uncontaminated is not None:
+        n = found.problems - findings.uncontaminated.problems
+        more.append(words("conclusion.uncontaminated", n=n, sentence=sentence(findings.uncontaminated, words)))
     more += [
-        words("conclusion.same_arm", arm=each.arm, largest=words.points(each.largest, signed=False))
-        for each in findings.same_arm
+        words("conclusion.aa_control", arm=each.arm, largest=words.points(each.largest, signed=False))
+        for each in findings.aa_control
         if each.arm in (found.a, found.b)
     ]
     more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
@@ -96,26 +96,26 @@ def conclusion(findings: Findings, words: Words) -> Conclusion:
     return Conclusion(found.decision.value, badge, sentence(found, words), tuple(more))
 
 
-def _draws(drawn: Drawn, words: Words) -> str:
+def _draws(drawn: Drawn, words: Language) -> str:
     """A claim about a way of making data needs several draws; says whether there were."""
     key = "scope_draws" if drawn.draws >= ENOUGH_DRAWS else "few_draws"
     return words(f"conclusion.{key}", arm=drawn.arm, source=drawn.source, draws=drawn.draws)
 
 
-def _best_instead(findings: Findings, words: Words) -> list[str]:
+def _best_instead(findings: Findings, words: Language) -> list[str]:
     """What the usual choice, the best on the benchmark, would have shown where no rule was declared."""
     if findings.select_declared or all(choice.best == choice.chosen for choice in findings.choices):
         return []
     listed = []
     for choice in findings.choices:
         score = findings.score(choice.best)
-        if score is not None and not score.owed:
+        if score is not None and not score.missing:
             solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
             listed.append(f"{short(words, choice.best)}: {solved}")
     return [words("conclusion.best_instead", listed=", ".join(listed))] if listed else []
 
 
-def _nothing(findings: Findings, words: Words) -> str:
+def _nothing(findings: Findings, words: Language) -> str:
     if not findings.scores:
         return words("conclusion.no_verdicts")
     judged = {result.arm for result in findings.results}
@@ -128,7 +128,7 @@ def _nothing(findings: Findings, words: Words) -> str:
     return words("conclusion.not_judged", a=a, b=b, missing=", ".join(arm_name(words, arm) for arm in missing))
 
 
-def sentence(found: Contrast, words: Words) -> str:
+def sentence(found: Contrast, words: Language) -> str:
     """One contrast in one sentence."""
     kind = "data" if found.method == "two-way" else "pair"
     a, b = arm_name(words, found.a), arm_name(words, found.b)
@@ -167,12 +167,12 @@ def sentence(found: Contrast, words: Words) -> str:
     return words(f"conclusion.{key}", **values).replace(" ()", "")
 
 
-def _without_base_twice(key: str, value: str, words: Words) -> str:
+def _without_base_twice(key: str, value: str, words: Language) -> str:
     """ "base (base)" reads badly: the base has no step."""
     return "" if key.endswith("_step") and value == words("cell.base") else value
 
 
-def _test(found: Contrast, words: Words, a: str, b: str) -> str:
+def _test(found: Contrast, words: Language, a: str, b: str) -> str:
     if found.method == "two-way":
         return words("conclusion.test_data", p=words.p(found.p), bootstrap=words.points_interval(found.bootstrap))
     pair = found.pairs[0]
@@ -189,7 +189,7 @@ def _test(found: Contrast, words: Words, a: str, b: str) -> str:
     )
 
 
-def needed(found: Contrast, words: Words) -> list[str]:
+def needed(found: Contrast, words: Language) -> list[str]:
     """What would decide an undecided contrast."""
     need = found.needed
     if need is None:
@@ -217,7 +217,7 @@ def needed(found: Contrast, words: Words) -> list[str]:
     return said
 
 
-def _hours(hours: float | None, words: Words) -> str:
+def _hours(hours: float | None, words: Language) -> str:
     """How long that would take here: " (about 3 hours here)"."""
     if hours is None:
         return ""
@@ -226,7 +226,7 @@ def _hours(hours: float | None, words: Words) -> str:
     return " " + words("conclusion.needed_hours", hours=words.count(float(f"{hours:.2g}")))
 
 
-def remark(found: Remark, words: Words, findings: Findings) -> str:
+def remark(found: Remark, words: Language, findings: Findings) -> str:
     """One line of the checklist."""
     values = dict(found.values)
     if isinstance(values.get("share"), float):
@@ -239,15 +239,15 @@ def remark(found: Remark, words: Words, findings: Findings) -> str:
     return words(f"remark.{found.code}", **values)
 
 
-def remarks(findings: Findings, words: Words, *levels: Level) -> list[tuple[Remark, str]]:
+def remarks(findings: Findings, words: Language, *levels: Level) -> list[tuple[Remark, str]]:
     return [(each, remark(each, words, findings)) for each in findings.remarks if each.level in levels]
 
 
-def rule(words: Words, select: str) -> str:
+def rule(words: Language, select: str) -> str:
     return words(f"rule.{select}")
 
 
-def reading(curve: Curve, words: Words) -> str:
+def reading(curve: Curve, words: Language) -> str:
     """What one training's losses say."""
     found = curve.reading
     if found is None or found.lowest is None or found.last is None:
@@ -261,8 +261,8 @@ def reading(curve: Curve, words: Words) -> str:
     said = []
     if found.of == "train":
         said.append(words("reading.train_only", first=words.number(curve.train[0].loss, 3), **values))
-    elif found.turned:
-        said.append(words("reading.turned", rise=words.number(found.rise or 0, 3), **values))
+    elif found.overfits:
+        said.append(words("reading.overfits", rise=words.number(found.rise or 0, 3), **values))
     elif found.lowest_step == found.last_step:
         said.append(words("reading.falling", **values))
     else:

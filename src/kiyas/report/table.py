@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from kiyas.report.words import Words
+from kiyas.report.language import Language
 from kiyas.stats.inference import Interval
 
 Row = TypeVar("Row", contravariant=True)
@@ -29,7 +29,7 @@ class Column(Generic[Row]):
 
     key: str
     value: Callable[[Row], Any] | None = None
-    show: Callable[[Row, Words], str] | None = None
+    show: Callable[[Row, Language], str] | None = None
     numeric: bool = False
     title: str | None = None
     file: str = ""
@@ -41,14 +41,14 @@ class Column(Generic[Row]):
         return value if isinstance(value, dict) else {self.file or self.key: value}
 
 
-def as_it_is(words: Words, value: Any) -> str:
+def as_it_is(words: Language, value: Any) -> str:
     return str(value)
 
 
 def label(
     key: str,
     value: Callable[[Row], Any],
-    say: Callable[[Words, Any], str] = as_it_is,
+    say: Callable[[Language, Any], str] = as_it_is,
     *,
     none: str | None = None,
     numeric: bool = False,
@@ -58,7 +58,7 @@ def label(
 ) -> Column[Row]:
     """One value in the file, and what `say` makes of it for readers; `none` is said of None, where it is given."""
 
-    def show(row: Row, words: Words) -> str:
+    def show(row: Row, words: Language) -> str:
         found = value(row)
         return say(words, found) if found is not None or none is None else none
 
@@ -66,9 +66,9 @@ def label(
 
 
 def number(
-    key: str, value: Callable[[Row], Any], say: Callable[[Words, Any], str] = as_it_is, **options: Any
+    key: str, value: Callable[[Row], Any], say: Callable[[Language, Any], str] = as_it_is, **options: Any
 ) -> Column[Row]:
-    """A label that is aligned to the right; `say` is mostly a method of `Words`."""
+    """A label that is aligned to the right; `say` is mostly a method of `Language`."""
     return label(key, value, say, numeric=True, **options)
 
 
@@ -80,7 +80,7 @@ def mark(key: str, value: Callable[[Row], bool], *, file: str = "") -> Column[Ro
 def part_of(key: str, of: Callable[[Row], dict[str, float]]) -> Column[Row]:
     """Two columns of the file, for readers one: 3 of 41."""
 
-    def show(row: Row, words: Words) -> str:
+    def show(row: Row, words: Language) -> str:
         part, whole = of(row).values()
         return words("cell.of", solved=words.count(part), n=whole)
 
@@ -90,7 +90,7 @@ def part_of(key: str, of: Callable[[Row], dict[str, float]]) -> Column[Row]:
 def interval(
     key: str,
     of: Callable[[Row], Interval | None],
-    say: Callable[[Words, Interval | None], str],
+    say: Callable[[Language, Interval | None], str],
     *,
     file: str,
     **options: Any,
@@ -99,9 +99,9 @@ def interval(
     return dataclasses.replace(number(key, of, say, **options), value=lambda row: bounds(file, of(row)))
 
 
-Say = tuple[Callable[[Words, float | None], str], Callable[[Words, Interval | None], str]]
-SHARE: Say = (Words.percent, Words.share_interval)
-POINTS: Say = (Words.points, Words.points_interval)
+Say = tuple[Callable[[Language, float | None], str], Callable[[Language, Interval | None], str]]
+SHARE: Say = (Language.percent, Language.share_interval)
+POINTS: Say = (Language.points, Language.points_interval)
 
 
 def estimate(
@@ -115,7 +115,7 @@ def estimate(
 ) -> Column[Row]:
     """A number and its interval in one column; in the file FILE, LIMITS_low and LIMITS_high."""
 
-    def show(row: Row, words: Words) -> str:
+    def show(row: Row, words: Language) -> str:
         said, found = say[0](words, value(row)), of(row)
         return f"{said} ({say[1](words, found)})" if found else said
 
@@ -204,7 +204,7 @@ class Table:
 
 def table(
     name: str,
-    words: Words,
+    words: Language,
     rows: Sequence[Row],
     columns: Sequence[Column[Row]],
     *,

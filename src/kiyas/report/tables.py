@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiyas.analyse.findings import ArmResult, Choice, Contrast, Findings, Pair, RatePoint, Score
+from kiyas.analyse.findings import ArmResult, Choice, Contrast, Findings, LearningRatePoint, Pair, Score
 from kiyas.report import behaviour, details, sentences
+from kiyas.report.language import DASH, Language
 from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, part_of, table
-from kiyas.report.words import DASH, Words
 from kiyas.stats.inference import Interval
 from kiyas.types import AdapterId
 
@@ -22,7 +22,7 @@ FEW_CHECKPOINTS = 12
 """All checkpoints are listed unfolded up to here."""
 
 
-def tables(findings: Findings, words: Words) -> dict[str, Table]:
+def tables(findings: Findings, words: Language) -> dict[str, Table]:
     """All tables by name, in the order of `TABLES`; a table without rows is left out."""
     made = (each(findings, words) for each in TABLES)
     return {table.name: table for table in made if table.raw}
@@ -36,18 +36,18 @@ class Scored:
     rate: float
     solved: float
     problems: int
-    owed: int
+    missing: int
     interval: Interval
 
 
-def _pass1(row: Scored, words: Words) -> str:
-    return words("cell.owed", n=row.owed) if row.owed else words.percent(row.rate)
+def _pass1(row: Scored, words: Language) -> str:
+    return words("cell.missing", n=row.missing) if row.missing else words.percent(row.rate)
 
 
 PASS1: Column[Scored] = Column("pass1", lambda row: row.rate, _pass1, numeric=True)
 SOLVED: Column[Scored] = part_of("solved", lambda row: {"solved": row.solved, "problems": row.problems})
-OWED: Column[Scored] = Column("owed", lambda row: row.owed)
-INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Words.share_interval, file="interval")
+OWED: Column[Scored] = Column("owed", lambda row: row.missing)
+INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Language.share_interval, file="interval")
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ class _Result(Scored):
         return sorted({adapter.step for adapter in self.adapters})
 
 
-def _checkpoint(row: _Result, words: Words) -> str:
+def _checkpoint(row: _Result, words: Language) -> str:
     if row.adapters[0].is_base:
         return DASH
     key = "cell.step" if len(row.steps) == 1 else "cell.steps"
     return words(key, step=row.steps[0], steps=", ".join(map(str, row.steps)))
 
 
-def _seed(row: _Result, words: Words) -> str:
+def _seed(row: _Result, words: Language) -> str:
     if row.mean:
         return words("cell.mean", n=len(row.adapters))
     return DASH if row.adapters[0].is_base else str(row.adapters[0].seed)
 
 
-def results(findings: Findings, words: Words) -> Table:
+def results(findings: Findings, words: Language) -> Table:
     """Base, then each arm: a row per seed, and the mean when there are several."""
     rows: list[_Result] = []
     against = {(c.a, c.b): c for c in findings.contrasts}
@@ -89,11 +89,11 @@ def results(findings: Findings, words: Words) -> Table:
         contrast, several = against.get(("base", found.arm)), len(found.adapters) > 1
         pair_of = {pair.b: pair for pair in contrast.pairs} if contrast else {}
         if several:
-            measured = (found.mean, found.solved, findings.problems, found.owed, found.interval)
+            measured = (found.mean, found.solved, findings.problems, found.missing, found.interval)
             rows.append(_Result(found.arm, *measured, found.adapters, several, contrast, None))
         for adapter in found.adapters:
             if score := findings.score(adapter):
-                measured = (score.rate, score.solved, score.problems, score.owed, score.interval)
+                measured = (score.rate, score.solved, score.problems, score.missing, score.interval)
                 pair = pair_of.get(adapter)
                 rows.append(_Result(found.arm, *measured, (adapter,), several, pair, score.tests_passed))
     columns: tuple[Column[_Result], ...] = (
@@ -108,11 +108,11 @@ def results(findings: Findings, words: Words) -> Table:
         SOLVED,
         OWED,
         INTERVAL,
-        number("vs_base", lambda row: row.against.difference if row.against else None, Words.points),
+        number("vs_base", lambda row: row.against.difference if row.against else None, Language.points),
         interval(
             "vs_base_interval",
             lambda row: row.against.interval if row.against else None,
-            Words.points_interval,
+            Language.points_interval,
             file="vs_base",
             terminal=False,
         ),
@@ -146,7 +146,7 @@ class _Asked:
     benchmark: str = ""
 
 
-def _sides(row: _Asked, words: Words) -> dict[str, str]:
+def _sides(row: _Asked, words: Language) -> dict[str, str]:
     return {"a": sentences.arm_name(words, row.contrast.a), "b": sentences.arm_name(words, row.contrast.b)}
 
 
@@ -156,9 +156,9 @@ CONTRAST: tuple[Column[_Asked], ...] = (
         lambda row: {"a": row.contrast.a, "b": row.contrast.b},
         lambda row, words: words("cell.minus", **_sides(row, words)),
     ),
-    number("difference", lambda row: row.contrast.difference, Words.points),
-    interval("interval", lambda row: row.contrast.interval, Words.points_interval, file="interval95"),
-    number("p", lambda row: row.contrast.p, Words.p),
+    number("difference", lambda row: row.contrast.difference, Language.points),
+    interval("interval", lambda row: row.contrast.interval, Language.points_interval, file="interval95"),
+    number("p", lambda row: row.contrast.p, Language.p),
     number("seeds", lambda row: row.contrast.seeds, terminal=False),
     Column("problems", lambda row: row.contrast.problems),
     Column(
@@ -166,17 +166,17 @@ CONTRAST: tuple[Column[_Asked], ...] = (
         lambda row: row.contrast.decision.value,
         lambda row, words: words(f"decision.{row.contrast.decision}", **_sides(row, words)),
     ),
-    Column("owed", lambda row: row.contrast.owed),
+    Column("owed", lambda row: row.contrast.missing),
 )
 ASKED = ("comparison", "difference", "interval", "p", "decision")
 
 
-def _kind(row: _Asked, words: Words) -> str:
+def _kind(row: _Asked, words: Language) -> str:
     kind = "question" if row.contrast.primary else "declared" if row.contrast.declared else "exploratory"
     return words(f"cell.{kind}")
 
 
-def contrasts(findings: Findings, words: Words) -> Table:
+def contrasts(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[_Asked], ...] = (
         *CONTRAST,
         Column(
@@ -185,7 +185,7 @@ def contrasts(findings: Findings, words: Words) -> Table:
             _kind,
             terminal=False,
         ),
-        number("holm", lambda row: row.contrast.holm, Words.p, file="p_holm"),
+        number("holm", lambda row: row.contrast.holm, Language.p, file="p_holm"),
         Column("interval90", lambda row: bounds("interval90", row.contrast.interval90)),
         Column("bootstrap95", lambda row: bounds("bootstrap95", row.contrast.bootstrap)),
         label("test", lambda row: row.contrast.method, sentences.method, file="method", terminal=False),
@@ -203,9 +203,9 @@ def contrasts(findings: Findings, words: Words) -> Table:
     )
 
 
-def rates(findings: Findings, words: Words) -> Table:
+def rates(findings: Findings, words: Language) -> Table:
     """The learning-rate grid: what chose the rate of each arm."""
-    columns: tuple[Column[RatePoint], ...] = (
+    columns: tuple[Column[LearningRatePoint], ...] = (
         label("arm", lambda point: point.arm),
         number("rate", lambda point: point.rate, _rate, file="learning_rate"),
         Column(
@@ -215,20 +215,20 @@ def rates(findings: Findings, words: Words) -> Table:
             numeric=True,
         ),
         Column("diverged", lambda point: int(point.diverged)),
-        number("pass1", lambda point: point.mean, Words.percent),
+        number("pass1", lambda point: point.mean, Language.percent),
         mark("chosen", lambda point: point.chosen),
     )
     place = Place(section="results", chapter="training", terminal=True)
-    return table("rates", words, findings.rates, columns, strong=lambda point: point.chosen, place=place)
+    return table("rates", words, findings.learning_rates, columns, strong=lambda point: point.chosen, place=place)
 
 
-def _rate(words: Words, rate: float) -> str:
+def _rate(words: Language, rate: float) -> str:
     return f"{rate:g}"
 
 
-def at_each_rate(findings: Findings, words: Words) -> Table:
+def at_each_rate(findings: Findings, words: Language) -> Table:
     """The question of the study, asked at every learning rate of the grid."""
-    rate_of = {point.variant: point.rate for point in findings.rates}
+    rate_of = {point.variant: point.rate for point in findings.learning_rates}
     compared = {a.variant: each for each in findings.at_each_rate for pair in each.pairs for a in (pair.a, pair.b)}
     rows = [_Asked(compared[variant], rate=rate) for variant, rate in rate_of.items() if variant in compared]
     columns: tuple[Column[_Asked], ...] = (
@@ -246,13 +246,13 @@ class _Beside(Scored):
     benchmark: str
 
 
-def beside(findings: Findings, words: Words) -> Table:
+def beside(findings: Findings, words: Language) -> Table:
     """The chosen checkpoints on the other benchmarks."""
 
     def row(benchmark: str, problems: int, found: ArmResult) -> _Beside:
-        return _Beside(found.arm, found.mean, found.solved, problems, found.owed, found.interval, benchmark)
+        return _Beside(found.arm, found.mean, found.solved, problems, found.missing, found.interval, benchmark)
 
-    rows = [row(other.benchmark, other.problems, found) for other in findings.beside for found in other.results]
+    rows = [row(other.benchmark, other.problems, found) for other in findings.secondary for found in other.results]
     columns: tuple[Column[_Beside], ...] = (
         label("benchmark", lambda row: row.benchmark),
         label("arm", lambda row: row.arm, sentences.arm_name),
@@ -264,24 +264,24 @@ def beside(findings: Findings, words: Words) -> Table:
     return table("beside", words, rows, columns, place=Place(section="results", terminal=True))
 
 
-def beside_contrasts(findings: Findings, words: Words) -> Table:
+def beside_contrasts(findings: Findings, words: Language) -> Table:
     """The differences on the other benchmarks."""
-    rows = [_Asked(each, benchmark=other.benchmark) for other in findings.beside for each in other.contrasts]
+    rows = [_Asked(each, benchmark=other.benchmark) for other in findings.secondary for each in other.contrasts]
     columns: tuple[Column[_Asked], ...] = (label("benchmark", lambda row: row.benchmark), *CONTRAST)
     place = Place(section="results", terminal=True, heading="")
     return table("beside_contrasts", words, rows, columns, shown=("benchmark", *ASKED), place=place)
 
 
-def best_of(findings: Findings, words: Words) -> Table:
+def best_of(findings: Findings, words: Language) -> Table:
     """By how much a best checkpoint flatters."""
     rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
     columns: tuple[Column[Choice], ...] = (
         *details.TRAINING,
         number("k", lambda choice: choice.best_of.checkpoints, file="checkpoints"),
         number("best_step", lambda choice: choice.best.step, lambda words, step: words("cell.step", step=step)),
-        number("measured", lambda choice: choice.best_of.measured, Words.percent),
-        number("corrected", lambda choice: choice.best_of.corrected, Words.percent),
-        number("flattery", lambda choice: choice.best_of.flattery, Words.points),
+        number("measured", lambda choice: choice.best_of.measured, Language.percent),
+        number("corrected", lambda choice: choice.best_of.corrected, Language.percent),
+        number("flattery", lambda choice: choice.best_of.selection_bias, Language.points),
     )
     # The terminal shows it where a best checkpoint was, or might have been, chosen.
     flatters = findings.select == "primary" or not findings.select_declared
@@ -301,7 +301,7 @@ class _Checkpoint(Scored):
         return ", ".join(f"{verdict} {n}" for verdict, n in most)
 
 
-def checkpoints(findings: Findings, words: Words) -> Table:
+def checkpoints(findings: Findings, words: Language) -> Table:
     chosen = {adapter for result in findings.results for adapter in result.adapters if not adapter.is_base}
     losses = {
         (c.training.arm, c.training.variant, c.training.seed, p.step): p.loss
@@ -310,7 +310,7 @@ def checkpoints(findings: Findings, words: Words) -> Table:
     }
 
     def row(score: Score) -> _Checkpoint:
-        who, measured = score.adapter, (score.rate, score.solved, score.problems, score.owed, score.interval)
+        who, measured = score.adapter, (score.rate, score.solved, score.problems, score.missing, score.interval)
         return _Checkpoint(who.arm, *measured, score, losses.get((*who.training, who.step)), who in chosen)
 
     def unless_base(row: _Checkpoint, value: int) -> str:
@@ -331,7 +331,7 @@ def checkpoints(findings: Findings, words: Words) -> Table:
         Column("samples", lambda row: row.score.samples),
         OWED,
         INTERVAL,
-        number("tests_passed", lambda row: row.score.tests_passed, Words.percent),
+        number("tests_passed", lambda row: row.score.tests_passed, Language.percent),
         number("validation_loss", lambda row: row.loss, lambda words, loss: words.number(loss, 3)),
         mark("chosen", lambda row: row.chosen),
         Column("at_k", lambda row: {f"pass@{k}": value for k, value in row.score.at_k.items()}),
@@ -357,21 +357,21 @@ def checkpoints(findings: Findings, words: Words) -> Table:
     )
 
 
-def pairs(findings: Findings, words: Words) -> Table:
+def pairs(findings: Findings, words: Language) -> Table:
     """Two given checkpoints at a time: what a single seed can say."""
     columns: tuple[Column[Pair], ...] = (
         Column("a", lambda pair: str(pair.a), lambda pair, words: sentences.short(words, pair.a)),
         Column("b", lambda pair: str(pair.b), lambda pair, words: sentences.short(words, pair.b)),
         Column("seed", show=lambda pair, words: str(max(pair.a.seed, pair.b.seed))),
         Column("both", lambda pair: pair.both),
-        number("only_a", lambda pair: pair.only_a, Words.count),
-        number("only_b", lambda pair: pair.only_b, Words.count),
+        number("only_a", lambda pair: pair.only_a, Language.count),
+        number("only_b", lambda pair: pair.only_b, Language.count),
         Column("neither", lambda pair: pair.neither),
-        number("difference", lambda pair: pair.difference, Words.points),
-        interval("interval", lambda pair: pair.interval, Words.points_interval, file="interval95"),
-        number("exact_p", lambda pair: pair.exact_p, Words.p),
-        number("mid_p", lambda pair: pair.mid_p, Words.p),
-        Column("owed", lambda pair: pair.owed),
+        number("difference", lambda pair: pair.difference, Language.points),
+        interval("interval", lambda pair: pair.interval, Language.points_interval, file="interval95"),
+        number("exact_p", lambda pair: pair.exact_p, Language.p),
+        number("mid_p", lambda pair: pair.mid_p, Language.p),
+        Column("owed", lambda pair: pair.missing),
     )
     return table(
         "pairs",
@@ -383,7 +383,7 @@ def pairs(findings: Findings, words: Words) -> Table:
     )
 
 
-TABLES: tuple[Callable[[Findings, Words], Table], ...] = (
+TABLES: tuple[Callable[[Findings, Language], Table], ...] = (
     details.readings,
     details.losses,
     details.loss_matrix,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kiyas.analyse.findings import Findings, Level
 from kiyas.report import sentences, tables
-from kiyas.report.words import DASH, Words
+from kiyas.report.language import DASH, Language
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
@@ -40,7 +40,7 @@ def printed(console: Console) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 
 
-def render(findings: Findings, words: Words, *, width: int, color: bool) -> str:
+def render(findings: Findings, words: Language, *, width: int, color: bool) -> str:
     """Rows of the result table, then the differences, the conclusion and its warnings."""
     console = plain_console(width, color)
     made = tables.tables(findings, words)

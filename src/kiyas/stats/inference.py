@@ -226,31 +226,31 @@ def _level_at(parts: Sequence[tuple[float, float]], distance: float) -> float:
     return math.exp(log)
 
 
-def crossed_bootstrap(d_SP: Floats, level: float = 0.95, draws: int = 4000, seed: int = 0) -> Interval:
+def crossed_bootstrap(d_SP: Floats, level: float = 0.95, resamples: int = 4000, seed: int = 0) -> Interval:
     """Percentile interval of the mean; seeds and problems are drawn anew, one draw of problems for all seeds.
 
     With few seeds it is too narrow by about √((S−1)/S): stand it beside the t interval, not in its place.
     """
-    seeds_BS, problems_BP = _crossed_draws(*d_SP.shape, draws, seed)
+    seeds_BS, problems_BP = _crossed_draws(*d_SP.shape, resamples, seed)
     means_B = np.einsum("bp,bp->b", seeds_BS @ d_SP, problems_BP)
     low, high = np.quantile(means_B, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high), level)
 
 
 @functools.lru_cache(maxsize=4)
-def _crossed_draws(S: int, P: int, draws: int, seed: int) -> tuple[Floats, Floats]:
+def _crossed_draws(S: int, P: int, resamples: int, seed: int) -> tuple[Floats, Floats]:
     """How often each seed and each problem is drawn, as shares: [B, S] and [B, P]."""
     rng = np.random.default_rng(seed)
-    seeds_BS = rng.multinomial(S, np.full(S, 1 / S), size=draws) / S
-    return seeds_BS, rng.multinomial(P, np.full(P, 1 / P), size=draws) / P
+    seeds_BS = rng.multinomial(S, np.full(S, 1 / S), size=resamples) / S
+    return seeds_BS, rng.multinomial(P, np.full(P, 1 / P), size=resamples) / P
 
 
-def problem_bootstrap(x_P: Floats, level: float = 0.95, draws: int = 4000, seed: int = 0) -> Interval:
+def problem_bootstrap(x_P: Floats, level: float = 0.95, resamples: int = 4000, seed: int = 0) -> Interval:
     """Percentile interval of a mean over problems, problems drawn anew."""
-    return crossed_bootstrap(x_P[None, :], level, draws, seed)
+    return crossed_bootstrap(x_P[None, :], level, resamples, seed)
 
 
-def sign_flip(d_P: Floats, draws: int = 20_000, seed: int = 0) -> float:
+def sign_flip(d_P: Floats, resamples: int = 20_000, seed: int = 0) -> float:
     """Two-sided permutation p of mean zero: the sign of each problem's difference is flipped.
 
     Exact by enumeration up to 14 non-zero differences, otherwise by Monte Carlo with the observed table
@@ -263,8 +263,8 @@ def sign_flip(d_P: Floats, draws: int = 20_000, seed: int = 0) -> float:
     if x.size <= 14:
         signs = 1 - 2 * ((np.arange(2**x.size)[:, None] >> np.arange(x.size)) & 1)
         return float((np.abs(signs @ x) >= observed).mean())
-    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(draws, x.size))
-    return float(((np.abs(signs @ x) >= observed).sum() + 1) / (draws + 1))
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(resamples, x.size))
+    return float(((np.abs(signs @ x) >= observed).sum() + 1) / (resamples + 1))
 
 
 @dataclass(frozen=True)
@@ -273,11 +273,11 @@ class BestOf:
 
     measured: float
     corrected: float
-    flattery: float
+    selection_bias: float
     checkpoints: int
 
 
-def best_of(scores_CP: Floats, samples: int = 1, draws: int = 2000, seed: int = 0) -> BestOf:
+def best_of(scores_CP: Floats, samples: int = 1, resamples: int = 2000, seed: int = 0) -> BestOf:
     """Choose and score on resampled problems. `scores_CP` are shares of `samples` answers that were right.
 
     `corrected`: checkpoints are chosen on a draw of the problems and scored on the problems left out of it
@@ -287,7 +287,7 @@ def best_of(scores_CP: Floats, samples: int = 1, draws: int = 2000, seed: int = 
     """
     C, P = scores_CP.shape
     rng = np.random.default_rng(seed)
-    counts_BP = rng.multinomial(P, np.full(P, 1 / P), size=draws)
+    counts_BP = rng.multinomial(P, np.full(P, 1 / P), size=resamples)
     inside_BC = counts_BP @ scores_CP.T / P
     out_BP = (counts_BP == 0).astype(np.float64)
     left = out_BP.sum(axis=1)
@@ -299,10 +299,10 @@ def best_of(scores_CP: Floats, samples: int = 1, draws: int = 2000, seed: int = 
 
     rates_P = (scores_CP.sum(axis=0) + scores_CP.mean()) / (C + 1)
     if C * P <= 5_000:
-        equal_BC = rng.binomial(samples, rates_P, size=(draws, C, P)).mean(axis=2) / samples
+        equal_BC = rng.binomial(samples, rates_P, size=(resamples, C, P)).mean(axis=2) / samples
     else:
         spread = math.sqrt(float((rates_P * (1 - rates_P)).sum()) / samples) / P
-        equal_BC = rates_P.mean() + spread * rng.standard_normal((draws, C))
+        equal_BC = rates_P.mean() + spread * rng.standard_normal((resamples, C))
     flattery = float(equal_BC.max(axis=1).mean() - rates_P.mean())
     return BestOf(float(scores_CP.mean(axis=1).max()), corrected, flattery if C > 1 else 0.0, C)
 

@@ -30,7 +30,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Peft, Study
 from kiyas.train.optimizer import AdamW, clip, schedule
 from kiyas.types import AdapterId, KiyasError, Sample
-from kiyas.work.workers import Report
+from kiyas.work.workers import OnProgress
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class JointTraining:
             step < run.steps and stopped is None for run, stopped in zip(self.runs, self.memory.stopped, strict=True)
         ]
 
-    def run(self, report: Report = lambda count, note: None) -> None:
+    def run(self, report: OnProgress = lambda count, note: None) -> None:
         """Trains to the end. Raises KiyasError when a loss is no longer a number."""
         with self._opened(), warnings.catch_warnings():
             # The flat gradient's views are strided; torch mentions it once.
@@ -112,7 +112,7 @@ class JointTraining:
             while any(self.active(self.memory.step)):
                 self._step(report)
 
-    def _step(self, report: Report) -> None:
+    def _step(self, report: OnProgress) -> None:
         t, memory = self.settings, self.memory
         active = self.active(memory.step)
         step = memory.step + 1

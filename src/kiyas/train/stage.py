@@ -16,7 +16,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Run, part_log
 from kiyas.types import AdapterId, Example, Sample
-from kiyas.work.workers import Report
+from kiyas.work.workers import OnProgress
 
 
 def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def train_part(
     trainings: list[list[Any]],
     steps: dict[str, int],
     part: int,
-    report: Report,
+    report: OnProgress,
 ) -> None:
     """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)

@@ -22,7 +22,7 @@ from kiyas.judge.pool import usable_cores
 from kiyas.types import KiyasError
 from kiyas.work.progress import Bar
 
-Report = Callable[[int, str], None]
+OnProgress = Callable[[int, str], None]
 """Called with (units done since the last call, a note)."""
 
 

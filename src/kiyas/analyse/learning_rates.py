@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kiyas.analyse.findings import Contrast, Curve, Decision, RatePoint
+from kiyas.analyse.findings import Contrast, Curve, Decision, LearningRatePoint
 from kiyas.analyse.load import Loaded
 from kiyas.stats.inference import Floats
 from kiyas.types import AdapterId, LogKind
@@ -21,7 +21,7 @@ def rate_points(
     curves: tuple[Curve, ...],
     chosen: Mapping[tuple[str, str], Mapping[int, AdapterId]],
     rates: Mapping[AdapterId, Floats],
-) -> tuple[RatePoint, ...]:
+) -> tuple[LearningRatePoint, ...]:
     """One row for each arm and rate; none without a grid. `chosen`: the checkpoint of each seed, by (arm, variant)."""
     study = loaded.record.study
     if study is None or len(study.variants) == 1:
@@ -46,7 +46,7 @@ def rate_points(
             adapters = chosen.get((arm, variant), {}).values()
             scores = [float(rates[adapter].mean()) for adapter in adapters]
             found.append(
-                RatePoint(
+                LearningRatePoint(
                     arm,
                     variant,
                     rate,

@@ -34,7 +34,7 @@ def phrases(language: str) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True)
-class Words:
+class Language:
     """Speaks one language. `words("section.key", name=value)` gives the sentence."""
 
     language: str = "en"
