@@ -242,7 +242,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_a_grid(run: Path) -> Findings:
     """The findings, as if the run had been one of two learning rates."""
     points = [LearningRatePoint("deep", f"lr-{rate:g}", rate, 0.5, 0.3, False, rate > 1e-4) for rate in (1e-4, 2e-4)]
-    return dataclasses.replace(analyse(run), rates=tuple(points))
+    return dataclasses.replace(analyse(run), learning_rates=tuple(points))
 
 
 def test_methods_tell_what_is_recorded(told: Path) -> None:

@@ -297,7 +297,7 @@ def test_every_phrase_asked_for_exists() -> None:
     """Keys in the code, the template and the script, and every code of the checklist."""
     known = phrases("en").keys()
     package = Path(report.__file__).parent
-    sources = [path for path in package.glob("*.py") if path.name != "words.py"]
+    sources = [path for path in package.glob("*.py") if path.name != "language.py"]
     for path in [*sources, *(package / "assets").iterdir()]:
         text = path.read_text(encoding="utf-8")
         for key in re.findall(r"\bw(?:ords)?\(\s*\"([a-z_]+\.[A-Za-z_0-9]+)\"\s*[,)]", text):

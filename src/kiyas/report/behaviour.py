@@ -175,7 +175,7 @@ def failures(findings: Findings, words: Language) -> Table:
     outcomes, ways, asked = findings.behaviour.outcomes, _ways(findings, words), findings.wanted[-1:]
     answers = {each.arm: each.answers for each in outcomes}
     missing = _Way(
-        "owed", words("failure.missing"), {each.arm: each.missing for each in outcomes}, words("failure.owed_text")
+        "owed", words("failure.missing"), {each.arm: each.missing for each in outcomes}, words("failure.missing_text")
     )
 
     def arm(name: str) -> Column[_OfArm]:
