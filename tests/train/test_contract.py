@@ -18,7 +18,7 @@ from kiyas.model import batches
 from kiyas.model.adapters import AdapterStack, Spec, StackedModel
 from kiyas.model.base import Base
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Run
+from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, Sample
 
 STEPS = 20
@@ -46,18 +46,18 @@ def study(**training: Any) -> Study:
     )
 
 
-def runs(steps: tuple[int, ...] = (STEPS, STEPS, STEPS)) -> list[Run]:
+def runs(steps: tuple[int, ...] = (STEPS, STEPS, STEPS)) -> list[Task]:
     return [
-        Run(AdapterId("x", seed=0), tiny.samples(13, 1), steps[0]),
-        Run(AdapterId("y", seed=0), tiny.samples(9, 2, longest=50), steps[1]),
-        Run(AdapterId("y", seed=1), tiny.samples(9, 2, longest=50), steps[2]),
+        Task(AdapterId("x", seed=0), tiny.samples(13, 1), steps[0]),
+        Task(AdapterId("y", seed=0), tiny.samples(9, 2, longest=50), steps[1]),
+        Task(AdapterId("y", seed=1), tiny.samples(9, 2, longest=50), steps[2]),
     ]
 
 
 VALIDATION = {"x": tiny.samples(5, 3), "y": tiny.samples(4, 4)}
 
 
-def train(chosen: list[Run], settings: Study, family: str = "qwen2", padded: bool = False) -> JointTraining:
+def train(chosen: list[Task], settings: Study, family: str = "qwen2", padded: bool = False) -> JointTraining:
     base = tiny.base(family)
     if padded and base.packed:
         base.model.set_attn_implementation("sdpa")
@@ -167,7 +167,7 @@ def test_gradients_equal_peft() -> None:
     training = JointTraining(tiny.base(), runs(), VALIDATION, settings)
     with torch.no_grad():  # a B of zeros would hide the gradient of A
         training.stack.theta.normal_(0, 0.05, generator=torch.Generator().manual_seed(5))
-    training.accumulate(3, [True] * 3)
+    training.accumulate([each.batch(3) for each in training.trainees], 3)
     for k, run in enumerate(runs()):
         made = peft_model("qwen2", training.stack, k, training.model).eval()
         chosen = [run.samples[i] for i in batches.indices(len(run.samples), 4, run.id.seed, 3)]
@@ -215,7 +215,7 @@ def test_patience_stops_an_adapter_that_no_longer_improves() -> None:
     """A learning rate of next to nothing never improves by much; a hurtful one only gets worse."""
     patient = study(patience=2, save_steps=2, eval_steps=2, learning_rate=0.5, warmup_ratio=0.0)
     training = train(runs(), patient)
-    stopped = training.memory.stopped
+    stopped = [each.progress.stopped for each in training.trainees]
     assert any(stopped)
     for k, run in enumerate(runs()):
         own = [r for r in training.rows if r["kind"] == "validation" and r["on"] == run.id.arm]
@@ -231,7 +231,7 @@ def test_patience_stops_an_adapter_that_no_longer_improves() -> None:
 def test_patience_without_validation_rows_never_stops() -> None:
     training = JointTraining(tiny.base(), runs(), {"x": [], "y": []}, study(patience=1, save_steps=2))
     training.run()
-    assert training.memory.stopped == [None] * 3
+    assert [each.progress.stopped for each in training.trainees] == [None] * 3
 
 
 def test_passes_hold_at_most_the_budget() -> None:

@@ -125,7 +125,7 @@ class Generator:
             yield from self._decode_padded(batch)
 
     def _decode_padded(self, jobs: list[Job | None]) -> Iterator[Completion]:
-        device, blank = self.base.device, (self.base.chat.pad_id,)
+        device, blank = self.base.device, (0,)  # never attended to
         prompts = [job.question.prompt if job else blank for job in jobs]
         T = max(map(len, prompts))
         ids = torch.tensor([[*blank * (T - len(p)), *p] for p in prompts], device=device)

@@ -126,7 +126,7 @@ def pack(
 
 
 def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache | None) -> Packed:
-    """Groups samples of similar length (within 1.5×), longest first, so that little of [S, L] is padding."""
+    """Groups samples of similar length (within 1.2×), longest first, so that little of [S, L] is padding."""
     ordered = sorted(segments, key=lambda segment: -segment[1])
     groups: list[list[tuple[int, int, int]]] = []
     for segment in ordered:
@@ -149,12 +149,15 @@ def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache 
     return Packed(torch.cat(index), inverse, shapes, cache, torch.tensor(rows) if cache is not None else None)
 
 
-def pad(rows: Sequence[Sequence[Sample]], pad_id: int, keys: Sequence[Sequence[int]] | None = None) -> Batch:
-    """The dull layout for models that cannot pack: [K·n, T], right-padded; the reference for `pack`."""
+def pad(rows: Sequence[Sequence[Sample]], keys: Sequence[Sequence[int]] | None = None) -> Batch:
+    """The dull layout for models that cannot pack: [K·n, T], right-padded; the reference for `pack`.
+
+    The padding is token 0: nothing attends to it, whatever the tokenizer uses.
+    """
     n = max(len(row) for row in rows)
     T = max(len(sample.ids) for row in rows for sample in row)
     K = len(rows)
-    ids = torch.full((K * n, T), pad_id)
+    ids = torch.zeros(K * n, T, dtype=torch.long)
     mask = torch.zeros(K * n, T, dtype=torch.long)
     token_keys = torch.zeros(K * n, T, dtype=torch.long)
     mask[:, 0] = 1  # a row without a sample must still attend to something
