@@ -41,27 +41,33 @@ class NotAppliedError(RuntimeError):
     """An adapter with non-zero weights answers exactly as the base: it was silently not applied."""
 
 
-def rows_that_fit(base: Base, longest: int, jobs: int) -> int:
+def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, longest: int, jobs: int) -> int:
     """How many answers of `longest` tokens are decoded at once: by memory, at most what there is to do."""
-    per_token = cache_bytes(base.model.config, base.model.dtype.itemsize)
-    on_gpu = base.device.type == "cuda"
-    memory: int = int(0.7 * torch.cuda.mem_get_info(base.device)[0]) if on_gpu else 2**28
-    return int(max(1, min(jobs, memory // (per_token * longest), 1024)))
+    memory: int = int(0.7 * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 2**28
+    return int(max(1, min(jobs, memory // (cache_bytes(config, dtype) * longest), 1024)))
 
 
-def cache_bytes(config: Any, itemsize: int) -> int:
+def cache_bytes(config: Any, dtype: torch.dtype) -> int:
     """Keys and values of one token, all layers."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * itemsize)
+    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
 
 
 class Generator:
-    """Answers questions with every adapter of a stack."""
+    """Answers questions with every adapter of a stack. `stop_ids` end an answer; None: those of the base."""
 
-    def __init__(self, base: Base, model: StackedModel, stack: AdapterStack, settings: Generation) -> None:
+    def __init__(
+        self,
+        base: Base,
+        model: StackedModel,
+        stack: AdapterStack,
+        settings: Generation,
+        stop_ids: frozenset[int] | None = None,
+    ) -> None:
         self.base, self.model, self.stack, self.settings = base, model, stack, settings
-        self.stop = torch.tensor(sorted(base.stop_ids), device=base.device)
+        self.stop_ids = base.stop_ids if stop_ids is None else stop_ids
+        self.stop = torch.tensor(sorted(self.stop_ids), dtype=torch.long, device=base.device)
         config = base.model.config
         self.most_positions: int | None = getattr(config, "max_position_embeddings", None) or getattr(
             config, "n_positions", None
@@ -155,7 +161,7 @@ class Generator:
                 token = int(token_B[b])
                 out[b].append(token)
                 job = jobs[b]
-                if job and (token in self.base.stop_ids or len(out[b]) >= limits[b]):
+                if job and (token in self.stop_ids or len(out[b]) >= limits[b]):
                     open_rows.discard(b)
                     yield self._completion(job, out[b])
             ids = token_B[:, None]
@@ -189,7 +195,7 @@ class Generator:
         return chosen.clamp(max=p_BV.shape[1] - 1)
 
     def _completion(self, job: Job, tokens: list[int]) -> Completion:
-        ended = tokens[-1] in self.base.stop_ids
+        ended = tokens[-1] in self.stop_ids
         return Completion(
             self.stack.ids[job.k],
             job.question.problem_id,

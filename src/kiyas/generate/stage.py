@@ -74,7 +74,7 @@ def _fixed_rows(
     if not path.exists():
         longest = max(len(question.prompt) for question in questions) + settings.max_new_tokens
         jobs = adapters * len(questions) * settings.num_samples
-        write_json(path, {"rows": rows_that_fit(base, longest, jobs)})
+        write_json(path, {"rows": rows_that_fit(base.model.config, base.model.dtype, base.device, longest, jobs)})
     return int(read_json(path)["rows"])
 
 

@@ -111,9 +111,10 @@ class JointTraining:
         self.stack.initialise([id.seed for id in ids])
         self.gradient = self.stack.train()
         self.optimizer = AdamW(self.stack.theta, [each.recipe for each in self.trainees])
-        self.model.stack = self.stack
         self.model.dropout = Dropout(*(each.peft.lora_dropout for each in self.trainees))
-        self.pass_tokens = study.training.max_tokens_per_pass or pass_tokens(base)
+        self.pass_tokens = study.training.max_tokens_per_pass or pass_tokens(
+            base.model.config, base.model.dtype, base.device
+        )
         self.log: JsonlWriter | None = None
         self.rows: list[dict[str, Any]] = []
 
@@ -198,8 +199,10 @@ class JointTraining:
 
     def _losses(self, batch: Batch) -> Tensor:
         key = batch.dropout_key
+        self.model.stack = self.stack
         self.model.dropout.token_KN = None if key is None else key.view(len(self.trainees), -1)
         hidden = self.base.hidden(batch.ids, batch.positions, batch.attention_mask, batch.layout)
+        self.model.dropout.token_KN = None  # whatever else runs this model drops nothing
         return self.base.losses(hidden, batch.label_index, batch.target)
 
     # -- what follows a step ------------------------------------------------------------------------------
@@ -306,19 +309,19 @@ class JointTraining:
             yield
 
 
-def pass_tokens(base: Base) -> int:
+def pass_tokens(config: Any, dtype: torch.dtype, device: torch.device) -> int:
     """Tokens of one forward and backward pass that fit the device; on a CPU, what its caches like."""
-    if base.device.type == "cpu":
+    if device.type == "cpu":
         return 4096
-    free = torch.cuda.mem_get_info(base.device)[0]
-    return int(min(16384, max(256, free // 2 // activation_bytes(base.model.config, base.model.dtype.itemsize))))
+    free = torch.cuda.mem_get_info(device)[0]
+    return int(min(16384, max(256, free // 2 // activation_bytes(config, dtype))))
 
 
-def activation_bytes(config: Any, itemsize: int) -> int:
+def activation_bytes(config: Any, dtype: torch.dtype) -> int:
     """Activations of one token, kept for the backward pass: about 12 widths and 4 MLP widths a layer."""
     width = config.hidden_size
     mlp = getattr(config, "intermediate_size", None) or 4 * width
-    return int(config.num_hidden_layers * (12 * width + 4 * mlp) * itemsize)
+    return int(config.num_hidden_layers * (12 * width + 4 * mlp) * dtype.itemsize)
 
 
 def state_path(folder: RunDir, part: int) -> Path:
