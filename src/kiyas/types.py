@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 BASE_ARM = "base"
+Problems = Literal["same", "shared", "own"]
+"""How runs on different problems are compared: refused, on those that all have, or each run on its own."""
 
 
 class KiyasError(Exception):

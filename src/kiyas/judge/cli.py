@@ -31,6 +31,8 @@ example:
 
 Exit code: 0 whatever the programs did, 1 for bad input, 2 when the sandbox failed."""
 
+ISOLATIONS = [*(tier.value for tier in Tier), "best"]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `kiyas judge`, also of `python -m kiyas.judge`."""
@@ -64,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--isolation",
-        choices=[*(tier.value for tier in Tier), "best"],
+        choices=ISOLATIONS,
         default="strong",
         metavar="TIER",
         help="strong (default), standard or weak; refuses if it does not hold here. best: the best that does",
