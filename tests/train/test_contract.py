@@ -368,7 +368,7 @@ def test_a_base_that_cannot_pack_is_found_out() -> None:
 
 def test_bfloat16_base_trains_float32_adapters() -> None:
     """Coarser arithmetic, the same course: losses within 2 % of the float32 base's, adapters kept in float32."""
-    exact, coarse = tiny.base(), Base.of(tiny.model("qwen2").bfloat16(), tiny.base().chat, "tiny")
+    exact, coarse = tiny.base(), Base.of(tiny.model("qwen2").bfloat16(), tiny.base().chat)
     assert coarse.packed and coarse.plain_head
     trainings = [JointTraining(each, runs(), VALIDATION, study()) for each in (exact, coarse)]
     for training in trainings:

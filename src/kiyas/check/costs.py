@@ -232,16 +232,13 @@ def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: to
         model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error
-    return Base.of(model, chat, "small")
+    return Base.of(model, chat)
 
 
-class _Layers:
-    """The study's work with so many layers of the base."""
+class _Bench:
+    """The study's work on a small base, timed."""
 
-    def __init__(
-        self, study: Study, config: Any, work: Work, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        base = _small(config, layers, chat, device, dtype)
+    def __init__(self, study: Study, work: Work, base: Base) -> None:
         noise = torch.Generator().manual_seed(0)
 
         def ids(count: int) -> tuple[int, ...]:
@@ -300,7 +297,7 @@ def _measure(
     `most`: tokens of a training pass, and answers at once.
     """
     layers = int(config.num_hidden_layers)
-    one, two = (_Layers(study, config, work, n, chat, device, dtype) for n in (1, min(2, layers)))
+    one, two = (_Bench(study, work, _small(config, n, chat, device, dtype)) for n in (1, min(2, layers)))
     mean = statistics.fmean(map(sum, work.lengths))
     batch = one.training.trainees[0].recipe.effective_batch_size * work.trainings
     sizes = _grown(one.train, min(int(most[0] / mean), batch)), _grown(lambda rows: one.decode(rows, 2), most[1])

@@ -232,7 +232,6 @@ class _Flight:
         self.out = torch.zeros(B, generator.settings.max_new_tokens, dtype=torch.long, device=device)
         sampled = generator.settings.temperature > 0
         self.noise = torch.zeros(B, generator.settings.max_new_tokens, device=device) if sampled else None
-        self.longest = 0
         generator.model.stack = generator.stack
 
     @property
@@ -295,7 +294,6 @@ class _Flight:
         self.last[where] = token
         self.out[where, 0] = token
         self.made[where] = 1
-        self.longest = max(self.longest, longest)
 
     def step(self) -> Iterator[Completion]:
         """Yields what has ended, then decodes one token for every row that goes on."""
@@ -311,9 +309,9 @@ class _Flight:
             self.length[b] = self.made[b] = self.limit[b] = 0
         if len(self.free) == len(self.jobs):
             return
-        self.longest = int(self.length.max())
-        self.cache.reserve(self.longest + 1)
-        layout = Decode(self.cache, self.length, self.longest)
+        longest = int(self.length.max())
+        self.cache.reserve(longest + 1)
+        layout = Decode(self.cache, self.length, longest)
         hidden = g.base.hidden(self.last[:, None], self.length[:, None], None, layout)
         logits = g.base.logits(hidden)
         every = torch.arange(len(self.jobs), device=logits.device)
