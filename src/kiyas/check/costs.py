@@ -91,8 +91,7 @@ class Speed:
     prefill: float
     """a prompt token"""
     step: float
-    """one token for each of `rows` answers"""
-    rows: int
+    """a token of an answer"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
     judge_s, trouble = _judging(study, work, problems)
 
     def generating(answer: int) -> float:
-        each = work.prompt_tokens * speed.prefill + answer * speed.step / speed.rows
+        each = work.prompt_tokens * speed.prefill + answer * speed.step
         return STARTUP_S + work.answers * each / generate_workers
 
     return Costs(
@@ -278,8 +277,7 @@ class _Bench:
             train=self.train(count) / tokens,
             forward=_seconds(lambda: self.training.losses_on(batch), self.training.base.device) / tokens,
             prefill=prefilled / (rows * len(self.question.prompt)),
-            step=max(0.0, decoded - prefilled) / 8,
-            rows=rows,
+            step=max(0.0, decoded - prefilled) / (rows * 8),
         )
 
 
@@ -313,8 +311,7 @@ def _measure(
         train=all_layers(first.train, second.train, 2 * labels),
         forward=all_layers(first.forward, second.forward, labels),
         prefill=all_layers(first.prefill, second.prefill, 0.0),
-        step=all_layers(first.step, second.step, first.rows),
-        rows=first.rows,
+        step=all_layers(first.step, second.step, 1.0),
     )
     return speed, one.adapter + (two.adapter - one.adapter) * (layers - 1)
 

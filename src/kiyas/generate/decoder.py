@@ -4,8 +4,8 @@ Theory of operation. Rows of the decode batch belong to adapters in order: K ada
 slot is refilled from its adapter's queue (prompts are prefilled packed, see attention.py), so a runaway answer holds
 up only its own slot; when the queues are empty the batch is compacted. Work is cut into *waves* of at most
 `WAVE` × the number of rows. A wave always starts from an empty cache and takes the same course, so that a wave
-decoded again after a kill gives the same bits; an unfinished wave is owed whole. Sampling noise is a function of
-(seed, adapter, problem, sample, position).
+decoded again after a kill gives the same bits; an unfinished wave is decoded again as a whole. Sampling noise is a
+function of (seed, adapter, problem, sample, position).
 
 What is not guaranteed: greedy answers equal across batch shapes. Where two tokens are nearly tied, rounding decides;
 the number of rows is therefore fixed and recorded per run.

@@ -14,7 +14,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +271,7 @@ class JointTraining:
         if self.folder is None:
             return
         for each in trainees:
-            where = self.folder.checkpoints / AdapterId(each.id.arm, each.id.variant, each.id.seed, self.step).folder
+            where = self.folder.checkpoints / replace(each.id, step=self.step).folder
             dropout, base = each.peft.lora_dropout, self.study.model_name_or_path
             checkpoints.save_adapter(where, self.stack, each.k, self.model, base, dropout)
         # One list for each field: what a training stopped by an earlier version has left is read the same way.
