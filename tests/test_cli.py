@@ -12,6 +12,7 @@ import pytest
 
 import tiny
 from kiyas import cli
+from kiyas.report import languages
 from kiyas.runfolder.paths import RunDir
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +37,13 @@ def test_every_command_has_help_and_is_in_the_readme(capsys: pytest.CaptureFixtu
     known = {*COMMANDS, "--version", "--help"}
     for used in re.findall(r"^\s*(?:\$ )?kiyas ([a-z-]+)", readme, re.MULTILINE):
         assert used in known, f"the README shows `kiyas {used}`, which does not exist"
+
+
+def test_every_language_of_the_report_can_be_asked_for() -> None:
+    for word in languages():
+        assert cli.build_parser().parse_args(["report", "run", "--language", word]).language == word
+    with pytest.raises(SystemExit):
+        cli.build_parser().parse_args(["report", "run", "--language", "xx"])
 
 
 def test_init_check_and_never_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +254,7 @@ def test_our_bug_is_told_as_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     [
         ("kiyas.judge", ("torch", "numpy", "pydantic", "rich", "pandas")),
         ("kiyas", ("torch", "numpy", "pydantic")),
-        ("kiyas.cli", ("torch", "transformers", "altair")),
+        ("kiyas.cli", ("torch", "transformers", "altair", "numpy", "pydantic")),
         ("kiyas.report", ("torch", "transformers")),
         ("kiyas.interop", ("torch", "transformers")),
         ("kiyas.pooling", ("torch", "transformers", "altair")),

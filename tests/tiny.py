@@ -115,7 +115,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def base(family: str = "qwen2", seed: int = 0) -> Base:
-    return Base.of(model(family, seed), Chat(tokenizer(), "tiny"), "tiny")
+    return Base.of(model(family, seed), Chat(tokenizer(), "tiny"))
 
 
 def save(folder: Path, family: str = "qwen2", seed: int = 0) -> Path:

@@ -16,12 +16,18 @@ import traceback
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias, get_args
 
-from kiyas.judge import JudgeError, SandboxError
+from kiyas.judge import JudgeError, SandboxError, Tier
 from kiyas.judge import cli as judge_cli
 from kiyas.judge.version import VERSION
-from kiyas.types import KiyasError
+from kiyas.runfolder.files import atomic_text, read_json, write_json
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.types import KiyasError, Problems
+
+# What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
+
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 EPILOG = """\
 first steps:
@@ -91,18 +97,124 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"kiyas {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (
+        _add_demo,
+        _add_init,
+        _add_check,
+        _add_run,
+        _add_status,
+        _add_report,
+        _add_judge,
+        _add_import,
+        _add_compare,
+        _add_doctor,
+        _add_schema,
+    ):
+        add(commands)
+    return parser
 
-    def add(name: str, call: Callable[[argparse.Namespace], Any], help: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=help,
-            description=textwrap.dedent(text),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+
+def _command(
+    commands: Commands, name: str, call: Callable[[argparse.Namespace], Any], help: str, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=help,
+        description=textwrap.dedent(text),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(call=call)
+    return command
+
+
+# -- what several commands share -------------------------------------------------------------------------------------
+
+
+def _study_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML)")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.learning_rate=1e-4")
+
+
+def _run_options(command: argparse.ArgumentParser) -> None:
+    stages = [stage.value for stage in Stage]
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    command.add_argument("--until", choices=stages, default=Stage.REPORT.value, help="stop after this stage")
+    command.add_argument(
+        "--redo", choices=stages, help="throw away what this stage and later ones made, and do it again"
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
+
+
+def _names(folder: str, suffix: str) -> list[str]:
+    """What there is to choose from in a folder of the package, found without importing it."""
+    found = (path.name for path in (resources.files("kiyas") / folder).iterdir())
+    return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
+
+
+def _preset(name: str) -> str:
+    return (resources.files("kiyas") / "study" / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    limit = [f"benchmarks.primary.problems={args.limit}"] if getattr(args, "limit", None) is not None else []
+    return [*args.overrides, *limit]
+
+
+def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
+    _need_torch()
+    from kiyas.pipeline import stages
+
+    folder = RunDir(args.runs / settings.name)
+    redo = Stage(args.redo) if args.redo else None
+    stages.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
+    if args.until == Stage.REPORT:
+        _print_findings(folder, settings.report.language)
+    else:
+        print(f"stopped after {args.until}, as asked; run folder: {folder.root}", file=sys.stderr)
+    return 0
+
+
+def _need_torch() -> None:
+    import importlib.util
+
+    missing = [
+        name
+        for name in ("torch", "transformers", "safetensors", "datasketch")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise KiyasError(
+            f"training and generating need {', '.join(missing)}, which are not installed",
+            "pip install 'kiyas[train]' (judge, import and report work without)",
         )
-        command.set_defaults(call=call)
-        return command
 
-    demo = add(
+
+def _print_findings(folder: RunDir, language: str) -> None:
+    from kiyas import report
+    from kiyas.analyse import Findings
+
+    findings = Findings.from_json(read_json(folder.findings))
+    print(report.text(findings, language=language, color=sys.stdout.isatty()))
+    print(f"\nreport: {(folder.report / 'index.html').resolve()}")
+
+
+def _renamed(pairs: list[str], form: str) -> dict[str, str]:
+    """The values of --arm."""
+    arms = {}
+    for pair in pairs:
+        text, equals, arm = pair.partition("=")
+        if not equals or not text or not arm:
+            raise KiyasError(f"--arm {pair!r}: it looks like {form}")
+        arms[text] = arm
+    return arms
+
+
+# -- the commands, in the order of the help --------------------------------------------------------------------------
+
+
+def _add_demo(commands: Commands) -> None:
+    demo = _command(
+        commands,
         "demo",
         _demo,
         "a whole study on the embedded practice world",
@@ -113,7 +225,17 @@ def build_parser() -> argparse.ArgumentParser:
     _run_options(demo)
     demo.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, such as seeds=3")
 
-    init = add(
+
+def _demo(args: argparse.Namespace) -> int:
+    from kiyas.study.file import parse
+
+    text = _preset("practice")
+    return _go(parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
+
+
+def _add_init(commands: Commands) -> None:
+    init = _command(
+        commands,
         "init",
         _init,
         "write a study file to start from",
@@ -123,9 +245,22 @@ def build_parser() -> argparse.ArgumentParser:
         -as-published (as it was done), -reasoning (with the reasoning before the code).""",
     )
     init.add_argument("file", nargs="?", type=Path, default=Path("study.yaml"), help="default: study.yaml")
-    init.add_argument("--preset", choices=_presets(), default="own-data", help="default: own-data")
+    init.add_argument(
+        "--preset", choices=_names("study/presets", ".yaml"), default="own-data", help="default: own-data"
+    )
 
-    check = add(
+
+def _init(args: argparse.Namespace) -> int:
+    if args.file.exists():
+        raise KiyasError(f"{args.file} exists already; nothing was written", "give another file name")
+    atomic_text(args.file, _preset(args.preset))
+    print(f"wrote {args.file}; next: kiyas check {args.file}", file=sys.stderr)
+    return 0
+
+
+def _add_check(commands: Commands) -> None:
+    check = _command(
+        commands,
         "check",
         _check,
         "know before you spend: mistakes, data, leaks, costs, and what the study could see",
@@ -137,7 +272,27 @@ def build_parser() -> argparse.ArgumentParser:
     _study_options(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
 
-    run = add(
+
+def _check(args: argparse.Namespace) -> int:
+    from kiyas.study.file import load
+
+    settings = load(args.study, _overrides(args))
+    _need_torch()
+    from kiyas.check import check
+    from kiyas.check.page import page
+
+    checked = check(settings)
+    if args.json:
+        print(json.dumps(checked.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print(page(checked, color=sys.stdout.isatty()), end="")
+    # `kiyas run` refuses data that is not what the study expects.
+    return int(any(remark.code == "not_as_expected" for remark in checked.remarks))
+
+
+def _add_run(commands: Commands) -> None:
+    run = _command(
+        commands,
         "run",
         _run,
         "run a study, or go on with it",
@@ -149,10 +304,31 @@ def build_parser() -> argparse.ArgumentParser:
     _study_options(run)
     _run_options(run)
 
-    status = add("status", _status, "how far a run is", "Shows the stages of a run folder, and what is still to do.")
+
+def _run(args: argparse.Namespace) -> int:
+    from kiyas.study.file import load
+
+    settings = load(args.study, _overrides(args))
+    return _go(settings, args.study.read_text(encoding="utf-8"), args)
+
+
+def _add_status(commands: Commands) -> None:
+    status = _command(
+        commands, "status", _status, "how far a run is", "Shows the stages of a run folder, and what is still to do."
+    )
     status.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/practice")
 
-    report = add(
+
+def _status(args: argparse.Namespace) -> int:
+    from kiyas.pipeline import status
+
+    print(status.status(RunDir(args.run)))
+    return 0
+
+
+def _add_report(commands: Commands) -> None:
+    report = _command(
+        commands,
         "report",
         _report,
         "write the report of a run again, or print it",
@@ -161,10 +337,33 @@ def build_parser() -> argparse.ArgumentParser:
         Works on unfinished runs and on imports.""",
     )
     report.add_argument("run", type=Path, metavar="RUN")
-    report.add_argument("--language", choices=("en", "tr"), help="default: the study's own")
+    report.add_argument("--language", choices=_names("report/phrases", ".toml"), help="default: the study's own")
     report.add_argument("--text", action="store_true", help="print only; write nothing")
 
-    judge = add(
+
+def _report(args: argparse.Namespace) -> int:
+    from kiyas import report
+    from kiyas.analyse import analyse
+    from kiyas.runfolder.record import read_record
+    from kiyas.study.settings import Report
+
+    folder = RunDir(args.run)
+    study = read_record(folder).study
+    language = args.language or (study.report if study else Report()).language
+    findings = analyse(folder.root)
+    if not args.text:
+        with folder.lock():
+            write_json(folder.findings, findings.to_json())
+            report.write(folder.root, findings, language=language)
+    print(report.text(findings, language=language, color=sys.stdout.isatty()))
+    if not args.text:
+        print(f"\nreport: {(folder.report / 'index.html').resolve()}")
+    return 0
+
+
+def _add_judge(commands: Commands) -> None:
+    judge = _command(
+        commands,
         "judge",
         judge_cli.run,
         "judge programs: run them on tests and say what happened",
@@ -172,7 +371,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     judge_cli.add_arguments(judge)
 
-    imported = add(
+
+def _add_import(commands: Commands) -> None:
+    imported = _command(
+        commands,
         "import",
         _import,
         "turn other people's logs and results into a run folder",
@@ -224,210 +426,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     imported.add_argument(
         "--isolation",
-        choices=["strong", "standard", "weak", "best"],
+        choices=judge_cli.ISOLATIONS,
         metavar="TIER",
         help="with --rejudge, as of `kiyas judge`",
     )
     imported.add_argument("--python", metavar="PATH", help="with --rejudge, as of `kiyas judge`")
-
-    compare = add(
-        "compare",
-        _compare,
-        "pool several runs of the same comparison",
-        """\
-        Pools replications, each a run folder or a row of a CSV file with the columns study, arm, solved and total:
-        the difference of each, the pooled difference (random effects), and whether the replications agree. Runs on
-        the same problems are paired by problem. Another base or recipe is told, other arms or problems are refused,
-        and a run with owed verdicts is left out. The difference is always the second arm minus the first.
-
-        examples:
-          kiyas compare runs/mine runs/yours runs/theirs --out runs/pooled     # page, figures, table, text
-          kiyas compare runs/mine runs/old --arm 'many=diverse'                # one arm, two names
-          kiyas compare published.csv --arms diverse deep                      # only counts are known:
-              study,arm,solved,total
-              first,deep,11,41
-              first,diverse,13,41""",
-    )
-    compare.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="run folders or CSV files")
-    compare.add_argument(
-        "--arms",
-        nargs=2,
-        metavar=("A", "B"),
-        help="the two arms: B minus A (default: the first run's own question, or the two arms of the first file)",
-    )
-    compare.add_argument(
-        "--arm", action="append", default=[], metavar="OLD=NEW", help="the arm OLD is what is called NEW elsewhere"
-    )
-    compare.add_argument(
-        "--problems",
-        choices=["same", "shared", "own"],
-        default="same",
-        help="refuse runs on different problems (default), compare on the shared ones, or take each on its own",
-    )
-    compare.add_argument("--out", type=Path, metavar="FOLDER", help="write index.html, forest.*, pooled.csv, pooled.md")
-    compare.add_argument("--language", choices=("en", "tr"), default="en", help="default: en")
-    compare.add_argument("--json", action="store_true", help="print JSON in place of the text")
-
-    doctor = add(
-        "doctor",
-        _doctor,
-        "what this machine can do: isolation, memory, devices, versions",
-        "Probes the judge's isolation and tells what holds, what does not, and why. With --attack, hostile programs\n"
-        "try to get out of it or to cheat (about 15 seconds); exit code 2 if one of them succeeds.",
-    )
-    doctor.add_argument("--attack", action="store_true", help="attack the isolation of this machine")
-    doctor.add_argument(
-        "--isolation", choices=["strong", "standard"], default="strong", help="the tier to attack (default: strong)"
-    )
-
-    add(
-        "schema",
-        _schema,
-        "print the JSON Schema of the study file",
-        """\
-        Every key of the study file with its type, default and meaning, as JSON Schema: for reading, and for editors
-        that complete and check YAML (`kiyas schema > study.schema.json`).""",
-    )
-    return parser
-
-
-def _study_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML)")
-    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.learning_rate=1e-4")
-
-
-def _run_options(command: argparse.ArgumentParser) -> None:
-    stages = ("data", "train", "generate", "judge", "analyse", "report")
-    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
-    command.add_argument("--until", choices=stages, default="report", help="stop after this stage")
-    command.add_argument(
-        "--redo", choices=stages, help="throw away what this stage and later ones made, and do it again"
-    )
-    command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
-
-
-def _presets() -> list[str]:
-    return sorted(path.name.removesuffix(".yaml") for path in (resources.files("kiyas.study") / "presets").iterdir())
-
-
-def _preset(name: str) -> str:
-    return (resources.files("kiyas.study") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _overrides(args: argparse.Namespace) -> list[str]:
-    limit = [f"benchmarks.primary.problems={args.limit}"] if getattr(args, "limit", None) is not None else []
-    return [*args.overrides, *limit]
-
-
-def _demo(args: argparse.Namespace) -> int:
-    from kiyas.study.file import parse
-
-    text = _preset("practice")
-    return _go(parse(text, "practice.yaml", Path.cwd(), _overrides(args)), text, args)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load
-
-    settings = load(args.study, _overrides(args))
-    return _go(settings, args.study.read_text(encoding="utf-8"), args)
-
-
-def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
-    _need_torch()
-    from kiyas.pipeline import stages
-    from kiyas.runfolder.paths import RunDir, Stage
-
-    folder = RunDir(args.runs / settings.name)
-    redo = Stage(args.redo) if args.redo else None
-    stages.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
-    if args.until == "report":
-        _print_findings(folder, settings.report.language)
-    else:
-        print(f"stopped after {args.until}, as asked; run folder: {folder.root}", file=sys.stderr)
-    return 0
-
-
-def _print_findings(folder: Any, language: str) -> None:
-    from kiyas import report
-    from kiyas.analyse import Findings
-    from kiyas.runfolder.files import read_json
-
-    findings = Findings.from_json(read_json(folder.findings))
-    print(report.text(findings, language=language, color=sys.stdout.isatty()))
-    print(f"\nreport: {(folder.report / 'index.html').resolve()}")
-
-
-def _need_torch() -> None:
-    import importlib.util
-
-    missing = [
-        name
-        for name in ("torch", "transformers", "safetensors", "datasketch")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise KiyasError(
-            f"training and generating need {', '.join(missing)}, which are not installed",
-            "pip install 'kiyas[train]' (judge, import and report work without)",
-        )
-
-
-def _init(args: argparse.Namespace) -> int:
-    from kiyas.runfolder.files import atomic_text
-
-    if args.file.exists():
-        raise KiyasError(f"{args.file} exists already; nothing was written", "give another file name")
-    atomic_text(args.file, _preset(args.preset))
-    print(f"wrote {args.file}; next: kiyas check {args.file}", file=sys.stderr)
-    return 0
-
-
-def _check(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load
-
-    settings = load(args.study, _overrides(args))
-    _need_torch()
-    from kiyas.check import check
-    from kiyas.check.page import page
-
-    checked = check(settings)
-    if args.json:
-        print(json.dumps(checked.to_json(), indent=2, ensure_ascii=False))
-    else:
-        print(page(checked, color=sys.stdout.isatty()), end="")
-    # `kiyas run` refuses data that is not what the study expects.
-    return int(any(remark.code == "not_as_expected" for remark in checked.remarks))
-
-
-def _status(args: argparse.Namespace) -> int:
-    from kiyas.pipeline import status
-    from kiyas.runfolder.paths import RunDir
-
-    print(status.status(RunDir(args.run)))
-    return 0
-
-
-def _report(args: argparse.Namespace) -> int:
-    from kiyas import report
-    from kiyas.analyse import analyse
-    from kiyas.runfolder.files import write_json
-    from kiyas.runfolder.paths import RunDir
-    from kiyas.runfolder.record import read_record
-    from kiyas.study.settings import Report
-
-    folder = RunDir(args.run)
-    study = read_record(folder).study
-    language = args.language or (study.report if study else Report()).language
-    findings = analyse(folder.root)
-    if not args.text:
-        with folder.lock():
-            write_json(folder.findings, findings.to_json())
-            report.write(folder.root, findings, language=language)
-    print(report.text(findings, language=language, color=sys.stdout.isatty()))
-    if not args.text:
-        print(f"\nreport: {(folder.report / 'index.html').resolve()}")
-    return 0
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -458,15 +461,45 @@ def _import(args: argparse.Namespace) -> int:
     return 0
 
 
-def _renamed(pairs: list[str], form: str) -> dict[str, str]:
-    """The values of --arm."""
-    arms = {}
-    for pair in pairs:
-        text, equals, arm = pair.partition("=")
-        if not equals or not text or not arm:
-            raise KiyasError(f"--arm {pair!r}: it looks like {form}")
-        arms[text] = arm
-    return arms
+def _add_compare(commands: Commands) -> None:
+    compare = _command(
+        commands,
+        "compare",
+        _compare,
+        "pool several runs of the same comparison",
+        """\
+        Pools replications, each a run folder or a row of a CSV file with the columns study, arm, solved and total:
+        the difference of each, the pooled difference (random effects), and whether the replications agree. Runs on
+        the same problems are paired by problem. Another base or recipe is told, other arms or problems are refused,
+        and a run with owed verdicts is left out. The difference is always the second arm minus the first.
+
+        examples:
+          kiyas compare runs/mine runs/yours runs/theirs --out runs/pooled     # page, figures, table, text
+          kiyas compare runs/mine runs/old --arm 'many=diverse'                # one arm, two names
+          kiyas compare published.csv --arms diverse deep                      # only counts are known:
+              study,arm,solved,total
+              first,deep,11,41
+              first,diverse,13,41""",
+    )
+    compare.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="run folders or CSV files")
+    compare.add_argument(
+        "--arms",
+        nargs=2,
+        metavar=("A", "B"),
+        help="the two arms: B minus A (default: the first run's own question, or the two arms of the first file)",
+    )
+    compare.add_argument(
+        "--arm", action="append", default=[], metavar="OLD=NEW", help="the arm OLD is what is called NEW elsewhere"
+    )
+    compare.add_argument(
+        "--problems",
+        choices=get_args(Problems),
+        default="same",
+        help="refuse runs on different problems (default), compare on the shared ones, or take each on its own",
+    )
+    compare.add_argument("--out", type=Path, metavar="FOLDER", help="write index.html, forest.*, pooled.csv, pooled.md")
+    compare.add_argument("--language", choices=_names("report/phrases", ".toml"), default="en", help="default: en")
+    compare.add_argument("--json", action="store_true", help="print JSON in place of the text")
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -485,20 +518,50 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_doctor(commands: Commands) -> None:
+    doctor = _command(
+        commands,
+        "doctor",
+        _doctor,
+        "what this machine can do: isolation, memory, devices, versions",
+        "Probes the judge's isolation and tells what holds, what does not, and why. With --attack, hostile programs\n"
+        "try to get out of it or to cheat (about 15 seconds); exit code 2 if one of them succeeds.",
+    )
+    doctor.add_argument("--attack", action="store_true", help="attack the isolation of this machine")
+    doctor.add_argument(
+        "--isolation",
+        choices=[tier.value for tier in Tier if tier is not Tier.WEAK],
+        default="strong",
+        help="the tier to attack (default: strong)",
+    )
+
+
 def _doctor(args: argparse.Namespace) -> int:
-    from kiyas import judge
+    from kiyas.judge import self_check
     from kiyas.pipeline import status
 
     if not args.attack:
         print(status.doctor())
         return 0
     fallen = count = 0
-    for name, fault in judge.self_check(judge.Tier(args.isolation)):
+    for name, fault in self_check(Tier(args.isolation)):
         count += 1
         fallen += bool(fault)
         print(f"  {'HOLDS' if not fault else 'FALLS'}  {name}{': ' * bool(fault)}{fault}", flush=True)
     print(f"{args.isolation}: {count - fallen} of {count} attacks held off")
     return 2 if fallen else 0
+
+
+def _add_schema(commands: Commands) -> None:
+    _command(
+        commands,
+        "schema",
+        _schema,
+        "print the JSON Schema of the study file",
+        """\
+        Every key of the study file with its type, default and meaning, as JSON Schema: for reading, and for editors
+        that complete and check YAML (`kiyas schema > study.schema.json`).""",
+    )
 
 
 def _schema(args: argparse.Namespace) -> int:

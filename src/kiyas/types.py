@@ -11,11 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from kiyas.judge.types import Extraction, Outcome, TestResult, Verdict
 
 BASE_ARM = "base"
+Problems = Literal["same", "shared", "own"]
+"""How runs on different problems are compared: refused, on those that all have, or each run on its own."""
 
 
 class KiyasError(Exception):

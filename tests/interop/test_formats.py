@@ -85,7 +85,7 @@ def test_generations_complete_what_was_interrupted(tmp_path: Path) -> None:
     assert f"{DEEP}_results.json: the summary says 1/2 for deep/seed-0/step-000100, the rows say 1/1" in said
     assert "pass@1 of 1.000, which leaves programs out" in said and "in/summary.json" not in said
     assert "no verdict was recorded for 1 answers: owed" in said and "nothing was generated" in said
-    assert analyse(tmp_path / "run").scores[0].owed == 2
+    assert analyse(tmp_path / "run").scores[0].missing == 2
     page = str(summary)
     assert "1  LiveCodeBench generations and evaluations" in page and "2  summaries (totals alone)" in page
     assert next(line for line in page.splitlines() if "deep, step 100" in line).split()[-2:] == ["1/1", "2"]
@@ -98,7 +98,7 @@ def test_generations_alone_are_owed(tmp_path: Path) -> None:
     assert summary.solved == {STEP_100: (0, 0, 2)}
     assert any("totals are not turned into verdicts" in note for note in summary.notes)
     assert [row["text"] for row in read_jsonl(RunDir(tmp_path / "run").completions)] == [DOUBLE, TRIPLE]
-    assert analyse(tmp_path / "run").scores[0].owed == 2
+    assert analyse(tmp_path / "run").scores[0].missing == 2
 
 
 def test_totals_alone_are_no_study(tmp_path: Path) -> None:

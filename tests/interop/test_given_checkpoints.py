@@ -75,7 +75,7 @@ def test_checkpoints_from_elsewhere_answer_as_in_peft(tmp_path: Path) -> None:
     for (arm, step), model in models.items():
         for problem in read_jsonl(folder.problems):
             prompt = torch.tensor([chat.prompt_ids(problem["statement"], None)])
-            made = model.generate(prompt, max_new_tokens=24, do_sample=False, pad_token_id=chat.pad_id)
+            made = model.generate(prompt, max_new_tokens=24, do_sample=False, pad_token_id=chat.end_of_turn)
             told = chat.text(made[0, prompt.shape[1] :].tolist())
             assert answers[arm, step, problem["id"]] == told
     losses = [(row["kind"], row["step"], row["loss"]) for row in read_jsonl(folder.train_log)]

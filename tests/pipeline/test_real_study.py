@@ -98,7 +98,7 @@ def test_the_end_of_turn_is_learned(study_file: Path) -> None:
     base = Base.load(study.model_name_or_path)
     row = json.loads((study_file.parent / "deep.jsonl").read_text().splitlines()[0])
     sample = tokenise(Example("0", row["input"], row["solution"], "g"), base.chat, study, "deep")
-    for batch in (pack([[sample]]), pad([[sample, sample]], base.chat.pad_id)):
+    for batch in (pack([[sample]]), pad([[sample, sample]])):
         assert int(batch.target[-1]) == 151_645
         assert base.packed
 

@@ -6,6 +6,7 @@ Tolerances of the design: losses 1e-5 relative, gradients 1e-4 of their norm, we
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -14,11 +15,13 @@ import torch
 from transformers import get_scheduler
 
 import tiny
-from kiyas.model import batches
+from kiyas.model import batches, checkpoints
 from kiyas.model.adapters import AdapterStack, Spec, StackedModel
 from kiyas.model.base import Base
+from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Run
+from kiyas.train.loop import JointTraining, Task, part_log
 from kiyas.types import AdapterId, Sample
 
 STEPS = 20
@@ -46,18 +49,18 @@ def study(**training: Any) -> Study:
     )
 
 
-def runs(steps: tuple[int, ...] = (STEPS, STEPS, STEPS)) -> list[Run]:
+def runs(steps: tuple[int, ...] = (STEPS, STEPS, STEPS)) -> list[Task]:
     return [
-        Run(AdapterId("x", seed=0), tiny.samples(13, 1), steps[0]),
-        Run(AdapterId("y", seed=0), tiny.samples(9, 2, longest=50), steps[1]),
-        Run(AdapterId("y", seed=1), tiny.samples(9, 2, longest=50), steps[2]),
+        Task(AdapterId("x", seed=0), tiny.samples(13, 1), steps[0]),
+        Task(AdapterId("y", seed=0), tiny.samples(9, 2, longest=50), steps[1]),
+        Task(AdapterId("y", seed=1), tiny.samples(9, 2, longest=50), steps[2]),
     ]
 
 
 VALIDATION = {"x": tiny.samples(5, 3), "y": tiny.samples(4, 4)}
 
 
-def train(chosen: list[Run], settings: Study, family: str = "qwen2", padded: bool = False) -> JointTraining:
+def train(chosen: list[Task], settings: Study, family: str = "qwen2", padded: bool = False) -> JointTraining:
     base = tiny.base(family)
     if padded and base.packed:
         base.model.set_attn_implementation("sdpa")
@@ -69,6 +72,10 @@ def train(chosen: list[Run], settings: Study, family: str = "qwen2", padded: boo
 
 def losses(training: JointTraining, id: AdapterId, kind: str = "train") -> list[float]:
     return [r["loss"] for r in training.rows if r["kind"] == kind and (r["arm"], r["seed"]) == (id.arm, id.seed)]
+
+
+def logged(folder: RunDir) -> list[dict[str, Any]]:
+    return read_jsonl(part_log(folder, 0))
 
 
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
@@ -167,7 +174,7 @@ def test_gradients_equal_peft() -> None:
     training = JointTraining(tiny.base(), runs(), VALIDATION, settings)
     with torch.no_grad():  # a B of zeros would hide the gradient of A
         training.stack.theta.normal_(0, 0.05, generator=torch.Generator().manual_seed(5))
-    training.accumulate(3, [True] * 3)
+    training.accumulate([each.batch(3) for each in training.trainees], 3)
     for k, run in enumerate(runs()):
         made = peft_model("qwen2", training.stack, k, training.model).eval()
         chosen = [run.samples[i] for i in batches.indices(len(run.samples), 4, run.id.seed, 3)]
@@ -215,7 +222,7 @@ def test_patience_stops_an_adapter_that_no_longer_improves() -> None:
     """A learning rate of next to nothing never improves by much; a hurtful one only gets worse."""
     patient = study(patience=2, save_steps=2, eval_steps=2, learning_rate=0.5, warmup_ratio=0.0)
     training = train(runs(), patient)
-    stopped = training.memory.stopped
+    stopped = [each.progress.stopped for each in training.trainees]
     assert any(stopped)
     for k, run in enumerate(runs()):
         own = [r for r in training.rows if r["kind"] == "validation" and r["on"] == run.id.arm]
@@ -231,7 +238,48 @@ def test_patience_stops_an_adapter_that_no_longer_improves() -> None:
 def test_patience_without_validation_rows_never_stops() -> None:
     training = JointTraining(tiny.base(), runs(), {"x": [], "y": []}, study(patience=1, save_steps=2))
     training.run()
-    assert training.memory.stopped == [None] * 3
+    assert [each.progress.stopped for each in training.trainees] == [None] * 3
+
+
+def test_a_training_that_an_earlier_version_was_stopped_in_goes_on(tmp_path: Path) -> None:
+    """The notes of a saved state are one list for each fact, a value for each training, as they have always been."""
+
+    def stop(count: int, note: str) -> None:
+        if stopped.step == 13:
+            raise KeyboardInterrupt
+
+    settings = study(logging_steps=3, patience=5, save_steps=5)
+    whole, cut = RunDir(tmp_path / "whole"), RunDir(tmp_path / "cut")
+    undisturbed = JointTraining(tiny.base(), runs(), VALIDATION, settings, whole)
+    undisturbed.run()
+    stopped = JointTraining(tiny.base(), runs(), VALIDATION, settings, cut)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(stop)
+    path = cut.train_state / "part-0.safetensors"
+    saved = checkpoints.load_state(path, torch.device("cpu"))
+    assert saved is not None
+    tensors, notes = saved
+    validated = [row for row in logged(whole) if row["kind"] == "validation" and 0 < row["step"] <= 10]
+    own = [
+        [r["loss"] for r in validated if r["on"] == run.id.arm and (r["arm"], r["seed"]) == (run.id.arm, run.id.seed)]
+        for run in runs()
+    ]
+    assert [len(losses) for losses in own] == [2, 2, 2]
+    old = {
+        "step": 10,
+        "loss_sum": notes["loss_sum"],
+        "loss_tokens": notes["loss_tokens"],
+        "tokens": [sum(s.labels for step in range(10) for s in each.batch(step)) for each in undisturbed.trainees],
+        "best": [min(losses) for losses in own],
+        "worse": [int(losses[1] >= losses[0]) for losses in own],
+        "stopped": [None, None, None],
+    }
+    assert notes == old
+    checkpoints.save_state(path, tensors, old)
+    resumed = JointTraining(tiny.base(), runs(), VALIDATION, settings, cut)
+    resumed.run()
+    assert torch.equal(resumed.stack.theta, undisturbed.stack.theta)
+    assert logged(cut) == logged(whole)
 
 
 def test_passes_hold_at_most_the_budget() -> None:
@@ -320,7 +368,7 @@ def test_a_base_that_cannot_pack_is_found_out() -> None:
 
 def test_bfloat16_base_trains_float32_adapters() -> None:
     """Coarser arithmetic, the same course: losses within 2 % of the float32 base's, adapters kept in float32."""
-    exact, coarse = tiny.base(), Base.of(tiny.model("qwen2").bfloat16(), tiny.base().chat, "tiny")
+    exact, coarse = tiny.base(), Base.of(tiny.model("qwen2").bfloat16(), tiny.base().chat)
     assert coarse.packed and coarse.plain_head
     trainings = [JointTraining(each, runs(), VALIDATION, study()) for each in (exact, coarse)]
     for training in trainings:

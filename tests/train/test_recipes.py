@@ -17,7 +17,7 @@ from kiyas.pipeline.prepare import prepare
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Run
+from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, KiyasError
 
 OWN = {
@@ -44,7 +44,7 @@ def weights(training: JointTraining, k: int) -> dict[str, torch.Tensor]:
 
 
 def test_an_arm_with_its_own_recipe_is_trained_as_if_alone() -> None:
-    x, y = Run(AdapterId("x"), tiny.samples(13, 1), STEPS), Run(AdapterId("y"), tiny.samples(9, 2), STEPS)
+    x, y = Task(AdapterId("x"), tiny.samples(13, 1), STEPS), Task(AdapterId("y"), tiny.samples(9, 2), STEPS)
     own = {"dataset_name": "practice/diverse", "training": OWN, "peft": PEFT}
     mixed = changed(study(), arms={"x": {"dataset_name": "practice/deep"}, "y": own})
     stacked = JointTraining(tiny.base(), [x, y], VALIDATION, mixed)
@@ -69,15 +69,15 @@ def grid(rates: list[float], **more: Any) -> Study:
 
 def test_a_grid_is_trained_point_by_point_and_a_diverging_point_ends_alone() -> None:
     settings = grid([5e-3, 1e30], max_grad_norm=1e30, warmup_ratio=0.0, lr_scheduler_type="constant")
-    runs = [Run(AdapterId("x", variant), tiny.samples(13, 1), STEPS) for variant in settings.variants]
+    runs = [Task(AdapterId("x", variant), tiny.samples(13, 1), STEPS) for variant in settings.variants]
     stacked = JointTraining(tiny.base(), runs, VALIDATION, settings)
     stacked.run()
     quiet = study(max_grad_norm=1e30, warmup_ratio=0.0, lr_scheduler_type="constant")
-    solo = JointTraining(tiny.base(), [Run(AdapterId("x"), tiny.samples(13, 1), STEPS)], VALIDATION, quiet)
+    solo = JointTraining(tiny.base(), [Task(AdapterId("x"), tiny.samples(13, 1), STEPS)], VALIDATION, quiet)
     solo.run()
     assert close(stacked.stack.theta[0], solo.stack.theta[0], 1e-4)
     ended = [row for row in stacked.rows if row["kind"] == "diverged"]
-    assert [(row["variant"], row["step"]) for row in ended] == [("lr-1e+30", stacked.memory.stopped[1])]
+    assert [(row["variant"], row["step"]) for row in ended] == [("lr-1e+30", stacked.trainees[1].progress.stopped)]
     assert torch.isfinite(stacked.stack.theta).all()
     later = [r for r in stacked.rows if r["variant"] == "lr-1e+30" and r["step"] > ended[0]["step"]]
     assert not later and all(math.isfinite(r["loss"]) for r in stacked.rows if r["variant"] == "lr-0.005")

@@ -27,6 +27,18 @@ def encode(value: Any) -> Any:
     return value
 
 
+OLDER = {
+    "missing": "owed",
+    "overfits": "turned",
+    "selection_bias": "flattery",
+    "secondary": "beside",
+    "aa_control": "same_arm",
+    "uncontaminated": "clean",
+    "learning_rates": "rates",
+}
+"""names of fields in findings of format 4"""
+
+
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
@@ -45,7 +57,8 @@ def decode(kind: Any, value: Any) -> Any:
     if isinstance(kind, type):
         if dataclasses.is_dataclass(kind):
             hints = _hints(kind)
-            return kind(**{f.name: decode(hints[f.name], value[f.name]) for f in dataclasses.fields(kind)})
+            names = {f.name: f.name if f.name in value else OLDER[f.name] for f in dataclasses.fields(kind)}
+            return kind(**{name: decode(hints[name], value[there]) for name, there in names.items()})
         if issubclass(kind, StrEnum):
             return kind(value)
         if kind is float:

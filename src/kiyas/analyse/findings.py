@@ -523,8 +523,8 @@ class Findings:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Findings:
-        """Raises ValueError for findings of another format."""
-        if value.get("format") != FORMAT:
+        """Raises ValueError for findings of another format, unless it differs in names only."""
+        if value.get("format") not in (4, FORMAT):
             raise ValueError(f"findings of format {value.get('format')}, this version reads format {FORMAT}")
-        found: Findings = decode(cls, value)
+        found: Findings = decode(cls, {**value, "format": FORMAT})
         return found

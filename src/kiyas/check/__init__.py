@@ -14,10 +14,10 @@ from typing import Any
 
 from kiyas.analyse.findings import Level, Remark
 from kiyas.check import chat_template, costs, design, leaks, measure, remarks
-from kiyas.data import benchmarks, hub
+from kiyas.data import hub
 from kiyas.data.chat import Chat
 from kiyas.pipeline import identity
-from kiyas.pipeline.prepare import EXPECTED_WITHIN, Prepared, contaminated_by, prepare, unexpected
+from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
 from kiyas.study.settings import Study
@@ -116,7 +116,7 @@ def check(study: Study) -> Checked:
     chat = Chat.load(folder)
     told = chat_template.chat_facts(chat, folder, study.dataset.system)
     tell("check: measuring one layer of the base for the estimate of costs")
-    work = _work(study, prepared, steps, chat)
+    work = costs.work_of(study, prepared, steps, chat)
     cost = costs.estimate(study, work, prepared.problems, chat)
     seeds = len(study.seed_list)
     own_problems, *_ = asked.values()
@@ -156,23 +156,3 @@ def _spent(study: Study, arm: str, steps: int, count: dict[str, Any]) -> Spent:
     examples = steps * study.recipe(arm).effective_batch_size
     tokens = round(count["completion_tokens"] / count["train"] * examples)
     return Spent(steps, examples, examples / count["train"], tokens)
-
-
-def _work(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat) -> costs.Work:
-    length = {
-        (e.prompt, e.completion): tokens
-        for arm in prepared.arms.values()
-        for e, tokens in zip(arm.read, arm.lengths, strict=True)
-    }
-    prompts = [len(chat.prompt_ids(benchmarks.question(row), study.dataset.system)) for row in prepared.problems]
-    used = {
-        split: [
-            length[e.prompt, e.completion]
-            for examples in prepared.examples.values()
-            for e in examples
-            if e.split == split
-        ]
-        for split in ("train", "validation")
-    }
-    held = sum(map(sum, used["validation"]))
-    return costs.work_of(study, prepared.counts, steps, used["train"], held, prompts, len(prepared.problems))

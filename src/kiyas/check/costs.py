@@ -1,8 +1,8 @@
 """Memory, disk and time of a study on this machine: from one layer and two of the base, measured in seconds.
 
 Theory of operation. The base's architecture is built from its config.json with one layer and with two, random weights
-and a small vocabulary, and takes Kıyas's own training step and decoding loop at the study's shapes. The second layer's
-share is what every further layer costs; the output head is scaled to the real vocabulary. Nothing of the base's
+and a small vocabulary, and goes through Kıyas's own training step and decoding loop at the study's shapes. The second
+layer's share is what every further layer costs; the output head is scaled to the real vocabulary. Nothing of the base's
 weights is read, nothing is written.
 
 Not guaranteed: more than an order of size. It cannot know how long the answers will be (they are taken to be as long as
@@ -29,17 +29,18 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from kiyas import judge
-from kiyas.data import hub
+from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
-from kiyas.generate.decoder import Generator, cache_bytes
+from kiyas.generate.decoder import Generator, cache_bytes, rows_that_fit
 from kiyas.generate.work import Job, Question
 from kiyas.interop.adapters import find
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base, pick_device, pick_dtype
 from kiyas.model.batches import indices
 from kiyas.pipeline import identity
+from kiyas.pipeline.prepare import Prepared
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Run, activation_bytes
+from kiyas.train.loop import JointTraining, Task, activation_bytes, pass_tokens
 from kiyas.types import AdapterId, KiyasError, Sample
 from kiyas.work.workers import default_workers
 
@@ -48,7 +49,6 @@ ENOUGH_S = 0.2
 """A measurement grows until it takes so long or has the study's own size."""
 STARTUP_S = 1.0
 """Starting processes, for each of the stages train and generate: they are forked from one that has loaded torch."""
-ROWS_MEMORY = 2**28
 JUDGED = 24
 
 
@@ -91,8 +91,7 @@ class Speed:
     prefill: float
     """a prompt token"""
     step: float
-    """one token for each of `rows` answers"""
-    rows: int
+    """a token of an answer"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class Costs:
     runaway_s: float
     """generating, if every answer went on to max_new_tokens"""
     judge_s: float | None
-    """None where the isolation asked for is not to be had here"""
+    """None where the isolation asked for does not hold here"""
     judge_trouble: str
     memory_bytes: int
     """of all processes of the stage that needs most"""
@@ -140,19 +139,18 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         for units in (max(1, work.trainings), work.checkpoints + 1)
     )
     longest = work.prompt_tokens + study.generation.max_new_tokens
-    token_bytes = cache_bytes(config, dtype.itemsize)
     jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
-    room = int(0.7 * _memory(device)) if device.type == "cuda" else ROWS_MEMORY
-    rows = study.generation.max_rows or max(1, min(jobs, room // (token_bytes * longest), 1024))
+    rows = study.generation.max_rows or rows_that_fit(config, dtype, device, longest, jobs)
+    tokens = study.training.max_tokens_per_pass or pass_tokens(config, dtype, device)
     with _threads(1 if max(train_workers, generate_workers) > 1 else None):
-        speed, adapter, tokens_a_pass = _measure(study, config, work, rows, chat, device, dtype)
+        speed, adapter = _measure(study, config, work, (tokens, rows), chat, device, dtype)
     adapters = math.ceil(work.trainings / train_workers)
-    training = weights + 16 * adapter * adapters + tokens_a_pass * activation_bytes(config, dtype.itemsize)
-    decoding = weights + 4 * adapter * min(rows, work.checkpoints + 1) + rows * longest * token_bytes
+    training = weights + 16 * adapter * adapters + tokens * activation_bytes(config, dtype)
+    decoding = weights + 4 * adapter * min(rows, work.checkpoints + 1) + rows * longest * cache_bytes(config, dtype)
     judge_s, trouble = _judging(study, work, problems)
 
     def generating(answer: int) -> float:
-        each = work.prompt_tokens * speed.prefill + answer * speed.step / speed.rows
+        each = work.prompt_tokens * speed.prefill + answer * speed.step
         return STARTUP_S + work.answers * each / generate_workers
 
     return Costs(
@@ -190,7 +188,7 @@ def _device(study: Study) -> tuple[torch.device, torch.dtype]:
     try:
         device = pick_device(study.training.device)
     except KiyasError:
-        device = torch.device("cpu")  # told: Costs.wanted is not Costs.device
+        device = torch.device("cpu")  # remarked on: Costs.wanted is not Costs.device
     return device, pick_dtype(study.training.dtype, device)
 
 
@@ -218,16 +216,8 @@ def _threads(count: int | None) -> Iterator[None]:
 # -- measuring ----------------------------------------------------------------------------------------------------
 
 
-class _SmallChat(Chat):
-    """Any token that the small vocabulary has."""
-
-    @property
-    def pad_id(self) -> int:
-        return 0
-
-
 def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype) -> Base:
-    """The base with so many layers, random weights and a small vocabulary; its answers never end by themselves."""
+    """The base with so many layers, random weights and a small vocabulary."""
     small, all_layers = copy.deepcopy(config), config.num_hidden_layers
     for name, value in list(vars(small).items()):
         if isinstance(value, list) and len(value) == all_layers:  # layer_types and the like
@@ -241,18 +231,75 @@ def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: to
         model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error
-    base = Base.of(model, _SmallChat(chat.tokenizer, chat.path), "small")
-    base.stop_ids = frozenset({-1})
-    return base
+    return Base.of(model, chat)
+
+
+class _Bench:
+    """The study's work on a small base, timed."""
+
+    def __init__(self, study: Study, work: Work, base: Base) -> None:
+        noise = torch.Generator().manual_seed(0)
+
+        def ids(count: int) -> tuple[int, ...]:
+            return tuple(torch.randint(0, base.model.config.vocab_size, (count,), generator=noise).tolist())
+
+        self.samples = [Sample(ids(prompt + completion), prompt) for prompt, completion in work.lengths]
+        self.question = Question("measured", ids(work.prompt_tokens))
+        measured = AdapterId(next(iter(study.arms)), next(iter(study.variants)))
+        self.training = JointTraining(base, [Task(measured, self.samples, 1)], {}, study)
+        self.settings = study.generation
+
+    @property
+    def adapter(self) -> int:
+        """Weights of one adapter."""
+        return self.training.stack.theta.shape[1]
+
+    def batch(self, count: int) -> list[Sample]:
+        return [self.samples[i] for i in indices(len(self.samples), count, 0, 0)]
+
+    def train(self, count: int) -> float:
+        """Seconds of a step of so many samples."""
+        return _seconds(lambda: self.training.accumulate([self.batch(count)], 0), self.training.base.device)
+
+    def decode(self, rows: int, tokens: int) -> float:
+        """Seconds of so many answers at once, none of which ends before it has so many tokens."""
+        training, settings = self.training, self.settings.model_copy(update={"max_new_tokens": tokens})
+        generator = Generator(training.base, training.model, training.stack, settings, stop_ids=frozenset())
+        jobs = [Job(0, self.question, sample) for sample in range(rows)]
+        return _seconds(lambda: list(generator.answer(jobs, rows)), training.base.device)
+
+    def speed(self, count: int, rows: int) -> Speed:
+        """Of steps of so many samples and so many answers at once."""
+        batch = self.batch(count)
+        tokens = sum(len(sample.ids) for sample in batch)
+        prefilled, decoded = self.decode(rows, 1), self.decode(rows, 9)
+        return Speed(
+            train=self.train(count) / tokens,
+            forward=_seconds(lambda: self.training.losses_on(batch), self.training.base.device) / tokens,
+            prefill=prefilled / (rows * len(self.question.prompt)),
+            step=max(0.0, decoded - prefilled) / (rows * 8),
+        )
 
 
 def _measure(
-    study: Study, config: Any, work: Work, rows: int, chat: Chat, device: torch.device, dtype: torch.dtype
-) -> tuple[Speed, int, int]:
-    """Speed of one process, weights of one adapter, tokens of one training pass: of one layer, scaled to all."""
+    study: Study,
+    config: Any,
+    work: Work,
+    most: tuple[int, int],
+    chat: Chat,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Speed, int]:
+    """Speed of one process and weights of one adapter: of one layer, scaled to all.
+
+    `most`: tokens of a training pass, and answers at once.
+    """
     layers = int(config.num_hidden_layers)
-    one, first, tokens_a_pass = _of_layers(study, config, work, rows, chat, 1, device, dtype)
-    two, second, _ = _of_layers(study, config, work, rows, chat, min(2, layers), device, dtype, like=one)
+    one, two = (_Bench(study, work, _small(config, n, chat, device, dtype)) for n in (1, min(2, layers)))
+    mean = statistics.fmean(map(sum, work.lengths))
+    batch = one.training.trainees[0].recipe.effective_batch_size * work.trainings
+    sizes = _grown(one.train, min(int(most[0] / mean), batch)), _grown(lambda rows: one.decode(rows, 2), most[1])
+    first, second = one.speed(*sizes), two.speed(*sizes)
     head = _head_seconds(config, device, dtype)
     more = max(0, config.vocab_size - SMALL_VOCABULARY)
     labels = sum(completion for _, completion in work.lengths) / sum(map(sum, work.lengths))
@@ -261,69 +308,12 @@ def _measure(
         return float(a + max(0.0, b - a) * (layers - 1) + heads * head * more)
 
     speed = Speed(
-        train=all_layers(one.train, two.train, 2 * labels),
-        forward=all_layers(one.forward, two.forward, labels),
-        prefill=all_layers(one.prefill, two.prefill, 0.0),
-        step=all_layers(one.step, two.step, one.rows),
-        rows=one.rows,
+        train=all_layers(first.train, second.train, 2 * labels),
+        forward=all_layers(first.forward, second.forward, labels),
+        prefill=all_layers(first.prefill, second.prefill, 0.0),
+        step=all_layers(first.step, second.step, 1.0),
     )
-    return speed, first + (second - first) * (layers - 1), tokens_a_pass
-
-
-def _of_layers(
-    study: Study,
-    config: Any,
-    work: Work,
-    rows: int,
-    chat: Chat,
-    layers: int,
-    device: torch.device,
-    dtype: torch.dtype,
-    like: Speed | None = None,
-) -> tuple[Speed, int, int]:
-    """Seconds with so many layers. `like`: an earlier measurement, whose number of rows is taken again."""
-    base = _small(config, layers, chat, device, dtype)
-    vocabulary = base.model.config.vocab_size
-    noise = torch.Generator().manual_seed(0)
-
-    def ids(count: int) -> tuple[int, ...]:
-        return tuple(torch.randint(0, vocabulary, (count,), generator=noise).tolist())
-
-    samples = [Sample(ids(prompt + completion), prompt) for prompt, completion in work.lengths]
-    measured = AdapterId(next(iter(study.arms)), next(iter(study.variants)))
-    training = JointTraining(base, [Run(measured, samples, 1)], {}, study)
-    (recipe,) = training.recipes
-    mean = statistics.fmean(len(sample.ids) for sample in samples)
-    most = max(1, min(int(training.pass_tokens / mean), recipe.effective_batch_size * work.trainings))
-
-    def train(count: int) -> float:
-        training.recipes = [recipe.model_copy(update={"effective_batch_size": count})]
-        return _seconds(lambda: training.accumulate(0, [True]), device)
-
-    count, seconds = _grown(train, most)
-    # The same samples in every step of this size: those that the training's own order begins with.
-    drawn = sum(len(samples[i].ids) for i in indices(len(samples), count, 0, 0))
-    held = samples[: max(1, min(len(samples), count))]
-    forward = _seconds(lambda: training.losses_on(held), device) / sum(len(sample.ids) for sample in held)
-
-    question = Question("measured", ids(work.prompt_tokens))
-
-    def decode(count: int, tokens: int) -> float:
-        settings = study.generation.model_copy(update={"max_new_tokens": tokens})
-        generator = Generator(base, training.model, training.stack, settings)
-        jobs = [Job(0, question, sample) for sample in range(count)]
-        return _seconds(lambda: list(generator.answer(jobs, count)), device)
-
-    at_once = like.rows if like else _grown(lambda count: decode(count, 2), rows)[0]
-    prefilled, decoded = decode(at_once, 1), decode(at_once, 9)
-    speed = Speed(
-        train=seconds / drawn,
-        forward=forward,
-        prefill=prefilled / (at_once * work.prompt_tokens),
-        step=max(0.0, decoded - prefilled) / 8,
-        rows=at_once,
-    )
-    return speed, training.stack.theta.shape[1], training.pass_tokens
+    return speed, one.adapter + (two.adapter - one.adapter) * (layers - 1)
 
 
 def _head_seconds(config: Any, device: torch.device, dtype: torch.dtype) -> float:
@@ -333,14 +323,12 @@ def _head_seconds(config: Any, device: torch.device, dtype: torch.dtype) -> floa
     return _seconds(lambda: hidden @ weight.T, device) / (64 * SMALL_VOCABULARY)
 
 
-def _grown(run: Callable[[int], float], most: int) -> tuple[int, float]:
-    """(count, seconds): twice as many each time, until it takes ENOUGH_S or there are `most`."""
-    count = min(2, most)
-    while True:
-        seconds = run(count)
-        if count >= most or seconds >= ENOUGH_S:
-            return count, seconds
+def _grown(run: Callable[[int], float], most: int) -> int:
+    """A size: twice as much each time, until it takes ENOUGH_S or is `most` (at least 1)."""
+    count = 1
+    while count < most and run(count) < ENOUGH_S:
         count = min(2 * count, most)
+    return count
 
 
 def _seconds(run: Callable[[], Any], device: torch.device) -> float:
@@ -385,35 +373,36 @@ def worth(costs: Costs, work: Work, seeds: int, now: int, problems: int, samples
     return costs.train_s * more + (costs.generate_s + (costs.judge_s or 0.0)) * answers / work.answers
 
 
-def work_of(
-    study: Study,
-    counts: dict[str, dict[str, Any]],
-    steps: dict[str, int],
-    lengths: Sequence[tuple[int, int]],
-    validation_tokens: int,
-    prompt_lengths: Sequence[int],
-    problems: int,
-) -> Work:
-    """Counts the work. `lengths`: of all training rows; `validation_tokens`: of all arms' validation sets together.
+def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat) -> Work:
+    """Counts the work. Where nothing is trained here, answers are taken to be as long as they may be."""
+    t, most = study.training, study.generation.max_new_tokens
+    tokens = {
+        (example.prompt, example.completion): pair
+        for arm in prepared.arms.values()
+        for example, pair in zip(arm.read, arm.lengths, strict=True)
+    }
 
-    Where nothing is trained here, answers are taken to be as long as they may be.
-    """
-    t, prompt, most = study.training, round(statistics.fmean(prompt_lengths)), study.generation.max_new_tokens
-    ordered = sorted(lengths, key=sum) or [(prompt, most)]
+    def lengths(split: str) -> list[tuple[int, int]]:
+        rows = (example for examples in prepared.examples.values() for example in examples if example.split == split)
+        return [tokens[row.prompt, row.completion] for row in rows]
+
+    prompts = [len(chat.prompt_ids(benchmarks.question(row), study.dataset.system)) for row in prepared.problems]
+    prompt = round(statistics.fmean(prompts))
+    ordered = sorted(lengths("train"), key=sum) or [(prompt, most)]
     points, given = len(study.variants), adopted(study)
     seeds = len(study.seed_list) * points
     trainings = seeds + len(study.tuning_seed_list) * points
     saves = sum(math.ceil(count / t.save_steps) for count in steps.values())
     passes = sum(1 + math.ceil(count / t.eval_steps) for count in steps.values())
-    per_step = {arm: study.recipe(arm).effective_batch_size * counts[arm]["mean_tokens"] for arm in steps}
+    per_step = {arm: study.recipe(arm).effective_batch_size * prepared.counts[arm]["mean_tokens"] for arm in steps}
     return Work(
         trainings=trainings * len(steps),
         checkpoints=seeds * saves + given,
         saved=trainings * saves + given,
-        problems=problems,
+        problems=len(prepared.problems),
         samples=study.generation.num_samples,
         train_tokens=trainings * sum(count * per_step[arm] for arm, count in steps.items()),
-        validation_tokens=float(trainings * passes * validation_tokens),
+        validation_tokens=float(trainings * passes * sum(map(sum, lengths("validation")))),
         lengths=tuple(ordered[i * len(ordered) // 32] for i in range(32)),
         prompt_tokens=prompt,
         answer_tokens=max(1, min(most, round(statistics.fmean(completion for _, completion in ordered)))),

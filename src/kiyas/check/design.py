@@ -23,7 +23,7 @@ ANSWER_SHARE = 0.5
 PROBLEMS = (100, 300, 1055)
 SEEDS = (3, 5, 10)
 SAMPLES = 10
-POWER = 0.8
+POWER, ALPHA = 0.8, 0.05
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,21 @@ def sees(seeds: int, problems: int, samples: int = 1) -> float:
     discordance = parts.problem + parts.rest
     if samples == 1:
         return mcnemar_detectable(problems, discordance)
-    return min(1.0, float(stats.norm.ppf(0.975) + stats.norm.ppf(POWER)) * math.sqrt(discordance / problems))
+    return min(1.0, float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)) * math.sqrt(discordance / problems))
 
 
-def mcnemar_detectable(problems: int, discordance: float, power: float = POWER, alpha: float = 0.05) -> float:
-    """Smallest difference that McNemar's mid-p test finds with `power`; 1 where even full discordance does not do."""
-    if mcnemar_power(problems, discordance, discordance, alpha) < power:
+def mcnemar_detectable(problems: int, discordance: float) -> float:
+    """Smallest difference that McNemar's mid-p test finds with POWER; 1 where even full discordance does not do."""
+    if mcnemar_power(problems, discordance, discordance) < POWER:
         return 1.0
     low, high = 0.0, discordance
     for _ in range(24):
         middle = (low + high) / 2
-        low, high = (low, middle) if mcnemar_power(problems, discordance, middle, alpha) >= power else (middle, high)
+        low, high = (low, middle) if mcnemar_power(problems, discordance, middle) >= POWER else (middle, high)
     return high
 
 
-def mcnemar_power(problems: int, discordance: float, difference: float, alpha: float = 0.05) -> float:
+def mcnemar_power(problems: int, discordance: float, difference: float) -> float:
     """Power of the mid-p McNemar test, summed over all numbers of discordant pairs and all their splits."""
     n = np.arange(problems + 1)
     weight = stats.binom.pmf(n, problems, discordance)
@@ -79,7 +79,7 @@ def mcnemar_power(problems: int, discordance: float, difference: float, alpha: f
     # The largest count of the rarer kind at which the test still rejects, for each number of discordant pairs.
     k = np.arange(problems // 2 + 1)[None, :]
     mid = 2 * stats.binom.cdf(k, n[:, None], 0.5) - stats.binom.pmf(k, n[:, None], 0.5)
-    last = ((mid <= alpha) & (2 * k < n[:, None])).sum(axis=1) - 1
+    last = ((mid <= ALPHA) & (2 * k < n[:, None])).sum(axis=1) - 1
     share = 0.5 + difference / (2 * discordance)
     rejected = stats.binom.cdf(last, n, 1 - share) + stats.binom.cdf(last, n, share)
     return float((weight * np.where(last >= 0, rejected, 0.0)).sum())

@@ -22,7 +22,7 @@ class Overlap:
     same_group: int
     same_prompt: int
     near_prompt: int
-    """the same prompt or one near to it (texts.py)"""
+    """the same prompt or one near to it (near_duplicates.py)"""
 
     @property
     def most(self) -> int:

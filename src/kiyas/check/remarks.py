@@ -42,16 +42,15 @@ def arm_remarks(
             if found:
                 yield Remark(code, _level(found, rows, FEW), {"arm": name, "found": found, "rows": rows})
         if facts.lengths:
-            values = {"arm": name, "rows": rows}
-            if facts.lengths.too_long:
-                found, limit = facts.lengths.too_long, study.recipe(name).max_length
-                level = _level(found, rows, MANY_TOO_LONG)
-                longest = facts.lengths.longest
-                yield Remark("too_long", level, {**values, "found": found, "limit": limit, "longest": longest})
-            if facts.lengths.beyond_max_new_tokens:
-                found, limit = facts.lengths.beyond_max_new_tokens, study.generation.max_new_tokens
-                level, longest = _level(found, rows, FEW), facts.lengths.completion_longest
-                yield Remark("cut_answers", level, {**values, "found": found, "limit": limit, "longest": longest})
+            max_length, max_new_tokens = study.recipe(name).max_length, study.generation.max_new_tokens
+            too_long, cut = facts.lengths.too_long, facts.lengths.beyond_max_new_tokens
+            for code, found, few, limit, longest in (
+                ("too_long", too_long, MANY_TOO_LONG, max_length, facts.lengths.longest),
+                ("cut_answers", cut, FEW, max_new_tokens, facts.lengths.completion_longest),
+            ):
+                if found:
+                    values = {"arm": name, "rows": rows, "found": found, "limit": limit, "longest": longest}
+                    yield Remark(code, _level(found, rows, few), values)
     yield from _unequal(study, arms, steps)
 
 
@@ -82,14 +81,17 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
             "tokens_differ", Level.WARNING, {"most": most, "least": least, "times": spent[most] / spent[least]}
         )
     own = {name: facts for name, facts in arms.items() if facts.read}
-    for code, key in (("thinking_differs", "thinking"), ("fences_differ", "fenced")):
+    for differs, mixes, key in (
+        ("thinking_differs", "thinking_mixed", "thinking"),
+        ("fences_differ", "fences_mixed", "fenced"),
+    ):
         share = {
             name: getattr(facts, key) / max(1, facts.read.rows if facts.read else 0) for name, facts in own.items()
         }
         if share and max(share.values()) - min(share.values()) > STYLE_DIFFERS:
-            yield Remark(code, Level.WARNING, {"shares": share})
+            yield Remark(differs, Level.WARNING, {"shares": share})
         elif mixed := [name for name, part in share.items() if STYLE_DIFFERS < part < 1 - STYLE_DIFFERS]:
-            yield Remark(code.replace("differs", "mixed").replace("differ", "mixed"), Level.NOTE, {"arms": mixed})
+            yield Remark(mixes, Level.NOTE, {"arms": mixed})
 
 
 def leak_remarks(

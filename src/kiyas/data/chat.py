@@ -47,10 +47,6 @@ class Chat:
             raise KiyasError(f"the tokenizer in {self.path} has no end-of-turn token (eos_token)")
         return int(self.tokenizer.eos_token_id)
 
-    @property
-    def pad_id(self) -> int:
-        return int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_of_turn)
-
     def prompt_ids(self, prompt: str, system: str | None) -> list[int]:
         """The chat up to where the assistant starts to speak."""
         if not self.tokenizer.chat_template:

@@ -4,8 +4,8 @@ Theory of operation. Rows of the decode batch belong to adapters in order: K ada
 slot is refilled from its adapter's queue (prompts are prefilled packed, see attention.py), so a runaway answer holds
 up only its own slot; when the queues are empty the batch is compacted. Work is cut into *waves* of at most
 `WAVE` × the number of rows. A wave always starts from an empty cache and takes the same course, so that a wave
-decoded again after a kill gives the same bits; an unfinished wave is owed whole. Sampling noise is a function of
-(seed, adapter, problem, sample, position).
+decoded again after a kill gives the same bits; an unfinished wave is decoded again as a whole. Sampling noise is a
+function of (seed, adapter, problem, sample, position).
 
 What is not guaranteed: greedy answers equal across batch shapes. Where two tokens are nearly tied, rounding decides;
 the number of rows is therefore fixed and recorded per run.
@@ -41,27 +41,33 @@ class NotAppliedError(RuntimeError):
     """An adapter with non-zero weights answers exactly as the base: it was silently not applied."""
 
 
-def rows_that_fit(base: Base, longest: int, jobs: int) -> int:
+def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, longest: int, jobs: int) -> int:
     """How many answers of `longest` tokens are decoded at once: by memory, at most what there is to do."""
-    per_token = cache_bytes(base.model.config, base.model.dtype.itemsize)
-    on_gpu = base.device.type == "cuda"
-    memory: int = int(0.7 * torch.cuda.mem_get_info(base.device)[0]) if on_gpu else 2**28
-    return int(max(1, min(jobs, memory // (per_token * longest), 1024)))
+    memory: int = int(0.7 * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 2**28
+    return int(max(1, min(jobs, memory // (cache_bytes(config, dtype) * longest), 1024)))
 
 
-def cache_bytes(config: Any, itemsize: int) -> int:
+def cache_bytes(config: Any, dtype: torch.dtype) -> int:
     """Keys and values of one token, all layers."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * itemsize)
+    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
 
 
 class Generator:
-    """Answers questions with every adapter of a stack."""
+    """Answers questions with every adapter of a stack. `stop_ids` end an answer; None: those of the base."""
 
-    def __init__(self, base: Base, model: StackedModel, stack: AdapterStack, settings: Generation) -> None:
+    def __init__(
+        self,
+        base: Base,
+        model: StackedModel,
+        stack: AdapterStack,
+        settings: Generation,
+        stop_ids: frozenset[int] | None = None,
+    ) -> None:
         self.base, self.model, self.stack, self.settings = base, model, stack, settings
-        self.stop = torch.tensor(sorted(base.stop_ids), device=base.device)
+        self.stop_ids = base.stop_ids if stop_ids is None else stop_ids
+        self.stop = torch.tensor(sorted(self.stop_ids), dtype=torch.long, device=base.device)
         config = base.model.config
         self.most_positions: int | None = getattr(config, "max_position_embeddings", None) or getattr(
             config, "n_positions", None
@@ -125,7 +131,7 @@ class Generator:
             yield from self._decode_padded(batch)
 
     def _decode_padded(self, jobs: list[Job | None]) -> Iterator[Completion]:
-        device, blank = self.base.device, (self.base.chat.pad_id,)
+        device, blank = self.base.device, (0,)  # never attended to
         prompts = [job.question.prompt if job else blank for job in jobs]
         T = max(map(len, prompts))
         ids = torch.tensor([[*blank * (T - len(p)), *p] for p in prompts], device=device)
@@ -155,7 +161,7 @@ class Generator:
                 token = int(token_B[b])
                 out[b].append(token)
                 job = jobs[b]
-                if job and (token in self.base.stop_ids or len(out[b]) >= limits[b]):
+                if job and (token in self.stop_ids or len(out[b]) >= limits[b]):
                     open_rows.discard(b)
                     yield self._completion(job, out[b])
             ids = token_B[:, None]
@@ -189,7 +195,7 @@ class Generator:
         return chosen.clamp(max=p_BV.shape[1] - 1)
 
     def _completion(self, job: Job, tokens: list[int]) -> Completion:
-        ended = tokens[-1] in self.base.stop_ids
+        ended = tokens[-1] in self.stop_ids
         return Completion(
             self.stack.ids[job.k],
             job.question.problem_id,
@@ -226,7 +232,6 @@ class _Flight:
         self.out = torch.zeros(B, generator.settings.max_new_tokens, dtype=torch.long, device=device)
         sampled = generator.settings.temperature > 0
         self.noise = torch.zeros(B, generator.settings.max_new_tokens, device=device) if sampled else None
-        self.longest = 0
         generator.model.stack = generator.stack
 
     @property
@@ -289,7 +294,6 @@ class _Flight:
         self.last[where] = token
         self.out[where, 0] = token
         self.made[where] = 1
-        self.longest = max(self.longest, longest)
 
     def step(self) -> Iterator[Completion]:
         """Yields what has ended, then decodes one token for every row that goes on."""
@@ -305,9 +309,9 @@ class _Flight:
             self.length[b] = self.made[b] = self.limit[b] = 0
         if len(self.free) == len(self.jobs):
             return
-        self.longest = int(self.length.max())
-        self.cache.reserve(self.longest + 1)
-        layout = Decode(self.cache, self.length, self.longest)
+        longest = int(self.length.max())
+        self.cache.reserve(longest + 1)
+        layout = Decode(self.cache, self.length, longest)
         hidden = g.base.hidden(self.last[:, None], self.length[:, None], None, layout)
         logits = g.base.logits(hidden)
         every = torch.arange(len(self.jobs), device=logits.device)

@@ -22,7 +22,7 @@ from kiyas.work.workers import OnProgress
 def generate_part(
     root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, report: OnProgress
 ) -> None:
-    """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still owed.
+    """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still missing.
 
     Whole waves are appended to the part's file; what a kill left of a wave is taken back and made again.
     """
@@ -38,7 +38,7 @@ def generate_part(
     path = part_file(folder, part)
     made = {c.key: c for c in map(Completion.of, read_jsonl(path))} if path.exists() else {}
     whole: list[Completion] = []
-    owed: list[tuple[list[AdapterId], list[list[Job]]]] = []
+    open_groups: list[tuple[list[AdapterId], list[list[Job]]]] = []
     # With more adapters than rows, only so many at a time: memory stays bounded.
     for group in (ids[start : start + rows] for start in range(0, len(ids), rows)):
         missing = []
@@ -48,13 +48,12 @@ def generate_part(
                 whole += [made[key] for key in keys]
             else:
                 missing.append(wave)
-        owed.append((group, missing))
+        if missing:
+            open_groups.append((group, missing))
     write_jsonl(path, [completion.to_row() for completion in whole])
     report(len(whole), "")
     with JsonlWriter(path) as writer, told_out_of_memory("generation.max_rows"):
-        for group, missing in owed:
-            if not missing:
-                continue
+        for group, missing in open_groups:
             places = [(id, None if id.is_base else folder.checkpoints / id.folder) for id in group]
             generator = Generator(base, model, load_stack(places, model, base.device), study.generation)
             generator.canary(questions[0])
@@ -76,7 +75,7 @@ def _fixed_rows(
     if not path.exists():
         longest = max(len(question.prompt) for question in questions) + settings.max_new_tokens
         jobs = adapters * len(questions) * settings.num_samples
-        write_json(path, {"rows": rows_that_fit(base, longest, jobs)})
+        write_json(path, {"rows": rows_that_fit(base.model.config, base.model.dtype, base.device, longest, jobs)})
     return int(read_json(path)["rows"])
 
 

@@ -18,7 +18,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Job:
-    """One answer that is owed: adapter k of the stack, a question, which sample."""
+    """One answer to give: adapter k of the stack, a question, which sample."""
 
     k: int
     question: Question
@@ -26,7 +26,7 @@ class Job:
 
 
 def waves(adapters: int, questions: Sequence[Question], samples: int, rows: int) -> list[list[Job]]:
-    """All work, cut into waves. All adapters of a question stand together, so that every wave is balanced."""
+    """All work, cut into waves. All adapters of a question are in one wave, so that every wave is balanced."""
     per_wave = max(1, WAVE * rows // adapters)
     asked = [(question, sample) for question in questions for sample in range(samples)]
     return [

@@ -32,6 +32,8 @@ example:
 
 Exit code: 0 whatever the programs did, 1 for bad input, 2 when the sandbox failed."""
 
+ISOLATIONS = [*(tier.value for tier in Tier), "best"]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `kiyas judge`, also of `python -m kiyas.judge`."""
@@ -65,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--isolation",
-        choices=[*(tier.value for tier in Tier), "best"],
+        choices=ISOLATIONS,
         default="strong",
         metavar="TIER",
         help="strong (default), standard or weak; refuses if it does not hold here. best: the best that does",

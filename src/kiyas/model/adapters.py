@@ -67,7 +67,6 @@ class AdapterStack:
         self.scale_K = torch.tensor([spec.scale for spec in specs], device=device)
         self._a: dict[str, Tensor] = {}
         self._b: dict[str, Tensor] = {}
-        self.gradient: Tensor | None = None
         for site, a_KRI, b_KOR in self._views(self.theta):
             self._a[site.name], self._b[site.name] = a_KRI, b_KOR
 
@@ -94,13 +93,13 @@ class AdapterStack:
 
     def train(self) -> Tensor:
         """Makes the weights trainable; returns the flat gradient [K, P] that backward passes add to."""
-        self.gradient = torch.zeros_like(self.theta)
-        for site, a_grad, b_grad in self._views(self.gradient):
+        gradient = torch.zeros_like(self.theta)
+        for site, a_grad, b_grad in self._views(gradient):
             for weights, grad in ((self._a, a_grad), (self._b, b_grad)):
                 leaf = weights[site.name].detach().requires_grad_()
                 leaf.grad = grad
                 weights[site.name] = leaf
-        return self.gradient
+        return gradient
 
     def initialise(self, seeds: Sequence[int]) -> None:
         """PEFT's start: A Kaiming-uniform (a = √5), B zero. A function of (seed, module) alone, so that arms of

@@ -29,7 +29,6 @@ class Base:
 
     model: PreTrainedModel
     chat: Chat
-    path: str
     packed: bool
     plain_head: bool
 
@@ -50,24 +49,20 @@ class Base:
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise KiyasError(f"cannot load the model in {folder}: {reason}") from error
-        return cls.of(model.to(where), chat, str(path))
+        return cls.of(model.to(where), chat)
 
     @classmethod
-    def of(cls, model: PreTrainedModel, chat: Chat, path: str = "") -> Base:
+    def of(cls, model: PreTrainedModel, chat: Chat) -> Base:
         """Wraps a loaded model: freezes it and finds out what its attention and head allow."""
         model.requires_grad_(False)
         model.eval()
-        base = cls(model, chat, path, packed=False, plain_head=False)
+        base = cls(model, chat, packed=False, plain_head=False)
         base._probe()
         return base
 
     @property
     def device(self) -> torch.device:
         return torch.device(self.model.device)
-
-    @property
-    def parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
 
     @torch.no_grad()
     def _probe(self) -> None:
@@ -158,7 +153,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise KiyasError(f"training.device: {name!r} is not to be had here ({str(error).splitlines()[0]})") from error
+        raise KiyasError(f"training.device: there is no {name!r} here ({str(error).splitlines()[0]})") from error
     return device
 
 

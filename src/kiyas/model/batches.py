@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,29 +52,13 @@ class Batch:
     dropout_key: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        def move(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.to(device, non_blocking=True)
+        layout = None if self.layout is None else replace(self.layout, **_moved(self.layout, device))
+        return replace(self, **_moved(self, device), layout=layout)
 
-        values = {name: move(getattr(self, name)) for name in ("attention_mask", "dropout_key")}
-        layout = self.layout
-        if layout is not None:
-            layout = Packed(
-                layout.index.to(device),
-                layout.inverse.to(device),
-                layout.shapes,
-                layout.cache,
-                move(layout.rows),
-            )
-        return Batch(
-            self.ids.to(device),
-            self.positions.to(device),
-            values["attention_mask"],
-            layout,
-            self.label_index.to(device),
-            self.target.to(device),
-            self.owner.to(device),
-            values["dropout_key"],
-        )
+
+def _moved(of: Batch | Packed, device: torch.device) -> dict[str, Any]:
+    values = {each.name: getattr(of, each.name) for each in fields(of)}
+    return {name: x.to(device, non_blocking=True) for name, x in values.items() if isinstance(x, Tensor)}
 
 
 def pack(
@@ -88,45 +73,73 @@ def pack(
     """
     K = len(rows)
     T = max(1, *(sum(len(sample.ids) for sample in row) for row in rows))
-    ids = torch.zeros(K, T, dtype=torch.long)
-    positions = torch.zeros(K, T, dtype=torch.long)
-    token_keys = torch.zeros(K, T, dtype=torch.long)
     segments: list[tuple[int, int, int]] = []  # first flat position, length, cache row
-    label_index: list[Tensor] = []
-    targets: list[Tensor] = []
-    owners: list[Tensor] = []
+    places: list[list[int]] = []
     for k, row in enumerate(rows):
-        at = 0
+        at, end = k * T, (k + 1) * T
+        places.append([])
         for s, sample in enumerate(row):
-            n = len(sample.ids)
-            tokens = torch.tensor(sample.ids)
-            ids[k, at : at + n] = tokens
-            positions[k, at : at + n] = torch.arange(n)
+            places[k].append(at)
+            segments.append((at, len(sample.ids), slots[k][s] if slots else -1))
+            at += len(sample.ids)
+        if at < end:
+            segments.append((at, end - at, -1))
+    positions = torch.zeros(K * T, dtype=torch.long)
+    for at, n, _ in segments:
+        positions[at : at + n] = torch.arange(n)
+    return _placed(rows, places, positions.view(K, T), None, _layout(segments, K * T, cache), keys)
+
+
+def pad(rows: Sequence[Sequence[Sample]], keys: Sequence[Sequence[int]] | None = None) -> Batch:
+    """The dull layout for models that cannot pack: [K·n, T], right-padded; the reference for `pack`.
+
+    The padding is token 0: nothing attends to it, whatever the tokenizer uses.
+    """
+    K, n = len(rows), max(len(row) for row in rows)
+    T = max(len(sample.ids) for row in rows for sample in row)
+    places = [[(k * n + s) * T for s in range(len(row))] for k, row in enumerate(rows)]
+    mask = torch.zeros(K * n, T, dtype=torch.long)
+    mask[:, 0] = 1  # a row without a sample must still attend to something
+    for row, at in zip(rows, places, strict=True):
+        for sample, first in zip(row, at, strict=True):
+            mask[first // T, : len(sample.ids)] = 1
+    return _placed(rows, places, torch.arange(T).expand(K * n, T), mask, None, keys)
+
+
+def _placed(
+    rows: Sequence[Sequence[Sample]],
+    places: Sequence[Sequence[int]],
+    positions: Tensor,
+    attention_mask: Tensor | None,
+    layout: Packed | None,
+    keys: Sequence[Sequence[int]] | None,
+) -> Batch:
+    """Puts every sample's tokens, labels and keys at its place, a flat position in a batch of `positions`' shape."""
+    ids, token_keys = torch.zeros(2, positions.numel(), dtype=torch.long)
+    label_index, target, owner = [], [], []
+    for k, row in enumerate(rows):
+        for s, (sample, at) in enumerate(zip(row, places[k], strict=True)):
+            tokens, n, first = torch.tensor(sample.ids), len(sample.ids), max(1, sample.start)
+            ids[at : at + n] = tokens
             if keys is not None:
-                token_keys[k, at : at + n] = _token_keys(keys[k][s], n)
-            segments.append((k * T + at, n, slots[k][s] if slots else -1))
-            first = max(1, sample.start)
-            label_index.append(torch.arange(k * T + at + first - 1, k * T + at + n - 1))
-            targets.append(tokens[first:])
-            owners.append(torch.full((n - first,), k))
-            at += n
-        if at < T:
-            positions[k, at:] = torch.arange(T - at)
-            segments.append((k * T + at, T - at, -1))
+                token_keys[at : at + n] = _token_keys(keys[k][s], n)
+            label_index.append(torch.arange(at + first - 1, at + n - 1))
+            target.append(tokens[first:])
+            owner.append(torch.full((n - first,), k))
     return Batch(
-        ids,
+        ids.view(positions.shape),
         positions,
-        None,
-        _layout(segments, K * T, cache),
+        attention_mask,
+        layout,
         torch.cat(label_index),
-        torch.cat(targets),
-        torch.cat(owners),
-        token_keys if keys is not None else None,
+        torch.cat(target),
+        torch.cat(owner),
+        None if keys is None else token_keys.view(positions.shape),
     )
 
 
 def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache | None) -> Packed:
-    """Groups samples of similar length (within 1.5×), longest first, so that little of [S, L] is padding."""
+    """Groups samples of similar length (within 1.2×), longest first, so that little of [S, L] is padding."""
     ordered = sorted(segments, key=lambda segment: -segment[1])
     groups: list[list[tuple[int, int, int]]] = []
     for segment in ordered:
@@ -147,40 +160,6 @@ def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache 
             base += L
         shapes.append((len(group), L))
     return Packed(torch.cat(index), inverse, shapes, cache, torch.tensor(rows) if cache is not None else None)
-
-
-def pad(rows: Sequence[Sequence[Sample]], pad_id: int, keys: Sequence[Sequence[int]] | None = None) -> Batch:
-    """The dull layout for models that cannot pack: [K·n, T], right-padded; the reference for `pack`."""
-    n = max(len(row) for row in rows)
-    T = max(len(sample.ids) for row in rows for sample in row)
-    K = len(rows)
-    ids = torch.full((K * n, T), pad_id)
-    mask = torch.zeros(K * n, T, dtype=torch.long)
-    token_keys = torch.zeros(K * n, T, dtype=torch.long)
-    mask[:, 0] = 1  # a row without a sample must still attend to something
-    label_index, targets, owners = [], [], []
-    for k, row in enumerate(rows):
-        for s, sample in enumerate(row):
-            at, length = k * n + s, len(sample.ids)
-            tokens = torch.tensor(sample.ids)
-            ids[at, :length] = tokens
-            mask[at, :length] = 1
-            if keys is not None:
-                token_keys[at, :length] = _token_keys(keys[k][s], length)
-            first = max(1, sample.start)
-            label_index.append(torch.arange(at * T + first - 1, at * T + length - 1))
-            targets.append(tokens[first:])
-            owners.append(torch.full((length - first,), k))
-    return Batch(
-        ids,
-        torch.arange(T).expand(K * n, T),
-        mask,
-        None,
-        torch.cat(label_index),
-        torch.cat(targets),
-        torch.cat(owners),
-        token_keys if keys is not None else None,
-    )
 
 
 def _token_keys(sample_key: int, length: int) -> Tensor:

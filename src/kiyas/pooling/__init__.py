@@ -25,12 +25,11 @@ from kiyas.analyse.decisions import decision_of
 from kiyas.analyse.encoding import encode
 from kiyas.pooling import counts, runs
 from kiyas.pooling.replication import Replication
-from kiyas.pooling.runs import Problems
 from kiyas.runfolder.paths import RunDir
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval
 from kiyas.stats.meta_analysis import Meta, random_effects
-from kiyas.types import KiyasError
+from kiyas.types import KiyasError, Problems
 
 __all__ = ["Agreement", "Pooled", "PooledDifference", "Problems", "Replication", "agreement", "pool"]
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.stats.meta_analysis import paired_error
 from kiyas.study.settings import flat
-from kiyas.types import BASE_ARM, AdapterId, KiyasError
-
-Problems = Literal["same", "shared", "own"]
+from kiyas.types import BASE_ARM, AdapterId, KiyasError, Problems
 
 EXPLORATORY = ("selected_on_test", "declaration_changed")
 # How work is laid out; what comes out differs by rounding at most.

@@ -6,7 +6,7 @@ Shapes: K adapters, P weights of one adapter.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ def schedule(recipe: Recipe, step: int, steps: int) -> float:
 
 class AdamW:
     """Decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW, row by row over [K, P]: each
-    adapter has its own recipe and learning rate and stands still when it is not active."""
+    adapter has its own recipe and learning rate and stands still when it has no rate."""
 
     def __init__(self, theta_KP: Tensor, recipes: Sequence[Recipe]) -> None:
         self.theta = theta_KP
@@ -39,10 +39,10 @@ class AdamW:
             self.groups.setdefault((r.adam_beta1, r.adam_beta2, r.adam_epsilon, r.weight_decay), []).append(k)
 
     @torch.no_grad()
-    def step(self, gradient_KP: Tensor, rates: Sequence[float], active: Sequence[bool], step: int) -> None:
-        """One update of the active rows; `step` counts from 1."""
+    def step(self, gradient_KP: Tensor, rates: Mapping[int, float], step: int) -> None:
+        """One update of the rows that have a learning rate; `step` counts from 1."""
         for constants, group in self.groups.items():
-            chosen = [k for k in group if active[k]]
+            chosen = [k for k in group if k in rates]
             if chosen:
                 self._update(gradient_KP, [rates[k] for k in chosen], chosen, step, *constants)
 

@@ -14,7 +14,7 @@ from kiyas.model.base import Base, told_out_of_memory
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Run, part_log
+from kiyas.train.loop import JointTraining, Task, part_log, state_path
 from kiyas.types import AdapterId, Example, Sample
 from kiyas.work.workers import OnProgress
 
@@ -56,15 +56,15 @@ def train_part(
     train, validation = load_arms(folder, study, base)
     # Seeds take the draws in turn.
     turn = {seed: number for number, seed in enumerate([*study.seed_list, *study.tuning_seed_list])}
-    runs = [
-        Run(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
+    tasks = [
+        Task(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
         for arm, variant, seed in trainings
     ]
     with told_out_of_memory("training.max_tokens_per_pass"):
-        JointTraining(base, runs, validation, study, folder, part).run(report)
+        JointTraining(base, tasks, validation, study, folder, part).run(report)
 
 
 def saved_step(folder: RunDir, part: int) -> int:
     """The step that a part's saved state stands at; 0 without one."""
-    state = checkpoints.load_state(folder.train_state / f"part-{part}.safetensors", torch.device("cpu"))
+    state = checkpoints.load_state(state_path(folder, part), torch.device("cpu"))
     return 0 if state is None else int(state[1]["step"])
