@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kiyas.analyse.decisions import NO_MARGIN_DIFFERENCE, decision_of, wanted_pair, what_would_decide
+from kiyas.analyse.decisions import decision_of, wanted_pair, what_would_decide
 from kiyas.analyse.findings import (
     AAControl,
     ArmResult,
@@ -215,7 +215,7 @@ def contrast(
     decision = decision_of(mean, interval, interval90, p, margin)
     needed = None
     if decision is Decision.UNDECIDED:
-        needed = what_would_decide(d_SP, components, margin or NO_MARGIN_DIFFERENCE, loaded.samples)
+        needed = what_would_decide(d_SP, components, loaded.record.compare.matters, loaded.samples)
     return Contrast(
         a, b, primary, method, len(pairs), P, mean, interval, interval90, bootstrap, p, decision, margin,
         compared, components, needed, 0,

@@ -22,8 +22,6 @@ from kiyas.types import BASE_ARM
 
 _TANGO = 1.959964**2
 """Tango's 95 % interval of no differences among P problems ends at z² / (P + z²)."""
-NO_MARGIN_DIFFERENCE = 0.05
-"""What "would decide" is computed for when the study declares no margin."""
 
 
 def decide(
@@ -39,8 +37,8 @@ def decide(
         declared = {frozenset(pair) for pair in (wanted_pair(loaded), *loaded.record.compare.contrasts)}
     found = []
     for each in corrected([_refuse_missing(loaded, selected, each) for each in contrasts], declared):
-        margin = each.margin or NO_MARGIN_DIFFERENCE
-        if each.primary and each.decision is not Decision.MISSING and depends(each, at_each_rate, margin):
+        asked = each.primary and each.decision is not Decision.MISSING
+        if asked and depends(each, at_each_rate, loaded.record.compare.matters):
             each = dataclasses.replace(each, decision=Decision.DEPENDS)
         found.append(_with_hours(each, loaded))
     return tuple(found)
