@@ -47,7 +47,7 @@ TARGETS = {
     "extract": ("judge/extract.py", "tests/judge/test_judge_extract.py"),
     "formats": ("judge/formats", "tests/judge/test_judge_formats.py"),
     "batches": ("model/batches.py", "tests/model/test_batches.py"),
-    "arms": ("data/arms.py", "tests/data/test_arms.py tests/data/test_derived.py -k 'not each_seed_trains'"),
+    "arms": ("data/arms.py", "tests/data/test_arm_rules.py tests/data/test_arms.py"),
 }
 
 

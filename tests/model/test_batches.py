@@ -14,7 +14,7 @@ from kiyas.types import Sample
 
 def samples(*lengths: int, start: int = 2, first: int = 100) -> list[Sample]:
     """Tokens that tell where they come from: 100, 101 … in the first sample, 200 … in the second."""
-    return [Sample(tuple(range(first * (i + 1), first * (i + 1) + n)), start) for i, n in enumerate(lengths)]
+    return [Sample(tuple(range(first * (i + 1), first * (i + 1) + n)), min(start, n)) for i, n in enumerate(lengths)]
 
 
 def test_an_epoch_sees_every_sample_once_and_steps_cut_the_chain() -> None:
