@@ -45,7 +45,7 @@ TARGETS = {
     "losses": ("analyse/losses.py", "tests/analyse/test_losses.py"),
     "compare": ("judge/compare.py", "tests/judge/test_judge_compare.py"),
     "extract": ("judge/extract.py", "tests/judge/test_judge_extract.py"),
-    "formats": ("judge/formats", "tests/judge/test_judge_formats.py"),
+    "formats": ("judge/formats", "tests/judge/test_judge_rows.py tests/judge/test_judge_formats.py"),
     "batches": ("model/batches.py", "tests/model/test_batches.py"),
     "arms": ("data/arms.py", "tests/data/test_arm_rules.py tests/data/test_arms.py"),
 }
