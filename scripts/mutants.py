@@ -2,8 +2,8 @@
 
     python scripts/mutants.py [--n 25 | --n all] [--seed 0] [NAME ...]
 
-By default a random sample of every file; NAME (a key of TARGETS) limits it. Everything happens in a copy under
-build/mutants, so that the sources are never touched. Stop at any time: killed mutants are remembered for as long as
+By default a random sample of every file; NAME (a key of TARGETS) limits it. Everything happens in a temporary copy, so
+that the sources are never touched. Stop at any time: killed mutants are remembered under build/mutants for as long as
 their file does not change, survivors are tried again. Mutants that change nothing that matters are listed in
 mutants_accepted.toml, with the reason. Exits with 1 where less than 90 % of the others are killed.
 """
@@ -17,6 +17,7 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable
@@ -31,7 +32,6 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkI
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "mutants"
-TREE = WORK / "tree"
 ACCEPTED = Path(__file__).with_name("mutants_accepted.toml")
 ENOUGH = 0.9
 # name → (source below src/kiyas, a file or a folder; arguments of pytest). Simulations are left out: they are slow.
@@ -61,14 +61,13 @@ def main() -> int:
         parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(TARGETS)}")
     most = None if options.n == "all" else int(options.n)
     accepted = {(a["file"], a["line"], each): a["why"] for a in _accepted() for each in a["becomes"]}
-    _copy()
     killed = tried = 0
-    for name in options.names or TARGETS:
-        dead, alive, equivalent = _attack(name, most, options.seed, accepted)
-        killed, tried = killed + dead, tried + dead + len(alive)
-        print(f"{name}: {dead} of {dead + len(alive)} killed, {equivalent} accepted", flush=True)
-        for line in alive:
-            print(line, flush=True)
+    with tempfile.TemporaryDirectory(prefix="mutants-") as tree:
+        _copy(Path(tree))
+        for name in options.names or TARGETS:
+            dead, alive, equivalent = _attack(name, most, options.seed, accepted)
+            killed, tried = killed + dead, tried + dead + len(alive)
+            print(f"{name}: {dead} of {dead + len(alive)} killed, {equivalent} accepted", *alive, sep="\n", flush=True)
     share = killed / tried if tried else 1.0
     print(f"all: {killed} of {tried} killed ({share:.0%})")
     return 0 if share >= ENOUGH else 1
@@ -79,14 +78,15 @@ def _accepted() -> list[dict[str, str]]:
     return found
 
 
-def _copy() -> None:
-    shutil.rmtree(TREE, ignore_errors=True)
+def _copy(tree: Path) -> None:
+    """Everything from here on happens in the copy: paths are relative to it."""
+    WORK.mkdir(parents=True, exist_ok=True)
     for folder in ("src", "tests"):
-        shutil.copytree(ROOT / folder, TREE / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", TREE)
-    os.chdir(TREE)
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    os.chdir(tree)
     # CI: hypothesis then draws the same examples every time and keeps none.
-    os.environ |= {"PYTHONPATH": str(TREE / "src"), "OMP_NUM_THREADS": "1", "CI": "1"}
+    os.environ |= {"PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1", "CI": "1"}
 
 
 def _sources(name: str) -> list[Path]:
