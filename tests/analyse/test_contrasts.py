@@ -38,13 +38,19 @@ A, B, BASE = AdapterId("a", step=20), AdapterId("b", step=20), AdapterId(BASE_AR
 
 def rows(verdicts: str) -> list[Row]:
     """One letter a sample: 1 right, 0 wrong, ? owed."""
-    return [{"verdict": {"1": "AC", "0": "WA", "?": None}[v], "passed": 0, "total": 0} for v in verdicts]
+    return [{"verdict": {"1": read("AC"), "0": "WA", "?": None}[v], "passed": 0, "total": 0} for v in verdicts]
+
+
+def read(text: str) -> str:
+    """The same text as another object, as a file gives it."""
+    return "".join(list(text))
 
 
 def loaded(answers: Mapping[AdapterId, Sequence[list[Row]]], samples: int = 1, **more: Any) -> Loaded:
     ids = [f"p{i}" for i in range(max(map(len, answers.values())))]
     return Loaded(
-        resolved={"kind": "run"}, study={"arms": {"b": {}, "a": {}}}, problems={id: {"id": id} for id in ids}, log=[],
+        resolved={"kind": read("run")}, study={"arms": {"b": {}, "a": {}}}, log=[],
+        problems={id: {"id": id} for id in ids},
         answers={adapter: dict(zip(ids, each, strict=False)) for adapter, each in answers.items()},
         stops={}, counts={}, samples=samples, run=Path("nowhere"), **more,
     )  # fmt: skip
@@ -59,7 +65,7 @@ def of(verdicts: Mapping[AdapterId, str], samples: int = 1) -> tuple[Loaded, dic
 
 def test_score_by_hand() -> None:
     def row(verdict: str | None, passed: int, total: int | None = 4) -> Row:
-        return {"verdict": verdict, "passed": passed, "total": total}
+        return {"verdict": verdict and read(verdict), "passed": passed, "total": total}
 
     answers = [
         [row("AC", 4), row("WA", 2)],  # solved once: not partial
@@ -123,7 +129,7 @@ def test_choose_by_each_rule() -> None:
     curve = Curve(Training("a", "", 0), (), losses, {}, None)
     wanted = {"last": third, "validation": first, "primary": second, "development": third}
     for select, step in wanted.items():
-        found = choose(STEPS, rates, curve, select, 1, development)
+        found = choose(STEPS, rates, curve, read(select), 1, development)
         assert (found.chosen, found.last, found.best, found.lowest_validation) == (step, third, second, first)
         assert found.training == Training("a", "", 0)
         assert found.best_of == inference.best_of(np.stack(list(rates.values())), 1)
@@ -193,7 +199,7 @@ def compare(made: Loaded, rates: Mapping[AdapterId, Floats], a: str, b: str, mar
     chosen: dict[str, dict[int, AdapterId]] = {}
     for adapter in rates:
         chosen.setdefault(adapter.arm, {})[adapter.seed] = adapter
-    return contrast(made, chosen, a, b, rates, margin=margin)
+    return contrast(made, chosen, read(a), read(b), rates, margin=margin)
 
 
 def test_which_checkpoints_are_paired() -> None:

@@ -74,6 +74,7 @@ def test_loss_matrix_takes_the_last_loss_of_every_seed() -> None:
         # Nothing gained, or only one seed with a course: no measure.
         ([(1.0, 2.0), (1.0, 3.0)], None),
         ([(2.0, 1.0), (1.5,)], None),
+        ([(2.0, 1.0), ()], None),
     ],
 )
 def test_far_apart_is_more_than_a_quarter_of_the_mean_gain(

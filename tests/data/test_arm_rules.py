@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import tiny
+from kiyas import practice
+from kiyas.data import hub
 from kiyas.data.arms import (
     ArmData,
     _draw,
@@ -41,7 +43,7 @@ def row(i: int, **more: Any) -> Row:
 
 
 def example(group: str, text: str = "short", split: str = "train", id: str = "1") -> Example:
-    return Example(id, group, text, group, split)
+    return Example(id, group, text, group, "".join(split))  # another object, as files give it
 
 
 def test_files_that_cannot_be_read_name_the_place(tmp_path: Path) -> None:
@@ -59,6 +61,13 @@ def test_files_that_cannot_be_read_name_the_place(tmp_path: Path) -> None:
         "d.json", b"[]"
     )
     assert "row 1: more cells" in refused("d.csv", b"a\n1,2\n")
+
+
+def test_practice_data_and_data_sets_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "dataset", lambda name: [{"practice": name}])
+    monkeypatch.setattr(hub, "dataset_rows", lambda *asked: [{"hub": asked}])
+    assert read_rows("practice/deep") == [{"practice": "deep"}]
+    assert read_rows("owner/name", "v1", "part") == [{"hub": ("owner/name", "v1", "part")}]
 
 
 def test_a_csv_with_a_mark_and_a_large_cell(tmp_path: Path) -> None:
@@ -102,7 +111,7 @@ def test_a_split_is_asked_for_by_name_or_put_aside() -> None:
         "train",
         "validation",
     }
-    aside = examples(given, Dataset(split_column="none", validation_fraction=0.3), "x", "f")
+    aside = examples(given, Dataset(split_column="".join("none"), validation_fraction=0.3), "x", "f")
     assert len(aside.split("validation")) == 3 and {e.split for e in aside.read} == {"train"}
     for settings, key in ((Dataset(split_column="no"), "split_column"), (Dataset(group_by="no"), "group_by")):
         with pytest.raises(KiyasError, match=rf"arm x: f has no column 'no' \(dataset.{key}\); it has prompt, comp"):
