@@ -145,10 +145,10 @@ def _key(spec: MutationSpec) -> tuple[str, str, int]:
 
 
 def _lines(source: str, spec: MutationSpec) -> tuple[str, str]:
-    """The line without and with the mutation."""
+    """The line without and with the mutation; with nothing where it is taken out."""
     mutated = mutate_code(source, get_operator(spec.operator_name)(**spec.operator_args), spec.occurrence)
-    line = spec.start_pos[0] - 1
-    return source.splitlines()[line].strip(), mutated.splitlines()[line].strip()
+    before, after, line = source.splitlines(), mutated.splitlines(), spec.start_pos[0] - 1
+    return before[line].strip(), after[line].strip() if len(after) == len(before) else ""
 
 
 def _annotations(source: str) -> Callable[[MutationSpec], bool]:

@@ -132,6 +132,17 @@ def test_livecodebench_rows(form: str) -> None:
     assert "'metadata' is not JSON" in refused({**LCB, "metadata": "{"})
 
 
+def test_only_the_text_in_a_pickle_counts() -> None:
+    """A name of a module before it, and a string of Python 2, which is not text."""
+    text = b"V" + json.dumps(TESTS).encode() + b"\n."
+    for before, good in ((b"cmodule\nname\n0", True), (b"S'[]'\n0", True), (b"S'[]'\n.", False)):
+        row = {**LCB, "private_test_cases": base64.b64encode(zlib.compress(before + text * good)).decode()}
+        if good:
+            assert len(problem_of(row).tests) == 2
+        else:
+            assert "'private_test_cases'" in refused(row)
+
+
 @pytest.mark.parametrize(
     "tests",
     ["[", "AAAA", "!" + packed("[]"), packed(3), packed("["), packed(b"[]"), base64.b64encode(b"x").decode(),
