@@ -55,7 +55,9 @@ def test_curves_are_sorted_by_kind_set_and_step() -> None:
 
 
 def test_loss_matrix_takes_the_last_loss_of_every_seed() -> None:
-    found = loss_matrix((curve("a", 0, 9, 1.0, b=points(8, 5.0)), curve("a", 1, 9, 1.5, b=()), curve("a", 2, 9, 2.6)))
+    found = loss_matrix(
+        (curve("a", 0, 9, 2, 1.0, b=points(8, 7, 5.0)), curve("a", 1, 9, 1.5, b=()), curve("a", 2, 2.6))
+    )
     cells = {(cell.arm, cell.on): (cell.mean, cell.low, cell.high, cell.seeds) for cell in found}
     assert cells.keys() == {("a", "a"), ("a", "b")}
     assert cells["a", "a"] == pytest.approx((1.7, 1.0, 2.6, 3)) and cells["a", "b"] == (5.0, 5.0, 5.0, 1)

@@ -146,6 +146,14 @@ def test_strict_beyond_a_piece() -> None:
     assert compare.strict(b"", large) is not None and compare.strict(large.encode(), "") is not None
 
 
+def test_what_ends_with_a_piece_is_not_the_whole() -> None:
+    piece = "x" * (1 << 20)
+    for got, expected in ((piece, piece + "y"), (piece + "y", piece), (piece * 2, piece * 2 + "y")):
+        assert compare.strict(got.encode(), expected) is not None
+    text = "aü" * 1_200_000 + "\ud800"
+    assert b"".join(compare.encoded(text)) == text.encode("utf-8", "surrogatepass")
+
+
 def dull_livecodebench(got: str, expected: str) -> bool:
     a = [line.strip() for line in got.strip().split("\n")]
     b = [line.strip() for line in expected.strip().split("\n")]
