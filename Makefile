@@ -18,7 +18,7 @@ test: $(VENV)/.installed-dev  ## install what tests need and run them (minutes)
 test-slow: $(VENV)/.installed-dev  ## the long proofs
 	$(BIN)/python -m pytest -m slow
 
-mutants: $(VENV)/.installed-dev  ## would the tests notice a mistake? Mutants of the pure files (an hour; N=all: a day; SEED=, FILES=)
+mutants: $(VENV)/.installed-dev  ## would the tests notice a mistake? Mutants of the pure files (half an hour; N=all: a night; SEED=, FILES=)
 	$(BIN)/python scripts/mutants.py --n $(or $(N),25) --seed $(or $(SEED),0) $(FILES)
 
 check: $(VENV)/.installed-dev  ## lint, format, types, layers
