@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -438,6 +439,30 @@ def test_detectable_differences_are_found_four_times_of_five() -> None:
     assert inference.detectable(parts, S, P, 0.5) < difference < inference.detectable(parts, S, P, 0.95)
     assert inference.detectable(inference.Components(0, 0, 0), 3, 10) == 0.0
     assert inference.detectable(parts, S, P, 0.01) == 0.0, "that seldom it is found without any difference"
+
+
+@pytest.mark.parametrize(("S", "P"), [(2, 5), (3, 4)])
+def test_detectable_is_where_drawn_mean_squares_give_the_power(S: int, P: int) -> None:
+    """One draw after the other: the interval that its three mean squares give, and how often it then excludes zero."""
+    parts = inference.Components(0.01, 0.02, 0.15)
+    rng, draws = np.random.default_rng(0), 2000
+    means = (P * parts.seed + parts.rest, S * parts.problem + parts.rest, parts.rest)
+    squares = [
+        m * rng.chisquare(df, draws) / df for m, df in zip(means, (S - 1, P - 1, (S - 1) * (P - 1)), strict=True)
+    ]
+    difference, error, power = inference.detectable(parts, S, P), parts.standard_error(S, P), 0.0
+    t_seed, t_problem, t_rest = (stats.t.isf(0.025, df) for df in (3 if S == 2 else S - 1, P - 1, (S - 1) * (P - 1)))
+    for seed, problem, rest in zip(*squares, strict=True):
+        seed, problem = max(seed, rest), max(problem, rest)
+        width = t_seed**2 * (seed - rest / 2) + t_problem**2 * (problem - rest) + t_rest**2 * rest / 2
+        half = math.sqrt(width / (S * P))
+        power += stats.norm.sf((half - difference) / error) + stats.norm.cdf((-half - difference) / error)
+    assert power / draws == pytest.approx(0.8, abs=1e-4)
+
+
+def test_results_cannot_be_changed() -> None:
+    made = [each for each in vars(inference).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    assert len(made) == 5 and all(each.__dataclass_params__.frozen for each in made)
 
 
 def test_components_wear_away_with_what_they_are_of() -> None:
