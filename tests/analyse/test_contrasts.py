@@ -246,6 +246,16 @@ def test_two_seeds_are_two_way_one_is_a_pair() -> None:
 
 
 @pytest.mark.parametrize(
+    ("a", "b", "margin", "decision"),
+    [("0", "1", None, Decision.MORE), ("1", "0", None, Decision.LESS), ("1", "1", 0.2, Decision.EQUIVALENT)],
+)
+def test_nothing_more_is_needed_where_it_is_decided(a: str, b: str, margin: float | None, decision: Decision) -> None:
+    made, rates = of({A: a * 40, B: b * 40})
+    found = compare(made, rates, "a", "b", margin)
+    assert (found.decision, found.needed) == (decision, None)
+
+
+@pytest.mark.parametrize(
     ("low", "high", "p", "margin", "decision"),
     [
         (0.01, 0.2, 0.0499, None, Decision.MORE),

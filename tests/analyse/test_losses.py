@@ -40,6 +40,7 @@ def test_curves_are_sorted_by_kind_set_and_step() -> None:
         row("validation", 30, math.nan),
         row("train", 30, "1.0"),
         row("train", 40, None),
+        row("warning", 40, 0.5),
         {"kind": "diverged", "arm": "c", "step": 1},
         {"kind": "other", "arm": "d", "variant": "v", "seed": 3, "step": 1, "loss": 1.0},
         row("train", 10, 9.0, arm="a", seed=2),
