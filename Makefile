@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow check format bench bench-truth clean
+.PHONY: help demo test test-slow mutants check format bench bench-truth clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ test: $(VENV)/.installed-dev  ## install what tests need and run them (minutes)
 
 test-slow: $(VENV)/.installed-dev  ## the long proofs
 	$(BIN)/python -m pytest -m slow
+
+mutants: $(VENV)/.installed-dev  ## would the tests notice a mistake? Mutants of the pure files (half an hour; N=all: a night; SEED=, FILES=)
+	$(BIN)/python scripts/mutants.py --n $(or $(N),25) --seed $(or $(SEED),0) $(FILES)
 
 check: $(VENV)/.installed-dev  ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -1,10 +1,12 @@
 """Comparison against dull references, and the rules one by one."""
 
+import itertools
 import json
+import math
 from decimal import Decimal, InvalidOperation
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiyas.judge import compare
@@ -52,6 +54,88 @@ def test_strict_is_reflexive_and_ignores_the_end(text: str, after_got: str, afte
     )
 
 
+def dull_reason(got: str, expected: str) -> str | None:
+    """The first line, and the first token in it, that differs; lines by list."""
+
+    def lines(text: str) -> list[list[str]]:
+        return [line.split() for line in text.rstrip().split("\n")]
+
+    for number, (a, b) in enumerate(itertools.zip_longest(lines(got), lines(expected)), 1):
+        if a is None:
+            words = [word for line in lines(expected)[number - 1 :] for word in line]
+            return f"line {number}: missing, expected {words[0]!r}"
+        if b is None:
+            return f"line {number}: more than expected"
+        if len(a) != len(b):
+            return f"line {number}: {len(a)} tokens, expected {len(b)}"
+        for column, (x, y) in enumerate(zip(a, b, strict=True), 1):
+            if x != y:
+                return f"line {number}, token {column}: {x!r}, expected {y!r}"
+    return None
+
+
+@given(st.text(alphabet=st.sampled_from("ab1ü \n"), max_size=20), st.data())
+@settings(max_examples=400)
+def test_the_reason_names_the_first_difference(expected: str, data: st.DataObject) -> None:
+    """Outputs that differ in few places: some characters replaced by others, or by none."""
+    got = expected
+    for at in data.draw(st.lists(st.integers(0, len(expected)), max_size=2)):
+        got = got[:at] + data.draw(st.sampled_from(["", "a", "c", " ", "\n", "\n\n"])) + got[at + 1 :]
+    for a, b in ((got, expected), (expected, got)):
+        assert compare.strict(a.encode(), b) == dull_reason(a, b)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "reason"),
+    [
+        ("1\n2 3 4\n", "1\n2 3 5\n", "line 2, token 3: '4', expected '5'"),
+        ("1\n2 3\n4\n5\n", "1\n2 3\n4\n6\n", "line 4, token 1: '5', expected '6'"),
+        ("ü\n2 3 4\n", "ü\n2 3 5\n", "line 2, token 3: '4', expected '5'"),
+        ("1\n", "1\n\n2 3\n", "line 2: missing, expected '2'"),
+        ("1\n\n2\n", "1\n", "line 2: more than expected"),
+        ("1 2\n", "1\n", "line 1: 2 tokens, expected 1"),
+        ("", "7", "line 1: 0 tokens, expected 1"),
+        ("a b\n", "\na\nb\n", "line 1: 2 tokens, expected 0"),
+        ("\na\nb\n", "a b\n", "line 1: 0 tokens, expected 2"),
+        ("x" * 60, "y" * 61, f"line 1, token 1: '{'x' * 60}', expected '{'y' * 60}'…"),
+    ],
+)
+def test_strict_reasons(got: str, expected: str, reason: str) -> None:
+    assert compare.strict(got.encode(), expected) == reason
+
+
+def test_bytes_that_are_not_text_are_shown() -> None:
+    assert compare.strict(b"\xff", "1") == "line 1, token 1: '\ufffd', expected '1'"
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "tolerance", "right"),
+    [
+        ("a 1.25 b", "a 1 b", 0.25, True),
+        ("a 1.3 b", "a 1 b", 0.25, False),
+        ("a 1 c", "a 1 b", 0.25, False),
+        ("a 1.25 b", "a 1 b", None, False),
+        ("7 1", "9 1", 0.125, False),
+        ("0.25", "0", 0.25, True),
+        ("250", "200", 0.25, True),
+        ("251", "200", 0.25, False),
+        ("-250", "-200", 0.25, True),
+        ("200", "-200", 0.25, False),
+        ("+.5e1", "5.", 0.0, True),
+        ("1E-1", "0.1", 0.0, True),
+        ("inf", "Infinity", 1e300, True),
+        ("inf", "-inf", 1e300, False),
+        ("1", "inf", 1e300, False),
+        ("-inf", "1", 1e300, False),
+        ("nan", "NaN", 1e300, False),
+        ("1_0", "10", 0.5, False),
+        ("10", "1_0", 0.5, False),
+    ],
+)
+def test_tokens_within_a_tolerance(got: str, expected: str, tolerance: float | None, right: bool) -> None:
+    assert (compare.strict(got.encode(), expected, tolerance) is None) is right
+
+
 def test_strict_beyond_a_piece() -> None:
     """Large outputs are compared by pieces of a megabyte."""
     large = "ü1 2\n" * 300_000
@@ -60,6 +144,14 @@ def test_strict_beyond_a_piece() -> None:
     for at in (0, (1 << 20) - 1, 1 << 20, len(large) - 2):
         assert compare.strict((large[:at] + "x" + large[at + 1 :]).encode(), large) is not None
     assert compare.strict(b"", large) is not None and compare.strict(large.encode(), "") is not None
+
+
+def test_what_ends_with_a_piece_is_not_the_whole() -> None:
+    piece = "x" * (1 << 20)
+    for got, expected in ((piece, piece + "y"), (piece + "y", piece), (piece * 2, piece * 2 + "y")):
+        assert compare.strict(got.encode(), expected) is not None
+    text = "aü" * 1_200_000 + "\ud800"
+    assert b"".join(compare.encoded(text)) == text.encode("utf-8", "surrogatepass")
 
 
 def dull_livecodebench(got: str, expected: str) -> bool:
@@ -94,10 +186,39 @@ def test_livecodebench_equals_the_dull_reference(a: str, b: str) -> None:
         ("snan", "1", False),
         ("", "", True),
         ("1\n\n2", "1\n2", False),
+        ("a\n 1.0 \nb", "a\n1\nb ", True),
+        ("1.0\nb", "1\nc", False),
+        ("1 x", "1.0 x", False),
     ],
 )
 def test_livecodebench_rules(got: str, expected: str, right: bool) -> None:
     assert (compare.livecodebench(got, expected) is None) is right
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "reason"),
+    [
+        ("1\n2", "1", "2 lines, expected 1"),
+        ("a\n2", "a\n3", "line 2: '2', expected '3'"),
+        ("x" * 101, "y" * 101, f"line 1: {'x' * 100!r}, expected {'y' * 100!r}"),
+    ],
+)
+def test_livecodebench_reasons(got: str, expected: str, reason: str) -> None:
+    assert compare.livecodebench(got, expected) == reason
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "right"),
+    [
+        ([1, True], "[1.0, 1]", True),
+        ([1], "[2]", False),
+        (math.inf, "Infinity", True),
+        (math.nan, "NaN", False),
+        ([math.nan], "[NaN]", False),
+    ],
+)
+def test_livecodebench_json_rules(got: object, expected: str, right: bool) -> None:
+    assert compare.livecodebench_json(got, expected) is right
 
 
 JSON = st.recursive(
@@ -124,6 +245,25 @@ def test_strict_json_is_reflexive(value: object) -> None:
         ("1", 1, None, False),
         (None, None, None, True),
         (10**400, 1.5, 1e-3, False),
+        (1, True, None, False),
+        (True, True, None, True),
+        (False, True, None, False),
+        (3, 4, None, False),
+        (3, 4.0, 0.25, True),
+        (3, 4.5, 0.25, False),
+        ([1, 2], [1], None, False),
+        ([1, 3], [1, 2], None, False),
+        ([2, 1], [1, 1], None, False),
+        ([1], 1, 9.0, False),
+        (1, [1], 9.0, False),
+        (1, "1", 9.0, False),
+        ({"a": 1.25, "b": 2}, {"a": 1, "b": 2}, 0.25, True),
+        ({"a": 1.25, "b": 2}, {"a": 1, "b": 2}, None, False),
+        ({"a": 1, "b": 3}, {"a": 1, "b": 2}, None, False),
+        ({"a": 1}, [1], None, False),
+        (["a"], {"a": 1}, None, False),
+        ("a", "b", 9.0, False),
+        (None, 0, 9.0, False),
     ],
 )
 def test_strict_json_rules(got: object, expected: object, tolerance: float | None, right: bool) -> None:

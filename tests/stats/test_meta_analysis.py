@@ -11,7 +11,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from kiyas.stats import meta_analysis
-from kiyas.stats.inference import Floats
+from kiyas.stats.inference import Floats, Interval
 
 # Thirteen trials of the BCG vaccine (Colditz et al. 1994): ill and well with it, ill and well without.
 BCG = np.array(
@@ -146,3 +146,85 @@ def test_paired_error_is_bonett_and_prices(only_a: int, only_b: int, n: int) -> 
     if only_a:
         assert meta_analysis.paired_error(d) == pytest.approx(d.std(ddof=1) / math.sqrt(n), rel=0.12)
     assert 2 * norm.sf(abs(d.mean()) / meta_analysis.paired_error(d)) <= 1
+
+
+def test_levels_and_shares_of_the_bcg_trials() -> None:
+    effects, errors = log_risk_ratios()
+    found, narrow = (meta_analysis.random_effects(effects, errors, level) for level in (0.95, 0.8))
+    assert found.tau2_interval is not None and found.i2_interval is not None and narrow.tau2_interval is not None
+    for tau2, target in ((narrow.tau2_interval.low, 0.9), (narrow.tau2_interval.high, 0.1)):
+        assert meta_analysis.generalised_q(effects, errors**2, tau2) == pytest.approx(chi2.ppf(target, 12))
+    # I² takes its measure of the usual variance from Higgins & Thompson: 12 Σw / ((Σw)² − Σw²).
+    w = 1 / errors**2
+    typical = 12 * w.sum() / (w.sum() ** 2 - (w**2).sum())
+    assert found.i2 == pytest.approx(found.tau2 / (found.tau2 + typical))
+    assert found.i2_interval.low == pytest.approx(found.tau2_interval.low / (found.tau2_interval.low + typical))
+    assert found.i2_interval.high == pytest.approx(found.tau2_interval.high / (found.tau2_interval.high + typical))
+    assert narrow.prediction is not None and narrow.tau2_interval.level == narrow.prediction.level == 0.8
+    half = t.ppf(0.9, 11) * math.sqrt(narrow.tau2 + narrow.standard_error**2)
+    assert (narrow.prediction.low, narrow.prediction.high) == pytest.approx((narrow.mean - half, narrow.mean + half))
+    assert found.p == pytest.approx(2 * t.sf(abs(found.mean) / found.standard_error, 12))
+    interval = found.interval(0.8)
+    assert (interval.low + interval.high) / 2 == pytest.approx(found.mean) and interval.level == 0.8
+    assert interval.high - found.mean == pytest.approx(t.ppf(0.9, 12) * found.standard_error)
+
+
+def test_three_replications_have_a_prediction() -> None:
+    found = meta_analysis.random_effects(np.array([0.1, 0.2, 0.4]), np.array([0.01, 0.02, 0.03]))
+    assert found.prediction is not None and found.tau2 > 0
+    half = 12.7062 * math.sqrt(found.tau2 + found.standard_error**2)
+    assert found.prediction.high - found.mean == pytest.approx(half, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("effects", "errors"),
+    [([0.1, 0.2], [0.1]), ([0.1, 0.2], [0.1, 0.1, 0.1]), ([0.1, 0.2], [0.1, -0.1]), ([0.1, math.inf], [0.1, 0.1]),
+     ([], []), ([0.1, 0.2], [0.1, math.nan])],
+)  # fmt: skip
+def test_what_is_no_meta_analysis(effects: list[float], errors: list[float]) -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        meta_analysis.random_effects(np.array(effects), np.array(errors))
+
+
+def test_effects_as_far_apart_as_their_errors_have_no_variance_of_their_own() -> None:
+    effects, errors = np.array([-1.0, 1.0, 0.0]), np.ones(3)
+    assert meta_analysis.generalised_q(effects, errors**2, 0.0) == 2 == 3 - 1
+    assert meta_analysis.random_effects(effects, errors).tau2 == 0.0
+    wider = meta_analysis.random_effects(effects * 2, errors)
+    assert wider.q == pytest.approx(8) and wider.tau2 == pytest.approx(3), "the root where Q/(1 + τ²) is 2"
+    assert meta_analysis.generalised_q(effects * 2, errors, wider.tau2) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("answers", [1, 4, 10])
+@pytest.mark.parametrize("d", [[0.0] * 20, [0.5, -0.25, 0.0, 0.75], [1.0] * 7])
+def test_paired_error_adds_one_answer_to_either_side(d: list[float], answers: int) -> None:
+    n = len(d) + 2
+    squares = sum(x * x for x in d) + 2 / answers**2
+    assert meta_analysis.paired_error(np.array(d), answers) ** 2 == pytest.approx((squares - sum(d) ** 2 / n) / n**2)
+    if answers == 1:
+        assert meta_analysis.paired_error(np.array(d)) == meta_analysis.paired_error(np.array(d), 1)
+    if answers == 4 and not any(d):
+        assert meta_analysis.paired_error(np.array(d), answers) == pytest.approx(math.sqrt(2 / 16) / n)
+
+
+def test_unpaired_by_hand() -> None:
+    """Two seeds and one, of other sizes: the smaller total counts, one right and one wrong answer are added."""
+    found = meta_analysis.unpaired([(10, 40), (10, 20)], [(15, 30)])
+    a, b = (0.375 * 20 + 1) / 22, 16 / 32
+    assert found.difference == pytest.approx(0.5 - 0.375) and found.centre == pytest.approx(b - a)
+    variance = a * (1 - a) / 22 + b * (1 - b) / 32 + 0.25**2 / 2 / 2
+    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    assert found.p == pytest.approx(2 * norm.sf((b - a) / math.sqrt(variance)))
+    interval = found.interval(0.8)
+    half = norm.isf(0.1) * math.sqrt(variance)
+    assert (interval.low, interval.high) == pytest.approx((b - a - half, b - a + half)) and interval.level == 0.8
+    turned = meta_analysis.unpaired([(15, 30)], [(10, 40), (10, 20)])
+    assert turned.p == pytest.approx(found.p) and turned.centre == pytest.approx(-found.centre)
+    for a_solved, b_solved, ends in ((0, 2, (None, 1.0)), (2, 0, (-1.0, None))):
+        clipped = meta_analysis.unpaired([(a_solved, 2)], [(b_solved, 2)]).interval(0.99)
+        assert ends[0] in (None, clipped.low) and ends[1] in (None, clipped.high)
+
+
+def test_around() -> None:
+    assert meta_analysis.around(0.5, 0.25, 0.9) == Interval(0.25, 0.75, 0.9)
+    assert meta_analysis.around(0.5, 0.25).level == 0.95

@@ -215,7 +215,8 @@ def contrast(
     decision = decision_of(mean, interval, interval90, p, margin)
     needed = None
     if decision is Decision.UNDECIDED:
-        needed = what_would_decide(d_SP, components, loaded.record.compare.matters, loaded.samples)
+        at = loaded.record.compare.matters if margin is None else margin
+        needed = what_would_decide(d_SP, components, at, loaded.samples)
     return Contrast(
         a, b, primary, method, len(pairs), P, mean, interval, interval90, bootstrap, p, decision, margin,
         compared, components, needed, 0,

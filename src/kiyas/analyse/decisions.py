@@ -89,7 +89,7 @@ def decision_of(
     interval lies within it (two one-sided tests at 5 %). Both can hold: a small difference that is certain
     counts as equivalent, since the study declared that it does not matter.
     """
-    if margin is not None and margin > 0 and interval90.inside(margin):
+    if margin is not None and interval90.inside(margin):
         return Decision.EQUIVALENT
     if interval.excludes_zero() and p < 0.05:
         return Decision.MORE if difference > 0 else Decision.LESS

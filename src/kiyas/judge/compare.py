@@ -25,9 +25,7 @@ def strict(got: bytes | bytearray, expected: str, tolerance: float | None = None
     ours, theirs = _token_lines(got, at), _token_lines_of(expected, at)
     for number, (a, b) in enumerate(itertools.zip_longest(ours, theirs), lines + 1):
         if a is None or b is None:
-            rest = next(filter(None, itertools.chain([a or b], ours, theirs)), None)
-            if rest is None:
-                return None
+            rest = next(filter(None, itertools.chain([a or b], ours, theirs)))
             return f"line {number}: " + (f"missing, expected {_show(rest[0])}" if a is None else "more than expected")
         if a == b:
             continue

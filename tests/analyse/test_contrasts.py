@@ -1,0 +1,409 @@
+"""Scores, choices and contrasts of verdicts written by hand: each rule at its boundary, against dull references."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiyas.analyse import contrasts, decisions
+from kiyas.analyse.contrasts import aa_control, arm_result, contrast, pair, score
+from kiyas.analyse.decisions import corrected, decision_of, what_would_decide
+from kiyas.analyse.findings import Contrast, Curve, Decision, LossPoint, Needed, Training
+from kiyas.analyse.load import Loaded
+from kiyas.analyse.selection import choose, trainings
+from kiyas.judge import Problem
+from kiyas.runfolder.files import write_json
+from kiyas.runfolder.record import Kind, Record
+from kiyas.stats import inference
+from kiyas.stats.inference import Floats, Interval
+from kiyas.study.settings import Select, Study
+from kiyas.types import BASE_ARM, AdapterId, Judgment
+
+Row = dict[str, Any]
+A, B, BASE = AdapterId("a", step=20), AdapterId("b", step=20), AdapterId(BASE_ARM)
+STUDY = Study.model_validate(
+    {"name": "x", "model_name_or_path": "practice", "arms": {arm: {"dataset_name": arm} for arm in ("b", "a")}}
+)
+
+
+def rows(verdicts: str) -> list[Row]:
+    """One letter a sample: 1 right, 0 wrong, ? missing."""
+    return [{"verdict": {"1": "AC", "0": "WA", "?": None}[v], "passed": 0, "total": 0} for v in verdicts]
+
+
+def loaded(answers: Mapping[AdapterId, Sequence[list[Row]]], samples: int = 1, **more: Any) -> Loaded:
+    ids = [f"p{i}" for i in range(max(map(len, answers.values())))]
+
+    def judged(adapter: AdapterId, id: str, each: list[Row]) -> list[Judgment]:
+        about = {**adapter.fields(), "problem_id": id}
+        return [Judgment.of({**about, "sample": n, **row}) for n, row in enumerate(each)]
+
+    return Loaded(
+        record=Record(kind=Kind.RUN, name="x", study=STUDY), log=[],
+        problems={id: Problem(id, ()) for id in ids},
+        answers={
+            adapter: {id: judged(adapter, id, row) for id, row in zip(ids, each, strict=False)}
+            for adapter, each in answers.items()
+        },
+        stops={}, arm_counts={}, samples=samples, run=Path("nowhere"), **more,
+    )  # fmt: skip
+
+
+def of(verdicts: Mapping[AdapterId, str], samples: int = 1) -> tuple[Loaded, dict[AdapterId, Floats]]:
+    """A run of as many problems as words, or letters where there is one sample; and its rates."""
+    split = {a: v.split() if samples > 1 else list(v) for a, v in verdicts.items()}
+    made = loaded({a: [rows(each) for each in v] for a, v in split.items()}, samples)
+    return made, {a: made.rates(a) for a in verdicts}
+
+
+def test_score_by_hand() -> None:
+    def row(verdict: str | None, passed: int, total: int | None = 4) -> Row:
+        return {"verdict": verdict, "passed": passed, "total": total}
+
+    answers = [
+        [row("AC", 4), row("WA", 2)],  # solved once: not partial
+        [row("WA", 1), row("RE", 0)],  # partial
+        [row("WA", 0), row("WA", 4)],  # none or all of the tests: not partial
+        [row("CE", 0, 0), row("CE", 0, None)],
+    ]
+    made = loaded({A: answers}, samples=2)
+    found = score(made, A, made.rates(A))
+    assert (found.problems, found.samples, found.solved, found.rate, found.missing) == (4, 2, 0.5, 0.125, 0)
+    assert found.tests_passed == pytest.approx((4 + 2 + 1 + 0 + 0 + 4) / 24)
+    assert found.partial == ("p1",) and found.verdicts == {"AC": 1, "WA": 4, "RE": 1, "CE": 2}
+    assert found.at_k == {"1": 0.125, "2": 0.25} and found.interval == inference.problem_bootstrap(made.rates(A))
+    assert found.same_as_base is None
+
+
+@pytest.mark.parametrize(("samples", "ks"), [(1, (1,)), (5, (1, 5)), (7, (1, 5, 7)), (100, (1, 5, 10, 100))])
+def test_pass_at_k_is_the_mean_over_problems(samples: int, ks: tuple[int, ...]) -> None:
+    right = [0, 1, samples]
+    made = loaded({A: [rows("1" * c + "0" * (samples - c)) for c in right]}, samples)
+    at_k = score(made, A, made.rates(A)).at_k
+    assert list(at_k) == [str(k) for k in ks]
+    for k in ks:
+        assert at_k[str(k)] == pytest.approx(np.mean([inference.pass_at_k(samples, c, k) for c in right]))
+
+
+def test_a_score_with_anything_owed_is_unknown() -> None:
+    made, rates = of({A: "110?"})
+    found = score(made, A, rates[A])
+    assert (found.missing, found.solved, found.at_k, found.verdicts) == (1, 2, {}, {"AC": 2, "WA": 1, "missing": 1})
+    assert math.isnan(found.rate) and math.isnan(found.interval.low) and found.tests_passed is None
+    whole, rates = of({A: "1100"})
+    known = score(whole, A, rates[A])
+    assert (known.rate, known.interval) == (0.5, inference.wilson(2, 4))
+
+
+def test_programs_equal_to_the_base() -> None:
+    def programs(*texts: str | None) -> list[list[Row]]:
+        return [[{"verdict": "WA", "passed": 0, "total": 1, "program": text}] for text in texts]
+
+    made = loaded({BASE: programs("x", "y", "z", "w"), A: programs("x", "Y", None, "w", "new"), B: programs(None)})
+    assert [score(made, a, made.rates(a)).same_as_base for a in (A, B, BASE)] == [2 / 3, None, None]
+
+
+def test_trainings_in_the_studys_order() -> None:
+    ids = [AdapterId("a", "", 1, 20), AdapterId("a", "", 0, 40), AdapterId("a", "", 0, 20), AdapterId("b", "v", 0, 20)]
+    made, _ = of(dict.fromkeys([BASE, *ids], "1"))
+    assert trainings(made) == {Training("b", "v", 0): [ids[3]], Training("a", "", 0): [ids[2], ids[1]],
+                               Training("a", "", 1): [ids[0]]}  # fmt: skip
+    assert list(trainings(made)) == [Training("b", "v", 0), Training("a", "", 0), Training("a", "", 1)]
+
+
+STEPS = [AdapterId("a", step=step) for step in (20, 40, 60)]
+
+
+def test_choose_by_each_rule() -> None:
+    first, second, third = STEPS
+    rates = {first: np.array([1.0, 0, 0]), second: np.array([1.0, 1, 0]), third: np.array([0.0, 1, 0])}
+    development = {first: np.array([0.0]), second: np.array([0.0]), third: np.array([1.0])}
+    losses = tuple(LossPoint(step, loss) for step, loss in ((20, 0.5), (40, 0.5), (60, 0.7), (80, 0.1)))
+    curve = Curve(Training("a", "", 0), (), losses, {}, None)
+    wanted = {
+        Select.LAST: third, Select.VALIDATION: first, Select.PRIMARY: second, Select.DEVELOPMENT: third,
+    }  # fmt: skip
+    for select, step in wanted.items():
+        found = choose(STEPS, rates, curve, select, 1, development)
+        assert (found.chosen, found.last, found.best, found.lowest_validation) == (step, third, second, first)
+        assert found.training == Training("a", "", 0)
+        assert found.best_of == inference.best_of(np.stack(list(rates.values())), 1)
+    blind = choose(STEPS, rates, None, Select.VALIDATION)
+    assert (blind.chosen, blind.lowest_validation) == (third, None), "without losses the last"
+    assert choose(STEPS[:2], rates, None, Select.DEVELOPMENT).chosen == second
+
+
+def test_choose_among_what_is_known() -> None:
+    first, second, third = STEPS
+    rates = {first: np.array([1.0, math.nan]), second: np.array([1.0, 0.0]), third: np.array([1.0, 0.0])}
+    found = choose(STEPS, rates, None, Select.PRIMARY, samples=3)
+    assert found.chosen == second, "equal ones go to the earlier step, unknown ones are no candidates"
+    assert found.best_of == inference.best_of(np.array([[1.0, 0], [1, 0]]), 3)
+    close = {first: np.array([0.5]), second: np.array([0.5 + 1e-8]), third: np.array([0.5 + 1e-8 + 4e-10])}
+    assert choose(STEPS, close, None, Select.PRIMARY).chosen == second, "a difference in the last bits is none"
+    nothing = choose(STEPS, dict.fromkeys(STEPS, np.array([math.nan])), None, Select.PRIMARY)
+    assert nothing.chosen == third and nothing.best_of.checkpoints == 3 and math.isnan(nothing.best_of.corrected)
+
+
+def seeds(arm: str, count: int) -> list[AdapterId]:
+    return [AdapterId(arm, "", seed, 20) for seed in range(count)]
+
+
+def test_an_arm_over_its_seeds() -> None:
+    one, two, three = seeds("a", 3)
+    made, rates = of({one: "1110", two: "1100", three: "111?"})
+    assert arm_result(made, "a", [one], rates).interval == inference.wilson(3, 4)
+    both = arm_result(made, "a", [one, two], rates)
+    raw = inference.two_way(np.stack([rates[one], rates[two]])).interval()
+    assert raw.low < 0 and raw.high > 1
+    assert (both.mean, both.interval, both.solved, both.missing) == (0.625, Interval(0.0, 1.0), 2.5, 0)
+    missing = arm_result(made, "a", [one, three], rates)
+    assert (
+        math.isnan(missing.mean) and math.isnan(missing.interval.low) and (missing.missing, missing.solved) == (1, 3.0)
+    )
+    single, rates = of({one: "1", two: "0"})
+    assert arm_result(single, "a", [one, two], rates).interval == Interval(0.0, 1.0)
+    rng = np.random.default_rng(0)
+    wide, rates = of({a: "".join(rng.choice(["0", "1"], 80)) for a in (one, two)})
+    inner = inference.two_way(np.stack([rates[one], rates[two]])).interval()
+    assert 0 < inner.low < inner.high < 1
+    assert arm_result(wide, "a", [one, two], rates).interval == Interval(inner.low, inner.high)
+
+
+def test_a_pair_by_hand() -> None:
+    made, rates = of({A: "1111000000", B: "1000111110"})
+    found = pair(made, A, B, rates)
+    assert (found.both, found.only_a, found.only_b, found.neither) == (1, 3, 5, 1)
+    test = inference.mcnemar(3, 5)
+    assert (found.difference, found.exact_p, found.mid_p) == (pytest.approx(0.2), test.exact, test.mid)
+    assert found.interval == inference.paired_interval(3, 5, 10) and found.missing == 0
+    several, rates = of({A: "11 10 00 11", B: "11 11 10 00"}, samples=2)
+    found = pair(several, A, B, rates)
+    assert (found.both, found.only_a, found.only_b, found.neither) == (1.5, 1.0, 1.0, 0.5)
+    d = np.array([0, 0.5, 0.5, -1])
+    assert (found.exact_p, found.mid_p, found.interval) == (
+        None,
+        inference.sign_flip(d),
+        inference.problem_bootstrap(d),
+    )
+    owing, rates = of({A: "1?", B: "??"})
+    assert pair(owing, A, B, rates).missing == 3 and math.isnan(pair(owing, A, B, rates).mid_p)
+    assert contrasts.pair_interval(d, 2, 0.9) == inference.problem_bootstrap(d, 0.9)
+    assert contrasts.pair_interval(np.array([1.0, -1, 0, 1]), 1, 0.9) == inference.paired_interval(1, 2, 4, 0.9)
+
+
+def compare(made: Loaded, rates: Mapping[AdapterId, Floats], a: str, b: str, margin: float | None = None) -> Contrast:
+    chosen: dict[str, dict[int, AdapterId]] = {}
+    for adapter in rates:
+        chosen.setdefault(adapter.arm, {})[adapter.seed] = adapter
+    return contrast(made, chosen, a, b, rates, margin=margin)
+
+
+def test_which_checkpoints_are_paired() -> None:
+    a, b = seeds("a", 3), seeds("b", 4)[1:]
+    made, rates = of({BASE: "10101", **dict.fromkeys([*a, *b], "11000")})
+    paired = lambda x, y: [(each.a, each.b) for each in compare(made, rates, x, y).pairs]  # noqa: E731
+    assert paired("a", "b") == [(a[1], b[0]), (a[2], b[1])], "the seeds that both have"
+    assert paired(BASE_ARM, "b") == [(BASE, each) for each in b]
+    assert paired("a", BASE_ARM) == [(each, BASE) for each in a]
+    assert compare(made, rates, "a", "b").primary is False
+    apart, rates = of({a[0]: "11", a[1]: "11", b[1]: "11", b[2]: "11"})
+    found = compare(apart, rates, "a", "b")
+    assert [(each.a, each.b) for each in found.pairs] == [(a[0], b[1])], "no seed in common: the first of each"
+    assert (found.method, found.seeds) == ("pair", 1)
+
+
+def test_what_the_base_owes_is_counted_once() -> None:
+    a = seeds("a", 2)
+    made, rates = of({BASE: "1?", a[0]: "11", a[1]: "?0"})
+    found = compare(made, rates, BASE_ARM, "a")
+    assert (found.missing, found.decision, found.method, found.seeds, found.problems) == (
+        2,
+        Decision.MISSING,
+        "none",
+        2,
+        2,
+    )
+    assert found.needed is None and math.isnan(found.p) and math.isnan(found.difference)
+
+
+def test_two_seeds_are_two_way_one_is_a_pair() -> None:
+    rng = np.random.default_rng(3)
+    a, b = seeds("a", 2), seeds("b", 2)
+    made, rates = of({each: "".join(rng.choice(["0", "1"], 30)) for each in [*a, *b]})
+    d = np.stack([rates[y] - rates[x] for x, y in zip(a, b, strict=True)])
+    found, dull = compare(made, rates, "a", "b", 0.2), inference.two_way(d)
+    assert (found.method, found.seeds, found.problems, found.missing) == ("two-way", 2, 30, 0)
+    assert (found.interval, found.interval90, found.p) == (dull.interval(), dull.interval(0.9), dull.p)
+    assert (found.bootstrap, found.components) == (inference.crossed_bootstrap(d), dull.components)
+    assert found.difference == pytest.approx(d.mean()) and found.margin == 0.2
+    assert found.decision is Decision.UNDECIDED and found.needed == what_would_decide(d, dull.components, 0.2, 1)
+    alone = {x: rates[x] for x in (a[0], b[0])}
+    found = compare(made, alone, "a", "b")
+    assert (found.method, found.bootstrap, found.components) == ("pair", None, None)
+    assert (found.interval, found.p) == (found.pairs[0].interval, found.pairs[0].mid_p)
+    assert found.interval90 == contrasts.pair_interval(d[0], 1, 0.9)
+    assert found.needed == what_would_decide(d[:1], None, 0.05, 1), "five points where no margin is declared"
+    one, rates = of(dict.fromkeys([*a, *b], "1"))
+    assert compare(one, rates, "a", "b").method == "pair", "one problem has no spread"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "margin", "decision"),
+    [("0", "1", None, Decision.MORE), ("1", "0", None, Decision.LESS), ("1", "1", 0.2, Decision.EQUIVALENT)],
+)
+def test_nothing_more_is_needed_where_it_is_decided(a: str, b: str, margin: float | None, decision: Decision) -> None:
+    made, rates = of({A: a * 40, B: b * 40})
+    found = compare(made, rates, "a", "b", margin)
+    assert (found.decision, found.needed) == (decision, None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "margin", "decision"),
+    [
+        (0.01, 0.2, 0.0499, None, Decision.MORE),
+        (0.01, 0.2, 0.05, None, Decision.UNDECIDED),
+        (0.0, 0.2, 0.01, None, Decision.UNDECIDED),
+        (-0.2, -0.01, 0.01, None, Decision.LESS),
+        (-0.2, 0.0, 0.01, None, Decision.UNDECIDED),
+        (0.01, 0.2, 0.01, 0.1875, Decision.MORE),  # the interval reaches the margin
+        (0.01, 0.2, 0.01, 0.19, Decision.EQUIVALENT),
+        (-0.2, -0.01, 0.01, 0.1875, Decision.LESS),
+        (0.01, 0.2, 0.01, 0.0, Decision.MORE),
+    ],
+)
+def test_decisions_at_their_boundaries(low: float, high: float, p: float, margin: float | None, decision: str) -> None:
+    inner = Interval(max(low, -0.1875), min(high, 0.1875), 0.9)
+    assert decision_of((low + high) / 2, Interval(low, high), inner, p, margin) is decision
+    if margin == 0.0:
+        assert decision_of(0.1, Interval(low, high), Interval(0.0, 0.0), p, margin) is Decision.MORE
+
+
+def test_no_spread_at_zero_margin_is_not_equivalence() -> None:
+    assert decision_of(0.0, Interval(-1e-9, 0.0), Interval(0.0, 0.0), 1.0, 0.0) is Decision.UNDECIDED
+    assert decision_of(0.0, Interval(-1, 1), Interval(-0.5, 0.5), 1.0, 0.75) is Decision.EQUIVALENT
+
+
+def found_with(p: float, decision: Decision, b: str) -> Contrast:
+    nothing = Interval(0, 0)
+    return Contrast("a", b, False, "pair", 1, 1, 0.1, nothing, nothing, None, p, decision, None, (), None, None, 0)
+
+
+def test_correction_counts_the_declared_that_are_known() -> None:
+    each = [
+        found_with(0.025, Decision.MORE, "b"),
+        found_with(0.03, Decision.LESS, "c"),
+        found_with(0.2, Decision.EQUIVALENT, "d"),
+        found_with(math.nan, Decision.MISSING, "e"),
+        found_with(0.001, Decision.MORE, "f"),
+    ]
+    names = lambda *arms: {frozenset(("a", arm)) for arm in arms}  # noqa: E731
+    # Two tests: 2 · 0.025 is exactly 0.05, which is not below it.
+    found = corrected(each, names("b", "c", "e"))
+    assert [c.holm for c in found] == [0.05, 0.05, None, None, None]
+    assert [c.decision for c in found[:2]] == [Decision.UNDECIDED, Decision.UNDECIDED]
+    assert [c.declared for c in found] == [True, True, False, True, False]
+    alone = corrected(each, names("b", "e"))
+    assert alone[0].holm is None and alone[0].decision is Decision.MORE, "one known p-value needs no correction"
+    three = corrected(each, names("b", "d", "f"))
+    assert [three[i].decision for i in (0, 2, 4)] == [Decision.UNDECIDED, Decision.EQUIVALENT, Decision.MORE]
+
+
+def mixed(only_a: int, only_b: int, P: int) -> Floats:
+    return np.repeat([-1.0, 1.0, 0.0], [only_a, only_b, P - only_a - only_b])[None, :]
+
+
+def test_what_would_decide_between_two_adapters() -> None:
+    found = what_would_decide(mixed(6, 9, 100), None, 0.05, 1)
+    assert (found.problems, found.seeds, found.both) == (inference.problems_needed(0.15, 0.05), None, ())
+    assert found.now_sees is not None
+    grid = np.linspace(1e-3, 0.15, 2000)
+    visible = min(x for x in grid if inference.problems_needed(0.15, x) <= 100)
+    assert found.now_sees == pytest.approx(visible, abs=1e-4)
+    # No more can differ than differs: then no number of problems will do, and up to there one will.
+    assert what_would_decide(mixed(2, 3, 100), None, 0.05, 1).problems == inference.problems_needed(0.05, 0.05)
+    assert what_would_decide(mixed(2, 2, 100), None, 0.05, 1).problems is None
+    # With several samples the squares count, not whether a problem differs at all.
+    halves = what_would_decide(mixed(6, 9, 100) / 2, None, 0.03, 2)
+    assert halves.problems == inference.problems_needed(0.0375, 0.03)
+
+
+def test_what_this_many_problems_see() -> None:
+    assert 35 < inference.problems_needed(0.2, 0.2) <= 40
+    enough, short = (what_would_decide(mixed(0, P // 5, P), None, 0.05, 1).now_sees for P in (40, 35))
+    assert enough is not None and short is None
+    assert decisions._visible(lambda x: 32, 32, 0.2) == pytest.approx(1e-4, abs=1e-6), "as many as needed are enough"
+    assert decisions._visible(lambda x: 32, 31, 0.2) is None
+    assert decisions._visible(lambda x: 1, 31, 0.0) is None
+    assert decisions._visible(lambda x: math.ceil(1 / x), 8, 0.5) == pytest.approx(0.125, abs=1e-6)
+    assert decisions._visible(lambda x: math.ceil(1 / x), 2, 0.5) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_what_would_decide_between_seeds() -> None:
+    parts = inference.Components(0.0, 0.02, 0.2)
+    d = np.zeros((3, 300))
+    found = what_would_decide(d, parts, 0.09, 1)
+    assert (found.difference, found.both) == (0.09, ()), "a design of both only where neither alone will do"
+    assert found.problems == inference.problems_needed_with(parts, 3, 0.09)
+    assert found.seeds == inference.seeds_needed(parts, 300, 0.09)
+    assert found.now_sees == inference.detectable(parts, 3, 300)
+    # Seeds that differ much: at few problems neither will do alone, at many problems more seeds will.
+    apart = inference.Components(0.003, 0.05, 0.2)
+    both = what_would_decide(np.zeros((2, 20)), apart, 0.06, 1)
+    assert (both.problems, both.seeds) == (None, None)
+    assert both.both == inference.design_needed(apart, 0.06) != ()
+    only_seeds = what_would_decide(np.zeros((2, 1000)), apart, 0.06, 1)
+    assert only_seeds.problems is None and only_seeds.seeds is not None and only_seeds.both == ()
+
+
+@pytest.mark.parametrize("difference", [0.05, 0.02])
+def test_where_nothing_differed_as_many_problems_as_bring_tangos_interval_below(difference: float) -> None:
+    found = what_would_decide(np.zeros((3, 10)), inference.Components(0, 0, 0), difference, 1)
+    assert found.problems is not None and (found.seeds, found.now_sees, found.both) == (None, None, ())
+    assert inference.paired_interval(0, 0, found.problems).high <= difference
+    assert inference.paired_interval(0, 0, found.problems - 1).high > difference
+
+
+def hours_run(folder: Path, seconds: Mapping[str, float | None]) -> Path:
+    for stage, each in seconds.items():
+        write_json(folder / stage / "manifest.json", {"stage": stage, "inputs": {}, "counts": {}, "seconds": each})
+    return folder
+
+
+def hours(found: Contrast, made: Loaded) -> Needed | None:
+    return decisions._with_hours(found, made).needed
+
+
+def test_hours_go_with_seeds_and_answers(tmp_path: Path) -> None:
+    made, _ = of({A: "1"})
+    run = hours_run(tmp_path / "run", {"train": 7200.0, "generate": 1200.0, "judge": 2400.0})
+    base = dataclasses.replace(found_with(0.5, Decision.UNDECIDED, "b"), seeds=2, problems=40)
+    found = dataclasses.replace(base, needed=Needed(0.05, 100, 6, None, (4, 80)))
+    made = dataclasses.replace(made, run=run)
+    timed = hours(found, made)
+    assert timed is not None
+    # Two hours of training for two seeds, one of answers for 2 × 40.
+    assert (timed.problems_hours, timed.seeds_hours, timed.both_hours) == (2 + 2.5, 6 + 3, 4 + 4)
+    none = hours(dataclasses.replace(base, needed=Needed(0.05, None, None, None)), made)
+    assert none is not None and (none.problems_hours, none.seeds_hours, none.both_hours) == (None, None, None)
+    assert hours(base, made) is None
+    imported = dataclasses.replace(made, record=Record(kind=Kind.IMPORT, name="x"))
+    assert hours(found, imported) == found.needed
+    untimed = hours_run(tmp_path / "untimed", {"train": 7200.0, "generate": 1200.0, "judge": 0.0})
+    assert hours(found, dataclasses.replace(made, run=untimed)) == found.needed
+
+
+def test_two_seeds_of_one_arm_against_each_other() -> None:
+    one, two, three = seeds("a", 3)
+    _, rates = of({one: "1111000000", two: "1000000000", three: "1100000000"})
+    found = aa_control("a", [one, two, three], rates)
+    assert found is not None and (found.arm, found.pairs) == ("a", 3)
+    assert (found.largest, found.mean) == (pytest.approx(0.3), pytest.approx(0.2))
+    assert aa_control("a", [one], rates) is None
+    assert aa_control("a", [one, two], rates | {two: np.array([math.nan])}) is None
