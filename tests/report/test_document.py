@@ -253,7 +253,7 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
         "Arm few: drawn at random from deep, 2 draw(s) (solutions: 1).",
         "system prompt “You are an expert.”",
         "of rank 16 with alpha 32",
-        "Learning rates tried for every arm: 0.0001; 0.0002. Each arm's",
+        "Learning rates tried for every arm: 0.0001; 0.0002. For each arm",
         "(1 for each arm): deep 0.0002.",
         "after 3 checkpoints without a lower",
         "Arm few was trained with settings of its own: budget = steps 120, weight_decay = 0.5.",
