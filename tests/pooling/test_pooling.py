@@ -299,7 +299,7 @@ def test_runs_and_counts_together(runs: list[Path], tmp_path: Path) -> None:
     codes = {remark.code for remark in found.remarks}
     assert {"unpaired", "problems_unknown", "totals_differ"} <= codes
     again = counts(tmp_path / "d.csv", "x,deep,11,41", "x,diverse,13,41")
-    with pytest.raises(KiyasError, match="study x stands in two files"):
+    with pytest.raises(KiyasError, match="study x is in two files"):
         pool([file, again])
 
 
@@ -357,4 +357,4 @@ def test_command_and_python(runs: list[Path], tmp_path: Path, capsys: pytest.Cap
     assert "no evidence of a difference" in compared.conclusion
     assert list(compared.results["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
     assert cli.main(["compare", *paths, "--arm", "x"]) == 1
-    assert "it looks like OLD=NEW" in capsys.readouterr().err
+    assert "expected OLD=NEW" in capsys.readouterr().err

@@ -68,7 +68,7 @@ class Record(_Part):
     device: str | None = None
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """what was odd, in words, for the report"""
+    """what was unusual, in words, for the report"""
 
     @property
     def arms(self) -> Mapping[str, Arm]:
@@ -102,7 +102,7 @@ def declared(study: Study) -> str:
 def read_record(folder: RunDir) -> Record:
     """Raises KiyasError when there is no record, or none that this version reads."""
     if not folder.resolved.exists():
-        raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
+        raise KiyasError(f"{folder.root} is not a run folder: it has no {folder.resolved.name}")
     value: Any = read_json(folder.resolved)
     unknown = {"created": "", "kiyas_version": "", "python": "", "platform": ""}
     try:
