@@ -97,7 +97,7 @@ def test_mistakes(arm: dict[str, Any], told: str) -> None:
 
 
 def test_more_problems_than_there_are() -> None:
-    with pytest.raises(KiyasError, match="5000 problems are asked for"):
+    with pytest.raises(KiyasError, match="asks for 5000 problems"):
         prepare(study(x={"from": "deep", "problems": 5000}))
 
 

@@ -86,7 +86,7 @@ def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     }
     if blind and any(wants.values()):
         key = next(key for key, wanted in wants.items() if wanted)
-        raise KiyasError(f"{key} needs validation rows; there are none in {', '.join(blind)}")
+        raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
     _refuse_unequal(study, counts)
     config = read_json(hub.base_folder(study) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")

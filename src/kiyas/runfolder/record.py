@@ -102,7 +102,7 @@ def declared(study: Study) -> str:
 def read_record(folder: RunDir) -> Record:
     """Raises KiyasError when there is no record, or none that this version reads."""
     if not folder.resolved.exists():
-        raise KiyasError(f"{folder.root} is not a run folder: it has no {folder.resolved.name}")
+        raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
     value: Any = read_json(folder.resolved)
     unknown = {"created": "", "kiyas_version": "", "python": "", "platform": ""}
     try:
