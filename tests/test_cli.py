@@ -51,7 +51,7 @@ def test_init_check_and_never_overwrite(tmp_path: Path, capsys: pytest.CaptureFi
     assert call("init", file, "--preset", "practice") == 0
     assert call("check", file) == 0
     out = capsys.readouterr().out
-    assert "most solutions a problem has deep (5), most problems has diverse (1,000)" in out
+    assert "deep has the most solutions per problem (5), diverse has the most problems (1,000)" in out
     assert call("init", file) == 1
     assert "exists already" in capsys.readouterr().err
 
@@ -164,7 +164,7 @@ def broken(folder: Path, what: str) -> tuple[Path, str]:
         (folder / "model" / "config.json").write_text(
             (folder / "model" / "config.json").read_text().replace("32768", "20")
         )
-        return file, "but the base model ends at 20"
+        return file, "but the base model's limit is 20"
     if what == "tokenizer":
         (folder / "model" / "tokenizer.json").unlink()
         (folder / "model" / "tokenizer_config.json").unlink()

@@ -25,7 +25,7 @@ __all__ = ["Comparison", "KiyasError", "Run", "compare", "run"]
 
 
 class Run:
-    """A run folder: finished, under way, or imported.
+    """A run folder: finished, in progress, or imported.
 
     Raises KiyasError when the folder is not one.
     """
@@ -69,7 +69,7 @@ class Run:
 
 
 def run(study: str | Path, *overrides: str, runs: str | Path = "runs") -> Run:
-    """Runs a study file, or goes on with it: `kiyas.run("study.yaml", "training.learning_rate=1e-4")`.
+    """Runs a study file, or continues it: `kiyas.run("study.yaml", "training.learning_rate=1e-4")`.
 
     Raises KiyasError, which says what is wrong, where, and what to do. A script that calls this with several
     workers needs the usual `if __name__ == "__main__":`.

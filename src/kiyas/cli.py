@@ -61,12 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"kiyas: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nkiyas: stopped; the same command goes on from here", file=sys.stderr)
+        print("\nkiyas: stopped; the same command continues from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, told as such)
+    except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, reported as such)
         return _our_bug(error)
 
 
@@ -75,7 +75,7 @@ def _our_bug(error: Exception) -> int:
     if os.environ.get("KIYAS_DEBUG"):
         traceback.print_exception(error)
     else:
-        print("  hint: set KIYAS_DEBUG=1 and give the same command again for the details", file=sys.stderr)
+        print("  hint: set KIYAS_DEBUG=1 and run the same command again for details", file=sys.stderr)
     return 2
 
 
@@ -140,13 +140,13 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
     command.add_argument("--until", choices=stages, default=Stage.REPORT.value, help="stop after this stage")
     command.add_argument(
-        "--redo", choices=stages, help="throw away what this stage and later ones made, and do it again"
+        "--redo", choices=stages, help="discard the results of this stage and later ones, and make them again"
     )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
 
 
 def _names(folder: str, suffix: str) -> list[str]:
-    """What there is to choose from in a folder of the package, found without importing it."""
+    """The choices in a folder of the package, found without importing it."""
     found = (path.name for path in (resources.files("kiyas") / folder).iterdir())
     return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
 
@@ -170,7 +170,7 @@ def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
     if args.until == Stage.REPORT:
         _print_findings(folder, settings.report.language)
     else:
-        print(f"stopped after {args.until}, as asked; run folder: {folder.root}", file=sys.stderr)
+        print(f"stopped after {args.until}, as requested; run folder: {folder.root}", file=sys.stderr)
     return 0
 
 
@@ -184,8 +184,8 @@ def _need_torch() -> None:
     ]
     if missing:
         raise KiyasError(
-            f"training and generating need {', '.join(missing)}, which are not installed",
-            "pip install 'kiyas[train]' (judge, import and report work without)",
+            f"training and generating need packages that are not installed: {', '.join(missing)}",
+            "pip install 'kiyas[train]' (judge, import and report work without it)",
         )
 
 
@@ -204,7 +204,7 @@ def _renamed(pairs: list[str], form: str) -> dict[str, str]:
     for pair in pairs:
         text, equals, arm = pair.partition("=")
         if not equals or not text or not arm:
-            raise KiyasError(f"--arm {pair!r}: it looks like {form}")
+            raise KiyasError(f"--arm {pair!r}: expected {form}")
         arms[text] = arm
     return arms
 
@@ -263,11 +263,11 @@ def _add_check(commands: Commands) -> None:
         commands,
         "check",
         _check,
-        "know before you spend: mistakes, data, leaks, costs, and what the study could see",
+        "know before you spend: mistakes, data, leaks, costs, and what the study can detect",
         """\
-        Reads the study file, the data, the benchmark and the tokenizer, and measures: what each arm really holds,
-        leaks and contamination, traps of the chat, memory, time and disk, and the smallest difference that this study
-        could see. Warnings come with their consequence. Writes nothing. Exit code 1: the study cannot run.""",
+        Reads the study file, the data, the benchmark and the tokenizer, and measures: what each arm really contains,
+        leaks and contamination, chat template checks, memory, time and disk, and the smallest difference that this
+        study can detect. Every warning names its consequence. Writes nothing. Exit code 1: the study cannot run.""",
     )
     _study_options(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
@@ -295,11 +295,11 @@ def _add_run(commands: Commands) -> None:
         commands,
         "run",
         _run,
-        "run a study, or go on with it",
+        "run a study, or continue it",
         """\
-        data → train → generate → judge → analyse → report, into runs/NAME. The same command goes on where it was
-        stopped, killed or interrupted, and ends with the same findings. A changed study file never reuses what it
-        would falsify.""",
+        data → train → generate → judge → analyse → report, into runs/NAME. The same command continues where it was
+        stopped, killed or interrupted, and ends with the same findings. If the study file changed, results that are
+        no longer valid are never reused.""",
     )
     _study_options(run)
     _run_options(run)
@@ -314,7 +314,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _add_status(commands: Commands) -> None:
     status = _command(
-        commands, "status", _status, "how far a run is", "Shows the stages of a run folder, and what is still to do."
+        commands, "status", _status, "how far a run is", "Shows the stages of a run folder, and what is left to do."
     )
     status.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/practice")
 
@@ -366,7 +366,7 @@ def _add_judge(commands: Commands) -> None:
         commands,
         "judge",
         judge_cli.run,
-        "judge programs: run them on tests and say what happened",
+        "judge programs: run them on tests and report what happened",
         judge_cli.DESCRIPTION,
     )
     judge_cli.add_arguments(judge)
@@ -383,8 +383,9 @@ def _add_import(commands: Commands) -> None:
           results   the course evaluator's detailed/*.jsonl, generations/*.json and evaluations/*.json, LiveCodeBench's
                     *_eval_all.json, lm-evaluation-harness's samples (--log_samples), verdicts of `kiyas judge`
           losses    trainer_state.json, CSV, JSON and JSONL logs
-        Arm, step and seed come from the names of files and folders; --arm corrects them. Nothing is invented: answers
-        without a verdict are owed, totals alone are only compared, and everything odd is listed here and in the report.
+        Arm, step and seed come from the names of files and folders; --arm corrects them. Nothing is invented: an answer
+        without a verdict counts as missing, totals alone are only compared, and everything unusual is listed here and
+        in the report.
 
         examples:
           kiyas import outcomes/ logs/ --problems problems.jsonl --out runs/theirs && kiyas report runs/theirs
@@ -406,7 +407,7 @@ def _add_import(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="TEXT=ARM",
-        help="files with TEXT in their name belong to ARM (base: the untrained model)",
+        help="files with TEXT in their name belong to ARM (base: the model before training)",
     )
     imported.add_argument(
         "--only",
@@ -419,18 +420,18 @@ def _add_import(commands: Commands) -> None:
         "--rejudge",
         action="store_true",
         help="run every recorded program on the problems' tests; our verdicts replace theirs, and RUN/judge/"
-        "differences.csv lists where they differ. Written when all are known",
+        "differences.csv lists the differences. Nothing is written before all verdicts are known",
     )
     imported.add_argument(
-        "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as of `kiyas judge`"
+        "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as for `kiyas judge`"
     )
     imported.add_argument(
         "--isolation",
         choices=judge_cli.ISOLATIONS,
         metavar="TIER",
-        help="with --rejudge, as of `kiyas judge`",
+        help="with --rejudge, as for `kiyas judge`",
     )
-    imported.add_argument("--python", metavar="PATH", help="with --rejudge, as of `kiyas judge`")
+    imported.add_argument("--python", metavar="PATH", help="with --rejudge, as for `kiyas judge`")
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -440,7 +441,7 @@ def _import(args: argparse.Namespace) -> int:
     settings = {"time_limit_s": args.time_limit, "isolation": args.isolation, "python": args.python}
     given = {key: value for key, value in settings.items() if value is not None}
     if given and not args.rejudge:
-        raise KiyasError("--time-limit, --isolation and --python say how programs are run", "add --rejudge")
+        raise KiyasError("--time-limit, --isolation and --python only affect how programs are run", "add --rejudge")
     if args.python is not None and shutil.which(args.python) is None:
         raise KiyasError(f"--python {args.python}: no such interpreter here")
     summary = interop.import_study(
@@ -469,9 +470,9 @@ def _add_compare(commands: Commands) -> None:
         "pool several runs of the same comparison",
         """\
         Pools replications, each a run folder or a row of a CSV file with the columns study, arm, solved and total:
-        the difference of each, the pooled difference (random effects), and whether the replications agree. Runs on
-        the same problems are paired by problem. Another base or recipe is told, other arms or problems are refused,
-        and a run with owed verdicts is left out. The difference is always the second arm minus the first.
+        each difference, the pooled difference (random effects), and whether the replications agree. Runs on
+        the same problems are paired by problem. A different base or recipe is reported, other arms or problems are
+        refused, and a run with missing verdicts is left out. The difference is always the second arm minus the first.
 
         examples:
           kiyas compare runs/mine runs/yours runs/theirs --out runs/pooled     # page, figures, table, text
@@ -489,17 +490,17 @@ def _add_compare(commands: Commands) -> None:
         help="the two arms: B minus A (default: the first run's own question, or the two arms of the first file)",
     )
     compare.add_argument(
-        "--arm", action="append", default=[], metavar="OLD=NEW", help="the arm OLD is what is called NEW elsewhere"
+        "--arm", action="append", default=[], metavar="OLD=NEW", help="the arm OLD of one source is NEW in the others"
     )
     compare.add_argument(
         "--problems",
         choices=get_args(Problems),
         default="same",
-        help="refuse runs on different problems (default), compare on the shared ones, or take each on its own",
+        help="refuse runs on different problems (default), compare on the shared ones, or evaluate each on its own",
     )
     compare.add_argument("--out", type=Path, metavar="FOLDER", help="write index.html, forest.*, pooled.csv, pooled.md")
     compare.add_argument("--language", choices=_names("report/phrases", ".toml"), default="en", help="default: en")
-    compare.add_argument("--json", action="store_true", help="print JSON in place of the text")
+    compare.add_argument("--json", action="store_true", help="print JSON instead of the text")
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -523,8 +524,8 @@ def _add_doctor(commands: Commands) -> None:
         commands,
         "doctor",
         _doctor,
-        "what this machine can do: isolation, memory, devices, versions",
-        "Probes the judge's isolation and tells what holds, what does not, and why. With --attack, hostile programs\n"
+        "what this machine offers: isolation, memory, devices, versions",
+        "Tests the judge's isolation and reports what holds, what does not, and why. With --attack, hostile programs\n"
         "try to get out of it or to cheat (about 15 seconds); exit code 2 if one of them succeeds.",
     )
     doctor.add_argument("--attack", action="store_true", help="attack the isolation of this machine")

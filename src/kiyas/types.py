@@ -21,7 +21,7 @@ Problems = Literal["same", "shared", "own"]
 
 
 class KiyasError(Exception):
-    """The user's mistake or the machine's limit, told in words: what, where, what to do. Exit code 1.
+    """The user's mistake or the machine's limit, in words: what, where, what to do. Exit code 1.
 
     Anything else that escapes is our bug (exit code 2).
     """
@@ -68,7 +68,7 @@ class AdapterId:
         return BASE_ARM if self.is_base else self.folder
 
     def fields(self) -> dict[str, Any]:
-        """The four keys as they stand in every JSONL row about this adapter."""
+        """The four keys as they are in every JSONL row about this adapter."""
         return {"arm": self.arm, "variant": self.variant, "seed": self.seed, "step": self.step}
 
     @classmethod
@@ -93,7 +93,7 @@ BASE = AdapterId(BASE_ARM)
 class Example:
     """One training or validation sample: the chat's user text and the answer to learn.
 
-    `group` is the key (usually the problem) that must never stand on both sides of a split.
+    `group` is the key (usually the problem) that must never be on both sides of a split.
     """
 
     id: str
@@ -183,7 +183,7 @@ class Judgment:
     flags: tuple[str, ...] = ()
     tier: str = ""
     recorded: bool = False
-    """read from somebody's results, not found by our judge"""
+    """read from somebody's results, not produced by our judge"""
 
     @property
     def key(self) -> Answered:
@@ -214,7 +214,7 @@ class Judgment:
         try:
             tests = tuple(map(TestResult.of, listed(row.get("tests"))))
         except (AttributeError, KeyError, TypeError, ValueError):
-            tests = ()  # single tests in somebody's own shape tell nothing
+            tests = ()  # single tests in somebody's own format say nothing
         return cls(
             AdapterId.of(row),
             str(row["problem_id"]),
@@ -232,7 +232,7 @@ class Judgment:
 
     @staticmethod
     def row(completion: Completion, extraction: Extraction, verdict: Verdict) -> dict[str, Any]:
-        """The row of a program that our judge ran: whose it is, how it was found, and all that the judge measured."""
+        """The row of a program that our judge ran: whose it is, how it was extracted, and what the judge measured."""
         return {
             **completion.adapter.fields(),
             "problem_id": completion.problem_id,

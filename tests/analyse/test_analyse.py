@@ -295,7 +295,7 @@ def test_several_declared_contrasts_share_the_chance_of_a_false_claim(tmp_path: 
     for each in found.contrasts:
         if each.holm is not None and each.holm >= 0.05:
             assert each.decision in (Decision.UNDECIDED, Decision.EQUIVALENT)
-    assert "share the chance" in report.text(found, width=400)
+    assert "corrected for multiple testing, p = " in report.text(found, width=400)
     alone = analyse(make_run(tmp_path / "one", rates=rates, problems=60))
     assert [each.holm for each in alone.contrasts if each.declared] == [None], "one question needs no correction"
 
@@ -367,7 +367,7 @@ def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tm
         and found.uncontaminated.decision is Decision.UNDECIDED
     )
     said = report.text(found, width=400)
-    assert "Without the 60 problems that stand in training data: These numbers do not say" in said
+    assert "Without the 60 problems that appear in training data: These numbers do not show" in said
 
 
 @pytest.mark.parametrize(

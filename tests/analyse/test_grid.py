@@ -190,7 +190,7 @@ def test_the_development_benchmark_chooses(tmp_path: Path) -> None:
     assert refused is not None and (refused.decision, refused.missing) == (Decision.MISSING, 1)
 
 
-@pytest.mark.parametrize(("draws", "words"), [(3, "holds for drawing this way"), (1, "needs at least 3")])
+@pytest.mark.parametrize(("draws", "words"), [(3, "holds for this way of drawing"), (1, "needs at least 3")])
 def test_claims_about_a_way_of_making_data_need_draws(tmp_path: Path, draws: int, words: str) -> None:
     run = synthetic.make_run(tmp_path / "run")
     resolved = read_json(run / "resolved.json")

@@ -112,7 +112,7 @@ def test_a_planted_leak(planted: Checked) -> None:
     values = next(r.values for r in planted.remarks if r.code == "split_leak" and r.values["arm"] == "deep")
     assert (values["found"], values["problems"]) == (30, 30)
     text = page.page(planted)
-    assert "30 of 30 validation problems are also trained on" in text
+    assert "30 of 30 validation problems are also in the training set" in text
     assert "split_column: none" in text
 
 

@@ -222,7 +222,7 @@ def test_rows_that_are_no_text_are_counted_rightly_and_told(tmp_path: Path) -> N
     made = read([half, *({"prompt": f"p{i}", "completion": "ok"} for i in range(30))])
     assert made.dropped["not_text"] == 1 and len(made.examples) == 30
     (tmp_path / "twice.csv").write_text("prompt,completion,prompt\na,b,c\n")
-    with pytest.raises(KiyasError, match="'prompt' stands there twice"):
+    with pytest.raises(KiyasError, match="'prompt' occurs twice"):
         read_rows(str(tmp_path / "twice.csv"))
     (tmp_path / "deep.jsonl").write_text("[" * 100_000 + "\n")
     with pytest.raises(KiyasError, match=r"deep.jsonl, line 1"):

@@ -84,7 +84,7 @@ def test_draws_differ_and_are_the_same_every_time(prepared: Prepared) -> None:
 @pytest.mark.parametrize(
     ("arm", "told"),
     [
-        ({"from": "none", "solutions": 1}, "'none' is no arm with data of its own; those are deep, diverse"),
+        ({"from": "none", "solutions": 1}, "'none' is not an arm with its own data; those are deep, diverse"),
         ({"from": "deep"}, "from needs at least one of"),
         ({"from": "deep", "dataset_name": "practice/deep"}, "exactly one of dataset_name, from, mix and checkpoints"),
         ({"dataset_name": "practice/deep", "solutions": 1}, "solutions goes with a derived arm"),
@@ -97,7 +97,7 @@ def test_mistakes(arm: dict[str, Any], told: str) -> None:
 
 
 def test_more_problems_than_there_are() -> None:
-    with pytest.raises(KiyasError, match="5000 problems are asked for"):
+    with pytest.raises(KiyasError, match="asks for 5000 problems"):
         prepare(study(x={"from": "deep", "problems": 5000}))
 
 

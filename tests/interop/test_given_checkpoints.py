@@ -124,7 +124,7 @@ def test_a_folder_of_finished_checkpoints_becomes_a_comparison(tmp_path: Path) -
         return done.stdout + done.stderr
 
     told = kiyas("import", "out", "--problems", "problems.jsonl", "--out", "runs/mine")
-    assert "PEFT checkpoints of deep: steps 50, 100" in told and "odd" not in told
+    assert "PEFT checkpoints of deep: steps 50, 100" in told and "unusual" not in told
     assert "kiyas run runs/mine/study.yaml" in told
     told = kiyas("run", "runs/mine/study.yaml", "generation.max_new_tokens=8", "judge.isolation=best")
     folder = RunDir(tmp_path / "runs" / "mine")
@@ -138,7 +138,7 @@ def test_a_folder_of_finished_checkpoints_becomes_a_comparison(tmp_path: Path) -
 def test_mixed_arms_are_refused(tmp_path: Path) -> None:
     for name in ("deep-checkpoint-5", "diverse-checkpoint-5", "diverse-checkpoint-6"):
         save(tmp_path / "out" / name, 0, target_modules=["q_proj"])
-    with pytest.raises(KiyasError, match=r"arm diverse lie in(.|\n)*folder of its own"):
+    with pytest.raises(KiyasError, match=r"holds the checkpoints of arm diverse and also(.|\n)*folder of its own"):
         import_study([tmp_path / "out"], tmp_path / "run")
 
 

@@ -226,19 +226,19 @@ def test_sources_are_never_written_over(tmp_path: Path) -> None:
     before = tree(tmp_path)
     for sources, out, message in (
         ([tmp_path / "a" / "data"], "a", "holds data"),
-        ([tmp_path / "b" / DEEP], "b", "lies in the folder"),
-        ([tmp_path / "b"], "b", "lies in the folder"),
-        ([tmp_path], "b", "lies in the folder"),
+        ([tmp_path / "b" / DEEP], "b", "is in the folder"),
+        ([tmp_path / "b"], "b", "is in the folder"),
+        ([tmp_path], "b", "is in the folder"),
         ([tmp_path / "b"], "problems.jsonl", "is not a folder"),
-        ([tmp_path / "b"], "b/run/../..", "lies in the folder"),
+        ([tmp_path / "b"], "b/run/../..", "is in the folder"),
     ):
         with pytest.raises(KiyasError, match=message):
             import_study(sources, tmp_path / out)
-    with pytest.raises(KiyasError, match="lies in the folder"):
+    with pytest.raises(KiyasError, match="is in the folder"):
         import_study([tmp_path / "b"], tmp_path, problems=tmp_path / "problems.jsonl")
     assert tree(tmp_path) == before
     import_study([tmp_path / "b"], tmp_path / "run")
-    with pytest.raises(KiyasError, match="lies in the folder"):
+    with pytest.raises(KiyasError, match="is in the folder"):
         import_study([tmp_path / "run" / "judge" / "judgments.jsonl"], tmp_path / "run")
     assert import_study([tmp_path / "b"], tmp_path / "b" / "run").judgments == 1
     # Found again by searching, the first import is no source of the second.
@@ -294,7 +294,7 @@ def test_other_shapes_of_results(tmp_path: Path) -> None:
         ("WA", 1, 2),
         ("AC", 3, 3),
     ]
-    assert any("no test counts (2 rows)" in note for note in summary.notes)
+    assert any("without test counts (2 rows)" in note for note in summary.notes)
     analyse(tmp_path / "run")
 
 
@@ -403,4 +403,4 @@ def test_odd_logs(tmp_path: Path) -> None:
     rows = read_jsonl(tmp_path / "run" / "train" / "log.jsonl")
     assert [(row["kind"], row["step"], row["loss"]) for row in rows] == [("train", 20, 0.8), ("validation", 40, 0.9)]
     said = " ".join(summary.notes)
-    assert "steps go back" in said and "not a finite number" in said and "two different losses" in said
+    assert "steps go backwards" in said and "not a finite number" in said and "two different losses" in said

@@ -63,7 +63,7 @@ def test_runs_on_the_same_problems_are_crossed_with_them(runs: list[Path]) -> No
     assert (crossed.method, crossed.difference) == ("crossed", pytest.approx(by_hand.mean))
     assert crossed.interval.low == pytest.approx(by_hand.interval().low)
     assert found.problems == 41 and [each.name for each in found.replications] == list(NAMES)
-    # SecondaryResult it the answer on these problems: without the problems' component of each run's error.
+    # Next to it the answer on these problems: without the problems' component of each run's error.
     errors = np.array([each.within_error for each in found.replications], dtype=float)
     assert (errors <= [each.standard_error for each in found.replications]).all()
     means = np.array([differences(run).mean() for run in runs])
@@ -81,7 +81,7 @@ def test_each_replication_is_its_own_report(tmp_path: Path, seeds: tuple[int, ..
     assert each.interval == own.interval and each.interval90 == own.interval90
     assert found.decision is own.decision
     said = pooled.text(found)
-    assert "There is one replication" in said and "says nothing about agreement" in said
+    assert "There is only one replication" in said and "says nothing about agreement" in said
 
 
 def test_arms_that_never_differ_have_an_error_all_the_same(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_agreement(tmp_path: Path, pairs: list[tuple[int, int]], wanted: Agreeme
     assert found.agreement is wanted
     said = pooled.conclusion(found, Language("en")).more[0]
     assert ("The replications agree" in said) == (wanted is Agreement.AGREE)
-    assert ("do not agree" in said) == (wanted is Agreement.DISAGREE)
+    assert ("The replications disagree" in said) == (wanted is Agreement.DISAGREE)
 
 
 @pytest.mark.parametrize("language", languages())
@@ -259,7 +259,7 @@ def test_owed_verdicts_leave_a_run_out(runs: list[Path], tmp_path: Path) -> None
     assert found.replications == pool(runs).replications
     said = pooled.text(found, width=300)
     assert "lost is left out: 4 of the compared verdicts are missing" in said
-    assert "unjudged is left out: one of the two arms has no verdicts there." in said
+    assert "unjudged is left out: one of its two arms has no verdicts." in said
     with pytest.raises(KiyasError, match="nothing to pool: verdicts of deep or diverse are missing in lost"):
         pool([lost])
 
@@ -299,7 +299,7 @@ def test_runs_and_counts_together(runs: list[Path], tmp_path: Path) -> None:
     codes = {remark.code for remark in found.remarks}
     assert {"unpaired", "problems_unknown", "totals_differ"} <= codes
     again = counts(tmp_path / "d.csv", "x,deep,11,41", "x,diverse,13,41")
-    with pytest.raises(KiyasError, match="study x stands in two files"):
+    with pytest.raises(KiyasError, match="study x is in two files"):
         pool([file, again])
 
 
@@ -357,4 +357,4 @@ def test_command_and_python(runs: list[Path], tmp_path: Path, capsys: pytest.Cap
     assert "no evidence of a difference" in compared.conclusion
     assert list(compared.results["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
     assert cli.main(["compare", *paths, "--arm", "x"]) == 1
-    assert "it looks like OLD=NEW" in capsys.readouterr().err
+    assert "expected OLD=NEW" in capsys.readouterr().err

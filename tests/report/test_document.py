@@ -253,15 +253,15 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
         "Arm few: drawn at random from deep, 2 draw(s) (solutions: 1).",
         "system prompt “You are an expert.”",
         "of rank 16 with alpha 32",
-        "Learning rates tried for every arm: 0.0001; 0.0002. Each arm's",
+        "Learning rates tried for every arm: 0.0001; 0.0002. For each arm",
         "(1 for each arm): deep 0.0002.",
         "after 3 checkpoints without a lower",
-        "Arm few was trained with settings of its own: budget = steps 120, weight_decay = 0.5.",
+        "Arm few was trained with its own settings: budget = steps 120, weight_decay = 0.5.",
         "The budget was 120 optimizer steps for each training; seeds 0, 1.",
         "LiveCodeBench (Jain et al. 2024) (release: release_v5; difficulty: easy; from: 2024-08; 6 problems; 24 tests)",
         "2.5 s of CPU time, the problem's own or 1024 MB of memory",
         "2 January 2026 with Kıyas 0.1.0, torch 2.11, Python 3.12.1 on Linux",
-        "revision 0123456789ab, with changes not committed",
+        "revision 0123456789ab, with uncommitted changes",
     ):
         assert part in text, part
     assert "/data" not in text

@@ -121,7 +121,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
     html = (written / "report" / "index.html").read_text(encoding="utf-8")
     markdown = (written / "report" / "report.md").read_text(encoding="utf-8")
     behaviour = html[html.index('<section id="behaviour">') : html.index('<section id="method">')]
-    assert "The conclusion uses none of it" in behaviour and "Copying is not known for div&lt;b&gt;x" in behaviour
+    assert "The conclusion uses none of it" in behaviour and "Copying is unknown for div&lt;b&gt;x" in behaviour
     assert behaviour.count("&lt;/script&gt;&lt;script&gt;window.hacked") >= 3  # an exception, a tag, a training row
     assert '<tr class="dim">' in behaviour and "(few)" in behaviour
     assert "<script>window.hacked" not in markdown and "### Who fails which problems" in markdown
@@ -137,7 +137,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
         "copying",
         "copied",
     } - names == {"diversity"}
-    assert "How different the programs are is not known" in behaviour
+    assert "It is unknown how different the programs are" in behaviour
     assert "the benchmark's own" in markdown
 
 
@@ -242,10 +242,10 @@ def test_words_follow_numbers(every_decision: dict[str, Findings], language: str
 @pytest.mark.parametrize(
     ("primary", "absent", "said"),
     [
-        (["base", "diverse"], ["diverse"], ("base and diverse", "no verdicts of diverse.")),
-        (["deep", "diverse"], ["diverse"], ("deep and diverse", "no verdicts of diverse.")),
-        (["deep", "diverse"], ["deep", "diverse"], ("no verdicts of deep, diverse.",)),
-        (["base", "diverse"], ["base"], ("base and diverse", "no verdicts of base.")),
+        (["base", "diverse"], ["diverse"], ("base and diverse", "no verdicts for diverse.")),
+        (["deep", "diverse"], ["diverse"], ("deep and diverse", "no verdicts for diverse.")),
+        (["deep", "diverse"], ["deep", "diverse"], ("no verdicts for deep, diverse.",)),
+        (["base", "diverse"], ["base"], ("base and diverse", "no verdicts for base.")),
         (["base", "diverse"], ["base", "deep"], ("Only one arm was judged and the base was not",)),
     ],
 )
@@ -258,7 +258,7 @@ def test_what_is_not_judged_yet_is_named(
     assert found.decision == "none" and all(part in found.sentence for part in said), found.sentence
     assert said[0] in report.text(findings, width=400)
     turkish = sentences.conclusion(findings, Language("tr")).sentence
-    assert "yargı" in turkish and "{" not in turkish and "base" not in turkish
+    assert "değerlendir" in turkish and "{" not in turkish and "base" not in turkish
 
 
 def test_only_the_base_was_judged(tmp_path: Path) -> None:

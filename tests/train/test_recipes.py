@@ -153,7 +153,7 @@ def test_unequal_budgets_are_refused_unless_accepted(tmp_path: Path) -> None:
     own = {"deep": {**arms["deep"], "training": {"effective_batch_size": 4}}, "diverse": arms["diverse"]}
     equal = {"budget": {"steps": 2}, "effective_batch_size": 4}
     stages.run(small(arms=own, training=equal), folder, until=Stage.DATA)
-    with pytest.raises(KiyasError, match="may not spend alike"):
+    with pytest.raises(KiyasError, match="may not spend equal budgets"):
         stages.run(small(arms=own, training={**equal, "effective_batch_size": 8}), folder, until=Stage.TRAIN)
     arms["deep"]["training"] = {"budget": {"steps": 4}, "effective_batch_size": 8}
     assert prepare(small(arms=arms)).steps(small(arms=arms)) == {"deep": 4, "diverse": 2}, "as many samples"

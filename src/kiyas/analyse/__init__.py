@@ -1,6 +1,6 @@
 """Judgments and losses → `Findings`: what the numbers of a run can and cannot support.
 
-Reads only the files of docs/formats.md; the recipe is told in docs/statistics.md. Not guaranteed: that the
+Reads only the files of docs/formats.md; the methods are in docs/statistics.md. Not guaranteed: that the
 arms differ in nothing but their data; the checklist names what it can see.
 """
 

@@ -1,8 +1,8 @@
 """How the arms behave, beyond how much they solve: what they forget, where they are stuck, how they fail and copy.
 
 Everything here is for orientation: it is looked at in many ways at once, nothing is corrected for that, and the
-conclusion uses none of it. Owed answers are never failures: where something is missing a problem is left out, and the
-number of those left out is told. Definitions: docs/statistics.md.
+conclusion uses none of it. Missing answers are never failures: where something is missing a problem is left out,
+and the number of those left out is reported. Definitions: docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def behaviour(
     wanted: tuple[str, ...],
     rates: PassRates,
 ) -> Behaviour:
-    """`chosen`: the checkpoints that stand for each arm, the base among them. `wanted`: the two arms compared."""
+    """`chosen`: the checkpoints that represent each arm, the base among them. `wanted`: the two arms compared."""
     whole_P = np.ones(len(loaded.problems), dtype=np.bool_)
     for adapter in itertools.chain(*chosen.values()):
         whole_P &= ~np.isnan(rates[adapter])

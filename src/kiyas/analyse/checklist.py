@@ -68,7 +68,7 @@ def _owed(scores: tuple[Score, ...]) -> list[Remark]:
 
 
 def samples_only(problems: Iterable[Problem]) -> float | None:
-    """Share of tests whose input and output both stand in the statement; None without tests or statements."""
+    """Share of tests whose input and output both are in the statement; None without tests or statements."""
     shown = total = 0
     for problem in problems:
         statement = "".join(problem.statement.split())

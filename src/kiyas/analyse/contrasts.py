@@ -177,7 +177,7 @@ def contrast(
     margin: float | None,
     primary: bool = False,
 ) -> Contrast:
-    """Arm b minus arm a. The base stands against every seed of an arm."""
+    """Arm b minus arm a. The base is compared with every seed of an arm."""
     of_a, of_b = chosen[a], chosen[b]
     if a == BASE_ARM:
         seeds = sorted(of_b)

@@ -27,7 +27,7 @@ _TANGO = 1.959964**2
 def decide(
     loaded: Loaded, selected: Selection, contrasts: Sequence[Contrast], at_each_rate: tuple[Contrast, ...]
 ) -> tuple[Contrast, ...]:
-    """The contrasts with what the study as a whole lets one say.
+    """The contrasts with what the study as a whole supports.
 
     Where declared work is missing nothing is said; declared contrasts share the chance of a false claim; the primary
     one depends on the learning rate where its sign changes across the grid.
@@ -83,7 +83,7 @@ def decision_of(
     p: float,
     margin: float | None,
 ) -> Decision:
-    """Language follow numbers.
+    """From numbers to words.
 
     More or less: the 95 % interval and the test both say so. Equivalent: a margin was declared and the 90 %
     interval lies within it (two one-sided tests at 5 %). Both can hold: a small difference that is certain
@@ -97,7 +97,7 @@ def decision_of(
 
 
 def what_would_decide(d_SP: Floats, components: inference.Components | None, difference: float, samples: int) -> Needed:
-    """Designs that would see `difference` with 80 % power, if spread and discordance stay as observed."""
+    """Designs that would detect `difference` with 80 % power, if spread and discordance stay as observed."""
     S, P = d_SP.shape
     if components is None:
         discordance = float((d_SP != 0).mean()) if samples == 1 else float((d_SP**2).mean())
@@ -118,7 +118,7 @@ def what_would_decide(d_SP: Floats, components: inference.Components | None, dif
 
 
 def _visible(needed: Callable[[float], int], problems: int, largest: float) -> float | None:
-    """Smallest difference that `problems` problems see; None where not even the largest possible one is."""
+    """Smallest difference that `problems` problems can detect; None where not even the largest possible one is."""
     if largest <= 0 or needed(largest) > problems:
         return None
     low, high = 1e-4, largest

@@ -21,7 +21,7 @@ FORMAT = 5
 
 
 class Decision(StrEnum):
-    """What the numbers let one say about arm b against arm a."""
+    """What the numbers support about arm b against arm a."""
 
     MORE = "more"
     LESS = "less"
@@ -101,7 +101,7 @@ class Reading:
     last_step: int | None
     last: float | None
     overfits: bool | None
-    """validation loss rises again after its lowest point, `lowest_step`: the onset of overfitting"""
+    """validation loss rises after its lowest point, `lowest_step`: the onset of overfitting"""
     rise: float | None
     gap: float | None
     slow_step: int | None
@@ -211,7 +211,7 @@ class Contrast:
     """Arm b against arm a. `method`: "two-way" (seeds), "pair" (two adapters) or "none" (missing).
 
     `declared`: before the run, by the study; `holm` is then the p-value corrected for all that were declared, where
-    they are several. The decision of a declared contrast stands on it.
+    they are several. The decision of a declared contrast uses it.
     """
 
     a: str
@@ -418,7 +418,7 @@ class Diversity:
 
 @dataclass(frozen=True)
 class Copying:
-    """Programs of `arm` against the training solutions of `data`: the longest run of tokens that stands in one of them.
+    """Programs of `arm` against the training solutions of `data`: the longest run of tokens that is in one of them.
 
     Medians over programs; `share` is the run's share of its program. `near`: near-duplicates of a solution.
     """
@@ -435,7 +435,7 @@ class Copying:
 
 @dataclass(frozen=True)
 class Copied:
-    """A program that is nearest to its arm's training data: its longest run, and the training row it stands in."""
+    """A program that is nearest to its arm's training data: its longest run, and the training row that contains it."""
 
     adapter: AdapterId
     problem: str
@@ -455,14 +455,14 @@ class Behaviour:
     differences: tuple[FailureDifference, ...]
     shared: tuple[Shared, ...]
     left_out: int
-    """problems left out of `differences`, `shared` and `groups`: something there is owed"""
+    """problems left out of `differences`, `shared` and `groups`: some of their verdicts are missing"""
     tags_from: str
     groups: tuple[Group, ...]
     diversity: tuple[Diversity, ...]
     copying: tuple[Copying, ...]
     copied: tuple[Copied, ...]
     no_data: tuple[str, ...]
-    """arms whose training data do not lie in the run folder"""
+    """arms whose training data are not in the run folder"""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Loaded:
     stops: Mapping[AdapterId, Counter[str]]
     """how the answers ended: "eos" or "length" """
     arm_counts: Mapping[str, Mapping[str, Any]]
-    """what the data stage counted of each arm; empty where there was no such stage"""
+    """what the data stage counted for each arm; empty where there was no such stage"""
     samples: int
     run: Path
     benchmark: str = ""
@@ -40,7 +40,7 @@ class Loaded:
     secondary: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
-    """problems that stand in an arm's training data, by arm; None where that was not looked for"""
+    """problems that are in an arm's training data, by arm; None where that was not looked for"""
 
     def without(self, ids: set[str]) -> Loaded:
         """The same without some problems."""

@@ -1,4 +1,4 @@
-"""Loss curves and what they say: where validation turns, the gap to training, where improvement slows."""
+"""Loss curves and what they say: where validation loss starts to rise, the gap to training, where improvement slows."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def pattern(solved: list[bool]) -> str:
 
 
 def in_random_order(points: int, solved: int) -> dict[str, float]:
-    """Chances of the patterns if the points at which a problem is solved stood in random order; none if all or no."""
+    """Chances of the patterns if the points at which a problem is solved were in random order; none if all or no."""
     if solved in (0, points):
         return {}
     orders = math.comb(points, solved)
@@ -69,7 +69,7 @@ def stability(
 ) -> tuple[Stability, ...]:
     """For every training with at least two measured points: the base first, step 0 of them all, then its checkpoints.
 
-    A problem counts where nothing is owed.
+    A problem counts where no verdict is missing.
     """
     found = []
     names = list(loaded.problems)

@@ -1,11 +1,11 @@
-"""Programs as texts: behaviour on the tests, and how much of them stands in the training data.
+"""Programs as texts: behaviour on the tests, and how much of them is in the training data.
 
 Theory of copying. All training solutions and all programs lie end to end in one array of token ids; a mark that
-occurs once stands after each. `levels[j]` numbers the windows of 2^j tokens: equal windows have equal numbers, and
+occurs once follows each. `levels[j]` numbers the windows of 2^j tokens: equal windows have equal numbers, and
 the numbers are in the order of the tokens (prefix doubling, Manber & Myers 1993). The training suffixes nearest to a
 program's suffix in that order share most with it; how much is read off the levels, longest windows first. Near-
 duplicates share one of their rarest 5-grams (prefix filtering, Chaudhuri et al. 2006): only such pairs are compared.
-Nothing is approximate; tests/analysis/test_programs.py compares with a dull loop.
+Nothing is approximate; tests/analyse/test_programs.py compares with a dull loop.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def code(answer: str) -> str:
 
 
 def tokens(program: str) -> list[str]:
-    """Python's names, numbers, strings and operators; comments and layout aside. Up to where it is no Python."""
+    """Python's names, numbers, strings and operators; comments and layout aside. Up to where it is not Python."""
     found: list[str] = []
     # A program that is cut off still has a beginning.
     with contextlib.suppress(tokenize.TokenError, SyntaxError):
@@ -113,7 +113,7 @@ def _ranks(keys_N: Ints) -> Ints:
 
 
 def _longest_runs(levels: list[Ints], starts: Ints, sources: int) -> tuple[Ints, Ints]:
-    """For each program the longest run that stands in a solution, and the solution's number."""
+    """For each program the longest run that is in a solution, and the solution's number."""
     N, first = levels[0].size, int(starts[sources])
     order = np.argsort(levels[-1], kind="stable")
     trained = np.where(order < first, np.arange(N), -1)

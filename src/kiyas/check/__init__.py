@@ -1,10 +1,12 @@
-"""`kiyas check`: know before you spend. Measures data, leaks, chat, costs and what the design can see. Writes nothing.
+"""`kiyas check`: know before you spend. Measures data, leaks, chat, costs and what the design can detect.
+
+Writes nothing.
 
     checked = check(study)      # facts and remarks, frozen
     page(checked)               # one page of text (page.py)
     checked.to_json()           # every fact
 
-Language stand in page.py, and only there. See docs/check.md for every threshold and its reason.
+The words are in page.py, and only there. See docs/check.md for every threshold and its reason.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Checked:
     seeds: int
     samples: int
     matters: float
-    """smallest difference in pass@1 that the study declares to matter (0 to 1)"""
+    """the study's equivalence margin: a difference in pass@1 (0 to 1)"""
     group_by: str
     max_length: int
     arms: dict[str, measure.ArmFacts]
@@ -115,7 +117,7 @@ def check(study: Study) -> Checked:
     folder = hub.base_folder(study)
     chat = Chat.load(folder)
     told = chat_template.chat_facts(chat, folder, study.dataset.system)
-    tell("check: measuring one layer of the base for the estimate of costs")
+    tell("check: measuring one layer of the base to estimate costs")
     work = costs.work_of(study, prepared, steps, chat)
     cost = costs.estimate(study, work, prepared.problems, chat)
     seeds = len(study.seed_list)

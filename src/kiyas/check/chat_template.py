@@ -26,7 +26,7 @@ class ChatFacts:
     system_refused: bool
     """the template raises an error for a system role"""
     system_ignored: bool
-    """the template leaves a system message out without a word"""
+    """the template silently drops a system message"""
     default_system: str
     """what the template inserts where no system message is given"""
     end_of_turn: str
@@ -71,7 +71,7 @@ def _rendered(chat: Chat, turns: Sequence[tuple[str, str]]) -> tuple[str, bool]:
 
 
 def _inserted(bare: str, with_system: str) -> str:
-    """The system text of a chat that was given none: what stands where the given one would stand."""
+    """The system text of a chat that was given none: what is in the place of a given one."""
     before, given, after = with_system.partition(_SYSTEM)
     if given and bare.startswith(before) and bare.endswith(after) and len(bare) > len(before) + len(after):
         return bare[len(before) : len(bare) - len(after)].strip()

@@ -5,8 +5,8 @@ and a small vocabulary, and goes through Kıyas's own training step and decoding
 layer's share is what every further layer costs; the output head is scaled to the real vocabulary. Nothing of the base's
 weights is read, nothing is written.
 
-Not guaranteed: more than an order of size. It cannot know how long the answers will be (they are taken to be as long as
-the training answers), how long the programs run (they are taken to end at once), or what else the machine does.
+Not guaranteed: more than an order of magnitude. It cannot know how long the answers will be (assumed as long as the
+training answers), how long the programs run (assumed to end at once), or what else the machine does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a design could see: problems × seeds × samples → the smallest true difference found four times in five.
+"""What a design can detect: problems × seeds × samples → the smallest true difference found with 80 % power.
 
 Pure functions, before anything is measured, so the spread of a difference is assumed. `ASSUMED` is chosen so that the
 half-widths known from practice come out (3 seeds × 41 problems: ±14 to 17 points; 3 × 300: ±5 to 11; 10 × 300: ±2.6 to
@@ -28,7 +28,7 @@ POWER, ALPHA = 0.8, 0.05
 
 @dataclass(frozen=True)
 class Cell:
-    """One design and what it could see (0 to 1) at POWER; hours where the cost is known."""
+    """One design and the difference (0 to 1) that it can detect at POWER; hours where the cost is known."""
 
     seeds: int
     problems: int
@@ -46,7 +46,7 @@ def assumed(samples: int) -> Components:
 def sees(seeds: int, problems: int, samples: int = 1) -> float:
     """Smallest true difference that the design finds with POWER, at most 1.
 
-    Several seeds: the two-way interval (stats.detectable). One seed speaks of two adapters only:
+    Several seeds: the two-way interval (stats.detectable). One seed compares two adapters only:
     McNemar's mid-p with one answer, a normal test of the problems' means with several.
     """
     parts = assumed(samples)

@@ -12,7 +12,7 @@ from kiyas.types import Example
 
 @dataclass(frozen=True)
 class Overlap:
-    """Problems of one split that stand in the training split too."""
+    """Problems of one split that are in the training split too."""
 
     arm: str
     split: str

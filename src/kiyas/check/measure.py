@@ -64,7 +64,7 @@ class ArmFacts:
     thinking: int
     """rows read whose completion has <think>"""
     fenced: int
-    """rows read whose program stands in a fence"""
+    """rows read whose program is in a fence"""
     unparsed: tuple[str, ...]
     """rows read whose fenced program is not Python"""
     no_program: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What was checked, as one page for the terminal: every word of `kiyas check` stands here."""
+"""What was checked, as one page for the terminal: every word of `kiyas check` is in this file."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ FIX_SPLIT = "dataset: {{group_by: {group_by}, split_column: none}}"
 WORDS: dict[str, tuple[str, str, str]] = {
     "swapped_name": (
         "arms.{arm} reads {source}, which carries the name of arm {other}",
-        "if the names are swapped, the conclusion will praise the wrong data",
+        "if the names are swapped, the conclusion will name the wrong data",
         "swap the two dataset_name keys, or rename the arm",
     ),
     "not_as_expected": (
         "arm {arm} was expected to have {wanted:g} {what_words}, and has {found:.3g}",
-        "it is not the data that the study speaks of",
+        "it is not the data that the study is about",
         "look at dataset_name and dataset.group_by, or correct `expect`",
     ),
     "duplicates": (
         "{found} of {rows} rows of {arm} repeat an earlier row word for word",
-        "they are learned more often than the others, and count as rows without being any",
+        "the model sees them more often than the others, and they add nothing new",
         "remove them",
     ),
     "near_duplicates": (
-        "{found} of {rows} rows of {arm} are nearly an earlier row: problem and answer are much the same",
-        "the arm has less to learn from than its number of rows says",
-        "remove them, or say so where the arms are compared",
+        "{found} of {rows} rows of {arm} are nearly the same as an earlier row, in problem and answer",
+        "the arm has less to learn from than its number of rows suggests",
+        "remove them, or mention them where the arms are compared",
     ),
     "unparsed": (
         "{found} of {rows} programs of {arm} are not Python (--json names them)",
@@ -54,107 +54,107 @@ WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "too_long": (
         "{found} of {rows} samples of {arm} are longer than training.max_length = {limit}; the longest: {longest}",
-        "they are left out, never cut (other trainers cut them, and teach answers without an end)",
+        "they are left out, never cut (other trainers cut them, and so teach answers without an end)",
         "raise training.max_length, if memory allows",
     ),
     "cut_answers": (
         "{share:.0%} of the training answers of {arm} are longer than generation.max_new_tokens = {limit}",
-        "answers like these would be cut on the benchmark, and count as failures",
+        "answers this long would be cut on the benchmark, and count as failures",
         "raise generation.max_new_tokens to {longest} or more",
     ),
     "tokens_differ": (
         "{most} learns from {times:.2g} times as many answer tokens as {least}",
-        "a difference between the arms may come from the amount of text instead of the kind of data",
+        "more answer tokens mean more training signal: a difference may come from this, not from the kind of data",
         "give the budget in tokens: training.budget: {{completion_tokens: N}}",
     ),
     "thinking_differs": (
         "answers with <think> reasoning: {shares_words}",
-        "the comparison is of reasoning, or not, as much as of the data",
+        "the study then compares reasoning with no reasoning as much as it compares the data",
         "use the same kind of answer in every arm",
     ),
     "thinking_mixed": (
-        "some answers have <think> reasoning and some have not, in {arms_words}",
-        "the model learns both by chance",
+        "some answers have <think> reasoning and others do not, in {arms_words}",
+        "the model learns a random mixture of both",
         "",
     ),
     "fences_differ": (
         "answers with a ``` fence: {shares_words}",
-        "the arms learn different ways to write an answer, besides different programs",
-        "write the answers of all arms alike",
+        "the arms learn different answer formats as well as different programs",
+        "use one answer format in all arms",
     ),
     "fences_mixed": (
-        "some answers have a ``` fence and some have not, in {arms_words}",
+        "some answers have a ``` fence and others do not, in {arms_words}",
         "the judge understands both",
         "",
     ),
     "split_leak": (
-        "{arm}: {found} of {problems} {split} problems are also trained on, by the file's own split",
+        "{arm}: {found} of {problems} {split} problems are also in the training set, by the file's own split",
         "{split_consequence}",
         "split by problem: " + FIX_SPLIT,
     ),
     "near_leak": (
         "{arm}: {found} of {problems} held-out problems have a near copy among its training prompts",
-        "its validation loss will look too good; Kıyas keeps problems apart by dataset.group_by and cannot see this",
+        "its validation loss will look too good; Kıyas separates problems by dataset.group_by and does not detect this",
         "give such rows the same group: " + FIX_SPLIT,
     ),
     "contaminated": (
         "{found} of {problems} {benchmark} benchmark problems are in training rows of {arm} ({kinds}): {ids_words}",
-        "{arm} may know the answers by heart; what it gains on these problems proves nothing",
+        "{arm} may have memorised the answers; a gain on these problems proves nothing",
         "remove the training rows (--json names them), or these problems",
     ),
     "no_template": (
         "the tokenizer has no chat template",
-        "prompts are plain text, ended by a line break; an instruct model expects its own format",
-        "take the model's own tokenizer files, unless it is a base model",
+        "prompts are plain text that ends with a line break; an instruct model expects its own format",
+        "use the model's own tokenizer files, unless it is a base model",
     ),
     "system_ignored": (
-        "the chat template leaves the system message out without a word",
+        "the chat template silently drops the system message",
         "dataset.system has no effect",
         "remove dataset.system, or put its text into the prompts",
     ),
     "system_refused": (
-        "the chat template knows no system message",
-        "dataset.system must stay out of this study",
+        "the chat template does not support a system message",
+        "leave dataset.system out of this study",
         "",
     ),
     "default_system": (
         "without a system message the chat template inserts its own: {text!r}",
-        "training and benchmark both get it here; a server that sends another one asks another model",
-        "say what you want: dataset: {{system: ...}}",
+        "training and benchmark both use it here; with another system message the model may answer differently",
+        "set it explicitly: dataset: {{system: ...}}",
     ),
     "pad_is_end": (
         "the padding token is the end of turn ({token})",
-        "trainers that mask padding never teach the model to stop; Kıyas learns the end of turn all the same",
+        "trainers that mask padding never teach the model to stop; Kıyas trains on the end of turn anyway",
         "",
     ),
     "end_no_stop": (
         "{token} ends an answer, but the model's configuration stops at {stops_words} only",
-        "Kıyas stops there; other software will go on, unless it is told",
+        "Kıyas stops there; other software continues unless it is configured to stop",
         "",
     ),
     "memory": (
-        "the study needs about {needed_words} of memory, and there are {here_words}",
-        "it would stop half-way",
+        "the study needs about {needed_words} of memory; this machine has {here_words}",
+        "it would stop before it is finished",
         "lower training.workers, training.max_tokens_per_pass or generation.max_rows",
     ),
     "disk": (
-        "the checkpoints need about {needed_words}, and {free_words} are free here",
-        "it would stop half-way",
+        "the checkpoints need about {needed_words} of disk; {free_words} are free here",
+        "it would stop before it is finished",
         "raise training.save_steps, lower peft.r, or free some space",
     ),
     "no_isolation": (
         "programs cannot be isolated here as judge.isolation asks: {reason}",
         "`kiyas run` would refuse to start on this machine",
-        "`kiyas doctor` says what is missing",
+        "run `kiyas doctor` to see what is missing",
     ),
     "device_elsewhere": (
-        "the study asks for {wanted}, which is not here",
+        "the study asks for {wanted}, which this machine does not have",
         "time and memory below are for this machine's processor",
-        "check again where it will run",
+        "run the check again on the machine that will run the study",
     ),
     "one_seed": (
-        "one seed: the conclusion can only speak of these two adapters",
-        "training again with the same data may turn the result around",
+        "one seed: the conclusion can only be about these two adapters",
+        "another training on the same data may reverse the result",
         "seeds: 3 or more",
     ),
 }
@@ -196,7 +196,7 @@ def page(checked: Checked, *, color: bool = False) -> str:
     console.print()
     samples = sorted({cell.samples for cell in checked.design})
     say(
-        "What a design could see: smallest true difference in points, found four times in five, and hours. Spread is "
+        "What each design can detect: the smallest true difference in points at 80 % power, and the hours. Spread is "
         "assumed (docs/check.md)."
     )
     console.print(_design_table(checked, samples))
@@ -224,9 +224,9 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
     if "ids" in values:
         ids = values["ids"]
         made["ids_words"] = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" * (len(ids) > SHOWN_IDS))
-        made["kinds"] = ", ".join(f"{values[kind]} {told}" for kind, told in KINDS.items() if values[kind])
+        made["kinds"] = ", ".join(f"{values[kind]} {how}" for kind, how in KINDS.items() if values[kind])
     if "what" in values:
-        made["what_words"] = {"problems": "problems", "solutions": "solutions a problem"}[values["what"]]
+        made["what_words"] = {"problems": "problems", "solutions": "solutions per problem"}[values["what"]]
     if "rows" in values:
         made["share"] = values["found"] / max(1, values["rows"])
     if "split" in values:
@@ -240,9 +240,7 @@ def _split_consequence(values: Mapping[str, Any]) -> str:
     if values["split"] != "validation":
         return "a loss or score on it would look too good; Kıyas does not use these rows"
     if not values["same_group"]:
-        return (
-            f"validation loss of {values['arm']} will look too good; only the wording differs, so Kıyas cannot see it"
-        )
+        return f"validation loss of {values['arm']} will look too good; the wording differs, so Kıyas cannot detect it"
     lost = f"{values['lost']} training rows" if values["lost"] else "the training rows"
     return (
         f"validation loss of {values['arm']} would look too good; Kıyas takes {lost} of held-out problems out, other "
@@ -255,10 +253,11 @@ def _sight(checked: Checked) -> str:
     answers = _many(own.samples, "answer")
     far = f"{_points(own.detectable)} points"
     now = (
-        f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each) cannot see less than {far}"
+        f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each) can only detect "
+        f"differences of {far} or more"
     )
     if own.detectable <= checked.matters:
-        return f"{now}: enough for the {_points(checked.matters)} points that matter."
+        return f"{now}: enough for the equivalence margin of {_points(checked.matters)} points."
     better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
     enough = [cell for cell in better if cell.detectable <= checked.matters]
     best = (
@@ -270,7 +269,7 @@ def _sight(checked: Checked) -> str:
         return f"{now}."
     extra = f" × {best.samples} answers" if best.samples > 1 else ""
     return (
-        f"{now}; {best.seeds} seeds × {best.problems} problems{extra} could see {_points(best.detectable)}"
+        f"{now}; {best.seeds} seeds × {best.problems} problems{extra} could detect {_points(best.detectable)}"
         f"{'' if best.hours is None else f' in about {_time(best.hours * 3600)}'}."
     )
 
@@ -287,8 +286,8 @@ def _extremes(checked: Checked) -> str:
     deep = max(trained, key=lambda name: trained[name].solutions_per_problem)
     wide = max(trained, key=lambda name: trained[name].problems)
     return (
-        f"Measured: most solutions a problem has {deep} ({trained[deep].solutions_per_problem:.3g}), most problems "
-        f"has {wide} ({trained[wide].problems:,})."
+        f"Measured: {deep} has the most solutions per problem ({trained[deep].solutions_per_problem:.3g}), {wide} has "
+        f"the most problems ({trained[wide].problems:,})."
     )
 
 
@@ -316,13 +315,13 @@ def _splits(facts: ArmFacts) -> str:
 
 
 def _of_rows(key: str) -> Callable[[Checked, ArmFacts], str]:
-    def told(facts: ArmFacts) -> str:
+    def shown(facts: ArmFacts) -> str:
         value = getattr(facts, key)
         found = value if isinstance(value, int) else len(value)
         rows = facts.read.rows if facts.read else 0
         return f"{found:,} ({found / max(1, rows):.0%})" if found else "0"
 
-    return _read(told)
+    return _read(shown)
 
 
 _FACTS: dict[str, Callable[[Checked, ArmFacts], str]] = {
@@ -340,8 +339,8 @@ _FACTS: dict[str, Callable[[Checked, ArmFacts], str]] = {
     "left out": lambda _, f: ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in f.left_out.items()),
     "trained on": lambda _, f: f"{f.trained.rows:,} rows",
     "  problems ": lambda _, f: f"{f.trained.problems:,}",
-    "  solutions a problem": lambda _, f: f"{f.trained.solutions_per_problem:.3g}",
-    "  different approaches a problem": lambda _, f: f"{f.trained.approaches_per_problem:.3g}",
+    "  solutions per problem": lambda _, f: f"{f.trained.solutions_per_problem:.3g}",
+    "  different approaches per problem": lambda _, f: f"{f.trained.approaches_per_problem:.3g}",
     "for validation": lambda _, f: f"{f.validation:,} rows",
     "spends: steps, epochs": lambda c, f: f"{c.spent[f.name].steps:,}, {c.spent[f.name].epochs:.3g}",
     "  examples": lambda c, f: f"{c.spent[f.name].examples:,}",
@@ -355,7 +354,7 @@ def _held_out(checked: Checked) -> str:
     if any(each.most for each in checked.left_overlaps):
         return "Held-out problems: see the warnings."
     group = f"`{checked.group_by}`" if checked.group_by else "problem"
-    return f"Held-out problems: none is trained on, in any arm, by {group} or by near-equal prompt."
+    return f"Held-out problems: none is in any arm's training set, by {group} or by near-equal prompt."
 
 
 def _contamination(checked: Checked) -> list[str]:
@@ -373,7 +372,7 @@ def _contamination(checked: Checked) -> list[str]:
 def _costs(checked: Checked) -> list[str]:
     c = checked.costs
     judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
-    longer = f" (if every answer ran on: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
+    longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
     processes = " and ".join(map(str, dict.fromkeys(c.workers)))
     return [
         f"Estimate for this machine ({c.device}, {c.dtype}, {processes} at once; from one layer, measured for "
@@ -401,10 +400,10 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
                 for cell in row
             ]
             made.add_row(f"{_many(seeds, 'seed')}{answers}", *cells)
-    made.caption = "* this study; one seed speaks of two adapters only" if own.seeds == 1 else "* this study"
+    made.caption = "* this study; one seed compares two adapters only" if own.seeds == 1 else "* this study"
     made.caption_justify = "left"
     if design.SAMPLES in samples and checked.samples == 1:
-        made.caption += "; several answers need generation.temperature above 0"
+        made.caption += "; several answers require generation.temperature above 0"
     return made
 
 

@@ -1,4 +1,4 @@
-"""From facts to remarks: what deserves a word, and how much. The words themselves stand in page.py."""
+"""From facts to remarks: what deserves a word, and how much. The words themselves are in page.py."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _swapped(arms: dict[str, ArmFacts]) -> Iterator[Remark]:
 
 
 def _words(source: str) -> set[str]:
-    """Language in the last part of a file's or data set's name: CodeGen-Deep-5K.jsonl → codegen, deep, 5k."""
+    """Words in the last part of a file's or data set's name: CodeGen-Deep-5K.jsonl → codegen, deep, 5k."""
     name = PurePosixPath(source).name.casefold()
     return set(re.findall(r"[^\W_]+", re.sub(r"\.(jsonl|json|csv|parquet)$", "", name)))
 
@@ -97,7 +97,7 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
 def leak_remarks(
     study: Study, own: list[Overlap], left: list[Overlap], contaminated: list[Contamination], arms: dict[str, ArmFacts]
 ) -> Iterator[Remark]:
-    """About problems that stand where they must not."""
+    """About problems that are where they must not be."""
     ignored = study.dataset.split_column == NO_SPLIT
     for each in own:
         if each.most:
@@ -140,7 +140,7 @@ def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
 
 
 def cost_remarks(costs: Costs, seeds: int) -> Iterator[Remark]:
-    """About what the machine can hold, and how far a conclusion can reach."""
+    """About the limits of the machine and of the conclusion."""
     if costs.memory_bytes > costs.memory_here:
         yield Remark("memory", Level.WARNING, {"needed": costs.memory_bytes, "here": costs.memory_here})
     if costs.disk_bytes > costs.disk_free:

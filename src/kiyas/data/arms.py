@@ -36,7 +36,7 @@ def read_rows(name: str, revision: str | None = None, config: str | None = None)
     path = Path(name)
     reader = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}.get(path.suffix.lower())
     if reader is None:
-        raise KiyasError(f"{path}: cannot tell what it is from {path.suffix!r}", "give .jsonl, .json, .csv or .parquet")
+        raise KiyasError(f"{path}: unknown file type {path.suffix!r}", "give .jsonl, .json, .csv or .parquet")
     try:
         rows = reader(path)
     except OSError as error:
@@ -70,7 +70,7 @@ def _csv(path: Path) -> list[dict[str, Any]]:
             reader = csv.DictReader(file, strict=True)
             twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
             if twice:
-                raise KiyasError(f"{path}: the column {twice[0]!r} stands there twice")
+                raise KiyasError(f"{path}: the column {twice[0]!r} occurs twice")
             rows = list(reader)
         except csv.Error as error:
             raise KiyasError(f"{path}: not valid CSV ({error})") from error
@@ -98,7 +98,7 @@ class ArmData:
     examples: list[Example]
     dropped: Counter[str] = field(default_factory=Counter)
     shape: str = ""
-    """how prompt and completion were found (see shapes.py); of a derived arm, its sources"""
+    """how prompt and completion were found (see row_formats.py); of a derived arm, its sources"""
     derived: bool = False
     read: list[Example] = field(default_factory=list)
     """every row with text as the source has it, before anything is left out; `split` is the source's own word"""
@@ -257,7 +257,7 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
 def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], chat: Chat, study: Study) -> None:
     """Adds the derived arms, drawn from what is left of the others. Each draw is a function of names and its number.
 
-    All draws stand in one arm, told apart by `Example.draw`; validation is that of the sources, whole.
+    All draws are in one arm, told apart by `Example.draw`; validation is that of the sources, whole.
     """
     for name, arm in study.arms.items():
         if not arm.sources:
@@ -301,7 +301,7 @@ def _draw(arms: dict[str, ArmData], name: str, arm: Arm, draw: int) -> list[Exam
     groups = list(dict.fromkeys(row.group for row in rows))
     if arm.problems is not None:
         if arm.problems > len(groups):
-            raise KiyasError(f"arm {name}: {arm.problems} problems are asked for, {len(groups)} are there")
+            raise KiyasError(f"arm {name}: the study asks for {arm.problems} problems, but there are {len(groups)}")
         groups = _some(groups, arm.problems, dice("problems"))
         kept = set(groups)
         rows = [row for row in rows if row.group in kept]

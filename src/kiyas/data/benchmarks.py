@@ -17,16 +17,16 @@ from kiyas.types import KiyasError
 
 
 def read_all(benchmarks: Benchmarks) -> list[dict[str, Any]]:
-    """The rows of all benchmarks of a study; those beside the primary one say their `benchmark`.
+    """The rows of all benchmarks of a study; those of secondary benchmarks say their `benchmark`.
 
-    Raises KiyasError as `read`, and for a problem that stands in two benchmarks.
+    Raises KiyasError as `read`, and for a problem that is in two benchmarks.
     """
     rows: list[dict[str, Any]] = []
     home: dict[str, str] = {}
     for label, benchmark in benchmarks.named.items():
         for row in read(benchmark):
             if row["id"] in home:
-                raise KiyasError(f"the problem {row['id']!r} stands in two benchmarks: {home[row['id']]} and {label}")
+                raise KiyasError(f"the problem {row['id']!r} is in two benchmarks: {home[row['id']]} and {label}")
             home[row["id"]] = label
             rows.append(row if benchmark is benchmarks.primary else {**row, "benchmark": label})
     return rows
@@ -48,17 +48,17 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
     source = benchmark.dataset
     twins = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     if twins:
-        raise KiyasError(f"{source}: the problem {twins[0]!r} stands there twice")
+        raise KiyasError(f"{source}: the problem {twins[0]!r} occurs twice")
     rows = _filtered(rows, benchmark)[: benchmark.problems]
     if not rows:
         raise KiyasError(f"{source} holds no problems")
     for row in rows:
         if not str(row.get("statement", "")).strip():
-            raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked it")
+            raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked to solve it")
     if benchmark.ids is not None and {row["id"] for row in rows} != set(benchmark.ids):
         found, wanted = {row["id"] for row in rows}, set(benchmark.ids)
         raise KiyasError(
-            f"{source}: other problems than `ids` says: {_some(wanted - found)} missing, "
+            f"{source}: the problems differ from `ids`: {_some(wanted - found)} missing, "
             f"{_some(found - wanted)} too many",
             "check release, platform, difficulty, from and to",
         )
@@ -140,7 +140,7 @@ def _kept(
     silent = [row["id"] for row in rows if not isinstance(row.get(key), str) or not row[key].strip()]
     if silent:
         raise KiyasError(
-            f"{benchmark.dataset}: the filter {name} cannot be applied: {len(silent)} of {len(rows)} problems say no "
+            f"{benchmark.dataset}: the filter {name} cannot be applied: {len(silent)} of {len(rows)} problems have no "
             f"{key} ({_some(set(silent))})",
             "leave the filter out, or give the problems what it asks for",
         )

@@ -59,7 +59,7 @@ class Chat:
         except TemplateError as error:
             raise KiyasError(
                 f"the chat template in {self.path} refuses this chat: {error}",
-                "some templates know no system role: leave dataset.system out",
+                "some templates do not support a system role: leave dataset.system out",
             ) from error
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

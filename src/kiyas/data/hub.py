@@ -25,7 +25,7 @@ MODEL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 def pinned(study: Study, recorded: Study | None = None) -> Study:
     """The study with the commit of every Hub repository in its `revision` keys.
 
-    A run folder that was begun with some commit (`recorded`, its study) goes on with it, unless the study file names a
+    A run folder that was started with some commit (`recorded`, its study) keeps it, unless the study file names a
     revision itself. Raises KiyasError, one line, for what is absent, gated or cannot be reached.
     """
 
@@ -75,7 +75,7 @@ def find_commit(kind: str, name: str, revision: str | None = None) -> str:
                 ref = repo.refs.get(revision or "main")
                 if (repo.repo_type, repo.repo_id) == (kind, name) and ref is not None:
                     return str(ref.commit_hash)
-        raise KiyasError(f"{name}: not in the cache, and HF_HUB_OFFLINE forbids to fetch it", "fetch it once online")
+        raise KiyasError(f"{name}: not in the cache, and HF_HUB_OFFLINE forbids downloads", "fetch it once online")
     with told(kind, name, revision):
         return str(HfApi().repo_info(name, repo_type=kind, revision=revision).sha)
     raise AssertionError("unreachable")
@@ -179,7 +179,7 @@ def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator
     except httpx2.TransportError as error:
         raise KiyasError(
             f"{name}: {constants.ENDPOINT} cannot be reached: {_first_line(error)}",
-            "what was fetched before is used with HF_HUB_OFFLINE=1",
+            "set HF_HUB_OFFLINE=1 to use what was fetched before",
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise KiyasError(f"{name}: this {what} could not be read from the Hub: {_first_line(error)}") from error

@@ -104,7 +104,7 @@ class Generator:
             if self.most_positions and len(job.question.prompt) >= self.most_positions:
                 raise KiyasError(
                     f"problem {job.question.problem_id}: its prompt has {len(job.question.prompt)} tokens, but the "
-                    f"base model ends at {self.most_positions}"
+                    f"base model's limit is {self.most_positions}"
                 )
         decode = self._slots if self.base.packed else self._padded
         try:
@@ -141,7 +141,7 @@ class Generator:
         open_rows = {b for b, job in enumerate(jobs) if job}
         limits = [self._limit(len(prompt)) for prompt in prompts]
         noise = [self._noise(job) if job else None for job in jobs]
-        # Left padding shifts positions; models with absolute ones must be told.
+        # Left padding shifts positions; models with absolute ones need to know.
         placed = "position_ids" in inspect.signature(self.base.model.forward).parameters
         while open_rows:
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]

@@ -26,7 +26,7 @@ STATE = "trainer_state.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One PEFT folder and what its path says; `step` is None where nothing says it."""
+    """One PEFT folder and what its path says; `step` is None where it is unknown."""
 
     path: Path
     seed: int
@@ -39,7 +39,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     """All PEFT checkpoints in a folder, in order of seed and step, and what was odd.
 
     Seed and step come from the names below the folder (`seed-1/checkpoint-200`), a step also from `trainer_state.json`.
-    An adapter without a step beside others that have one (a Trainer's last copy) is left out. Raises KiyasError where
+    An adapter without a step next to others that have one (a Trainer's last copy) is left out. Raises KiyasError where
     there is none, where two are the same, or where one is not LoRA.
     """
     found, notes = [], []
@@ -63,7 +63,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     for checkpoint in found:
         if not STEP.search(checkpoint.path.name) and checkpoint.seed in numbered:
             notes.append(
-                f"{checkpoint.path}: an adapter beside numbered checkpoints; left out as a copy of one of them"
+                f"{checkpoint.path}: an adapter next to numbered checkpoints; left out as a copy of one of them"
             )
             continue
         key = (checkpoint.seed, checkpoint.step)
@@ -74,7 +74,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
             )
         kept[key] = checkpoint
         if checkpoint.step is None:
-            notes.append(f"{checkpoint.path}: nothing tells its step; taken as step 0")
+            notes.append(f"{checkpoint.path}: its step is unknown; step 0 is assumed")
     return sorted(kept.values(), key=lambda each: (each.seed, each.step or 0)), notes
 
 
@@ -85,7 +85,7 @@ def _global_step(path: Path) -> int | None:
 
 
 def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Copies an arm's checkpoints into the run folder. Returns the losses that lay beside them, and what was odd.
+    """Copies an arm's checkpoints into the run folder. Returns the losses that were next to them, and what was unusual.
 
     `base`: the model that they are about to be used with.
     """
@@ -124,7 +124,7 @@ class Trained:
 
 
 def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str]) -> list[Trained]:
-    """PEFT folders, each with the names above it, by arm as the names say. Raises KiyasError where arms lie mixed."""
+    """PEFT folders, each with the names above it, by arm as the names say. Raises KiyasError where arms are mixed."""
     of_arm: dict[str, list[Path]] = defaultdict(list)
     for path, above in folders:
         arm = re.sub(r"[^A-Za-z0-9._-]+", "-", names.of_outcomes(path, arm_of, above).arm).strip("-._")
@@ -136,7 +136,7 @@ def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str])
         ]
         if inside:
             raise KiyasError(
-                f"the checkpoints of arm {arm} lie in {root}, and so does {inside[0]}, of another arm by its name",
+                f"{root} holds the checkpoints of arm {arm} and also {inside[0]}, which by its name is of another arm",
                 "give each arm a folder of its own: deep/checkpoint-100, diverse/checkpoint-100",
             )
     return [Trained(arm, root, find(root)[0]) for arm, root in sorted(roots.items())]
@@ -152,7 +152,7 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
         else "{dataset: livecodebench, release: release_v5, platform: atcoder, difficulty: [easy, medium], "
         "from: 2024-08, to: 2025-02}"
     )
-    several = f"   # the adapters name several: {', '.join(bases)}" if len(bases) > 1 else ""
+    several = f"   # the adapters name several bases: {', '.join(bases)}" if len(bases) > 1 else ""
     lines = [
         "# Written by `kiyas import`: adapters that were trained elsewhere. `kiyas run` begins with their answers.",
         f"name: {name}",

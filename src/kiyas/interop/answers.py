@@ -17,7 +17,7 @@ OWED = (None, "IE")
 
 @dataclass(frozen=True)
 class Answer:
-    """`verdict` None: the file tells none; IE: the evaluation failed. In both cases it is owed.
+    """`verdict` None: the file has none; IE: the evaluation failed. In both cases it is missing.
 
     `text` is what the model wrote; `program` the code that was recorded. `chat`: `text` is a whole answer, in which
     our extraction finds the program; else only `program` is one. `problem` is a row in the judge's format, as far as
@@ -51,7 +51,7 @@ class Format(Protocol):
         ...
 
     def answers(self, row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
-        """The row's answers. `odd` counts what had to be said about it; raises KiyasError for a row that is wrong."""
+        """The row's answers. `odd` counts what was unusual about it; raises KiyasError for a row that is wrong."""
         ...
 
 

@@ -1,7 +1,7 @@
 """The course evaluator's results, `detailed/*.jsonl` and the totals in `evaluations/*.json`; rows of our own judge.
 
 The evaluator is livecodebench_eval.py of the CodeGen course project. A verdict is read, never guessed: what the row
-cannot support becomes IE (owed) and a note.
+cannot support becomes IE (missing) and a note.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOT_GENERATED = "# Generation failed: "
 
 
 def recognises(row: Row) -> bool:
-    """Does this row tell how a program did on a problem?"""
+    """Does this row hold the result of a program on a problem?"""
     return _problem_id(row) is not None and any(key in row for key in ("passed", "verdict", "test_results"))
 
 
@@ -54,7 +54,7 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
 
 
 def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int | None, int | None]:
-    """(verdict, passed, total) as the row has them. `odd` counts what had to be said about it."""
+    """(verdict, passed, total) as the row has them. `odd` counts what was unusual about it."""
     if isinstance(row.get("verdict"), str) and row["verdict"] in VERDICTS:
         return (row["verdict"], *_of_verdict(row, where))
     counts = _counts(row, where)
@@ -67,7 +67,7 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
     program = str(row.get("extracted_code", row.get("program")) or "").strip()
     # An object without counts is the evaluator's {"note": "No test cases available"}.
     if total is None and isinstance(said, bool) and not row.get("error") and row.get("test_results") is None:
-        odd["only passed or not was recorded, no test counts"] += 1
+        odd["only passed or failed was recorded, without test counts"] += 1
         return ("AC" if said else "WA"), None, None
     if not total:
         if row.get("error"):
@@ -79,7 +79,7 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
         odd["no program in the answer; counted as wrong, as recorded"] += 1
         return "WA", passed, total
     if said is not None and bool(said) != (passed == total):
-        odd["`passed` contradicts the test counts; the counts were taken"] += 1
+        odd["`passed` contradicts the test counts; the counts were used"] += 1
     if passed == total:
         return "AC", passed, total
     if counts["error"]:
@@ -90,7 +90,7 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
 
 
 def _of_verdict(row: Row, where: str) -> tuple[int | None, int | None]:
-    """(passed, total) beside a verdict: both or neither; `passed` may also just say yes or no."""
+    """(passed, total) next to a verdict: both or neither; `passed` may also just say yes or no."""
     passed, total = row.get("passed"), row.get("total")
     if total is None and (passed is None or isinstance(passed, bool)):
         return None, None
@@ -101,7 +101,7 @@ def _of_verdict(row: Row, where: str) -> tuple[int | None, int | None]:
 
 
 def _counts(row: Row, where: str) -> dict[str, int | None]:
-    """Tests in all, passed, failed, timed out and ended in an error, as far as the row tells."""
+    """Tests in all, passed, failed, timed out and ended in an error, as far as the row says."""
     results = row.get("test_results")
     if isinstance(results, list):
         return {"total": len(results), "passed": sum(map(_test_passed, results)), **_NOTHING}

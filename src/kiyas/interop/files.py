@@ -1,4 +1,4 @@
-"""The files of someone else's study: searched for, read as tables of rows, and what was odd about them."""
+"""The files of someone else's study: searched for, read as tables of rows, and what was unusual about them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kiyas.types import KiyasError
 
 Row = dict[str, Any]
 Table = list[tuple[str, Row]]
-"""Rows, each with where it stands, for messages."""
+"""Rows, each with its place in the file, for messages."""
 SUFFIXES = (".jsonl", ".json", ".csv")
 LARGEST = 2_000_000_000
 
 
 class Notes:
-    """What was odd, in words; the same of several files is told once."""
+    """What was unusual, in words; the same remark about several files is made once."""
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, int]] = {}
@@ -36,7 +36,7 @@ class Notes:
 
     @contextlib.contextmanager
     def rows(self, file: File) -> Iterator[Rows]:
-        """For reading a file's rows: what was odd about them is noted at the end, unless the file is given up."""
+        """For reading a file's rows: what was unusual about them is noted at the end, unless the file is given up."""
         rows = Rows(file)
         yield rows
         if rows.broken:
@@ -60,7 +60,7 @@ def _line(what: str, files: dict[str, int]) -> str:
 
 @dataclass(frozen=True)
 class File:
-    """A file to read: `named` by the user or found by searching; `folders` may tell whose it is, outermost first."""
+    """A file to read: `named` by the user or found by searching; `folders` may say whose it is, outermost first."""
 
     path: Path
     named: bool
@@ -68,7 +68,7 @@ class File:
 
 
 class Rows:
-    """What is odd about the rows of one file, counted."""
+    """What is unusual about the rows of one file, counted."""
 
     def __init__(self, file: File) -> None:
         self.odd: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
             row = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
             if number == len(lines):
-                notes.add(f"line {number} was cut off in the middle; this row is missing", file.path)
+                notes.add(f"line {number} is incomplete (cut off); this row is missing", file.path)
                 break
             fault = KiyasError(f"{where}: not valid JSON ({error})", "repair or remove this line and import again")
         else:
@@ -173,7 +173,7 @@ def _csv(path: Path, text: str) -> Table:
     try:
         for row in reader:
             if None in row:
-                raise KiyasError(f"{path}, line {reader.line_num}: more fields than the header names")
+                raise KiyasError(f"{path}, line {reader.line_num}: more fields than the header has")
             found.append((f"{path}, line {reader.line_num}", dict(row)))
     except csv.Error as error:
         raise KiyasError(f"{path}, line {reader.line_num}: {error}") from error

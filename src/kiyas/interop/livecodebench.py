@@ -53,7 +53,7 @@ def _samples(row: Row, key: str, where: str) -> list[Any]:
 
 
 def _verdict(grade: Any, metadata: list[Any]) -> tuple[str | None, str]:
-    """(verdict, detail); what a failed sample failed of stands in its metadata, mostly as JSON text."""
+    """(verdict, detail); why a sample failed is in its metadata, mostly as JSON text."""
     try:
         said = json.loads(metadata[0]) if metadata and isinstance(metadata[0], str) else (metadata or [None])[0]
     except (ValueError, RecursionError):

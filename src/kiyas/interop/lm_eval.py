@@ -68,7 +68,7 @@ def _program(made: str, doc: Row) -> str:
 
 
 def _verdict(row: Row, samples: int, where: str, odd: Counter[str]) -> str | None:
-    """From the metric, a mean over the samples: between 0 and 1 it does not tell which of them passed."""
+    """From the metric, a mean over the samples: between 0 and 1 it does not say which of them passed."""
     key = next((key for key in row if key.partition(",")[0] in METRICS and row[key] is not None), None)
     if key is None:
         return None
@@ -77,5 +77,5 @@ def _verdict(row: Row, samples: int, where: str, odd: Counter[str]) -> str | Non
         raise KiyasError(f"{where}: {key} is {str(value)[:80]}, expected a number from 0 to 1")
     if value in (0, 1):
         return "AC" if value else "WA"
-    odd[f"pass@1 over {samples} samples does not tell which of them passed"] += 1
+    odd[f"pass@1 over {samples} samples does not say which of them passed"] += 1
     return None

@@ -24,7 +24,7 @@ SUMMARY = ("train_runtime", "total_flos")
 
 
 def recognises(row: Row) -> bool:
-    """Does this row tell a loss at a step?"""
+    """Does this row hold a loss at a step?"""
     keys = {str(key).strip().lower() for key in row}
     return bool(keys & {"step", "global_step"}) and any(key.endswith("loss") for key in keys)
 
@@ -50,7 +50,7 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
                     rows.odd["a row with an impossible step was left out"] += 1
                     continue
                 if step < before:
-                    rows.odd["the steps go back (a restart?); the later row of a step was kept"] += 1
+                    rows.odd["the steps go backwards (a restart?); the later row of each step was kept"] += 1
                 before = step
                 for out in read:
                     key = (out["kind"], out.get("on", ""), out["step"])
@@ -58,7 +58,7 @@ def losses(table: Table, file: File, named: Named, notes: Notes) -> list[Row]:
                         endless.setdefault(out["kind"], []).append(out["step"])
                         continue
                     if key in found and found[key] != out:
-                        rows.odd["two different losses at one step; the later was kept"] += 1
+                        rows.odd["two different losses at one step; the later one was kept"] += 1
                     found[key] = out
     for kind, steps in endless.items():
         what = f"the {kind} loss is not a finite number and was left out, first at step {min(steps)}"
@@ -72,7 +72,7 @@ def merged(logs: list[tuple[File, list[Row]]], notes: Notes) -> list[Row]:
     """One log of each arm and seed, in order of step.
 
     Files that agree where they overlap are parts of one log, as the histories in a training's checkpoints are. Of two
-    that contradict one another and begin at the same step, the shorter is left out: it tells of another training. One
+    that contradict one another and begin at the same step, the shorter is left out: it is from another training. One
     that begins later goes on from there, and its losses count. Both are noted.
     """
     kept: dict[tuple[Any, ...], Row] = {}

@@ -42,7 +42,7 @@ def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
     if not answers and not log:
         what, hint = f"found neither results nor training logs in {', '.join(map(str, found.sources))}", SHAPES
         if found.summaries:
-            what, hint = "found totals alone, neither results nor training logs", "the results' rows are needed"
+            what, hint = "found only totals, neither results nor training logs", "give the result rows as well"
         raise KiyasError(what + "".join(f"\n  {line}" for line in notes.lines()), hint)
     benchmark = _benchmark(found.problems, found.known, _problems_of(answers), notes)
     _note_missing(answers, benchmark, notes)
@@ -149,7 +149,7 @@ def _check_totals(summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapp
 
 
 def _benchmark(given: Path | None, known: dict[str, Row], met: dict[str, Row], notes: Notes) -> list[Row]:
-    """The problems that were answered: as given, else as far as the rows tell."""
+    """The problems that were answered: as given, else as far as the rows say."""
     if given is not None and met:
         unjudged = [problem for problem in known if problem not in met]
         if unjudged:
@@ -165,7 +165,7 @@ def _benchmark(given: Path | None, known: dict[str, Row], met: dict[str, Row], n
 
 
 def _note_missing(answers: Mapping[Key, Answer], benchmark: list[Row], notes: Notes) -> None:
-    """Notes the checkpoints that lack problems which others have: their verdicts are owed."""
+    """Notes the checkpoints that lack problems which others have: their verdicts are missing."""
     have: dict[AdapterId, set[str]] = {}
     for adapter, problem, _ in answers:
         have.setdefault(adapter, set()).add(problem)
@@ -179,4 +179,4 @@ def _note_owed(answers: Mapping[Key, Answer], notes: Notes) -> None:
     """Notes answers for which no file has a verdict."""
     plain = Counter(key[0] for key, answer in answers.items() if answer.verdict is None)
     for adapter, count in sorted(plain.items()):
-        notes.add(f"{adapter}: no verdict was recorded for {count} answers: owed, unless judged with --rejudge")
+        notes.add(f"{adapter}: no verdict was recorded for {count} answers: missing, unless judged with --rejudge")

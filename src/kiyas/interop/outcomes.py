@@ -34,7 +34,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     """Reads one file. A row's own arm, variant, seed and step count for more than the file's name.
 
     Raises KiyasError with file and line for a row that cannot be read; where the file was found by searching the row
-    is noted and its verdict owed. Also for a file most of whose rows contradict one another.
+    is noted and its verdict is missing. Also for a file most of whose rows contradict one another.
     """
     found = Part(file)
     nameless: set[str] = set()
@@ -59,9 +59,9 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
             )
     for arm in sorted(nameless):
         if named.step is None:
-            notes.add(f"the name tells no step; taken as step 0 of arm {arm}", file.path)
+            notes.add(f"the name has no step; taken as step 0 of arm {arm}", file.path)
     if nameless and named.by_epoch:
-        notes.add(f"the name tells epochs, not steps; epoch {named.step} stands as the step", file.path)
+        notes.add(f"the name has epochs, not steps; epoch {named.step} is used as the step", file.path)
     _check_window(found, named, notes)
     return found
 
@@ -92,12 +92,12 @@ def put(kept: dict[Key, Answer], key: Key, new: Answer, odd: Counter[str]) -> bo
 def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
     """Two rows about one sample: the later counts, but a verdict is never given up for none.
 
-    An answer without a verdict, of a file of generations, completes the row with one and is no oddity.
+    An answer without a verdict, of a file of generations, completes the row with one and is not unusual.
     """
     if None in (old.verdict, new.verdict):
         judged, plain = (old, new) if new.verdict is None else (new, old)
         if judged.program is not None and plain.program is not None and judged.program.strip() != plain.program.strip():
-            odd["the generation is another program than the one with the verdict; the latter was kept"] += 1
+            odd["the generation differs from the program with the verdict; the latter was kept"] += 1
         if judged.text is not None:
             return judged
         return replace(judged, text=plain.text, program=plain.program, chat=plain.chat)
@@ -112,7 +112,7 @@ def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
 
 
 def adapter_of(named: Named) -> AdapterId:
-    """The checkpoint that a name tells of; step 0 where it tells none."""
+    """The checkpoint that a name describes; step 0 where it has none."""
     return BASE if named.arm == BASE_ARM else AdapterId(named.arm, seed=named.seed, step=named.step or 0)
 
 

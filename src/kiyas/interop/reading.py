@@ -17,8 +17,8 @@ from kiyas.types import AdapterId, KiyasError
 
 FORMATS: tuple[Format, ...] = (lm_eval, livecodebench, course)
 SHAPES = (
-    "read are: results with question_id and passed, LiveCodeBench's code_list, lm-evaluation-harness's samples (JSONL "
-    "or JSON); logs with step and loss (CSV, JSONL, JSON), trainer_state.json"
+    "Kıyas reads results with question_id and passed, LiveCodeBench's code_list, lm-evaluation-harness's samples "
+    "(JSONL or JSON); logs with step and loss (CSV, JSONL, JSON), trainer_state.json"
 )
 
 
@@ -50,10 +50,10 @@ def read(
 ) -> Found:
     """Reads every file that is of a known kind. Others are noted, or KiyasError where the user named them.
 
-    Raises KiyasError where a source lies in the `folder` that the import writes.
+    Raises KiyasError where a source is in the `folder` that the import writes.
     """
     _refuse_own(folder, [*sources, *([problems] if problems else [])])
-    # The results of an earlier import are no sources of the next, where a source holds the run folder.
+    # The results of an earlier import are not sources of the next, where a source holds the run folder.
     own = folder.root.resolve() if folder.resolved.exists() else None
     skip = problems.resolve() if problems else None
     files = [file for file in search(sources, only, own) if file.path.resolve() != skip]
@@ -62,7 +62,7 @@ def read(
     peft = {file.path.parent: file.folders[:-1] for file in files if file.path.name == adapters.CONFIG}
     found.peft = frozenset(peft)
     found.trained = tuple(adapters.arms(list(peft.items()), arm_of))
-    # SecondaryResult an adapter only the log is of interest.
+    # Next to an adapter only the log is of interest.
     files = [file for file in files if file.path.parent not in peft or file.path.name == adapters.STATE]
     _read_files(found, files, arm_of, notes)
     if problems is not None:
@@ -72,17 +72,17 @@ def read(
 
 
 def _refuse_own(folder: RunDir, sources: list[Path]) -> None:
-    """No source may lie where the import writes."""
+    """No source may be where the import writes."""
     root = folder.root.resolve()
     for path in sources:
         if path.resolve().is_relative_to(root):
             raise KiyasError(
-                f"{path} lies in the folder that the import would write, {folder.root}", "import into another folder"
+                f"{path} is in the folder that the import would write, {folder.root}", "import into another folder"
             )
 
 
 def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], notes: Notes) -> None:
-    waiting: list[tuple[File, Table]] = []  # logs: their arms are best told by those of the results
+    waiting: list[tuple[File, Table]] = []  # logs: their arms are best matched with those of the results
     strange: list[str] = []
     other: Counter[str] = Counter()
     for file in files:

@@ -1,4 +1,4 @@
-"""Recorded programs → our judge: every verdict found again, and where it differs from the recorded one."""
+"""Recorded programs → our judge: every verdict determined again, and where it differs from the recorded one."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Rejudged:
         parts = {
             "recorded as solved and not solved": lost,
             "recorded as not solved and solved": gained,
-            "passed another number of tests": len(self.differences) - gained - lost,
+            "passed a different number of tests": len(self.differences) - gained - lost,
             "had no verdict before": self.owed,
             "stay as recorded (no tests for their problem, or no program)": self.kept,
-            "hold another program by our extraction than was recorded": self.other_programs,
+            "contain a program that, by our extraction, differs from the recorded one": self.other_programs,
         }
         return "; ".join(
             [
@@ -89,7 +89,7 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
             if verdict.verdict is judge.Outcome.IE:
                 raise KiyasError(
                     f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was written",
-                    "see `kiyas doctor`, then give the same command again",
+                    "see `kiyas doctor`, then run the same command again",
                 )
             tier = verdict.tier
             same = wanted[verdict.problem_id, verdict.program.source]

@@ -12,7 +12,7 @@ from kiyas.types import AdapterId
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import found and wrote. `solved`: for each checkpoint (solved, with a verdict, owed), of its answers."""
+    """What an import found and wrote. `solved`: for each checkpoint (solved, with a verdict, missing)."""
 
     name: str
     solved: Mapping[AdapterId, tuple[int, int, int]]
@@ -45,7 +45,7 @@ class ImportSummary:
         return sum(count for count, _ in self.losses.values())
 
     def __str__(self) -> str:
-        """For the terminal: what was read, each checkpoint with its score, every oddity on a line of its own."""
+        """For the terminal: what was read, each checkpoint with its score, every unusual thing on a line of its own."""
         lines = [
             f"{self.name}: {self.judgments} answers to {self.problems} problems, {self.log_rows} losses",
             "",
@@ -53,9 +53,9 @@ class ImportSummary:
         ]
         lines += [f"  {len(paths):>4}  {kind}" for kind, paths in self.read.items()]
         if self.solved:
-            lines += ["", f"  {'checkpoint':<36} {'solved':>9} {'owed':>6}"]
+            lines += ["", f"  {'checkpoint':<36} {'solved':>9} {'missing':>7}"]
             for adapter, (solved, judged, owed) in self.solved.items():
-                lines.append(f"  {_whose(adapter):<36} {f'{solved}/{judged}':>9} {owed or '':>6}".rstrip())
+                lines.append(f"  {_whose(adapter):<36} {f'{solved}/{judged}':>9} {owed or '':>7}".rstrip())
         for (arm, seed), (count, last) in self.losses.items():
             lines.append(f"  losses of {arm}{f', seed {seed}' if seed else ''}: {count}, up to step {last}")
         for each in self.trained:
@@ -64,7 +64,7 @@ class ImportSummary:
         if self.rejudged:
             lines += ["", self.rejudged]
         if self.notes:
-            lines += ["", f"odd ({len(self.notes)})", *(f"  - {note}" for note in self.notes)]
+            lines += ["", f"unusual ({len(self.notes)})", *(f"  - {note}" for note in self.notes)]
         return "\n".join(lines)
 
 

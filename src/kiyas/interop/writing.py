@@ -33,7 +33,7 @@ def refuse(folder: RunDir) -> None:
     there = [stage.value for stage in Stage if os.path.lexists(folder.stage(stage))]
     if there:
         raise KiyasError(
-            f"{folder.root} is no import of ours and holds {', '.join(there)}, which an import would replace",
+            f"{folder.root} is not an import of ours and holds {', '.join(there)}, which an import would replace",
             "import into a new folder",
         )
 
@@ -60,7 +60,7 @@ def write(
         _losses(merged.log),
         {kind: tuple(map(str, paths)) for kind, paths in found.files.items()},
         notes,
-        f"{merged.rejudged}\nwhere they differ: {folder.differences}" if merged.rejudged else "",
+        f"{merged.rejudged}\nthe differences are listed in {folder.differences}" if merged.rejudged else "",
         found.trained,
         written,
     )
@@ -89,7 +89,7 @@ def _judgment(key: Key, answer: Answer, rejudged: Rejudged | None) -> Row:
         "wall_s": None,
         "peak_mb": None,
         "tests": [],
-        "detail": answer.detail if answer.verdict else "the source holds the answer and no verdict",
+        "detail": answer.detail if answer.verdict else "the source has the answer but no verdict",
         "flags": [],
         **answer.measures,
         "recorded": True,

@@ -1,4 +1,4 @@
-"""Completions → `kiyas.judge` → judgments. A row is written as soon as it is known; what stands is not judged again."""
+"""Completions → `kiyas.judge` → judgments. A row is written as soon as it is known and not judged again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kiyas.work.progress import Bar
 def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, int]:
     """Judges every completion that has no verdict yet. Returns how often each verdict was given.
 
-    Checkpoints often write the same program: it is run once per problem, and its verdict stands in every row.
-    Raises KiyasError when the sandbox failed (IE): such rows are owed, and the same command judges them again.
+    Checkpoints often write the same program: it is run once per problem, and its verdict is in every row.
+    Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again.
     """
     problems = judge.read_problems(folder.problems, "kiyas")
     completions = rows.completions(folder)
@@ -42,7 +42,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
     counts = Counter(have.values())
     if broken := counts[judge.Outcome.IE]:
         raise KiyasError(
-            f"{broken} of {len(completions)} programs could not be judged: the sandbox failed, not they ({reason})",
+            f"{broken} of {len(completions)} programs could not be judged: the sandbox failed ({reason})",
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
     return {outcome.value: n for outcome, n in sorted(counts.items())}

@@ -88,7 +88,7 @@ def register() -> None:
 
 
 class _Spread(torch.autograd.Function):
-    """flat[index]; its backward is a gather too, since every token stands in one real slot (see Packed)."""
+    """flat[index]; its backward is a gather too, since every token is in one real slot (see Packed)."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor, index: Tensor, inverse: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ def told_out_of_memory(setting: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise KiyasError(
             f"the device ran out of memory: {str(error).splitlines()[0]}",
-            f"set a lower {setting} and give the same command again; finished work is kept",
+            f"set a lower {setting} and run the same command again; finished work is kept",
         ) from error
 
 
@@ -153,7 +153,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise KiyasError(f"training.device: there is no {name!r} here ({str(error).splitlines()[0]})") from error
+        raise KiyasError(f"training.device: this machine has no {name!r} ({str(error).splitlines()[0]})") from error
     return device
 
 

@@ -122,7 +122,7 @@ def _put(stack: AdapterStack, k: int, site: Site, adapter: _Adapter, folder: Pat
     b_OR = adapter.weights.get(f"{_PREFIX}{site.name}.lora_B.weight")
     shapes = ((adapter.spec.rank, site.inputs), (site.outputs, adapter.spec.rank))
     if a_RI is None or b_OR is None or (tuple(a_RI.shape), tuple(b_OR.shape)) != shapes:
-        raise KiyasError(f"{folder}: {site.name} has other shapes than this base; was it trained on another one?")
+        raise KiyasError(f"{folder}: {site.name} has other shapes than in this base; was it trained on another base?")
     stack.set(k, site, a_RI.float(), b_OR.float())
 
 

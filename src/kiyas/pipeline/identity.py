@@ -39,7 +39,7 @@ FALSIFIES: dict[str, Stage | None] = {
     "model_name_or_path": Stage.DATA,
     "model_revision": Stage.DATA,
     "arms": Stage.DATA,
-    "arms.*.newest": Stage.ANALYSE,  # said of the data; does not make it another
+    "arms.*.newest": Stage.ANALYSE,  # describes the data; does not change it
     "arms.*.expect": Stage.ANALYSE,
     "dataset": Stage.DATA,
     "seeds": Stage.TRAIN,
@@ -56,7 +56,7 @@ FALSIFIES: dict[str, Stage | None] = {
 
 
 def pinned(study: Study, folder: RunDir) -> Study:
-    """With the commits of its Hub repositories: those that the run folder was begun with, else those of now."""
+    """With the commits of its Hub repositories: those that the run folder was started with, else those of now."""
     return hub.pinned(study, read_record(folder).study if folder.resolved.exists() else None)
 
 
@@ -99,8 +99,8 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     _refuse_changed(folder, before, now, redo)
     if record.base != base and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
         raise KiyasError(
-            f"{study.model_name_or_path} is not the model that {folder.root} was begun with",
-            f"put it back, or add --redo {Stage.TRAIN.value} to do all but the data again",
+            f"{study.model_name_or_path} is not the model that {folder.root} was started with",
+            f"restore it, or add --redo {Stage.TRAIN.value} to repeat everything except the data",
         )
     if (before, record.base) != (now, base):
         kept = record.declared_before and before["compare"] == now["compare"]
@@ -148,7 +148,7 @@ def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any],
         kept = [later for later in stage.later if dropped is None or later not in dropped.later]
         if any(folder.stage(later).exists() for later in kept):
             raise KiyasError(
-                f"{folder.root} was made with another study file; changed: {', '.join(changed)}",
+                f"{folder.root} was made with another study file; these keys changed: {', '.join(changed)}",
                 f"give the study another `name`, or add --redo {stage.value} to do "
                 f"{', '.join(later.value for later in stage.later)} again",
             )
@@ -243,17 +243,17 @@ def _given_checkpoints(study: Study) -> list[Path]:
 
 
 def note(folder: RunDir, notes: list[str]) -> None:
-    """Puts what was odd into the run folder, for the report; each line once."""
+    """Puts what was unusual into the run folder, for the report; each line once."""
     record = read_record(folder)
     write_record(folder, record.model_copy(update={"notes": tuple(dict.fromkeys([*record.notes, *notes]))}))
 
 
 def refuse_stale(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, now: dict[str, str]) -> None:
-    """Costly work over changed inputs is not thrown away silently."""
+    """Costly work is not silently discarded when its inputs change."""
     if manifest is None or stage in (Stage.ANALYSE, Stage.REPORT):
         return
     changed = sorted(name for name in now | manifest["inputs"] if now.get(name) != manifest["inputs"].get(name))
     raise KiyasError(
         f"{folder.root}: {', '.join(changed)} changed after the stage {stage.value!r} had used it",
-        f"put it back, or add --redo {stage.value} to do {', '.join(stage.later)} again",
+        f"restore it, or add --redo {stage.value} to do {', '.join(stage.later)} again",
     )

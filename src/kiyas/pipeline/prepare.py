@@ -93,7 +93,7 @@ def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     longest = max((count["max_tokens"] for count in counts.values()), default=0)
     if most and longest > most:
         raise KiyasError(
-            f"training.max_length: a sample has {longest} tokens, but the base model ends at {most}",
+            f"training.max_length: a sample has {longest} tokens, but the base model's limit is {most}",
             f"set training.max_length to {most} or less",
         )
 
@@ -112,7 +112,7 @@ def _refuse_other_seeds(study: Study) -> None:
 
 
 def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
-    """Arms must spend alike, in the unit of their budget, unless the study accepts that they do not."""
+    """Arms must spend equally, in the unit of their budget, unless the study accepts that they do not."""
     budgets = {arm: study.recipe(arm).budget.completion_tokens for arm in counts}
     steps = budget_steps(study, counts)
     unit, spent = "completion tokens", budgets
@@ -122,8 +122,8 @@ def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
     if known and max(known) > 1.01 * min(known) and "unequal_budgets" not in study.compare.accept:
         told = ", ".join(f"{arm} {value:,} {unit}" for arm, value in spent.items())
         raise KiyasError(
-            f"the arms may not spend alike: {told}; a difference could be due to that alone",
-            "give every arm the same budget, or accept it by name: compare: {accept: [unequal_budgets]}",
+            f"the arms may not spend equal budgets: {told}; a difference could be due to that alone",
+            "give every arm the same budget, or accept it explicitly: compare: {accept: [unequal_budgets]}",
         )
 
 
@@ -141,7 +141,7 @@ class Unexpected:
 
 
 def unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> list[Unexpected]:
-    """What the arms are believed to hold against what they hold."""
+    """What the arms are expected to hold against what they hold."""
     return [
         Unexpected(arm, key, wanted, found)
         for arm, count in counts.items()
@@ -152,7 +152,7 @@ def unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> list[Unexpect
 
 
 def refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
-    """Raises KiyasError where an arm is not what it is believed to be."""
+    """Raises KiyasError where an arm is not what the study expects."""
     wrong = [
         f"arm {each.arm}: expect.{each.key} is {each.wanted:g}, its training rows have {each.found:g}"
         for each in unexpected(study, counts)

@@ -35,7 +35,7 @@ def run(
     until: Stage = Stage.REPORT,
     redo: Stage | None = None,
 ) -> None:
-    """Runs a study, or goes on with it. `text` is the study file as given, for the record.
+    """Runs a study, or continues it. `text` is the study file as given, for the record.
 
     Raises KiyasError when the folder holds another study's results or is in use.
     """
@@ -83,7 +83,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
         tell(f"data: {line}")
     for each in found:
         if each.found:
-            tell(f"data: {len(each.found)} problems of {each.benchmark} stand in the training data of {each.arm}")
+            tell(f"data: {len(each.found)} problems of {each.benchmark} appear in the training data of {each.arm}")
     return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
 
 

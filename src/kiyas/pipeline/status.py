@@ -20,7 +20,7 @@ from kiyas.work.workers import uses_gpu
 
 
 def status(folder: RunDir) -> str:
-    """The stages of a run folder, finished or under way. Raises KiyasError when it is not one."""
+    """The stages of a run folder, finished or in progress. Raises KiyasError when it is not one."""
     record = read_record(folder)
     lines = [f"{record.name} ({record.kind}, {record.created}) in {folder.root}"]
     for stage in Stage:
@@ -28,11 +28,11 @@ def status(folder: RunDir) -> str:
         if manifest is not None:
             lines.append(f"  {stage.value:<9} done in {manifest['seconds']:.1f} s{_counts(manifest['counts'])}")
         elif folder.stage(stage).exists():
-            lines.append(f"  {stage.value:<9} under way{_under_way(stage, folder)}")
+            lines.append(f"  {stage.value:<9}in progress{_under_way(stage, folder)}")
         else:
             lines.append(f"  {stage.value:<9} to do")
     if record.kind is Kind.RUN and folder.manifest(Stage.REPORT) is None:
-        lines.append("`kiyas run` with the same study file goes on")
+        lines.append("`kiyas run` with the same study file continues it")
     if folder.findings.exists():
         lines += _essentials(folder)
     return "\n".join(lines)
@@ -43,7 +43,7 @@ def _essentials(folder: RunDir) -> list[str]:
     try:
         findings = Findings.from_json(read_json(folder.findings))
     except (KeyError, TypeError, ValueError):
-        return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it anew"]
+        return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it again"]
     scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.missing]
     lines = ["", f"pass@1 on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
     lines.append(report.conclusion(findings))

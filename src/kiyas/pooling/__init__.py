@@ -38,7 +38,7 @@ Q_LEVEL = 0.10
 
 
 class Agreement(StrEnum):
-    """What heterogeneity lets one say. OPEN: nothing shows that they differ, nor that they agree."""
+    """What heterogeneity supports. OPEN: nothing shows that they differ, nor that they agree."""
 
     AGREE = "agree"
     DISAGREE = "disagree"
@@ -60,7 +60,7 @@ class PooledDifference:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Everything that `kiyas compare` found. `answers[0]` is what the decision stands on."""
+    """Everything that `kiyas compare` found. `answers[0]` is what the decision uses."""
 
     a: str
     b: str

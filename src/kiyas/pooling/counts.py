@@ -75,9 +75,7 @@ def replications(tables: Mapping[Path, Counts], a: str, b: str, noted: list[Rema
             )
         for study, of_study in table.items():
             if study in found:
-                raise KiyasError(
-                    f"study {study} stands in two files, {path} is the second", "a replication counts once"
-                )
+                raise KiyasError(f"study {study} is in two files, {path} is the second", "a replication counts once")
             if a not in of_study or b not in of_study:
                 noted.append(Remark("one_arm", Level.WARNING, {"name": study, "arm": b if a in of_study else a}))
                 continue

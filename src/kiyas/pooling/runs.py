@@ -57,7 +57,7 @@ class Compared:
 def read(
     path: Path, findings: Findings, a: str, b: str, names: Mapping[str, str], noted: list[Remark]
 ) -> Compared | None:
-    """None, and a remark, where verdicts of the two arms are owed."""
+    """None, and a remark, where verdicts of the two arms are missing."""
     known = {BASE_ARM: BASE_ARM}
     for arm in findings.arms:
         if names.get(arm, arm) in known:
@@ -72,7 +72,9 @@ def read(
     pair = {known[a], known[b]}
     contrast = next((each for each in findings.contrasts if {each.a, each.b} == pair), None)
     if contrast is None and pair <= {result.arm for result in findings.results}:
-        raise KiyasError(f"{path} has too many arms for every pair: {a} and {b} is not among them", "declare primary")
+        raise KiyasError(
+            f"{path} has too many arms to compare every pair; {a} and {b} were not compared", "declare the pair"
+        )
     if contrast is None or contrast.decision is Decision.MISSING:
         code, values = ("owed", {"n": contrast.missing}) if contrast else ("not_judged", {})
         noted.append(Remark(code, Level.WARNING, {"name": findings.name, **values}))
@@ -124,7 +126,7 @@ def _refuse_other_tests(runs: Sequence[Compared], shared: Sequence[str]) -> None
         if len(set(told.values())) > 1:
             raise KiyasError(
                 f"problem {problem} has other tests in {' and '.join(told)}",
-                "the same id must be the same problem: judge the runs on one file of problems",
+                "the same id must mean the same problem: judge the runs on one file of problems",
             )
 
 
@@ -184,7 +186,7 @@ def refuse_copies(runs: Sequence[Compared]) -> None:
             if met.setdefault(content, run.path) != run.path:
                 raise KiyasError(
                     f"{met[content]} and {run.path} hold the same programs and verdicts",
-                    "a copy, or the same seeds trained again, is no replication; give one of them",
+                    "a copy, or the same seeds trained again, is not a replication; give only one of them",
                 )
 
 

@@ -183,7 +183,7 @@ class Spec:
 
     @property
     def steps(self) -> int:
-        """How many operations stand between the input and the printed value (1 to 3)."""
+        """How many operations there are between the input and the printed value (1 to 3)."""
         return 1 + bool(self.filter) + bool(self.map)
 
     @property

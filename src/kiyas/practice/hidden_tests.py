@@ -1,6 +1,6 @@
 """Hidden tests: eight or nine inputs for every problem, answered by the reference solver.
 
-A problem is only accepted if its tests can tell right from wrong: not all answers are equal (no constant
+A problem is only accepted if its tests can distinguish right from wrong: not all answers are equal (no constant
 program passes), a Yes/No question has at least two of each, and leaving out the filter or the map changes an
 answer.
 """
@@ -28,7 +28,7 @@ def sample(spec: Spec, rng: Random) -> Any:
 
 
 def hidden_tests(spec: Spec, rng: Random) -> list[tuple[Any, str]] | None:
-    """[(items, answer), …], or None if these tests cannot tell a right program from a wrong one."""
+    """[(items, answer), …], or None if these tests cannot distinguish a right program from a wrong one."""
     inputs = _pairs(spec, rng) if spec.family == "pair" else _sequences(spec, rng)
     outputs = [solve(spec, items) for items in inputs]
     if len(set(outputs)) < 2:

@@ -46,7 +46,7 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 # How Qwen cuts text before merging: words, single digits, punctuation with its line end. transformers gives
-# any tokenizer that stands beside a Qwen2 model exactly this rule, so ours must have it too.
+# any tokenizer next to a Qwen2 model exactly this rule, so ours must have it too.
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -193,7 +193,7 @@ def pretrain(recipe: Recipe, tokenizer: Any, model: Any) -> dict[str, float]:
     for step, (tokens_BT, weights_BT, answered) in enumerate(batches(recipe, tokenizer)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        # Padding stands on the right, where causal attention cannot see it: no mask is needed.
+        # Padding is on the right, where causal attention cannot see it: no mask is needed.
         logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits[:, :-1]
         loss_N = torch.nn.functional.cross_entropy(
             logits_BTV.flatten(0, 1), tokens_BT[:, 1:].flatten(), reduction="none"
@@ -248,7 +248,7 @@ def measure(model: Any, tokenizer: Any, count: int = 41) -> dict[str, int]:
 
 
 def make(out: Path, recipe: Recipe, threads: int) -> dict[str, Any]:
-    """Write the whole folder; returns what stands in its provenance.json."""
+    """Write the whole folder; returns what is in its provenance.json."""
     torch.set_num_threads(threads)
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe, tokenizer)

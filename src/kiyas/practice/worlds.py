@@ -99,7 +99,7 @@ def benchmark(count: int = 41, seed: int = 0) -> list[dict[str, Any]]:
     seed begins with the smaller one. Keys are new as long as new ones are found, then constants differ.
     """
     if count < 1:
-        raise KiyasError(f"a benchmark of {count} problems", "ask for at least 1")
+        raise KiyasError(f"a benchmark of {count} problems", "give at least 1")
     rng = Random(f"kiyas.practice/benchmark/{seed}")
     return [
         {

@@ -40,7 +40,7 @@ from kiyas.report.table import (
 )
 
 FEW = 10
-"""Problems below which a group's share says next to nothing: its row is printed faint."""
+"""Problems below which a group's share says almost nothing: its row is printed faint."""
 MOST = 40
 """Rows of a list that are printed; its CSV file holds all."""
 MOST_EXCEPTIONS = 8

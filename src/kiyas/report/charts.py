@@ -269,7 +269,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def behind(margin: float | None, scale: alt.Scale, what: str = "") -> list[Any]:
-    """Layers that stand behind intervals: the margin, which a tooltip calls `what`, and zero."""
+    """Layers that are behind intervals: the margin, which a tooltip calls `what`, and zero."""
     layers: list[Any] = []
     if margin:
         band = {"low": -100 * margin, "high": 100 * margin, **({"what": what} if what else {})}
@@ -281,7 +281,7 @@ def behind(margin: float | None, scale: alt.Scale, what: str = "") -> list[Any]:
 
 
 def differences(findings: Findings, words: Language) -> Chart:
-    """Every contrast with its 95% interval; zero and the declared margin stand behind."""
+    """Every contrast with its 95% interval; zero and the declared margin are behind."""
     rows: list[dict[str, Any]] = []
     for found in findings.contrasts:
         if not math.isfinite(found.difference):

@@ -38,7 +38,7 @@ def render(
 
 
 def gone(words: Language) -> str:
-    """What stands before the author's blocks whose places the report no longer has."""
+    """What comes before the author's blocks whose sections the report no longer has."""
     return f"\n## {words('document.gone')}\n\n{words('document.gone_text')}\n\n"
 
 

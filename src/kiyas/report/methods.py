@@ -1,7 +1,7 @@
 """How a study was made, in sentences that can be cited: versions, commits and digests, drawn from the run folder.
 
-A sentence stands only where everything that it tells is recorded; nothing is assumed. Whom the sentences cite stands in
-`references`.
+A sentence appears only where everything that it says is recorded; nothing is assumed. The papers that they cite are
+in `references`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def bibliography() -> str:
 
 
 def cited(citation: str) -> tuple[str, str]:
-    """First author's surname and year of a BibTeX entry; "" for what it does not tell."""
+    """First author's surname and year of a BibTeX entry; "" for what it does not have."""
     author, year = (re.search(rf"\b{key}\s*=\s*[{{\"]?([^\n}}\"]+)", citation) for key in ("author", "year"))
     first = author[1].split(" and ")[0].strip() if author else ""
     surname = first.partition(",")[0] if "," in first else first.rpartition(" ")[2]

@@ -1,7 +1,7 @@
 """The page: one HTML file that opens offline and can fetch nothing.
 
 Theory of safety. The content security policy allows no network, no plug-in, no eval and only the two scripts
-whose digests it names. Texts from models and strangers stand in JSON data blocks (`payload`) or pass
+whose digests it names. Texts from models and strangers are in JSON data blocks (`payload`) or pass
 jinja2's autoescape. Vega runs with its expression interpreter, since eval is forbidden.
 """
 
@@ -125,7 +125,7 @@ def _chunk(i: int, text: str) -> str:
 
 
 def partner(findings: Findings, adapter: AdapterId) -> int | None:
-    """The column that stands beside `adapter` unless another is chosen; None if there is no other.
+    """The column that `adapter` is compared with unless another is chosen; None if there is no other.
 
     It is the other arm of the primary contrast, the base for arms outside of it: the checkpoint it was paired with,
     else that of the same seed and learning rate whose step is nearest.

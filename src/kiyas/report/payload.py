@@ -40,7 +40,7 @@ def script_json(value: Any) -> str:
 def chunks(run: Path, findings: Findings, words: Language, room: int) -> list[str]:
     """One text for each row of the grid: base64 of gzip of `_problem`'s JSON; together at most `room` characters.
 
-    What does not fit is cut, the longest texts first, and every cut text says where it stands whole. If that is not
+    What does not fit is cut, the longest texts first, and every cut text says where the whole text is. If that is not
     enough, all chunks are empty.
     """
     folder = RunDir(run)

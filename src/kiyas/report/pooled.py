@@ -1,4 +1,4 @@
-"""`Pooled` → text with a forest plot in characters, page, figure, table. Language follow numbers, as in a run's report.
+"""`Pooled` → text with a forest plot in characters, page, figure, table. Words follow numbers, as in a run's report.
 
 `write` makes index.html (self-contained, offline, without scripts), forest.svg, .png and .pdf, pooled.csv and
 pooled.md. `text` is the same for the terminal.

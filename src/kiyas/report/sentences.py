@@ -1,4 +1,4 @@
-"""Findings → sentences. Language follow numbers: every "more" here stands on a `Decision` of `analyse`."""
+"""Findings → sentences. Words follow numbers: every "more" here comes from a `Decision` of `analyse`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENOUGH_DRAWS = 3
 
 @dataclass(frozen=True)
 class Conclusion:
-    """`badge`: the decision in few words; `sentence`: what may be said; `more`: what stands behind it."""
+    """`badge`: the decision in few words; `sentence`: what may be said; `more`: what supports it."""
 
     decision: str
     badge: str
@@ -54,7 +54,7 @@ def behaviour_lead(findings: Findings, words: Language) -> str:
 
 
 def not_known(findings: Findings, words: Language) -> list[str]:
-    """What the behaviour section cannot tell of this run."""
+    """What the behaviour section cannot say about this run."""
     found, said = findings.behaviour, []
     if findings.results and not found.diversity:
         said.append(words("behaviour.no_diversity"))

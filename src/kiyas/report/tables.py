@@ -273,7 +273,7 @@ def beside_contrasts(findings: Findings, words: Language) -> Table:
 
 
 def best_of(findings: Findings, words: Language) -> Table:
-    """By how much a best checkpoint flatters."""
+    """The selection bias of a best checkpoint."""
     rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
     columns: tuple[Column[Choice], ...] = (
         *details.TRAINING,

@@ -28,7 +28,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise KiyasError(
                 f"the disk is full: could not write {path}",
-                "free some space and give the same command again; what was finished is kept",
+                "free some space and run the same command again; finished work is kept",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, *_ODD):
             raise KiyasError(f"cannot write {path}: {error.strerror}") from error

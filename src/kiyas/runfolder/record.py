@@ -68,7 +68,7 @@ class Record(_Part):
     device: str | None = None
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """what was odd, in words, for the report"""
+    """what was unusual, in words, for the report"""
 
     @property
     def arms(self) -> Mapping[str, Arm]:

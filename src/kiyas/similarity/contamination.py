@@ -1,4 +1,4 @@
-"""Benchmark problems that stand in a training set: whole, in long runs of words, nearly the same, by their solution."""
+"""Benchmark problems that are in a training set: whole, in long runs of words, nearly the same, by their solution."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Match:
 @dataclass(frozen=True)
 class Contamination:
     """One benchmark against the training rows of one arm. Each tuple is of benchmark problems, strongest kind first;
-    a problem stands in the first kind that it shows."""
+    a problem is listed under the first kind that it shows."""
 
     benchmark: str
     arm: str
     problems: int
     """of the benchmark"""
     exact: tuple[Match, ...]
-    """the statement, words only, is the prompt or stands whole in it"""
+    """the statement, words only, is the prompt or is contained in it"""
     ngram: tuple[Match, ...]
     """texts.COVERED of its words stand in shared runs of texts.NGRAM words"""
     near: tuple[Match, ...]

@@ -134,7 +134,7 @@ class Components:
 TWO_SEEDS_DF = 3.0
 """With one degree of freedom nothing could ever be said; with three, two seeds that lie far apart say too much."""
 SURE_OF_REST = 0.5
-"""Share of the residual mean square that is not counted to what few seeds tell badly: chosen by simulation."""
+"""Share of the residual mean square not counted to the part that few seeds estimate badly: chosen by simulation."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class TwoWay:
         return _level_at(self.parts, abs(self.mean))
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Without any spread, Tango's for as many problems: that none differed is no proof that none ever will."""
+        """Without any spread, Tango's for as many problems: that none differed does not prove that none ever will."""
         if self.standard_error == 0:
             P = self.problem_means.size
             changed = round(abs(self.mean) * P)
@@ -196,8 +196,8 @@ def two_way(d_SP: Floats) -> TwoWay:
 
     Var(mean) = σ²_seed/S + σ²_problem/P + σ²_rest/(SP), estimated from the three mean squares as
     (MS_S + MS_P − MS_R)/(SP). The interval squares and adds the half-widths of the parts, each with Student's t of its
-    own degrees of freedom, since few seeds tell their part badly and many problems theirs well. Satterthwaite's t of
-    the sum decides too often with three to five seeds that differ: simulations in docs/statistics.md.
+    own degrees of freedom, since few seeds estimate their part badly and many problems theirs well. Satterthwaite's t
+    of the sum decides too often with three to five seeds that differ: simulations in docs/statistics.md.
     """
     S, P = d_SP.shape
     if S < 2 or P < 2:
@@ -229,7 +229,7 @@ def _level_at(parts: Sequence[tuple[float, float]], distance: float) -> float:
 def crossed_bootstrap(d_SP: Floats, level: float = 0.95, resamples: int = 4000, seed: int = 0) -> Interval:
     """Percentile interval of the mean; seeds and problems are drawn anew, one draw of problems for all seeds.
 
-    With few seeds it is too narrow by about √((S−1)/S): stand it beside the t interval, not in its place.
+    With few seeds it is too narrow by about √((S−1)/S): show it with the t interval, not in its place.
     """
     seeds_BS, problems_BP = _crossed_draws(*d_SP.shape, resamples, seed)
     means_B = np.einsum("bp,bp->b", seeds_BS @ d_SP, problems_BP)

@@ -1,4 +1,4 @@
-"""The study file: YAML 1.2 → `Study`. Every mistake is told at once, with line and hint."""
+"""The study file: YAML 1.2 → `Study`. All mistakes are reported at once, with line and hint."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ KNOWN_ELSEWHERE = {
     "max_tokens": "generation.max_new_tokens",
     "n": "generation.num_samples",
     "timeout": "judge.time_limit_s",
-    "output_dir": "name (the run goes to runs/NAME; --runs chooses another folder)",
+    "output_dir": "name (the run folder is runs/NAME; --runs chooses another folder)",
 }
 
 

@@ -1,4 +1,4 @@
-"""The settings of a study: frozen and validated. `study_file.py` reads them from YAML.
+"""The settings of a study: frozen and validated. `file.py` reads them from YAML.
 
 Keys are TRL's, PEFT's and transformers' own wherever they have one. The classes below are the reference: one
 docstring a key, shown by `kiyas schema` and in editors.
@@ -63,7 +63,7 @@ class Select(StrEnum):
 
 
 class Accept(StrEnum):
-    """What is known to be unfair and wanted all the same."""
+    """What is known to be unfair and accepted explicitly."""
 
     UNEQUAL_BUDGETS = "unequal_budgets"
 
@@ -123,7 +123,7 @@ class Recipe(Section):
     """See Budget."""
     learning_rate: Positive | list[Positive] = 2e-4
     """Peak learning rate. A list is a grid, the same for all arms: every rate is trained, and each arm's is chosen by
-    the validation loss of seeds that count for nothing else (`tuning_seeds`)."""
+    the validation loss of seeds that are used for nothing else (`tuning_seeds`)."""
     lr_scheduler_type: Scheduler = Scheduler.COSINE
     """Shape after warm-up; linear and cosine end at zero."""
     warmup_ratio: Fraction = 0.03
@@ -145,7 +145,7 @@ class Recipe(Section):
     completion_only_loss: bool = True
     """Loss on the completion only; false: on the prompt as well."""
     patience: Count | None = None
-    """Stop an adapter after so many saves without a better validation loss. None (the fair default): never."""
+    """Stop an adapter after this many saves without a better validation loss. None (the fair default): never."""
 
     @property
     def rate(self) -> float:
@@ -160,11 +160,11 @@ class Training(Recipe):
     tuning_seeds: Count = 1
     """With a grid of learning rates: how many further seeds of every arm are trained to choose by."""
     logging_steps: Count = 20
-    """Training loss is logged every so many steps."""
+    """Training loss is logged at this interval, in steps."""
     eval_steps: Count = 20
-    """Validation loss is measured every so many steps, for every arm on every arm's validation set."""
+    """Validation loss is measured at this interval, in steps, for every arm on every arm's validation set."""
     save_steps: Count = 100
-    """A checkpoint is saved (and later judged) every so many steps, and at the end."""
+    """A checkpoint is saved (and later judged) at this interval, in steps, and at the end."""
     dtype: Dtype = Dtype.AUTO
     """Of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are kept in float32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -200,7 +200,7 @@ else:
 
 
 class Expect(Section):
-    """What is believed of an arm's training rows; a run stops where it is not so."""
+    """What an arm's training rows are expected to be; a run stops where they are not."""
 
     problems: Count | None = None
     """Distinct problems (groups), within 5 %."""
@@ -226,13 +226,13 @@ class Arm(Section):
     mix: dict[str, Positive] | None = None
     """Derived: drawn at random from these arms, in these shares, as many rows as they have."""
     problems: Count | None = None
-    """Derived: only so many problems (groups)."""
+    """Derived: only this many problems (groups)."""
     solutions: Count | None = None
-    """Derived: at most so many rows of one problem."""
+    """Derived: at most this many rows of one problem."""
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Derived: this share of the rows that are left."""
     draws: Count = 1
-    """Derived: how many random draws are made; seeds take them in turn. A claim about a way of making data needs 3."""
+    """Derived: how many random draws are made; seeds use them in turn. A claim about a way of making data needs 3."""
     checkpoints: str | None = None
     """A folder of PEFT checkpoints that were trained elsewhere (`checkpoint-100/`, `seed-1/checkpoint-100/` …): nothing
     is trained for this arm. Their seeds must be those of `seeds`."""
@@ -244,7 +244,7 @@ class Arm(Section):
     """The newest day, month or year of what this data was made from (2024-12): benchmark problems up to then may be in
     it unseen, and the report says how many there are."""
     expect: Expect | None = None
-    """What this data is believed to be, such as {problems: 1000, solutions: 5}: stops a run with swapped files."""
+    """What this data is expected to be, such as {problems: 1000, solutions: 5}: stops a run with swapped files."""
 
     @property
     def sources(self) -> list[str]:
@@ -329,7 +329,7 @@ class Benchmark(Section):
     tests: Tests = Tests.ALL
     """`public`: only the sample tests of LiveCodeBench's problems, as the published study did: easier than its own."""
     problems: Count | None = None
-    """Only the first so many problems of those. Default: all (41 in the practice world)."""
+    """Only this many of those problems, the first ones. Default: all (41 in the practice world)."""
     ids: list[str] | None = None
     """The very problems that must be left, in any order; anything else stops the run."""
 
@@ -375,12 +375,12 @@ def day_of(value: date | str | None, last: bool) -> date | None:
         return value
     match = re.fullmatch(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?", value.strip())
     if not match:
-        raise ValueError(f"{value!r} is no date; write 2024, 2024-08 or 2024-08-15")
+        raise ValueError(f"{value!r} is not a date; write 2024, 2024-08 or 2024-08-15")
     year, month, day = (int(part) if part else 0 for part in match.groups())
     try:
         date(year, month or 1, day or 1)
     except ValueError as error:
-        raise ValueError(f"{value!r} is no date: {error}") from None
+        raise ValueError(f"{value!r} is not a date: {error}") from None
     if not last:
         return date(year, month or 1, day or 1)
     month = month or 12
@@ -391,9 +391,9 @@ class Benchmarks(Section):
     """What the checkpoints are asked."""
 
     primary: Benchmark = Benchmark()
-    """The benchmark that the conclusion speaks of."""
+    """The benchmark that the conclusion is about."""
     also: list[Benchmark] = []
-    """Further ones, such as [humaneval, mbpp]: reported beside it, never mixed into it."""
+    """Secondary benchmarks, such as [humaneval, mbpp]: reported separately, never mixed into the conclusion."""
 
     @field_validator("also", mode="before")
     @classmethod
@@ -423,7 +423,7 @@ class Generation(Section):
     num_samples: Count = 1
     """Answers per problem; more than one needs a temperature above 0."""
     max_new_tokens: Count = 2048
-    """An answer is cut after so many tokens (and counted as a runaway)."""
+    """An answer is cut after this many tokens (and counted as a runaway)."""
     max_rows: Count | None = None
     """Answers decoded at once by one process. Default: by memory. Recorded, since decoding depends on it slightly."""
     seed: int = 0
@@ -432,7 +432,7 @@ class Generation(Section):
     @model_validator(mode="after")
     def _noise(self) -> Generation:
         if self.num_samples > 1 and self.temperature == 0:
-            raise ValueError("num_samples above 1 needs temperature above 0: greedy answers are all the same")
+            raise ValueError("num_samples above 1 needs temperature above 0: greedy answers are identical")
         return self
 
 
@@ -469,12 +469,12 @@ class Compare(Section):
     """Further pairs of arms (or base) that the study declares beforehand. With the primary one they share the chance of
     a false claim (Holm); all other differences are exploratory."""
     select: Select = Select.LAST
-    """Which checkpoint stands for an arm: the last; the lowest validation loss; the best on the first benchmark of
-    `also`; or the best on the primary benchmark itself (exploratory: it flatters, and the report shows by how much)."""
+    """Which checkpoint represents an arm: the last; the lowest validation loss; the best on the first benchmark of
+    `also`; or the best on the primary benchmark itself (exploratory: it has selection bias, which the report shows)."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The smallest difference in pass@1 that matters: the margin for `equivalent`."""
     accept: list[Accept] = []
-    """What is known to be unfair and wanted all the same. Without `unequal_budgets` arms that may spend unequally (by
+    """What is known to be unfair and accepted explicitly. Without `unequal_budgets` arms that may spend unequally (by
     their own `training:`) are refused."""
 
 
@@ -566,7 +566,7 @@ class Study(Section):
             for source in derived.sources:
                 if source not in own:
                     told = ", ".join(own) or "none"
-                    raise ValueError(f"arms.{name}: {source!r} is no arm with data of its own; those are {told}")
+                    raise ValueError(f"arms.{name}: {source!r} is not an arm with its own data; those are {told}")
             if derived.draws > len(self.seed_list):
                 raise ValueError(f"arms.{name}: {derived.draws} draws need at least as many seeds")
         folded = [arm.casefold() for arm in self.arms]

@@ -213,7 +213,7 @@ class JointTraining:
         if not id.variant:
             raise KiyasError(
                 f"the training loss of {id.arm} (seed {id.seed}) is {progress.loss_sum} at step {self.step}",
-                "lower training.learning_rate, or look at the data around that step",
+                "lower training.learning_rate, or check the data around that step",
             )
         self._write("diverged", trainee, {})
         progress.stopped, progress.loss_sum = self.step, 0.0

@@ -28,7 +28,7 @@ def schedule(recipe: Recipe, step: int, steps: int) -> float:
 
 class AdamW:
     """Decoupled weight decay (Loshchilov & Hutter 2019) as torch.optim.AdamW, row by row over [K, P]: each
-    adapter has its own recipe and learning rate and stands still when it has no rate."""
+    adapter has its own recipe and learning rate and does not move when it has no rate."""
 
     def __init__(self, theta_KP: Tensor, recipes: Sequence[Recipe]) -> None:
         self.theta = theta_KP

@@ -65,6 +65,6 @@ def train_part(
 
 
 def saved_step(folder: RunDir, part: int) -> int:
-    """The step that a part's saved state stands at; 0 without one."""
+    """The step of a part's saved state; 0 without one."""
     state = checkpoints.load_state(state_path(folder, part), torch.device("cpu"))
     return 0 if state is None else int(state[1]["step"])

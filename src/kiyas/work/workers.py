@@ -1,7 +1,7 @@
 """Runs the parts of a stage: one in this process, several in one-thread processes of their own.
 
 On a CPU two one-thread processes beat one two-thread process for small models; on a GPU there is one part. A worker
-dies with its parent. Its mistakes are told as the parent's own.
+dies with its parent. Its errors are raised as the parent's own.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def _listen(processes: list[Any], messages: Any, bar: Bar) -> None:
                 if code is not None and messages.empty():
                     reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
                     raise KiyasError(
-                        f"a worker process was ended from outside ({reason})",
-                        "often the system ran out of memory: try training.workers=1, then give the same command again",
+                        f"a worker process was killed from outside ({reason})",
+                        "often the system ran out of memory: try training.workers=1, then run the same command again",
                     ) from None
             continue
         if kind == "progress":
@@ -115,7 +115,7 @@ def warm() -> Any:
 
 
 def _work(messages: Any, number: int, function: Callable[..., None], part: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         import torch
