@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kiyas.interop.files import Row
+from kiyas.judge import Outcome
 from kiyas.types import KiyasError
 
 MOST_STEPS = 10**12
 """No training makes more; a larger number is a mistake."""
-OWED = (None, "IE")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`verdict` None: the file tells none; IE: the evaluation failed. In both cases it is owed.
+    """`verdict` None: the file tells none; IE: the evaluation failed. In both cases it is missing.
 
     `text` is what the model wrote; `program` the code that was recorded. `chat`: `text` is a whole answer, in which
     our extraction finds the program; else only `program` is one. `problem` is a row in the judge's format, as far as
@@ -25,7 +25,7 @@ class Answer:
     """
 
     problem: Row
-    verdict: str | None
+    verdict: Outcome | None
     sample: int = 0
     text: str | None = None
     program: str | None = None
@@ -39,6 +39,10 @@ class Answer:
     @property
     def id(self) -> str:
         return str(self.problem["id"])
+
+    @property
+    def missing(self) -> bool:
+        return self.verdict in (None, Outcome.IE)
 
 
 class Format(Protocol):
