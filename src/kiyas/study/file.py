@@ -270,14 +270,10 @@ def _absolute(study: Study, folder: Path) -> Study:
     def benchmark(each: Benchmark) -> Benchmark:
         return each.model_copy(update={"dataset": full(each.dataset)})
 
-    benchmarks = {
-        "primary": benchmark(study.benchmarks.primary),
-        "also": [benchmark(each) for each in study.benchmarks.also],
-    }
     return study.model_copy(
         update={
             "model_name_or_path": full(study.model_name_or_path),
             "arms": {name: arm.model_copy(update=places(arm)) for name, arm in study.arms.items()},
-            "benchmarks": study.benchmarks.model_copy(update=benchmarks),
+            "benchmarks": study.benchmarks.each(benchmark),
         }
     )
