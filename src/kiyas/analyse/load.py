@@ -18,6 +18,9 @@ from kiyas.runfolder.record import Record, read_record
 from kiyas.stats.inference import Floats
 from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
 
+PassRates = Mapping[AdapterId, Floats]
+"""pass@1 of checkpoints by problem, [P]; NaN where a verdict is missing"""
+
 
 @dataclass(frozen=True)
 class Loaded:
