@@ -25,7 +25,7 @@ from kiyas.report.page import image, render
 from kiyas.report.sentences import Conclusion, arm_name, method
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.report.terminal import safe
-from kiyas.runfolder.files import atomic_bytes, atomic_text
+from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
 
 POLICY = (
@@ -39,14 +39,11 @@ def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     """Writes all files into `folder` and returns the path of the page, which is written last."""
     words = Language(language)
     chart, table = forest(found, words), rows(found, words)
-    svg = chart.svg()
-    atomic_text(folder / "forest.svg", svg)
-    atomic_bytes(folder / "forest.png", chart.png())
-    atomic_bytes(folder / "forest.pdf", chart.pdf())
+    chart.write(folder)
     atomic_text(folder / "pooled.csv", table.csv())
     atomic_text(folder / "pooled.md", markdown(found, words))
     html = folder / "index.html"
-    atomic_text(html, page(found, words, table, chart, svg))
+    atomic_text(html, page(found, words, table, chart))
     return html
 
 
@@ -337,7 +334,7 @@ def markdown(found: Pooled, words: Language) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(found: Pooled, words: Language, table: Table, chart: Chart, svg: str) -> str:
+def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
     return render(
         "pooled.html.j2",
@@ -347,6 +344,6 @@ def page(found: Pooled, words: Language, table: Table, chart: Chart, svg: str) -
         conclusion=conclusion(found, words),
         remarks=_remarks(found, words),
         chart=chart,
-        still=image(svg),
+        still=image(chart.svg),
         policy=POLICY,
     )
