@@ -177,7 +177,7 @@ def rows(found: Pooled, words: Language) -> Table:
         Column("within_error", own("within_error")),
         number("p", lambda line: line.p, Language.p, none=""),
         number("weight", lambda line: line.weight, Language.percent, none=""),
-        interval("interval", lambda line: line.interval, Language.points_interval, file="interval"),
+        interval("interval", lambda line: line.interval, Language.points_interval),
     )
     size, rates = ("seeds", "problems"), ("a_rate", "b_rate")
     return table(
