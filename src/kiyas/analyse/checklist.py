@@ -229,15 +229,9 @@ def _budget(curves: tuple[Curve, ...], scores: tuple[Score, ...]) -> list[Remark
     last |= {arm: max(steps) for arm, steps in judged.items() if arm not in last}
     found = []
     if len(last) > 1:
-        worst = max(last.values()) / max(1, min(last.values()))
-        listed = ", ".join(f"{arm} {step}" for arm, step in last.items())
-        found.append(
-            Remark(
-                "unequal_steps" if worst > 1.02 else "equal_steps",
-                WARN if worst > 1.02 else OK,
-                {"steps": listed},
-            )
-        )
+        unequal = max(last.values()) / max(1, min(last.values())) > 1.02
+        values = {"steps": ", ".join(f"{arm} {step}" for arm, step in last.items())}
+        found.append(Remark("unequal_steps", WARN, values) if unequal else Remark("equal_steps", OK, values))
     if len({len(steps) for steps in judged.values()}) > 1:
         listed = ", ".join(f"{arm} {len(steps)}" for arm, steps in judged.items())
         found.append(Remark("unequal_checkpoints", NOTE, {"counts": listed}))

@@ -60,6 +60,6 @@ def text(findings: Findings, *, language: str = "en", width: int = 100, color: b
     return terminal.render(findings, Language(language), width=width, color=color)
 
 
-def conclusion(findings: Findings, *, language: str = "en") -> str:
-    """The conclusion in one sentence."""
-    return sentences.conclusion(findings, Language(language)).sentence
+def conclusion(findings: Findings) -> str:
+    """The conclusion in one English sentence."""
+    return sentences.conclusion(findings, Language()).sentence

@@ -62,7 +62,7 @@ def paragraphs(run: Path, findings: Findings, words: Language) -> tuple[str, ...
         parts = [told.imported(), [], told.judged_by(), told.comparison(findings), []]
     else:
         parts = [
-            [*told.base(study), *told.arms(study, folder.counts(Stage.DATA).get("arms", {}))],
+            [*told.base(study), *told.arms(study, folder.arm_counts)],
             [*told.training(study, findings), *told.spent(folder, study, findings)] if study.trained else [],
             [*told.benchmarks(study, findings), *told.decoding(study), *told.judged_by()],
             told.comparison(findings),

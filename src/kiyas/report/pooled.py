@@ -41,7 +41,7 @@ def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     chart, table = forest(found, words), rows(found, words)
     chart.write(folder)
     atomic_text(folder / "pooled.csv", table.csv())
-    atomic_text(folder / "pooled.md", markdown(found, words))
+    atomic_text(folder / "pooled.md", markdown(found, words, table))
     html = folder / "index.html"
     atomic_text(html, page(found, words, table, chart))
     return html
@@ -200,8 +200,8 @@ def _reach(lines: list[_Line]) -> float:
 def text(found: Pooled, *, language: str = "en", width: int = 100) -> str:
     """The forest plot in characters, the conclusion and its warnings; no line is longer than `width`."""
     words = Language(language)
-    said = conclusion(found, words)
-    lines = [*_wrapped(rows(found, words).title, width, ""), "", *_plot(found, words, width), ""]
+    said, table = conclusion(found, words), rows(found, words)
+    lines = [*_wrapped(table.title, width, ""), "", *_plot(found, words, table, width), ""]
     lines += _wrapped(f"{words('text.conclusion')}: {said.badge}", width, "")
     lines += [line for each in (said.sentence, *said.more) for line in _wrapped(each, width, "  ")]
     if found.remarks:
@@ -215,11 +215,10 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(safe(text), width, initial_indent=indent, subsequent_indent=" " * len(indent))
 
 
-def _plot(found: Pooled, words: Language, width: int) -> list[str]:
+def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]:
     """Name, seeds × problems, difference, interval, plot, weight: one line a row, and the axis below."""
     drawn = _lines(found, words)
     reach = _reach(drawn)
-    table = rows(found, words).shown
     cells = [
         (
             _cut(line.name),
@@ -228,7 +227,7 @@ def _plot(found: Pooled, words: Language, width: int) -> list[str]:
             row["interval"],
             row["weight"],
         )
-        for line, row in zip(drawn, table, strict=True)
+        for line, row in zip(drawn, table.shown, strict=True)
     ]
     wide = [max(len(row[i]) for row in cells) for i in range(5)]
     # An odd number of places, so that zero has one of its own.
@@ -322,9 +321,9 @@ def forest(found: Pooled, words: Language) -> Chart:
     return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
 
 
-def markdown(found: Pooled, words: Language) -> str:
+def markdown(found: Pooled, words: Language, table: Table) -> str:
     """pooled.md: the same sentences and the same table, for a repository or a chat."""
-    said, table = conclusion(found, words), rows(found, words)
+    said = conclusion(found, words)
     lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
     lines += [f"- {plain(each)}" for each in said.more]
     lines += ["", table.markdown(), "", f"![{words('pooled.forest')}](forest.svg)"]
