@@ -195,16 +195,16 @@ def needed(found: Contrast, words: Language) -> list[str]:
     difference = words.points(need.difference, signed=False)
     said = []
     if found.method == "two-way":
-        options = []
-        if need.seeds is not None:
-            option = words("conclusion.needed_seeds_option", seeds=need.seeds, problems=found.problems)
-            options.append(option + _hours(need.seeds_hours, words))
-        if need.problems is not None:
-            option = words("conclusion.needed_problems_option", problems=need.problems, seeds=found.seeds)
-            options.append(option + _hours(need.problems_hours, words))
-        if need.both:
-            option = words("conclusion.needed_both_option", seeds=need.both[0], problems=need.both[1])
-            options.append(option + _hours(need.both_hours, words))
+        designs = (
+            ("seeds", need.seeds, found.problems, need.seeds_hours),
+            ("problems", found.seeds, need.problems, need.problems_hours),
+            ("both", *(need.both or (None, None)), need.both_hours),
+        )
+        options = [
+            words(f"conclusion.needed_{what}_option", seeds=seeds, problems=problems) + _hours(hours, words)
+            for what, seeds, problems, hours in designs
+            if seeds is not None and problems is not None
+        ]
         listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
     elif need.problems is not None:
