@@ -437,7 +437,7 @@ def test_odd_rows_are_measured_without_a_traceback(rows: list[tuple[str, str, st
     arm = ArmData([e for e in examples if e.split == "train"], read=examples, lengths=[(1, 1)] * len(examples))
     answers = {e.completion: measure.answer(e.completion) for e in examples}
     cluster = leaks.clusters(e.prompt for e in examples)
-    facts = measure.facts("a", "f", arm, {}, 1, answers, cluster, (10, 10))
+    facts = measure.facts("a", "f", arm, 1, answers, cluster, (10, 10))
     assert facts.read is not None and facts.read.rows == len(rows)
     for each in leaks.own_overlaps("a", arm, cluster):
         assert 0 <= each.same_prompt <= each.near_prompt <= each.problems

@@ -158,6 +158,8 @@ def test_tables_as_csv(written: Path) -> None:
     assert float(mean["pass1"]) == pytest.approx(findings.results[1].mean, abs=1e-6)
     with (written / "report" / "tables" / "grid.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 41
+    with (written / "report" / "tables" / "readings.csv").open(newline="") as file:
+        assert {row["turned"] for row in csv.DictReader(file)} <= {"True", "False"}
 
 
 def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:

@@ -14,45 +14,14 @@ from kiyas.analyse.behaviour import behaviour
 from kiyas.analyse.checklist import checklist
 from kiyas.analyse.contrasts import aa_control, arm_result, compare, contrast, margin_of, pairs_of, score
 from kiyas.analyse.decisions import decide, wanted_pair
-from kiyas.analyse.findings import (
-    Cell,
-    Choice,
-    Contrast,
-    Curve,
-    Decision,
-    Drawn,
-    Findings,
-    Level,
-    Pair,
-    Reading,
-    Remark,
-    Score,
-    SecondaryResult,
-    Stability,
-    Training,
-)
+from kiyas.analyse.findings import Contrast, Decision, Drawn, Findings, Level, Remark, SecondaryResult
 from kiyas.analyse.load import Loaded, load
 from kiyas.analyse.losses import loss_matrix
 from kiyas.analyse.problems import grid, stability
 from kiyas.analyse.selection import BySeed, select
 from kiyas.types import BASE
 
-__all__ = [
-    "Cell",
-    "Choice",
-    "Contrast",
-    "Curve",
-    "Decision",
-    "Findings",
-    "Level",
-    "Pair",
-    "Reading",
-    "Remark",
-    "Score",
-    "Stability",
-    "Training",
-    "analyse",
-]
+__all__ = ["Decision", "Findings", "Level", "Remark", "analyse"]
 
 
 def analyse(run: Path) -> Findings:

@@ -30,8 +30,8 @@ from kiyas.analyse.findings import (
     Stuck,
     Training,
 )
-from kiyas.analyse.load import Loaded
-from kiyas.analyse.problems import ratio
+from kiyas.analyse.load import Loaded, PassRates
+from kiyas.analyse.problems import ratio, redrawn
 from kiyas.analyse.programs import Overlap, behaviour_on_tests, code, matches, tokens
 from kiyas.analyse.tags import tags_of
 from kiyas.judge import Outcome
@@ -46,7 +46,6 @@ MOST_COPIED = 20
 """Programs of an arm that are listed with the training row they are nearest to."""
 
 Chosen = Mapping[str, tuple[AdapterId, ...]]
-PassRates = Mapping[AdapterId, Floats]
 Flags = NDArray[np.bool_]
 Kinds = Mapping[tuple[AdapterId, str], list[Failure | None]]
 
@@ -122,7 +121,6 @@ def _forgetting(
         from_P += np.where(np.isnan(rates[b]), 0, np.nan_to_num(rates[a]))
     rate, interval = ratio(lost_P, from_P)
     floor_rate, floor_interval = ratio(*floor) if source else (None, None)
-    known = rate is not None and floor_rate is not None
     return Forgetting(
         arm=arm,
         steps=len(steps),
@@ -134,7 +132,7 @@ def _forgetting(
         floor=floor_rate,
         floor_interval=floor_interval,
         excess=rate - floor_rate if rate is not None and floor_rate is not None else None,
-        excess_interval=_excess(lost_P, from_P, *floor) if known else None,
+        excess_interval=_excess(lost_P, from_P, *floor) if rate and floor_rate else None,
     )
 
 
@@ -154,11 +152,10 @@ def _either_way(pairs: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
 
 def _excess(lost_P: Floats, from_P: Floats, floor_lost_P: Floats, floor_from_P: Floats) -> Interval | None:
     """Problem bootstrap of the difference of two ratios; None where no draw has both."""
-    P = lost_P.size
-    draws_BP = np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), size=2000)
+    draws_BP = redrawn(lost_P.size)
     below_B, floor_below_B = draws_BP @ from_P, draws_BP @ floor_from_P
     usable = (below_B > 0) & (floor_below_B > 0)
-    if not usable.any() or not lost_P.any() or not floor_lost_P.any():
+    if not usable.any():
         return None
     excess = (draws_BP @ lost_P)[usable] / below_B[usable] - (draws_BP @ floor_lost_P)[usable] / floor_below_B[usable]
     low, high = np.quantile(excess, [0.025, 0.975])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
-from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score
+from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score, by_weight
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
 from kiyas.analyse.selection import Selection
 from kiyas.judge import Problem, Tier
 from kiyas.runfolder.record import Kind
-from kiyas.study.settings import Accept, Select, day_of
+from kiyas.study.settings import Accept, Select, as_text, day_of
 from kiyas.types import AdapterId, LogKind
 
 FEW_VALIDATION = 50
@@ -42,8 +41,7 @@ def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) ->
         *_judge(loaded),
         *_stops(loaded),
     ]
-    order = [Level.WARNING, Level.NOTE, Level.OK]
-    return tuple(sorted(found, key=lambda remark: order.index(remark.level)))
+    return by_weight(found)
 
 
 def _declared(loaded: Loaded) -> list[Remark]:
@@ -104,16 +102,9 @@ def _tests(loaded: Loaded) -> list[Remark]:
     return found
 
 
-def _seeds_of(choices: tuple[Choice, ...]) -> dict[str, set[int]]:
-    found: dict[str, set[int]] = {}
-    for choice in choices:
-        found.setdefault(choice.training.arm, set()).add(choice.training.seed)
-    return found
-
-
 def _seeds(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
-    seeds = {arm: len({c.training.seed for c in choices if c.training.arm == arm}) for arm in loaded.arms}
-    counts = {n for n in seeds.values() if n}
+    seeds = {arm: {c.training.seed for c in choices if c.training.arm == arm} for arm in loaded.arms}
+    counts = {len(each) for each in seeds.values() if each}
     if not counts:
         return []
     found = []
@@ -124,10 +115,10 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
     else:
         found.append(Remark("seeds", OK, {"seeds": min(counts)}))
     if len(counts) > 1:
-        found.append(Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {n}" for a, n in seeds.items())}))
+        found.append(Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {len(n)}" for a, n in seeds.items())}))
     if loaded.record.study is not None:
         declared = set(loaded.record.study.seed_list)
-        missing = {arm: sorted(declared - of) for arm, of in _seeds_of(choices).items() if declared - of}
+        missing = {arm: sorted(declared - of) for arm, of in seeds.items() if of and declared - of}
         if missing:
             listed = "; ".join(f"{arm}: {', '.join(map(str, each))}" for arm, each in missing.items())
             found.append(Remark("seeds_missing", WARN, {"seeds": listed}))
@@ -151,7 +142,7 @@ def _recipes(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Rema
         for name, arm in loaded.record.arms.items()
     }
     if told := "; ".join(
-        f"{arm}: {', '.join(f'{key} {_plain(value)}' for key, value in differs.items())}"
+        f"{arm}: {', '.join(f'{key} {as_text(value)}' for key, value in differs.items())}"
         for arm, differs in own.items()
         if differs
     ):
@@ -211,13 +202,6 @@ def _newer(loaded: Loaded) -> list[Remark]:
     return found or [Remark("newer_problems", OK, {"n": len(dates)})]
 
 
-def _plain(value: Any) -> str:
-    """A setting as a user would write it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {part}" for key, part in value.items() if part is not None)
-    return str(value)
-
-
 def _selection(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
     select, declared = loaded.record.compare.select, loaded.record.study is not None
     several = any(choice.best_of.checkpoints > 1 for choice in choices)
@@ -245,15 +229,9 @@ def _budget(curves: tuple[Curve, ...], scores: tuple[Score, ...]) -> list[Remark
     last |= {arm: max(steps) for arm, steps in judged.items() if arm not in last}
     found = []
     if len(last) > 1:
-        worst = max(last.values()) / max(1, min(last.values()))
-        listed = ", ".join(f"{arm} {step}" for arm, step in last.items())
-        found.append(
-            Remark(
-                "unequal_steps" if worst > 1.02 else "equal_steps",
-                WARN if worst > 1.02 else OK,
-                {"steps": listed},
-            )
-        )
+        unequal = max(last.values()) / max(1, min(last.values())) > 1.02
+        values = {"steps": ", ".join(f"{arm} {step}" for arm, step in last.items())}
+        found.append(Remark("unequal_steps", WARN, values) if unequal else Remark("equal_steps", OK, values))
     if len({len(steps) for steps in judged.values()}) > 1:
         listed = ", ".join(f"{arm} {len(steps)}" for arm, steps in judged.items())
         found.append(Remark("unequal_checkpoints", NOTE, {"counts": listed}))

@@ -23,11 +23,11 @@ from kiyas.analyse.findings import (
     Pair,
     Score,
 )
-from kiyas.analyse.load import Loaded
-from kiyas.analyse.selection import BySeed, PassRates, Selection
+from kiyas.analyse.load import Loaded, PassRates
+from kiyas.analyse.selection import BySeed, Selection
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval
-from kiyas.types import BASE_ARM, AdapterId
+from kiyas.types import BASE, BASE_ARM, AdapterId
 
 MOST_PAIRS = 10
 """With more arms than make this many pairs, only the declared contrasts and those with the base are made."""
@@ -75,7 +75,7 @@ def rate_interval(rates_P: Floats, samples: int) -> Interval:
 
 def _same_as_base(loaded: Loaded, adapter: AdapterId) -> float | None:
     """Share of problems whose first program is the base's, character by character."""
-    base = loaded.answers.get(AdapterId(BASE_ARM))
+    base = loaded.answers.get(BASE)
     if adapter.is_base or base is None:
         return None
     pairs = [(judged[0].program, base[p][0].program) for p, judged in loaded.answers[adapter].items() if base.get(p)]
@@ -87,14 +87,15 @@ def arm_result(loaded: Loaded, arm: str, adapters: Sequence[AdapterId], rates: P
     """An arm over its seeds at the chosen checkpoints."""
     missing = sum(loaded.missing(a) for a in adapters)
     table_SP = np.stack([rates[a] for a in adapters])
+    mean = math.nan if missing else float(table_SP.mean())
     if missing:
-        interval, mean = UNKNOWN, math.nan
+        interval = UNKNOWN
     elif len(adapters) == 1:
-        interval, mean = rate_interval(table_SP[0], loaded.samples), float(table_SP.mean())
+        interval = rate_interval(table_SP[0], loaded.samples)
     elif table_SP.shape[1] < 2:
-        interval, mean = Interval(0.0, 1.0), float(table_SP.mean())
+        interval = Interval(0.0, 1.0)
     else:
-        interval, mean = inference.two_way(table_SP).interval(), float(table_SP.mean())
+        interval = inference.two_way(table_SP).interval()
         interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
     return ArmResult(arm, tuple(adapters), mean, interval, float(np.nansum(table_SP)) / len(adapters), missing)
 
@@ -108,13 +109,7 @@ def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: PassRates) -> Pair:
     d_P = b_P - a_P
     only_a, only_b = float(np.maximum(-d_P, 0).sum()), float(np.maximum(d_P, 0).sum())
     both = float(np.minimum(a_P, b_P).sum())
-    exact: float | None = None
-    interval, p = pair_interval(d_P, loaded.samples, 0.95), 1.0
-    if loaded.samples == 1:
-        test = inference.mcnemar(round(only_a), round(only_b))
-        exact, p = test.exact, test.mid
-    else:
-        p = inference.sign_flip(d_P)
+    interval, (exact, p) = pair_interval(d_P, loaded.samples, 0.95), pair_test(d_P, loaded.samples)
     neither = d_P.size - both - only_a - only_b
     return Pair(a, b, both, only_a, only_b, neither, float(d_P.mean()), interval, exact, p, 0)
 
@@ -124,6 +119,14 @@ def pair_interval(d_P: Floats, samples: int, level: float) -> Interval:
     if samples == 1:
         return inference.paired_interval(int((d_P < 0).sum()), int((d_P > 0).sum()), d_P.size, level)
     return inference.problem_bootstrap(d_P, level)
+
+
+def pair_test(d_P: Floats, samples: int) -> tuple[float | None, float]:
+    """(exact p, p): McNemar's for one sample a problem, exact and mid-p; above, the sign-flip test alone."""
+    if samples > 1:
+        return None, inference.sign_flip(d_P)
+    test = inference.mcnemar(int((d_P < 0).sum()), int((d_P > 0).sum()))
+    return test.exact, test.mid
 
 
 def compare(loaded: Loaded, selected: Selection) -> tuple[tuple[Contrast, ...], tuple[Contrast, ...]]:
@@ -180,14 +183,10 @@ def contrast(
     """Arm b minus arm a. The base is compared with every seed of an arm."""
     of_a, of_b = chosen[a], chosen[b]
     if a == BASE_ARM:
-        seeds = sorted(of_b)
-        pairs = [(next(iter(of_a.values())), of_b[s]) for s in seeds]
+        of_a = dict.fromkeys(of_b, BASE)
     elif b == BASE_ARM:
-        seeds = sorted(of_a)
-        pairs = [(of_a[s], next(iter(of_b.values()))) for s in seeds]
-    else:
-        seeds = sorted(of_a.keys() & of_b.keys())
-        pairs = [(of_a[s], of_b[s]) for s in seeds]
+        of_b = dict.fromkeys(of_a, BASE)
+    pairs = [(of_a[seed], of_b[seed]) for seed in sorted(of_a.keys() & of_b.keys())]
     if not pairs:
         # Different seeds only: the first of each, as two adapters.
         pairs = [(of_a[min(of_a)], of_b[min(of_b)])]

@@ -7,7 +7,7 @@ Differences are always *b minus a*. PassRates are shares (0.317), not percent.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -33,7 +33,7 @@ class Decision(StrEnum):
 
 
 class Level(StrEnum):
-    """How much a remark weighs."""
+    """How much a remark weighs, the lightest first."""
 
     OK = "ok"
     NOTE = "note"
@@ -74,6 +74,11 @@ class Remark:
     code: str
     level: Level
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def by_weight(remarks: Iterable[Remark]) -> tuple[Remark, ...]:
+    """Warnings first, then notes, then what is fine; else in their order."""
+    return tuple(sorted(remarks, key=lambda remark: list(Level).index(remark.level), reverse=True))
 
 
 @dataclass(frozen=True)

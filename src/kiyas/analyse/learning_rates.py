@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, LearningRatePoint
-from kiyas.analyse.load import Loaded
-from kiyas.stats.inference import Floats
+from kiyas.analyse.load import Loaded, PassRates
 from kiyas.types import AdapterId, LogKind
 
 
@@ -20,7 +19,7 @@ def rate_points(
     loaded: Loaded,
     curves: tuple[Curve, ...],
     chosen: Mapping[tuple[str, str], Mapping[int, AdapterId]],
-    rates: Mapping[AdapterId, Floats],
+    rates: PassRates,
 ) -> tuple[LearningRatePoint, ...]:
     """One row for each arm and rate; none without a grid. `chosen`: the checkpoint of each seed, by (arm, variant)."""
     study = loaded.record.study

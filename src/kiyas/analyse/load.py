@@ -13,10 +13,13 @@ import numpy as np
 from kiyas.judge import Problem
 from kiyas.runfolder import rows
 from kiyas.runfolder.files import read_json
-from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import Record, read_record
 from kiyas.stats.inference import Floats
 from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
+
+PassRates = Mapping[AdapterId, Floats]
+"""pass@1 of checkpoints by problem, [P]; NaN where a verdict is missing"""
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,7 @@ def load(run: Path) -> Loaded:
             stops[completion.adapter][completion.stop] += 1
         if completion.stop == "length":
             cut.add(completion.key)
-    arm_counts = folder.counts(Stage.DATA).get("arms", {})
-    whole = Loaded(record, problems, log, ordered, stops, arm_counts, samples, run, cut=frozenset(cut))
+    whole = Loaded(record, problems, log, ordered, stops, folder.arm_counts, samples, run, cut=frozenset(cut))
     # Problems that only verdicts name are of the primary benchmark.
     ids: dict[str, set[str]] = {label: set() for label in dict.fromkeys(["", *home.values()])}
     for problem in problems:

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kiyas.analyse.findings import Cell, GridRow, Stability, Training
-from kiyas.analyse.load import Loaded
+from kiyas.analyse.load import Loaded, PassRates
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.types import BASE, AdapterId, Judgment
@@ -64,9 +65,7 @@ def in_random_order(points: int, solved: int) -> dict[str, float]:
     return {"learned": learned, "forgotten": forgotten, "flickering": 1 - learned - forgotten}
 
 
-def stability(
-    loaded: Loaded, trainings: Mapping[Training, list[AdapterId]], rates: Mapping[AdapterId, Floats]
-) -> tuple[Stability, ...]:
+def stability(loaded: Loaded, trainings: Mapping[Training, list[AdapterId]], rates: PassRates) -> tuple[Stability, ...]:
     """For every training with at least two measured points: the base first, step 0 of them all, then its checkpoints.
 
     A problem counts where no verdict is missing.
@@ -116,9 +115,13 @@ def ratio(lost_P: Floats, from_P: Floats) -> tuple[float | None, inference.Inter
         return None, None
     if lost_P.sum() == 0:
         return 0.0, inference.wilson(0, int((from_P > 0).sum()))
-    P = from_P.size
-    draws_BP = np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), size=2000)
+    draws_BP = redrawn(from_P.size)
     bottom = draws_BP @ from_P
     ratios = (draws_BP @ lost_P)[bottom > 0] / bottom[bottom > 0]
     low, high = np.quantile(ratios, [0.025, 0.975])
     return float(lost_P.sum()) / total, inference.Interval(float(low), float(high))
+
+
+def redrawn(P: int) -> NDArray[np.int64]:
+    """How often each of P problems is drawn in 2000 draws of P with replacement: [2000, P]."""
+    return np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), size=2000)

@@ -10,14 +10,12 @@ import numpy as np
 
 from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Training
 from kiyas.analyse.learning_rates import rate_points
-from kiyas.analyse.load import Loaded
+from kiyas.analyse.load import Loaded, PassRates
 from kiyas.analyse.losses import curves
 from kiyas.stats import inference
-from kiyas.stats.inference import Floats
 from kiyas.study.settings import Select
 from kiyas.types import BASE, BASE_ARM, AdapterId
 
-PassRates = Mapping[AdapterId, Floats]
 BySeed = Mapping[int, AdapterId]
 
 
@@ -26,7 +24,7 @@ class Selection:
     """From here on an arm is its chosen learning rate; the rest of the grid is in `points` and `at_rate`."""
 
     rates: PassRates
-    """pass@1 of every judged checkpoint by problem, [P]"""
+    """of every judged checkpoint"""
     judged: Mapping[Training, list[AdapterId]]
     """the checkpoints of each training that counts, in order of step"""
     choices: tuple[Choice, ...]

@@ -102,7 +102,6 @@ def check(study: Study) -> Checked:
             name,
             study.arms[name].dataset_name or arm.shape,
             arm,
-            {reason: n for reason, n in sorted(arm.dropped.items()) if n},
             prepared.counts[name]["completion_tokens"],
             answers,
             cluster,

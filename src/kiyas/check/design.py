@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from kiyas.stats.inference import Components, detectable
 
@@ -64,11 +64,10 @@ def mcnemar_detectable(problems: int, discordance: float) -> float:
     """Smallest difference that McNemar's mid-p test finds with POWER; 1 where even full discordance does not do."""
     if mcnemar_power(problems, discordance, discordance) < POWER:
         return 1.0
-    low, high = 0.0, discordance
-    for _ in range(24):
-        middle = (low + high) / 2
-        low, high = (low, middle) if mcnemar_power(problems, discordance, middle) >= POWER else (middle, high)
-    return high
+    found: float = optimize.brentq(
+        lambda x: mcnemar_power(problems, discordance, x) - POWER, 0.0, discordance, xtol=1e-6
+    )
+    return found
 
 
 def mcnemar_power(problems: int, discordance: float, difference: float) -> float:

@@ -55,8 +55,9 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
     for row in rows:
         if not str(row.get("statement", "")).strip():
             raise KiyasError(f"{source}: problem {row['id']} has no statement, so a model cannot be asked to solve it")
-    if benchmark.ids is not None and {row["id"] for row in rows} != set(benchmark.ids):
-        found, wanted = {row["id"] for row in rows}, set(benchmark.ids)
+    found = {row["id"] for row in rows}
+    wanted = found if benchmark.ids is None else set(benchmark.ids)
+    if found != wanted:
         raise KiyasError(
             f"{source}: the problems differ from `ids`: {_some(wanted - found)} missing, "
             f"{_some(found - wanted)} too many",

@@ -47,17 +47,13 @@ def pinned(study: Study, recorded: Study | None = None) -> Study:
         before = asked_before.get(each.dataset)
         return each.model_copy(update={"revision": commit("dataset", each.hub_id, each.revision, before)})
 
-    asked = {
-        "primary": benchmark(study.benchmarks.primary),
-        "also": [benchmark(each) for each in study.benchmarks.also],
-    }
     same = recorded is not None and recorded.model_name_or_path == study.model_name_or_path
     before = recorded.model_revision if recorded and same else None
     return study.model_copy(
         update={
             "model_revision": commit("model", study.model_name_or_path, study.model_revision, before),
             "arms": arms,
-            "benchmarks": study.benchmarks.model_copy(update=asked),
+            "benchmarks": study.benchmarks.each(benchmark),
         }
     )
 
@@ -67,7 +63,7 @@ def find_commit(kind: str, name: str, revision: str | None = None) -> str:
     from huggingface_hub import HfApi, constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    if revision and is_commit(revision):
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     if constants.is_offline_mode():
         with contextlib.suppress(CacheNotFound):
@@ -78,11 +74,6 @@ def find_commit(kind: str, name: str, revision: str | None = None) -> str:
         raise KiyasError(f"{name}: not in the cache, and HF_HUB_OFFLINE forbids downloads", "fetch it once online")
     with told(kind, name, revision):
         return str(HfApi().repo_info(name, repo_type=kind, revision=revision).sha)
-    raise AssertionError("unreachable")
-
-
-def is_commit(revision: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def model_folder(name: str, revision: str | None = None) -> Path:
@@ -104,7 +95,6 @@ def model_folder(name: str, revision: str | None = None) -> Path:
         weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
         wanted = [pattern for pattern in (*MODEL_FILES, weights) if "/" not in pattern]
         return Path(snapshot_download(name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]))
-    raise AssertionError("unreachable")
 
 
 def base_folder(study: Study) -> Path:
@@ -145,7 +135,6 @@ def dataset_file(name: str, file: str, revision: str | None = None) -> Path:
 
     with told("dataset", name, revision, file):
         return Path(hf_hub_download(name, file, repo_type="dataset", revision=revision))
-    raise AssertionError("unreachable")
 
 
 @contextlib.contextmanager

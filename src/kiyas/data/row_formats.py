@@ -14,7 +14,7 @@ from kiyas.study.settings import Dataset
 from kiyas.types import KiyasError
 
 ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bard": "assistant", "model": "assistant"}
-NAMED = Dataset.model_fields
+USUAL = tuple(Dataset.model_fields[key].default for key in ("prompt_column", "completion_column"))
 
 
 def texts(
@@ -29,19 +29,19 @@ def texts(
     wanted = settings.prompt_column, settings.completion_column
     if all(column in columns for column in wanted):
         shape, take = "columns " + " and ".join(wanted), _columns(*wanted)
-    elif wanted != (NAMED["prompt_column"].default, NAMED["completion_column"].default):
-        missing = next(column for column in wanted if column not in columns)
-        role = "prompt_column" if missing == wanted[0] else "completion_column"
-        raise _no_column(source, missing, columns, role)
-    elif "messages" in columns:
+    elif wanted == USUAL and "messages" in columns:
         shape, take = "messages", lambda row: _turns(row["messages"], "role", "content")
-    elif "conversations" in columns:
+    elif wanted == USUAL and "conversations" in columns:
         shape, take = "ShareGPT", _sharegpt
-    elif {"instruction", "output"} <= set(columns):
+    elif wanted == USUAL and {"instruction", "output"} <= set(columns):
         shape, take = "Alpaca", _alpaca
     else:
         missing = next(column for column in wanted if column not in columns)
-        raise _no_column(source, missing, columns, f"{missing}_column")
+        role = "prompt_column" if missing == wanted[0] else "completion_column"
+        raise KiyasError(
+            f"{source} has no column {missing!r}; it has {', '.join(columns)}",
+            f"say which one it is with dataset.{role} (messages, ShareGPT and Alpaca are recognised by themselves)",
+        )
     found, odd, systems = [], Counter[str](), Counter[str]()
     for row in rows:
         system, prompt, completion, fault = take(row)
@@ -58,13 +58,6 @@ def texts(
             "every chat of a study has the same one, in training and on the benchmark: set dataset.system",
         )
     return found, shape, odd
-
-
-def _no_column(source: str, column: str, columns: Any, role: str) -> KiyasError:
-    return KiyasError(
-        f"{source} has no column {column!r}; it has {', '.join(columns)}",
-        f"say which one it is with dataset.{role} (messages, ShareGPT and Alpaca are recognised by themselves)",
-    )
 
 
 Taken = tuple[str, Any, Any, str]

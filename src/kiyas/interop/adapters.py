@@ -105,12 +105,12 @@ def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[st
     for seed, of_one in of_seed.items():
         # Each checkpoint's state holds the history so far: the last one's is all of it.
         states = [each.path / STATE for each in of_one if (each.path / STATE).is_file()]
-        odd = Notes()
-        for file in [File(state, False, ()) for state in states[-1:]]:
+        if states:
+            file, odd = File(states[-1], False, ()), Notes()
             for table in tables(file, odd):
                 if any(logs.recognises(row) for _, row in table):
                     rows += logs.losses(table, file, Named(arm, seed, None, None), odd)
-        notes += odd.lines()
+            notes += odd.lines()
     return rows, notes
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from kiyas.interop.files import Row
+from kiyas.judge import Outcome
 from kiyas.types import KiyasError
 
 MOST_STEPS = 10**12
 """No training makes more; a larger number is a mistake."""
-OWED = (None, "IE")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Answer:
     """
 
     problem: Row
-    verdict: str | None
+    verdict: Outcome | None
     sample: int = 0
     text: str | None = None
     program: str | None = None
@@ -39,6 +39,10 @@ class Answer:
     @property
     def id(self) -> str:
         return str(self.problem["id"])
+
+    @property
+    def missing(self) -> bool:
+        return self.verdict in (None, Outcome.IE)
 
 
 class Format(Protocol):

@@ -14,12 +14,12 @@ from typing import Any
 
 from kiyas.interop.answers import Answer, problem_of, text_of, whole
 from kiyas.interop.files import Row
+from kiyas.judge import Outcome
 from kiyas.types import KiyasError
 
 NAME = "results with verdicts"
 SUMMARIES = "summaries (totals alone)"
 ID_KEYS = ("question_id", "problem_id", "task_id")
-VERDICTS = frozenset(["AC", "WA", "TLE", "MLE", "RE", "OLE", "CE", "IE"])
 NOT_GENERATED = "# Generation failed: "
 """What the evaluator writes in place of an answer or a program when the model could not be asked."""
 
@@ -53,10 +53,10 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
     )  # fmt: skip
 
 
-def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int | None, int | None]:
+def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[Outcome, int | None, int | None]:
     """(verdict, passed, total) as the row has them. `odd` counts what was unusual about it."""
-    if isinstance(row.get("verdict"), str) and row["verdict"] in VERDICTS:
-        return (row["verdict"], *_of_verdict(row, where))
+    if row.get("verdict") in list(Outcome):
+        return (Outcome(row["verdict"]), *_of_verdict(row, where))
     counts = _counts(row, where)
     total, passed = counts["total"], counts["passed"]
     if passed is None:
@@ -68,25 +68,25 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[str, int 
     # An object without counts is the evaluator's {"note": "No test cases available"}.
     if total is None and isinstance(said, bool) and not row.get("error") and row.get("test_results") is None:
         odd["only passed or failed was recorded, without test counts"] += 1
-        return ("AC" if said else "WA"), None, None
+        return (Outcome.AC if said else Outcome.WA), None, None
     if not total:
         if row.get("error"):
             odd["the evaluation itself failed; no verdict"] += 1
-            return "IE", passed, total
+            return Outcome.IE, passed, total
         if program or said:
             odd["no test was run; no verdict"] += 1
-            return "IE", passed, total
+            return Outcome.IE, passed, total
         odd["no program in the answer; counted as wrong, as recorded"] += 1
-        return "WA", passed, total
+        return Outcome.WA, passed, total
     if said is not None and bool(said) != (passed == total):
         odd["`passed` contradicts the test counts; the counts were used"] += 1
     if passed == total:
-        return "AC", passed, total
+        return Outcome.AC, passed, total
     if counts["error"]:
-        return "RE", passed, total
+        return Outcome.RE, passed, total
     if counts["timeout"] and not counts["failed"]:
-        return "TLE", passed, total
-    return "WA", passed, total
+        return Outcome.TLE, passed, total
+    return Outcome.WA, passed, total
 
 
 def _of_verdict(row: Row, where: str) -> tuple[int | None, int | None]:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,13 @@ def _line(what: str, files: dict[str, int]) -> str:
     count = f"{rows} {'row' if rows == 1 else 'rows'}"
     if len(files) < 2:
         return "".join(f"{name}: " for name in files) + what + (f" ({count})" if rows else "")
-    shown = ", ".join(list(files)[:3]) + (" …" if len(files) > 3 else "")
-    return f"{what} ({f'{count} in ' if rows else ''}{len(files)} files: {shown})"
+    return f"{what} ({f'{count} in ' if rows else ''}{len(files)} files: {some(files, 3)})"
+
+
+def some(names: Iterable[str], most: int) -> str:
+    """The first of them: `a, b, c …`."""
+    first, more = list(names)[:most], list(names)[most:]
+    return ", ".join(first) + (" …" if more else "")
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,7 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
             raise fault
         broken.append(str(number))
     if broken:
-        told = ", ".join(broken[:4]) + (" …" if len(broken) > 4 else "")
-        notes.add(f"not valid JSON in line {told}; missing", file.path, len(broken))
+        notes.add(f"not valid JSON in line {some(broken, 4)}; missing", file.path, len(broken))
     return found
 
 

@@ -7,6 +7,7 @@ sample (`insert_output_evaluation` in lcb_runner/benchmarks/code_generation.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ from typing import Any
 from kiyas.interop.answers import Answer, problem_of, text_of
 from kiyas.interop.course import NOT_GENERATED
 from kiyas.interop.files import Row
+from kiyas.judge import Outcome
 from kiyas.types import KiyasError
 
 NAME = "LiveCodeBench generations and evaluations"
-VERDICTS = {-1: "CE", -2: "WA", -3: "TLE", -4: "RE", -5: "IE"}
+VERDICTS = {-1: Outcome.CE, -2: Outcome.WA, -3: Outcome.TLE, -4: Outcome.RE, -5: Outcome.IE}
 """`error_code` of a failed sample (lcb_runner/evaluation/testing_util.py); -5: the test runner itself failed"""
 
 
@@ -37,9 +39,10 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
         text, program = (text_of(outputs[sample]) if outputs else None), text_of(code)
         if program is not None and program.startswith(NOT_GENERATED):
             odd["nothing was generated; no verdict"] += 1
-            yield Answer(problem, "IE", sample, detail=program)
+            yield Answer(problem, Outcome.IE, sample, detail=program)
             continue
-        verdict, detail = _verdict(grades[sample] if grades else None, metadata[sample : sample + 1])
+        about = metadata[sample] if sample < len(metadata) else None
+        verdict, detail = _verdict(grades[sample] if grades else None, about)
         yield Answer(problem, verdict, sample, text or program, program, chat=bool(text), detail=detail)
 
 
@@ -52,16 +55,14 @@ def _samples(row: Row, key: str, where: str) -> list[Any]:
     return value
 
 
-def _verdict(grade: Any, metadata: list[Any]) -> tuple[str | None, str]:
+def _verdict(grade: Any, about: Any) -> tuple[Outcome | None, str]:
     """(verdict, detail); why a sample failed is in its metadata, mostly as JSON text."""
-    try:
-        said = json.loads(metadata[0]) if metadata and isinstance(metadata[0], str) else (metadata or [None])[0]
-    except (ValueError, RecursionError):
-        said = None
-    said = said if isinstance(said, dict) else {}
-    code, message = said.get("error_code"), str(said.get("error_message") or said.get("error") or "")
     if not isinstance(grade, bool):
         return None, ""
     if grade:
-        return "AC", ""
-    return VERDICTS.get(code, "WA") if isinstance(code, int) else "WA", message
+        return Outcome.AC, ""
+    with contextlib.suppress(ValueError, RecursionError):
+        about = json.loads(about) if isinstance(about, str) else about
+    said = about if isinstance(about, dict) else {}
+    code, message = said.get("error_code"), str(said.get("error_message") or said.get("error") or "")
+    return VERDICTS.get(code, Outcome.WA) if isinstance(code, int) else Outcome.WA, message

@@ -67,7 +67,7 @@ def _program(made: str, doc: Row) -> str:
     return prompt + program
 
 
-def _verdict(row: Row, samples: int, where: str, odd: Counter[str]) -> str | None:
+def _verdict(row: Row, samples: int, where: str, odd: Counter[str]) -> judge.Outcome | None:
     """From the metric, a mean over the samples: between 0 and 1 it does not say which of them passed."""
     key = next((key for key in row if key.partition(",")[0] in METRICS and row[key] is not None), None)
     if key is None:
@@ -76,6 +76,6 @@ def _verdict(row: Row, samples: int, where: str, odd: Counter[str]) -> str | Non
     if isinstance(value, str) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise KiyasError(f"{where}: {key} is {str(value)[:80]}, expected a number from 0 to 1")
     if value in (0, 1):
-        return "AC" if value else "WA"
+        return judge.Outcome.AC if value else judge.Outcome.WA
     odd[f"pass@1 over {samples} samples does not say which of them passed"] += 1
     return None

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiyas.interop import logs
-from kiyas.interop.answers import OWED, Answer
+from kiyas.interop.answers import Answer
 from kiyas.interop.course import Totals
-from kiyas.interop.files import Notes, Row
-from kiyas.interop.outcomes import Key, Part, put
+from kiyas.interop.files import Notes, Row, some
+from kiyas.interop.outcomes import Part, put
 from kiyas.interop.reading import SHAPES, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
+from kiyas.judge import Outcome
 from kiyas.study.settings import Judge
-from kiyas.types import AdapterId, KiyasError
+from kiyas.types import AdapterId, Answered, KiyasError
 
 
 @dataclass(frozen=True)
 class Merged:
     """All empty where PEFT checkpoints are all that was found: their run is still to come."""
 
-    answers: Mapping[Key, Answer]
+    answers: Mapping[Answered, Answer]
     log: list[Row]
     benchmark: list[Row]
     """the problems that were answered"""
@@ -82,8 +83,8 @@ def _note_other(group: list[Part], notes: Notes) -> None:
     problems = set().union(*(each.problems for each in group))
     whose = sorted({str(adapter) for each in group for adapter in each.checkpoints})
     notes.add(
-        f"another set of problems, {_several(sorted(problems))}, answered by {', '.join(whose[:4])}"
-        f"{' …' if len(whose) > 4 else ''} in {_names([each.file.path for each in group])}: left out, since one import "
+        f"another set of problems, {_several(sorted(problems))}, answered by {some(whose, 4)} in "
+        f"{_names([each.file.path for each in group])}: left out, since one import "
         "compares on one benchmark; import these files into a folder of their own (--only TEXT takes the files with "
         "TEXT in their path)"
     )
@@ -95,13 +96,12 @@ def _names(paths: list[Path]) -> str:
 
 def _several(items: list[str]) -> str:
     """`3 problems (a, b, c)`."""
-    shown = ", ".join(items[:4]) + (" …" if len(items) > 4 else "")
-    return f"{len(items)} {'problem' if len(items) == 1 else 'problems'} ({shown})"
+    return f"{len(items)} {'problem' if len(items) == 1 else 'problems'} ({some(items, 4)})"
 
 
-def _answers(parts: list[Part], notes: Notes) -> dict[Key, Answer]:
+def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
     """All answers. A file that mostly contradicts those before it is left out, an error where the user named it."""
-    kept: dict[Key, Answer] = {}
+    kept: dict[Answered, Answer] = {}
     for each in parts:
         together, odd = dict(kept), Counter[str]()
         clashes = sum(put(together, key, new, odd) for key, new in each.answers.items())
@@ -122,7 +122,7 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Key, Answer]:
     return kept
 
 
-def _problems_of(answers: Mapping[Key, Answer]) -> dict[str, Row]:
+def _problems_of(answers: Mapping[Answered, Answer]) -> dict[str, Row]:
     """The problems that were answered, with all that any row knows of them."""
     known: dict[str, Row] = {}
     for answer in answers.values():
@@ -131,13 +131,15 @@ def _problems_of(answers: Mapping[Key, Answer]) -> dict[str, Row]:
     return known
 
 
-def _check_totals(summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapping[Key, Answer], notes: Notes) -> None:
+def _check_totals(
+    summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapping[Answered, Answer], notes: Notes
+) -> None:
     """Summaries are compared with the rows and never become verdicts."""
     right: Counter[AdapterId] = Counter()
     judged: Counter[AdapterId] = Counter()
     for (adapter, _, _), answer in answers.items():
-        judged[adapter] += answer.verdict not in OWED
-        right[adapter] += answer.verdict == "AC"
+        judged[adapter] += not answer.missing
+        right[adapter] += answer.verdict is Outcome.AC
     for path, adapter, said in summaries:
         summary = f"the summary says {said.passed}/{said.total} for {adapter}"
         if not judged[adapter]:
@@ -164,7 +166,7 @@ def _benchmark(given: Path | None, known: dict[str, Row], met: dict[str, Row], n
     return [known[problem] for problem in known if problem in met] + list(rebuilt.values())
 
 
-def _note_missing(answers: Mapping[Key, Answer], benchmark: list[Row], notes: Notes) -> None:
+def _note_missing(answers: Mapping[Answered, Answer], benchmark: list[Row], notes: Notes) -> None:
     """Notes the checkpoints that lack problems which others have: their verdicts are missing."""
     have: dict[AdapterId, set[str]] = {}
     for adapter, problem, _ in answers:
@@ -175,7 +177,7 @@ def _note_missing(answers: Mapping[Key, Answer], benchmark: list[Row], notes: No
             notes.add(f"{adapter}: no verdict for {_several(absent)}")
 
 
-def _note_owed(answers: Mapping[Key, Answer], notes: Notes) -> None:
+def _note_owed(answers: Mapping[Answered, Answer], notes: Notes) -> None:
     """Notes answers for which no file has a verdict."""
     plain = Counter(key[0] for key, answer in answers.items() if answer.verdict is None)
     for adapter, count in sorted(plain.items()):

@@ -6,12 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kiyas.interop.answers import OWED, Answer, Format, whole
+from kiyas.interop.answers import Answer, Format, whole
 from kiyas.interop.files import File, Notes, Row, Table
 from kiyas.interop.names import Named, contest_date
-from kiyas.types import BASE, BASE_ARM, AdapterId, KiyasError
-
-Key = tuple[AdapterId, str, int]
+from kiyas.types import BASE, BASE_ARM, AdapterId, Answered, KiyasError
 
 
 @dataclass
@@ -19,7 +17,7 @@ class Part:
     """What one file says: its answers, told apart by checkpoint, problem and sample."""
 
     file: File
-    answers: dict[Key, Answer] = field(default_factory=dict)
+    answers: dict[Answered, Answer] = field(default_factory=dict)
 
     @property
     def problems(self) -> set[str]:
@@ -81,12 +79,13 @@ def _check_window(found: Part, named: Named, notes: Notes) -> None:
         )
 
 
-def put(kept: dict[Key, Answer], key: Key, new: Answer, odd: Counter[str]) -> bool:
+def put(kept: dict[Answered, Answer], key: Answered, new: Answer, odd: Counter[str]) -> bool:
     """Adds an answer. True where it contradicts the one before: both with a verdict, and not the same."""
     old = kept.get(key)
     kept[key] = new if old is None else _later(old, new, odd)
-    judged = old is not None and old.verdict not in OWED and new.verdict not in OWED
-    return judged and old is not None and (old.verdict, old.text) != (new.verdict, new.text)
+    if old is None or old.missing or new.missing:
+        return False
+    return (old.verdict, old.text) != (new.verdict, new.text)
 
 
 def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
@@ -101,7 +100,7 @@ def _later(old: Answer, new: Answer, odd: Counter[str]) -> Answer:
         if judged.text is not None:
             return judged
         return replace(judged, text=plain.text, program=plain.program, chat=plain.chat)
-    if new.verdict == "IE" and old.verdict != "IE":
+    if new.missing and not old.missing:
         odd["answered twice: the earlier verdict was kept, the later was never judged"] += 1
         return old
     same = (old.verdict, old.text) == (new.verdict, new.text)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from kiyas.interop import adapters, course, livecodebench, lm_eval, logs, names
 from kiyas.interop.answers import Format
-from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, tables
+from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, some, tables
 from kiyas.interop.outcomes import Part, adapter_of, part
 from kiyas.judge import JudgeError, read_problems
 from kiyas.runfolder.paths import RunDir
-from kiyas.types import AdapterId, KiyasError
+from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 FORMATS: tuple[Format, ...] = (lm_eval, livecodebench, course)
 SHAPES = (
@@ -108,13 +108,12 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
             strange.append(file.path.name)
         else:
             other[file.path.suffix or "no suffix"] += 1
-    known = {adapter.arm for each in found.parts for adapter in each.checkpoints} - {"base"}
+    known = {adapter.arm for each in found.parts for adapter in each.checkpoints} - {BASE_ARM}
     for file, table_ in waiting:
         named = names.of_log(file.path, arm_of, known, file.folders)
         found.logs.append((file, logs.losses(table_, file, named, notes)))
     if strange:
-        unique = list(dict.fromkeys(strange))
-        shown = ", ".join(unique[:6]) + (" …" if len(unique) > 6 else "")
+        shown = some(dict.fromkeys(strange), 6)
         notes.add(f"neither results nor training logs, left out: {shown} ({len(strange)} files)")
     if other:
         notes.add("files of other kinds were left out: " + ", ".join(f"{suffix} {n}" for suffix, n in other.items()))

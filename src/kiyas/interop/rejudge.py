@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiyas import judge
-from kiyas.interop.answers import OWED, Answer
+from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
-from kiyas.interop.outcomes import Key
 from kiyas.judging.stage import check_ready, verdicts
 from kiyas.study.settings import Judge
-from kiyas.types import KiyasError
+from kiyas.types import Answered, KiyasError
 from kiyas.work.progress import bar
 
 
@@ -22,7 +21,7 @@ from kiyas.work.progress import bar
 class Rejudged:
     """`rows`: the judgments that replace the recorded ones. `kept`: answers that could not be judged again."""
 
-    rows: Mapping[Key, Row]
+    rows: Mapping[Answered, Row]
     differences: list[Row]
     kept: int
     owed: int
@@ -58,7 +57,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge) -> Rejudged:
+def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: Judge) -> Rejudged:
     """Runs every program whose problem has tests; the same program for the same problem once.
 
     In a chat answer our own extraction finds the program; where there is none, or the answer is only the rest of a
@@ -73,8 +72,8 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
     if not problems:
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
     check_ready(problems.values(), settings)
-    wanted: dict[tuple[str, str], list[Key]] = {}
-    found: dict[Key, Row] = {}
+    wanted: dict[tuple[str, str], list[Answered]] = {}
+    found: dict[Answered, Row] = {}
     others = 0
     for key, answer in answers.items():
         program, extraction = _program(answer)
@@ -97,7 +96,7 @@ def rejudge(answers: Mapping[Key, Answer], benchmark: list[Row], settings: Judge
                 found[key] |= verdict.to_row()
             progress.update(len(same))
     differences = [row for key in sorted(found) if (row := _difference(key, answers[key], found[key])) is not None]
-    owed = sum(answers[key].verdict in OWED for key in found)
+    owed = sum(answers[key].missing for key in found)
     rows = {key: {**row, **_recorded(answers[key])} for key, row in found.items()}
     return Rejudged(rows, differences, len(answers) - len(found), owed, others, tier)
 
@@ -118,9 +117,9 @@ def _recorded(answer: Answer) -> Row:
     }
 
 
-def _difference(key: Key, answer: Answer, ours: Row) -> Row | None:
+def _difference(key: Answered, answer: Answer, ours: Row) -> Row | None:
     """Solved or not, otherwise than recorded; or of as many tests another number passed."""
-    if answer.verdict in OWED:
+    if answer.missing:
         return None
     other_count = answer.total == ours["total"] and answer.passed != ours["passed"]
     if (answer.verdict == "AC") == (ours["verdict"] == "AC") and not other_count:

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kiyas.interop import adapters
-from kiyas.interop.answers import OWED, Answer
+from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
 from kiyas.interop.merging import Merged
-from kiyas.interop.outcomes import Key
 from kiyas.interop.reading import Found
 from kiyas.interop.rejudge import Rejudged, table
 from kiyas.interop.summary import ImportSummary
+from kiyas.judge import Outcome
 from kiyas.runfolder.files import atomic_text, sha256, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import JudgeFacts, Kind, Record, read_record, write_record
-from kiyas.types import AdapterId, KiyasError
+from kiyas.types import AdapterId, Answered, Completion, Judgment, KiyasError
 
 
 def refuse(folder: RunDir) -> None:
@@ -74,7 +74,7 @@ def _write_study(folder: RunDir, name: str, found: Found) -> Path:
     return path
 
 
-def _judgment(key: Key, answer: Answer, rejudged: Rejudged | None) -> Row:
+def _judgment(key: Answered, answer: Answer, rejudged: Rejudged | None) -> Row:
     adapter, problem, sample = key
     row = {
         **adapter.fields(),
@@ -82,7 +82,7 @@ def _judgment(key: Key, answer: Answer, rejudged: Rejudged | None) -> Row:
         "sample": sample,
         "program": answer.program,
         "extraction": "recorded",
-        "verdict": answer.verdict or "IE",
+        "verdict": answer.verdict or Outcome.IE,
         "passed": answer.passed,
         "total": answer.total,
         "cpu_s": None,
@@ -97,21 +97,13 @@ def _judgment(key: Key, answer: Answer, rejudged: Rejudged | None) -> Row:
     return {**row, **(rejudged.rows.get(key, {}) if rejudged else {})}
 
 
-def _completion(key: Key, answer: Answer) -> Row:
-    adapter, problem, sample = key
+def _solved(rows: Mapping[Answered, Row]) -> dict[AdapterId, tuple[int, int, int]]:
+    found: dict[AdapterId, list[Judgment]] = {}
+    for judgment in map(Judgment.of, rows.values()):
+        found.setdefault(judgment.adapter, []).append(judgment)
     return {
-        **adapter.fields(), "problem_id": problem, "sample": sample, "text": answer.text or "",
-        "prompt_tokens": None, "tokens": None, "stop": None,
-    }  # fmt: skip
-
-
-def _solved(rows: Mapping[Key, Row]) -> dict[AdapterId, tuple[int, int, int]]:
-    verdicts: dict[AdapterId, list[str]] = {}
-    for (adapter, _, _), row in rows.items():
-        verdicts.setdefault(adapter, []).append(row["verdict"])
-    return {
-        adapter: (each.count("AC"), sum(v not in OWED for v in each), sum(v in OWED for v in each))
-        for adapter, each in sorted(verdicts.items())
+        adapter: (sum(j.solved for j in each), sum(not j.missing for j in each), sum(j.missing for j in each))
+        for adapter, each in sorted(found.items())
     }
 
 
@@ -132,7 +124,10 @@ def _write_stages(
     folder: RunDir, record: Record, found: Found, merged: Merged, judgments: list[Row], started: float
 ) -> None:
     digests = {str(path): sha256(path) for paths in found.files.values() for path in paths}
-    completions = [_completion(key, merged.answers[key]) for key in sorted(merged.answers)]
+    completions = [
+        Completion(*key, answer.text or "", None, None, None).to_row()
+        for key, answer in sorted(merged.answers.items(), key=lambda item: item[0])
+    ]
     with folder.lock():
         refuse(folder)
         folder.drop(Stage.DATA)

@@ -29,7 +29,7 @@ from kiyas.runfolder.record import (
     utc_now,
     write_record,
 )
-from kiyas.study.settings import Study
+from kiyas.study.settings import HARMLESS, Study
 from kiyas.types import KiyasError
 from kiyas.work.workers import uses_gpu
 
@@ -119,16 +119,6 @@ def changes(before: Any, now: Any, at: str = "") -> list[str]:
     return [] if before == now else [at]
 
 
-# Settings that change how work is laid out; what comes out differs by rounding at most.
-_HARMLESS = {
-    "judge.workers",
-    "training.workers",
-    "training.device",
-    "training.max_tokens_per_pass",
-    "generation.max_rows",
-}
-
-
 def _falsified(key: str) -> Stage | None:
     """The first stage that a change of this setting falsifies: by the longest entry that it begins with."""
     parts = key.split(".")
@@ -139,7 +129,7 @@ def _falsified(key: str) -> Stage | None:
 
 
 def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:
-    changed = [key for key in changes(before, now) if key not in _HARMLESS]
+    changed = [key for key in changes(before, now) if key not in HARMLESS]
     stages = [(_falsified(key), key) for key in changed]
     for stage in Stage:
         guilty = [key for first, key in stages if first is stage]

@@ -23,6 +23,7 @@ import numpy as np
 from kiyas.analyse import Decision, Findings, Level, Remark, analyse
 from kiyas.analyse.decisions import decision_of
 from kiyas.analyse.encoding import encode
+from kiyas.analyse.findings import by_weight
 from kiyas.pooling import counts, runs
 from kiyas.pooling.replication import Replication
 from kiyas.runfolder.paths import RunDir
@@ -145,7 +146,7 @@ def pool(
         margin=margin,
         decision=decision_of(first.difference, first.interval, first.interval90, first.p, margin),
         agreement=agreement(meta, margin),
-        remarks=tuple(sorted(remarks, key=lambda remark: list(Level)[::-1].index(remark.level))),
+        remarks=by_weight(remarks),
     )
 
 

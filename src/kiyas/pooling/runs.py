@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kiyas.analyse import Decision, Findings, Level, Remark
-from kiyas.analyse.contrasts import pair_interval
+from kiyas.analyse.contrasts import pair_interval, pair_test
 from kiyas.analyse.load import Loaded, load
 from kiyas.pooling.replication import Replication
 from kiyas.runfolder.files import digest, sha256
@@ -20,12 +20,10 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.stats.meta_analysis import paired_error
-from kiyas.study.settings import flat
+from kiyas.study.settings import HARMLESS, as_text, flat
 from kiyas.types import BASE_ARM, AdapterId, KiyasError, Problems
 
 EXPLORATORY = ("selected_on_test", "declaration_changed")
-# How work is laid out; what comes out differs by rounding at most.
-HARMLESS = ("training.workers", "training.device", "training.max_tokens_per_pass", "generation.max_rows")
 
 
 @dataclass(frozen=True)
@@ -172,8 +170,7 @@ def _facts(run: Compared, a: str, b: str) -> dict[str, str]:
     for name, own in zip((a, b), run.arms, strict=True):
         arm = dict(settings["arms"].get(own, {}))
         for section in ("training", "peft"):  # an arm's own recipe, if only that it has none
-            given = {key: value for key, value in (arm.pop(section, None) or {}).items() if value is not None}
-            facts[f"arms.{name}.{section}"] = ", ".join(f"{key} {value}" for key, value in given.items()) or "–"
+            facts[f"arms.{name}.{section}"] = as_text(arm.pop(section, None) or {}) or "–"
         facts |= flat(arm, f"arms.{name}.")
     return {key: str(value) for key, value in facts.items() if key not in HARMLESS}
 
@@ -216,11 +213,7 @@ def replication(run: Compared) -> Replication:
     else:
         method, d_P = "pair", d_SP.mean(axis=0)
         interval, interval90 = pair_interval(d_P, answers, 0.95), pair_interval(d_P, answers, 0.90)
-        p = (
-            inference.mcnemar(int((d_P < 0).sum()), int((d_P > 0).sum())).mid
-            if answers == 1
-            else inference.sign_flip(d_P)
-        )
+        _, p = pair_test(d_P, answers)
         error = within = paired_error(d_P, answers)
     return Replication(
         run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),

@@ -27,11 +27,8 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     made_tables, made_charts = tables.tables(findings, words), charts.charts(findings, words)
     for stale in (folder / "figures", folder / "tables"):
         shutil.rmtree(stale, ignore_errors=True)
-    stills = {name: chart.svg() for name, chart in made_charts.items()}
-    for name, chart in made_charts.items():
-        atomic_text(folder / "figures" / f"{name}.svg", stills[name])
-        atomic_bytes(folder / "figures" / f"{name}.png", chart.png())
-        atomic_bytes(folder / "figures" / f"{name}.pdf", chart.pdf())
+    for chart in made_charts.values():
+        chart.write(folder / "figures")
     for name, table in made_tables.items():
         atomic_text(folder / "tables" / f"{name}.csv", table.csv())
     told = methods.paragraphs(run, findings, words)
@@ -40,7 +37,7 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     made = markdown.render(findings, words, made_tables, made_charts, told)
     _renew(folder / "report.md", made, markdown.gone(words))
     html = folder / "index.html"
-    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, stills))
+    atomic_text(html, page.page(run, findings, words, made_tables, made_charts))
     return html
 
 
@@ -63,6 +60,6 @@ def text(findings: Findings, *, language: str = "en", width: int = 100, color: b
     return terminal.render(findings, Language(language), width=width, color=color)
 
 
-def conclusion(findings: Findings, *, language: str = "en") -> str:
-    """The conclusion in one sentence."""
-    return sentences.conclusion(findings, Language(language)).sentence
+def conclusion(findings: Findings) -> str:
+    """The conclusion in one English sentence."""
+    return sentences.conclusion(findings, Language()).sentence

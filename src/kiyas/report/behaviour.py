@@ -73,7 +73,6 @@ def forgetting(findings: Findings, words: Language) -> Table:
             lambda each: each.floor,
             lambda each: each.floor_interval,
             SHARE,
-            file="floor",
             limits="floor_interval95",
         ),
         estimate(
@@ -81,7 +80,6 @@ def forgetting(findings: Findings, words: Language) -> Table:
             lambda each: each.excess,
             lambda each: each.excess_interval,
             POINTS,
-            file="excess",
             limits="excess_interval95",
         ),
     )

@@ -6,6 +6,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -14,6 +15,7 @@ import vl_convert
 from kiyas.analyse.findings import Curve, Findings
 from kiyas.report import sentences
 from kiyas.report.language import Language
+from kiyas.runfolder.files import atomic_bytes, atomic_text
 
 Spec = dict[str, Any]
 # Okabe–Ito's hues, lightened or darkened until they read on white and on near-black alike.
@@ -33,17 +35,14 @@ class Chart:
     arm: str | None = None
 
     @functools.cached_property
-    def _svg(self) -> str:
+    def svg(self) -> str:
         return str(vl_convert.vegalite_to_svg(self.spec, vl_version=_version()))
 
-    def svg(self) -> str:
-        return self._svg
-
-    def png(self) -> bytes:
-        return bytes(vl_convert.svg_to_png(self._svg, scale=2))
-
-    def pdf(self) -> bytes:
-        return bytes(vl_convert.svg_to_pdf(self._svg))
+    def write(self, folder: Path) -> None:
+        """NAME.svg, NAME.png and NAME.pdf."""
+        atomic_text(folder / f"{self.name}.svg", self.svg)
+        atomic_bytes(folder / f"{self.name}.png", bytes(vl_convert.svg_to_png(self.svg, scale=2)))
+        atomic_bytes(folder / f"{self.name}.pdf", bytes(vl_convert.svg_to_pdf(self.svg)))
 
 
 def _version() -> str:

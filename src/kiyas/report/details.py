@@ -37,10 +37,14 @@ def title(of: Callable[[Row], str], problem: Callable[[Row], str]) -> Column[Row
 
 def readings(findings: Findings, words: Language) -> Table:
     """What was computed of the loss curves; a CSV file, since page and report.md say it in sentences."""
-    keys = ("of", "lowest_step", "lowest", "last_step", "last", "turned", "rise", "gap", "slow_step")
+    keys = ("of", "lowest_step", "lowest", "last_step", "last", "overfits", "rise", "gap", "slow_step")
+    files = {"overfits": "turned"}
     columns: tuple[Column[Curve], ...] = (
         *TRAINING,
-        Column("reading", lambda curve: {key: getattr(curve.reading, key, None) for key in keys}),
+        Column(
+            "reading",
+            lambda curve: {files.get(key, key): getattr(curve.reading, key) if curve.reading else None for key in keys},
+        ),
     )
     return table("readings", words, findings.curves, columns, shown=())
 

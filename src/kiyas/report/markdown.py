@@ -14,6 +14,7 @@ from kiyas.report.charts import Chart
 from kiyas.report.language import Language
 from kiyas.report.tables import Table
 
+ESCAPED = str.maketrans({**{character: f"\\{character}" for character in "\\`*_[]>|#"}, "<": "&lt;", "\n": " "})
 OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
 
 
@@ -138,6 +139,4 @@ def _listed(lines: Iterable[str]) -> str:
 
 def plain(text: str) -> str:
     """Names come from files: they may not become markup."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, f"\\{character}") if character != "<" else text.replace("<", "&lt;")
-    return text.replace("\n", " ")
+    return text.translate(ESCAPED)

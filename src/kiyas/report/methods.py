@@ -21,7 +21,7 @@ from kiyas.report.language import Language
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, Record, read_record
-from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Benchmark, Study, Tests, flat
+from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Benchmark, Study, Tests, as_text
 from kiyas.types import LogKind
 
 DIGITS = 12
@@ -62,7 +62,7 @@ def paragraphs(run: Path, findings: Findings, words: Language) -> tuple[str, ...
         parts = [told.imported(), [], told.judged_by(), told.comparison(findings), []]
     else:
         parts = [
-            [*told.base(study), *told.arms(study, folder.counts(Stage.DATA).get("arms", {}))],
+            [*told.base(study), *told.arms(study, folder.arm_counts)],
             [*told.training(study, findings), *told.spent(folder, study, findings)] if study.trained else [],
             [*told.benchmarks(study, findings), *told.decoding(study), *told.judged_by()],
             told.comparison(findings),
@@ -83,13 +83,7 @@ class _Told:
 
     def value(self, value: Any) -> str:
         """A setting of the study file, of whatever kind."""
-        if isinstance(value, Mapping):
-            return ", ".join(f"{key} {self.value(each)}" for key, each in flat(value).items() if each is not None)
-        if isinstance(value, list):
-            return ", ".join(map(self.value, value))
-        return (
-            self.words.setting(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-        )
+        return as_text(value, self.words.setting)
 
     def settings(self, section: BaseModel, *keys: str) -> dict[str, str]:
         return {key: self.value(getattr(section, key)) for key in keys}

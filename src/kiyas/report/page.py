@@ -23,7 +23,7 @@ from kiyas.judge.version import VERSION
 from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.language import Language, phrases
 from kiyas.report.payload import chunks, script_json
-from kiyas.study.settings import flat
+from kiyas.study.settings import as_text, flat
 from kiyas.types import BASE_ARM, AdapterId
 
 MOST_BYTES = 40_000_000
@@ -68,9 +68,8 @@ def page(
     words: Language,
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
-    stills: dict[str, str],
 ) -> str:
-    """The whole HTML text. `stills` are the charts' SVG texts by name."""
+    """The whole HTML text."""
     library = charts.javascript() if made_charts else ""
     script = asset("page.js")
     policy = (
@@ -97,7 +96,7 @@ def page(
         s=sentences,
         tables=made_tables,
         charts=made_charts,
-        stills={name: image(svg) for name, svg in stills.items()},
+        stills={name: image(chart.svg) for name, chart in made_charts.items()},
         conclusion=sentences.conclusion(findings, words),
         warnings=sentences.remarks(findings, words, Level.WARNING, Level.NOTE),
         fine=sentences.remarks(findings, words, Level.OK),
@@ -192,8 +191,4 @@ def _grid(findings: Findings) -> list[dict[str, Any]]:
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
     """What was set, by its full name."""
-    return {
-        key: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for key, value in flat(settings).items()
-        if value not in (None, "", [])
-    }
+    return {key: as_text(value) for key, value in flat(settings).items() if value not in (None, "", [])}

@@ -25,7 +25,7 @@ from kiyas.report.page import image, render
 from kiyas.report.sentences import Conclusion, arm_name, method
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.report.terminal import safe
-from kiyas.runfolder.files import atomic_bytes, atomic_text
+from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
 
 POLICY = (
@@ -39,14 +39,11 @@ def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     """Writes all files into `folder` and returns the path of the page, which is written last."""
     words = Language(language)
     chart, table = forest(found, words), rows(found, words)
-    svg = chart.svg()
-    atomic_text(folder / "forest.svg", svg)
-    atomic_bytes(folder / "forest.png", chart.png())
-    atomic_bytes(folder / "forest.pdf", chart.pdf())
+    chart.write(folder)
     atomic_text(folder / "pooled.csv", table.csv())
-    atomic_text(folder / "pooled.md", markdown(found, words))
+    atomic_text(folder / "pooled.md", markdown(found, words, table))
     html = folder / "index.html"
-    atomic_text(html, page(found, words, table, chart, svg))
+    atomic_text(html, page(found, words, table, chart))
     return html
 
 
@@ -180,7 +177,7 @@ def rows(found: Pooled, words: Language) -> Table:
         Column("within_error", own("within_error")),
         number("p", lambda line: line.p, Language.p, none=""),
         number("weight", lambda line: line.weight, Language.percent, none=""),
-        interval("interval", lambda line: line.interval, Language.points_interval, file="interval"),
+        interval("interval", lambda line: line.interval, Language.points_interval),
     )
     size, rates = ("seeds", "problems"), ("a_rate", "b_rate")
     return table(
@@ -203,8 +200,8 @@ def _reach(lines: list[_Line]) -> float:
 def text(found: Pooled, *, language: str = "en", width: int = 100) -> str:
     """The forest plot in characters, the conclusion and its warnings; no line is longer than `width`."""
     words = Language(language)
-    said = conclusion(found, words)
-    lines = [*_wrapped(rows(found, words).title, width, ""), "", *_plot(found, words, width), ""]
+    said, table = conclusion(found, words), rows(found, words)
+    lines = [*_wrapped(table.title, width, ""), "", *_plot(found, words, table, width), ""]
     lines += _wrapped(f"{words('text.conclusion')}: {said.badge}", width, "")
     lines += [line for each in (said.sentence, *said.more) for line in _wrapped(each, width, "  ")]
     if found.remarks:
@@ -218,11 +215,10 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
     return textwrap.wrap(safe(text), width, initial_indent=indent, subsequent_indent=" " * len(indent))
 
 
-def _plot(found: Pooled, words: Language, width: int) -> list[str]:
+def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]:
     """Name, seeds × problems, difference, interval, plot, weight: one line a row, and the axis below."""
     drawn = _lines(found, words)
     reach = _reach(drawn)
-    table = rows(found, words).shown
     cells = [
         (
             _cut(line.name),
@@ -231,7 +227,7 @@ def _plot(found: Pooled, words: Language, width: int) -> list[str]:
             row["interval"],
             row["weight"],
         )
-        for line, row in zip(drawn, table, strict=True)
+        for line, row in zip(drawn, table.shown, strict=True)
     ]
     wide = [max(len(row[i]) for row in cells) for i in range(5)]
     # An odd number of places, so that zero has one of its own.
@@ -325,9 +321,9 @@ def forest(found: Pooled, words: Language) -> Chart:
     return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
 
 
-def markdown(found: Pooled, words: Language) -> str:
+def markdown(found: Pooled, words: Language, table: Table) -> str:
     """pooled.md: the same sentences and the same table, for a repository or a chat."""
-    said, table = conclusion(found, words), rows(found, words)
+    said = conclusion(found, words)
     lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
     lines += [f"- {plain(each)}" for each in said.more]
     lines += ["", table.markdown(), "", f"![{words('pooled.forest')}](forest.svg)"]
@@ -337,7 +333,7 @@ def markdown(found: Pooled, words: Language) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(found: Pooled, words: Language, table: Table, chart: Chart, svg: str) -> str:
+def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
     return render(
         "pooled.html.j2",
@@ -347,6 +343,6 @@ def page(found: Pooled, words: Language, table: Table, chart: Chart, svg: str) -
         conclusion=conclusion(found, words),
         remarks=_remarks(found, words),
         chart=chart,
-        still=image(svg),
+        still=image(chart.svg),
         policy=POLICY,
     )

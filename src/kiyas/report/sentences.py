@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.language import Language
@@ -130,46 +130,44 @@ def _nothing(findings: Findings, words: Language) -> str:
 
 def sentence(found: Contrast, words: Language) -> str:
     """One contrast in one sentence."""
-    kind = "data" if found.method == "two-way" else "pair"
-    a, b = arm_name(words, found.a), arm_name(words, found.b)
-    pair = found.pairs[0]
-    values = {
-        "a": a,
-        "b": b,
-        "a_step": checkpoint(words, pair.a),
-        "b_step": checkpoint(words, pair.b),
-        "a_solved": words.count(pair.both + pair.only_a),
-        "b_solved": words.count(pair.both + pair.only_b),
-        "n": found.problems,
-        "seeds": found.seeds,
-        "difference": words.points(found.difference),
-        "interval": words.points_interval(found.interval),
-        "interval90": words.points_interval(found.interval90),
-        "margin": words.points(found.margin, signed=False),
-    }
-    decision = found.decision.value
     if found.decision is Decision.LESS:
-        # The same sentence with the arms changed about, so that the winner is always its subject.
-        decision = "more"
-        values |= {
-            "a": b,
-            "b": a,
-            "a_step": values["b_step"],
-            "b_step": values["a_step"],
-            "a_solved": values["b_solved"],
-            "b_solved": values["a_solved"],
-            "difference": words.points(-found.difference),
-            "interval": words.points_interval(-found.interval),
-        }
-    if kind == "pair" and "base" in (found.a, found.b):
-        values = {key: _without_base_twice(key, str(value), words) for key, value in values.items()}
-    key = decision if found.decision is Decision.DEPENDS else f"{decision}_{kind}"
-    return words(f"conclusion.{key}", **values).replace(" ()", "")
+        found = _other_way(found)
+    kind = "data" if found.method == "two-way" else "pair"
+    pair = found.pairs[0]
+    return words(
+        f"conclusion.{found.decision}" + ("" if found.decision is Decision.DEPENDS else f"_{kind}"),
+        a=arm_name(words, found.a),
+        b=arm_name(words, found.b),
+        a_step=_step(words, pair.a),
+        b_step=_step(words, pair.b),
+        a_solved=words.count(pair.both + pair.only_a),
+        b_solved=words.count(pair.both + pair.only_b),
+        n=found.problems,
+        seeds=found.seeds,
+        difference=words.points(found.difference),
+        interval=words.points_interval(found.interval),
+        interval90=words.points_interval(found.interval90),
+        margin=words.points(found.margin, signed=False),
+    ).replace(" ()", "")
 
 
-def _without_base_twice(key: str, value: str, words: Language) -> str:
+def _other_way(found: Contrast) -> Contrast:
+    """Arm a against arm b, of the first pair: the winner is always the subject of the sentence."""
+    pair = found.pairs[0]
+    return replace(
+        found,
+        a=found.b,
+        b=found.a,
+        difference=-found.difference,
+        interval=-found.interval,
+        decision=Decision.MORE,
+        pairs=(replace(pair, a=pair.b, b=pair.a, only_a=pair.only_b, only_b=pair.only_a),),
+    )
+
+
+def _step(words: Language, adapter: AdapterId) -> str:
     """ "base (base)" reads badly: the base has no step."""
-    return "" if key.endswith("_step") and value == words("cell.base") else value
+    return "" if adapter.is_base else checkpoint(words, adapter)
 
 
 def _test(found: Contrast, words: Language, a: str, b: str) -> str:
@@ -197,16 +195,16 @@ def needed(found: Contrast, words: Language) -> list[str]:
     difference = words.points(need.difference, signed=False)
     said = []
     if found.method == "two-way":
-        options = []
-        if need.seeds is not None:
-            option = words("conclusion.needed_seeds_option", seeds=need.seeds, problems=found.problems)
-            options.append(option + _hours(need.seeds_hours, words))
-        if need.problems is not None:
-            option = words("conclusion.needed_problems_option", problems=need.problems, seeds=found.seeds)
-            options.append(option + _hours(need.problems_hours, words))
-        if need.both:
-            option = words("conclusion.needed_both_option", seeds=need.both[0], problems=need.both[1])
-            options.append(option + _hours(need.both_hours, words))
+        designs = (
+            ("seeds", need.seeds, found.problems, need.seeds_hours),
+            ("problems", found.seeds, need.problems, need.problems_hours),
+            ("both", *(need.both or (None, None)), need.both_hours),
+        )
+        options = [
+            words(f"conclusion.needed_{what}_option", seeds=seeds, problems=problems) + _hours(hours, words)
+            for what, seeds, problems, hours in designs
+            if seeds is not None and problems is not None
+        ]
         listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
     elif need.problems is not None:

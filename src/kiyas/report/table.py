@@ -92,11 +92,11 @@ def interval(
     of: Callable[[Row], Interval | None],
     say: Callable[[Language, Interval | None], str],
     *,
-    file: str,
+    file: str = "",
     **options: Any,
 ) -> Column[Row]:
     """A number that is an interval; in the file FILE_low and FILE_high."""
-    return dataclasses.replace(number(key, of, say, **options), value=lambda row: bounds(file, of(row)))
+    return dataclasses.replace(number(key, of, say, **options), value=lambda row: bounds(file or key, of(row)))
 
 
 Say = tuple[Callable[[Language, float | None], str], Callable[[Language, Interval | None], str]]
@@ -110,7 +110,7 @@ def estimate(
     of: Callable[[Row], Interval | None],
     say: Say,
     *,
-    file: str,
+    file: str = "",
     limits: str,
 ) -> Column[Row]:
     """A number and its interval in one column; in the file FILE, LIMITS_low and LIMITS_high."""
@@ -119,7 +119,7 @@ def estimate(
         said, found = say[0](words, value(row)), of(row)
         return f"{said} ({say[1](words, found)})" if found else said
 
-    return Column(key, lambda row: {file: value(row), **bounds(limits, of(row))}, show, numeric=True)
+    return Column(key, lambda row: {file or key: value(row), **bounds(limits, of(row))}, show, numeric=True)
 
 
 def bounds(file: str, found: Interval | None) -> dict[str, Any]:

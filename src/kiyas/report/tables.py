@@ -47,7 +47,7 @@ def _pass1(row: Scored, words: Language) -> str:
 PASS1: Column[Scored] = Column("pass1", lambda row: row.rate, _pass1, numeric=True)
 SOLVED: Column[Scored] = part_of("solved", lambda row: {"solved": row.solved, "problems": row.problems})
 OWED: Column[Scored] = Column("owed", lambda row: row.missing)
-INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Language.share_interval, file="interval")
+INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Language.share_interval)
 
 
 @dataclass(frozen=True)

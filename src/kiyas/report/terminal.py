@@ -43,6 +43,10 @@ def printed(console: Console) -> str:
 def render(findings: Findings, words: Language, *, width: int, color: bool) -> str:
     """Rows of the result table, then the differences, the conclusion and its warnings."""
     console = plain_console(width, color)
+
+    def say(text: str) -> None:
+        console.print(Padding(Text(safe(text)), (0, 0, 0, 2)))
+
     made = tables.tables(findings, words)
     console.print(Text(safe(findings.name), style="bold"))
     for table in made.values():
@@ -54,18 +58,18 @@ def render(findings: Findings, words: Language, *, width: int, color: bool) -> s
     console.print()
     console.print(Text(f"{words('text.conclusion')}: {found.badge}", style=STYLE.get(found.decision, "bold")))
     for line in (found.sentence, *found.more):
-        console.print(Padding(Text(safe(line)), (0, 0, 0, 2)))
+        say(line)
     warnings = sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
     if warnings or findings.notes:
         console.print()
         console.print(Text(words("heading.read_first"), style="bold yellow"))
         for remark, text in warnings:
             mark = "!" if remark.level is Level.WARNING else "·"
-            console.print(Padding(Text(f"{mark} {safe(text)}"), (0, 0, 0, 2)))
+            say(f"{mark} {text}")
         for note in findings.notes[:8]:
-            console.print(Padding(Text(f"· {safe(note)}"), (0, 0, 0, 2)))
+            say(f"· {note}")
         if len(findings.notes) > 8:
-            console.print(Padding(Text(f"· … +{len(findings.notes) - 8}"), (0, 0, 0, 2)))
+            say(f"· … +{len(findings.notes) - 8}")
     return printed(console)
 
 

@@ -109,6 +109,11 @@ class RunDir:
         manifest = self.manifest(stage)
         return dict(manifest["counts"]) if manifest else {}
 
+    @property
+    def arm_counts(self) -> dict[str, dict[str, Any]]:
+        """What the data stage counted of each arm; nothing where there was no such stage."""
+        return dict(self.counts(Stage.DATA).get("arms", {}))
+
     def finish(self, stage: Stage, inputs: dict[str, str], counts: dict[str, Any], seconds: float) -> None:
         """Declares a stage finished: writes its manifest, last."""
         write_json(

@@ -72,6 +72,9 @@ KNOWN_ELSEWHERE = {
 }
 
 
+PRACTICE_DATASETS = ("practice/deep", "practice/diverse", "practice/wrong")
+
+
 def load(path: Path, overrides: list[str] | None = None) -> Study:
     """Reads a study file and applies dotted overrides such as `training.learning_rate=1e-4`.
 
@@ -146,15 +149,27 @@ def _line(tree: Any, location: tuple[Any, ...]) -> str:
     return f"line {line}: " if line else ""
 
 
+def _holds(node: Any, part: Any) -> bool:
+    if isinstance(node, list):
+        return isinstance(part, int) and part < len(node)
+    return isinstance(node, dict) and part in node
+
+
+def _at(tree: Any, *location: Any) -> Any:
+    """What stands there in the file; None where nothing does."""
+    for part in location:
+        if not _holds(tree, part):
+            return None
+        tree = tree[part]
+    return tree
+
+
 def _explain(tree: dict[str, Any], error: Any) -> str:
     # pydantic names union members in the location ("int", "list[int]"): keep what stands in the file.
     location: tuple[Any, ...] = ()
     node: Any = tree
     for part in error["loc"]:
-        present = (isinstance(node, dict) and part in node) or (
-            isinstance(node, list) and isinstance(part, int) and part < len(node)
-        )
-        if present:
+        if _holds(node, part):
             node = node[part]
             location = (*location, part)
         elif part == error["loc"][-1] and error["type"] == "missing":
@@ -204,22 +219,18 @@ def _model_in(annotation: Any) -> type[Section] | None:
 def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
     """One message for every file that the study names and that is not there."""
     named: list[tuple[tuple[Any, ...], str]] = [(("model_name_or_path",), "model folder")]
-    arms = tree.get("arms")
+    arms, also = _at(tree, "arms"), _at(tree, "benchmarks", "also")
     if isinstance(arms, dict):
         named += [(("arms", arm, "dataset_name"), "data file") for arm in arms]
         named += [(("arms", arm, "checkpoints"), "folder of checkpoints") for arm in arms]
     named.append((("benchmarks", "primary", "dataset"), "problems file"))
-    benchmarks = tree.get("benchmarks")
-    also = benchmarks.get("also") if isinstance(benchmarks, dict) else None
     for number, each in enumerate(also if isinstance(also, list) else []):
         at = ("benchmarks", "also", number)
         named.append((at if isinstance(each, str) else (*at, "dataset"), "problems file"))
     found = []
     for location, what in named:
-        value: Any = tree
-        for part in location:
-            value = value[part] if isinstance(part, int) else value.get(part) if isinstance(value, dict) else None
-        if not isinstance(value, str) or (is_builtin(value) and _known_builtin(location[0], value)):
+        value, built_in = _at(tree, *location), PRACTICE_DATASETS if location[0] == "arms" else (PRACTICE,)
+        if not isinstance(value, str) or value in built_in:
             continue
         if location[0] == "benchmarks" and benchmark_name(value) in HUB_BENCHMARKS and not (folder / value).exists():
             continue
@@ -227,7 +238,8 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
         dotted = ".".join(map(str, location))
         where = _line(tree, location)
         if is_builtin(value):
-            found.append(f"{where}{dotted}: no {value!r} in the practice world{_practice_hint(location[0])}")
+            hint = f"it has {', '.join(built_in)}" if location[0] == "arms" else f"write just {PRACTICE}"
+            found.append(f"{where}{dotted}: no {value!r} in the practice world; {hint}")
         elif is_hub_id(value) and not path.exists() and location[-1] in ("model_name_or_path", "dataset_name"):
             continue
         elif not path.exists():
@@ -239,22 +251,10 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             found.append(f"{where}{dotted}: {value!r} is a file; give the folder")
         elif location[-1] not in ("model_name_or_path", "checkpoints") and not path.is_file():
             found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
-    judge = tree.get("judge")
-    python = judge.get("python") if isinstance(judge, dict) else None
+    python = _at(tree, "judge", "python")
     if isinstance(python, str) and shutil.which(python) is None:
         found.append(f"{_line(tree, ('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")
     return found
-
-
-PRACTICE_DATASETS = ("practice/deep", "practice/diverse", "practice/wrong")
-
-
-def _known_builtin(section: str, value: str) -> bool:
-    return value in PRACTICE_DATASETS if section == "arms" else value == PRACTICE
-
-
-def _practice_hint(section: str) -> str:
-    return f"; it has {', '.join(PRACTICE_DATASETS)}" if section == "arms" else f"; write just {PRACTICE}"
 
 
 def _absolute(study: Study, folder: Path) -> Study:
@@ -270,14 +270,10 @@ def _absolute(study: Study, folder: Path) -> Study:
     def benchmark(each: Benchmark) -> Benchmark:
         return each.model_copy(update={"dataset": full(each.dataset)})
 
-    benchmarks = {
-        "primary": benchmark(study.benchmarks.primary),
-        "also": [benchmark(each) for each in study.benchmarks.also],
-    }
     return study.model_copy(
         update={
             "model_name_or_path": full(study.model_name_or_path),
             "arms": {name: arm.model_copy(update=places(arm)) for name, arm in study.arms.items()},
-            "benchmarks": study.benchmarks.model_copy(update=benchmarks),
+            "benchmarks": study.benchmarks.each(benchmark),
         }
     )

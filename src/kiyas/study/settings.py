@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -197,6 +197,11 @@ if TYPE_CHECKING:
 else:
     ArmTraining = _overrides("ArmTraining", Recipe, "What differs from `training:` for one arm.")
     ArmPeft = _overrides("ArmPeft", Peft, "What differs from `peft:` for one arm.")
+
+
+def _given(own: Section | None) -> dict[str, Any]:
+    """What an arm sets of its own."""
+    return {key: value for key, value in own or () if value is not None}
 
 
 class Expect(Section):
@@ -406,6 +411,10 @@ class Benchmarks(Section):
         """All of them by label, the primary one first."""
         return {each.label: each for each in (self.primary, *self.also)}
 
+    def each(self, change: Callable[[Benchmark], Benchmark]) -> Benchmarks:
+        """All of them, changed."""
+        return self.model_copy(update={"primary": change(self.primary), "also": [change(each) for each in self.also]})
+
     @model_validator(mode="after")
     def _apart(self) -> Benchmarks:
         if len(self.named) < 1 + len(self.also):
@@ -530,19 +539,13 @@ class Study(Section):
 
     def recipe(self, arm: str, variant: str = "") -> Training:
         """What one training of an arm is made with: the study's `training`, with the arm's own differences."""
-        own = self.arms[arm].training
-        given = own.model_dump(exclude_none=True) if own is not None else {}
         rate = self.variants_of(arm).get(variant)
-        if rate is not None:
-            given["learning_rate"] = rate
-        if own is not None and own.budget is not None:
-            given["budget"] = own.budget
-        return self.training.model_copy(update=given)
+        chosen = {} if rate is None else {"learning_rate": rate}
+        return self.training.model_copy(update={**_given(self.arms[arm].training), **chosen})
 
     def peft_of(self, arm: str) -> Peft:
         """The adapter of an arm: the study's `peft`, with the arm's own differences."""
-        own = self.arms[arm].peft
-        return self.peft.model_copy(update=own.model_dump(exclude_none=True)) if own is not None else self.peft
+        return self.peft.model_copy(update=_given(self.arms[arm].peft))
 
     @property
     def target_modules(self) -> str | list[str]:
@@ -596,6 +599,27 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
+
+
+def as_text(value: Any, number: Callable[[float], str] = str) -> str:
+    """A setting of any kind as a user would write it; what is not set is left out."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {as_text(each, number)}" for key, each in flat(value).items() if each is not None)
+    if isinstance(value, list):
+        return ", ".join(as_text(each, number) for each in value)
+    return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+HARMLESS = frozenset(
+    {
+        "judge.workers",
+        "training.workers",
+        "training.device",
+        "training.max_tokens_per_pass",
+        "generation.max_rows",
+    }
+)
+"""Settings that change how work is laid out; what comes out differs by rounding at most."""
 
 
 def is_hub_id(name: str) -> bool:
