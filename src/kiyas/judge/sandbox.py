@@ -332,7 +332,6 @@ class Sandbox:
             "cpu_s": job.cpu_s,
             "wall_s": job.wall_s,
             "memory": job.memory_bytes,
-            "memory_slack": 1 << 30,
             "sizes": (len(source), len(job.code), len(job.extra)),
             "keep_code": job.keep_code,
             "modules": [*MODULES.get(job.kind, ()), *sorted(set(NAMED.findall(job.source)))],
