@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from kiyas.judge.rows import BadRowError, Row, rows
+from kiyas.judge.rows import BadRowError, Row, located, rows
 from kiyas.judge.types import InputError, Problem
 
 from .format import Format
@@ -43,12 +43,10 @@ def read_problems(path: str | Path, format: str | None = None, *, public_tests_o
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, row in rows(Path(path)):
-        try:
+        with located(path, number):
             problem = problem_from_row(_public(row, format) if public_tests_only else row, format)
-        except BadRowError as error:
-            raise InputError(str(path), number, error.args[0], error.hint) from None
         if problem.id in seen:
-            raise InputError(str(path), number, f"problem {problem.id!r} stands in line {seen[problem.id]} already")
+            raise InputError(str(path), number, f"problem {problem.id!r} is in line {seen[problem.id]} already")
         seen[problem.id] = number
         problems.append(problem)
     if not problems:
@@ -88,7 +86,7 @@ def _lacks(format: Format, row: Row) -> str:
 
 def problem_from_row(row: Row, format: str | None = None) -> Problem:
     """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
-    chosen = FORMATS[format] if format is not None else recognise(row)
+    chosen = _chosen(row, format)
     try:
         problem = _checked(chosen.problem(row))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -98,11 +96,15 @@ def problem_from_row(row: Row, format: str | None = None) -> Problem:
     return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])))
 
 
+def _chosen(row: Row, format: str | None) -> Format:
+    return FORMATS[format] if format is not None else recognise(row)
+
+
 def _public(row: Row, format: str | None) -> Row:
-    chosen = FORMATS[format] if format is not None else recognise(row)
+    chosen = _chosen(row, format)
     if chosen.public is None:
-        told = ", ".join(f"{each.title} ({_lacks(each, row)})" for each in FORMATS.values() if each.public is not None)
-        raise BadRowError(f"`tests: public` needs rows that tell their sample tests apart: {told}")
+        known = ", ".join(f"{each.title} ({_lacks(each, row)})" for each in FORMATS.values() if each.public is not None)
+        raise BadRowError(f"`tests: public` needs rows whose sample tests are marked, as in {known}")
     return chosen.public(row)
 
 
@@ -119,11 +121,9 @@ def _checked(problem: Problem) -> Problem:
     if problem.entry_point is not None and problem.test_code is None:
         for number, test in enumerate(problem.tests, 1):
             try:
-                for line in test.input.split("\n"):
-                    json.loads(line)
-                json.loads(test.output)
+                for text in (*test.input.split("\n"), test.output):
+                    json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise BadRowError(
-                    f"test {number}: with 'entry_point', each input line and the output are JSON: {error}"
-                ) from None
+                needs = "with 'entry_point', each input line and the output are JSON"
+                raise BadRowError(f"test {number}: {needs}: {error}") from None
     return problem

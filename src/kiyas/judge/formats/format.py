@@ -6,10 +6,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiyas.judge.rows import BadRowError, Row, take, take_json, take_texts
+from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
 from kiyas.judge.types import Problem, Test
 
-__all__ = ["BadRowError", "Format", "Problem", "Row", "Test", "imported", "take", "take_json", "take_texts"]
+__all__ = [
+    "BadRowError",
+    "Format",
+    "Problem",
+    "Row",
+    "Test",
+    "imported",
+    "take",
+    "take_json",
+    "take_tests",
+    "take_texts",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
