@@ -198,24 +198,26 @@ def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
     """How many verdicts the file holds already. Refuses one made with other settings; drops a torn last line."""
     if out.resolve() in {file.resolve() for file in files}:
         raise InputError(str(out), 0, "is one of the inputs", "name another --out")
-    beside = Path(f"{out}.meta.json")
+    settings = Path(f"{out}.meta.json")
     rows = 0
     try:
         if out.exists() and out.stat().st_size:
-            if not beside.exists():
-                raise InputError(str(out), 0, f"exists, but without {beside.name}", "name another --out, or remove it")
-            before = json.loads(beside.read_text(encoding="utf-8"))
+            if not settings.exists():
+                raise InputError(
+                    str(out), 0, f"exists, but {settings.name} does not", "name another --out, or remove it"
+                )
+            before = json.loads(settings.read_text(encoding="utf-8"))
             differing = sorted(key for key in meta if before.get(key) != meta[key])
             if differing:
                 which = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
                 raise InputError(str(out), 0, f"was made with other settings: {which}", "name another --out")
             rows = _repair(out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = beside.with_name(beside.name + ".tmp")
+        temporary = settings.with_name(settings.name + ".tmp")
         temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(beside)
+        temporary.replace(settings)
     except (OSError, ValueError) as error:
-        raise InputError(str(out), 0, f"cannot be written or resumed: {error}") from None
+        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
     return rows
 
 

@@ -342,7 +342,7 @@ class Sandbox:
                 given.append(writer)
                 if self.uid is not None:  # so that /dev/stdout can be opened
                     os.fchown(writer, self.uid, -1)
-            # The report is no pipe: what was written to it cannot be read back by way of /proc/self/fd.
+            # The report is a socket, not a pipe: nobody can read it back through /proc/self/fd.
             for end, ends in zip(socket.socketpair(), (outside, given), strict=True):
                 ends.append(end.detach())
             given.append(memory_file(source, job.code, job.extra))

@@ -36,7 +36,7 @@ from .types import (
 
 SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
-# In a crowd, a program is killed only at this multiple of its limit; between the two it is judged again alone.
+# Beside other programs, one is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
 Comparison = Callable[[Run], "TestResult"]
@@ -130,7 +130,7 @@ def _strict_jobs(
 
 
 def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate) -> tuple[TestResult, Run]:
-    """In the crowd first; near a limit of time once more, alone, and then it counts."""
+    """Side by side with others first; near a limit of time once more, alone, and then it counts."""
     for alone in (False, True):
         cpu_s = limits.time_s * (1.0 if alone else CROWD)
         with gate(alone):
@@ -210,8 +210,10 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
     if judged.verdict is Outcome.RE:
         if measures["signal"]:
             return ended(Outcome.RE, f"ended by {measures['signal']}")
-        said = f"{error.type}: {error.message}" + (f" (line {error.line})" if error.line else "") if error else ""
-        return ended(Outcome.RE, said or f"exit code {measures['exit_code']}")
+        if error is None:
+            return ended(Outcome.RE, f"exit code {measures['exit_code']}")
+        line = f" (line {error.line})" if error.line else ""
+        return ended(Outcome.RE, f"{error.type}: {error.message}{line}")
     if judged.verdict is Outcome.AC:
         return replace(judged, **measures, flags=tuple(flags))
     return replace(ended(judged.verdict, judged.detail), got=judged.got or _text(run.stdout[:SHOWN]))
@@ -315,7 +317,7 @@ def _livecodebench_tests(
         if results and results[-1].verdict in (Outcome.RE, Outcome.TLE):
             last = replace(results[-1], cpu_s=0.0, wall_s=0.0, detail=f"not run: test {len(results)} ended the process")
         else:
-            # LiveCodeBench ignores exit codes, but a process without answers fails there too.
+            # LiveCodeBench ignores exit codes, but there too a process without answers fails.
             last = _classify(run, replace(limits, time_s=math.inf), job.output_bytes, lambda _: TestResult(Outcome.RE))
             if last.verdict is Outcome.RE and not last.exit_code and not last.signal:
                 last = replace(last, detail="the process ended before all tests had run")
@@ -337,9 +339,9 @@ def _answers(report: bytes, total: int) -> list[dict[str, Any]]:
     return answers
 
 
-def _seconds(said: Any) -> float:
-    """What the program's own process says it took, if that is a time at all."""
-    return float(said) if type(said) in (int, float) and 0 <= said < 1e9 else 0.0
+def _seconds(value: Any) -> float:
+    """A time as the program's own process reports it; 0 for anything else."""
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else 0.0
 
 
 def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Problem) -> TestResult:

@@ -1,6 +1,6 @@
 """Reading problems: a file for each benchmark, and the list of them, from which everything else derives.
 
-A new benchmark is a file beside this one and a line in `_FILES`: docs/add-a-benchmark.md.
+A new benchmark is a file in this folder and a line in `_FILES`: docs/add-a-benchmark.md.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_problems(path: str | Path, format: str | None = None, *, public_tests_o
 def recognise(row: Row) -> Format:
     """The one format that claims the row. Raises BadRowError where none does, or more than one.
 
-    A format whose columns hold all of another's, and more, goes before it.
+    A format with all the columns of another, and more, goes before it.
     """
     claiming = [format for format in FORMATS.values() if format.claims(row)]
     claiming = [one for one in claiming if not any(set(one.columns) < set(other.columns) for other in claiming)]
@@ -68,7 +68,7 @@ def recognise(row: Row) -> Format:
         raise BadRowError(f"more than one format claims this row: {names}", "name one: --format")
     raise BadRowError(
         f"no format claims this row; its columns: {', '.join(map(str, row)) or 'none'}; nearest: {_nearest(row)}",
-        "--format reads it as you say; docs/add-a-benchmark.md adds a format",
+        "name the format: --format; or add one: docs/add-a-benchmark.md",
     )
 
 
@@ -110,7 +110,7 @@ def _public(row: Row, format: str | None) -> Row:
 
 def _checked(problem: Problem) -> Problem:
     if problem.test_code is None and not problem.tests:
-        raise BadRowError("no tests ('tests' or 'test_code' is wanted)")
+        raise BadRowError("no tests ('tests' or 'test_code' is needed)")
     for number, test in enumerate(problem.tests, 1):
         if not isinstance(test.input, str) or not isinstance(test.output, str):
             raise BadRowError(f"test {number}: its input or its output is not a string")

@@ -40,7 +40,7 @@ class Format:
     solution: Callable[[Row], object] | None = None
     """the benchmark's own solution of a row, None where that has none; None: the benchmark has none"""
     public: Callable[[Row], Row] | None = None
-    """the row with its sample tests only; None: its tests are not told apart"""
+    """the row with its sample tests only; None: its sample tests are not marked"""
     title: str = ""
     """what reports call it"""
     citation: str = ""

@@ -38,7 +38,7 @@ PREAMBLE = "\n".join(
 
 
 def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, int], keep_code: bool) -> None:
-    """`sizes` in bytes, of what the payload holds: source, code, what the kind needs beside them. Never returns."""
+    """`sizes` in bytes, of what the payload holds: source, code, and what the kind needs besides. Never returns."""
     path = folder + "/main.py"
     in_source, in_code, in_extra = sizes
     try:
@@ -347,7 +347,7 @@ def run_asserts(program: Any, folder: str, at: int, size: int) -> None:
 
 
 def on_one_line(test_code: bytes) -> Any:
-    """The tests' tree with all of it in line 1; the true line stands in place of the column."""
+    """The tests' tree with all of it in line 1; the column holds the true line."""
     tree = sys.modules["ast"].parse(test_code, "<tests>")
     for node in sys.modules["ast"].walk(tree):
         if hasattr(node, "lineno"):

@@ -91,7 +91,7 @@ def receive(control: _socket.socket) -> tuple[dict[str, Any], list[int]]:
 def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[int]) -> None:
     """In the child: limits, then no more rights, then the program. Never returns into the zygote's loop."""
     try:
-        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload; none stands below its target
+        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload; none is below its target
             os.dup2(source, target, target < 3)
         os.closerange(5, 4096)
         os.chdir(folder)
@@ -244,7 +244,7 @@ class Zygote:
             return folder
         if (answer := self.keeper.recv(1000)) != b"ok":
             raise OSError(f"no scratch folder: {answer.decode()}")
-        # Process ids are no memory of earlier tests either: each program is process 2.
+        # Process ids must not show earlier tests either: each program is process 2.
         if self.last_pid >= 0:
             os.pwrite(self.last_pid, b"1", 0)
         return str(namespaces.WORK)
