@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeAlias, get_args
 
 from kiyas.judge import JudgeError, SandboxError, Tier
 from kiyas.judge import cli as judge_cli
+from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_json, write_json
 from kiyas.runfolder.paths import RunDir, Stage
@@ -427,7 +428,7 @@ def _add_import(commands: Commands) -> None:
     )
     imported.add_argument(
         "--isolation",
-        choices=judge_cli.ISOLATIONS,
+        choices=[isolation.value for isolation in Isolation],
         metavar="TIER",
         help="with --rejudge, as for `kiyas judge`",
     )

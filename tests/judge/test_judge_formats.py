@@ -115,6 +115,7 @@ def test_humaneval_and_mbpp(tmp_path: Path) -> None:
         ('{"id": "a", "tests": [{"input": "", "output": ""}], "time_limit_s": -1}', 1, "makes no sense"),
         ('{"id": "a", "entry_point": "f", "tests": [{"input": "x", "output": "1"}]}', 1, "are JSON"),
         (json.dumps({"id": "a", "entry_point": "f", "tests": [{"input": "[" * 9999, "output": "1"}]}), 1, "are JSON"),
+        ('{"id": ' + "1" * 5000 + "}", 1, "not JSON"),
         ("[1]", 0, "entry 1"),
         ("7", 1, "a JSON object is wanted"),
         ("", 0, "no problems"),

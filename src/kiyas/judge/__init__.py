@@ -8,15 +8,14 @@
 See docs/judge.md for what each tier of isolation does and does not guarantee.
 """
 
-from typing import TYPE_CHECKING, Any
-
+from .attacks import self_check
 from .extract import extract
 from .formats import FORMATS, problem_from_row, read_problems
 from .formats.format import Format
 from .pool import judge
 from .programs import programs_from_row, read_programs
 from .ready import check_ready
-from .tiers import TierReport, TierReports, probe
+from .tiers import TierReport, probe
 from .types import (
     ExceptionInfo,
     Extraction,
@@ -33,9 +32,6 @@ from .types import (
     Tier,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from .attacks import self_check
 
 __all__ = [
     "FORMATS",
@@ -66,12 +62,3 @@ __all__ = [
     "read_programs",
     "self_check",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """The hostile programs are many, and seldom wanted."""
-    if name == "self_check":
-        from .attacks import self_check
-
-        return self_check
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

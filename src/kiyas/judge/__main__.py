@@ -7,9 +7,7 @@ from . import cli
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m kiyas.judge", description=cli.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="python -m kiyas.judge")
     cli.add_arguments(parser)
     return cli.run(parser.parse_args())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -17,8 +18,9 @@ from typing import IO, Any
 from . import tiers
 from .formats import FORMATS, read_problems
 from .pool import judge
-from .programs import program_files, read_programs
-from .types import InputError, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .programs import problem_of, program_files, read_programs
+from .types import InputError, Isolation, JudgeError, Limits, Mode, Outcome, Problem, SandboxError, Tier, Verdict
+from .version import VERSION
 
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
@@ -31,8 +33,6 @@ example:
   problems.jsonl:  {"id": "double", "tests": [{"input": "21\\n", "output": "42\\n"}]}
 
 Exit code: 0 whatever the programs did, 1 for bad input, 2 when the sandbox failed."""
-
-ISOLATIONS = [*(tier.value for tier in Tier), "best"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=[mode.value for mode in Mode],
         default="strict",
-        help="strict: a real script, a process per test (default); livecodebench: pass or fail as its own checker "
-        "gives it; both: strict, with the other verdict beside it",
+        help="strict: a real script, a process per test (default); livecodebench: pass or fail as LiveCodeBench's own "
+        "checker; both: strict, and the other verdict in a column of its own",
     )
     parser.add_argument("--workers", type=_positive_int, metavar="N", help="programs at once (default: CPU cores)")
     parser.add_argument(
@@ -67,10 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--isolation",
-        choices=ISOLATIONS,
+        choices=[isolation.value for isolation in Isolation],
         default="strong",
         metavar="TIER",
-        help="strong (default), standard or weak; refuses if it does not hold here. best: the best that does",
+        help="strong (default), standard or weak: refused if it does not hold here; best: the best that holds",
     )
     parser.add_argument("--out", metavar="FILE", help="append verdicts to this file; run again to resume")
     parser.add_argument(
@@ -105,17 +105,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"kiyas judge: {error}", file=sys.stderr)
         return 1
     except _OutputError as error:
-        again = "; make room and give the same command again: it goes on from here" if args.out else ""
-        print(f"kiyas judge: {args.out or 'standard output'}: cannot be written: {error}{again}", file=sys.stderr)
+        hint = "; make room and run the same command again: it goes on from here" if args.out else ""
+        print(f"kiyas judge: {args.out or 'standard output'}: cannot be written: {error}{hint}", file=sys.stderr)
         _close_stdout()
         return 2
     except BrokenPipeError:
-        # Whoever read our verdicts has seen enough.
-        _close_stdout()
+        _close_stdout()  # the reader of our verdicts has seen enough
         return 0
     except KeyboardInterrupt:
-        again = "; the same command goes on from here" if args.out else ""
-        print(f"\nkiyas judge: interrupted{again}", file=sys.stderr)
+        hint = "; the same command goes on from here" if args.out else ""
+        print(f"\nkiyas judge: interrupted{hint}", file=sys.stderr)
         return 130
 
 
@@ -124,7 +123,7 @@ class _OutputError(Exception):
 
 
 def _close_stdout() -> None:
-    """What is still in its buffer must not fail again at the interpreter's end."""
+    """Its buffer must not fail again at the interpreter's end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -133,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
     tier = tiers.choose(args.isolation, args.python)
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)
-    meta = _settings(args, tier)
+    meta = _settings(args, files, tier)
     programs = read_programs(files)
     # Refuses what cannot be judged before --out is touched; runs nothing yet.
     verdicts = judge(
@@ -164,24 +163,17 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[int, dict[str, Problem]]:
-    """How many programs, and the problems that they solve. A mistake in the last line should not cost an hour."""
+    """How many programs, and the problems that they answer. A mistake in the last line must not cost an hour."""
     count, asked = 0, {}
     for program in read_programs(files):
         count += 1
-        if program.problem_id not in problems:
-            file, _, line = program.origin.rpartition(":")
-            raise InputError(
-                file, int(line), f"problem {program.problem_id!r} is not among the problems", "check --problems"
-            )
-        asked[program.problem_id] = problems[program.problem_id]
+        asked[program.problem_id] = problem_of(program, problems)
     if not count:
         raise InputError(", ".join(map(str, files)), 0, "no programs in it")
     return count, asked
 
 
-def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
-    from .version import VERSION
-
+def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[str, Any]:
     return {
         "mode": args.mode,
         "time_limit": args.time_limit,
@@ -190,7 +182,7 @@ def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
         "python": args.python,
         "stop_early": args.stop_early,
         "problems": _digest(Path(args.problems)),
-        "programs": [_digest(file) for file in program_files(args.programs)],
+        "programs": [_digest(file) for file in files],
         "kiyas_version": VERSION,
         "python_version": platform.python_version(),
         "platform": platform.platform(),
@@ -198,8 +190,6 @@ def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -208,29 +198,31 @@ def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
     """How many verdicts the file holds already. Refuses one made with other settings; drops a torn last line."""
     if out.resolve() in {file.resolve() for file in files}:
         raise InputError(str(out), 0, "is one of the inputs", "name another --out")
-    beside = Path(f"{out}.meta.json")
+    settings = Path(f"{out}.meta.json")
     rows = 0
     try:
         if out.exists() and out.stat().st_size:
-            if not beside.exists():
-                raise InputError(str(out), 0, f"exists, but without {beside.name}", "name another --out, or remove it")
-            before = json.loads(beside.read_text(encoding="utf-8"))
+            if not settings.exists():
+                raise InputError(
+                    str(out), 0, f"exists, but {settings.name} does not", "name another --out, or remove it"
+                )
+            before = json.loads(settings.read_text(encoding="utf-8"))
             differing = sorted(key for key in meta if before.get(key) != meta[key])
             if differing:
-                told = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
-                raise InputError(str(out), 0, f"was made with other settings: {told}", "name another --out")
+                which = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
+                raise InputError(str(out), 0, f"was made with other settings: {which}", "name another --out")
             rows = _repair(out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = beside.with_name(beside.name + ".tmp")
+        temporary = settings.with_name(settings.name + ".tmp")
         temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(beside)
+        temporary.replace(settings)
     except (OSError, ValueError) as error:
-        raise InputError(str(out), 0, f"cannot be written or resumed: {error}") from None
+        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
     return rows
 
 
 def _repair(out: Path) -> int:
-    """Rows that stand; cut off from the first torn one, or the first that the sandbox owes (IE), on."""
+    """Cuts the file off before the first torn row, or the first IE, and counts the rows before it."""
     good = rows = 0
     with out.open("rb") as file:
         for line in file:
@@ -247,7 +239,7 @@ def _repair(out: Path) -> int:
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    program: Program = verdict.program
+    program = verdict.program
     row = {**program.row, **verdict.to_row()}
     if program.extraction is not None:
         row["extraction"] = {"method": program.extraction.method, "reason": program.extraction.reason}
@@ -277,17 +269,17 @@ def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: boo
             )
         progress.step(counts)
     progress.end()
-    print(summary(counts), file=sys.stderr)
+    print(_summary(counts), file=sys.stderr)
     if both:
         print(f"the modes differ on {len(differing)} of {sum(counts.values())} programs", file=sys.stderr)
         for line in differing:
             print(f"  {line}", file=sys.stderr)
     if counts[Outcome.IE]:
-        print("IE is the sandbox's failure, not the program's: the same command judges from there on", file=sys.stderr)
+        print("IE: the sandbox failed, not the program; the same command judges again from there", file=sys.stderr)
     return counts
 
 
-def summary(counts: Counter[Outcome]) -> str:
+def _summary(counts: Counter[Outcome]) -> str:
     total = sum(counts.values())
     if not total:
         return "nothing left to judge"
@@ -301,7 +293,6 @@ class _Progress:
     def __init__(self, total: int) -> None:
         self.total, self.start, self.last = total, time.monotonic(), 0.0
         self.terminal = sys.stderr.isatty()
-        self.drawn = False
 
     def step(self, counts: Counter[Outcome]) -> None:
         now, done = time.monotonic() - self.start, sum(counts.values())
@@ -316,10 +307,9 @@ class _Progress:
         if self.terminal:
             filled = 24 * done // max(1, self.total)
             print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=sys.stderr, flush=True)
-            self.drawn = True
         else:
             print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        if self.drawn:
+        if self.terminal and self.last:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

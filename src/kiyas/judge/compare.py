@@ -22,7 +22,7 @@ def strict(got: bytes | bytearray, expected: str, tolerance: float | None = None
     at, lines = _common(got, expected)
     if at < 0:
         return None
-    ours, theirs = _token_lines(got, at), _token_lines_of(expected, at)
+    ours, theirs = _token_lines(got, at), _token_lines(expected, at)
     for number, (a, b) in enumerate(itertools.zip_longest(ours, theirs), lines + 1):
         if a is None or b is None:
             rest = next(filter(None, itertools.chain([a or b], ours, theirs)))
@@ -38,7 +38,7 @@ def strict(got: bytes | bytearray, expected: str, tolerance: float | None = None
 
 
 def encoded(text: str) -> Iterator[bytes]:
-    """UTF-8 piece by piece, so that a large text never stands in memory as bytes too."""
+    """UTF-8 piece by piece, so that a large text is never in memory as bytes too."""
     for start in range(0, len(text), 1 << 20):
         yield text[start : start + (1 << 20)].encode("utf-8", "surrogatepass")
 
@@ -66,21 +66,15 @@ def _common(got: bytes | bytearray, expected: str) -> tuple[int, int]:
 BLANKS = " \t\n\r\x0b\x0c"  # what bytes.split() calls white space
 
 
-def _token_lines(output: bytes | bytearray, start: int) -> Iterator[list[bytes]]:
-    stop = len(output.rstrip())
+def _token_lines(text: Any, start: int) -> Iterator[list[bytes]]:
+    """Tokens of each line of bytes, or of a str, from `start` on; empty lines at the end are left out."""
+    newline, blanks = ("\n", BLANKS) if isinstance(text, str) else (b"\n", None)
+    stop = len(text.rstrip(blanks))
     while start <= stop:
-        end = output.find(b"\n", start, stop)
+        end = text.find(newline, start, stop)
         end = stop if end < 0 else end
-        yield bytes(output[start:end]).split()
-        start = end + 1
-
-
-def _token_lines_of(text: str, start: int) -> Iterator[list[bytes]]:
-    stop = len(text.rstrip(BLANKS))
-    while start <= stop:
-        end = text.find("\n", start, stop)
-        end = stop if end < 0 else end
-        yield text[start:end].encode("utf-8", "surrogatepass").split()
+        line = text[start:end]
+        yield (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line)).split()
         start = end + 1
 
 

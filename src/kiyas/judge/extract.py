@@ -16,10 +16,9 @@ _LONGEST_PARSED = 2_000_000
 def extract(answer: str) -> Extraction:
     """The last fenced block that parses as Python; without a fence, the whole answer if it parses.
 
-    Closed `<think>` blocks are removed first, and all before a `</think>` whose opening stood in the prompt. `~~~`
-    fences and a last fence that is never closed count. A block that is only a literal (a sample output) is taken
-    only if there is no other. Where fences exist and none parses, the last one tagged Python, or the last, is taken:
-    the judge then calls it CE.
+    Closed `<think>` blocks are removed first, and all before a `</think>` whose opening was in the prompt. `~~~` fences
+    and a last fence that is never closed count. A block that is only a literal (a sample output) is taken only if there
+    is no other. If no block parses, the last one tagged Python is taken, else the last: its verdict will be CE.
     """
     other_rule = livecodebench_rule(answer)
     text = _THINK.sub("", answer)
@@ -47,7 +46,7 @@ def extract(answer: str) -> Extraction:
 
 
 class _Block:
-    """`code` is the block as it stands, less the indentation of its fence (in a list, say)."""
+    """`code` is the block without the indentation of its fence (in a list, for example)."""
 
     def __init__(self, tag: str, indent: int) -> None:
         self.tag, self.indent, self.lines, self.closed = tag, indent, list[str](), False
@@ -79,7 +78,7 @@ def fenced_blocks(text: str) -> list[_Block]:
 
 
 def syntax_tree(code: str) -> ast.Module | None:
-    """None for what is no Python, or too long or too deep to be read as such."""
+    """None for text that is not Python, or that is too long or too deep for the parser."""
     if len(code) > _LONGEST_PARSED:
         return None
     try:
@@ -103,7 +102,7 @@ def only_literals(code: str) -> bool:
 
 
 def livecodebench_rule(answer: str) -> str:
-    """Between the last two lines that contain three backticks, whatever stands there; "" with fewer than two."""
+    """Between the last two lines that contain three backticks, whatever is there; "" with fewer than two."""
     lines = answer.split("\n")
     marks = [number for number, line in enumerate(lines) if "```" in line]
     return "\n".join(lines[marks[-2] + 1 : marks[-1]]) if len(marks) >= 2 else ""

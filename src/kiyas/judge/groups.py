@@ -16,7 +16,7 @@ PREFIX = "kiyas-judge"
 
 
 class Group:
-    """Made for one sandbox. Raises OSError, saying why, where none can be had."""
+    """Made for one sandbox. Raises OSError with the reason where none can be made."""
 
     def __init__(self, name: str, processes: int) -> None:
         self.folders: list[Path] = []

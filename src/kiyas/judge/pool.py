@@ -7,13 +7,14 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 
 from . import tiers
-from .ready import check_ready
+from .programs import problem_of
+from .ready import check_ready, known_mode
 from .sandbox import Sandbox
-from .types import InputError, JudgeError, Limits, Mode, Problem, Program, SandboxError, Tier, Verdict
-from .verdicts import Resolved, internal_error, judge_program
+from .types import JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .verdicts import Resolved, judge_program
 
 ATTEMPTS = 3
 
@@ -40,18 +41,16 @@ def judge(
     Closing the iterator, or Ctrl-C, ends every process that was started.
     """
     known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}
-    chosen = Mode(mode) if mode in list(Mode) else None
-    if chosen is None:
-        raise JudgeError(f"unknown mode {mode!r}", "one of strict, livecodebench, both")
+    chosen = known_mode(mode)
     count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
     for limit in (*astuple(limits), *astuple(defaults)):
         if limit is not None and not limit > 0:
-            raise JudgeError(f"a limit of {limit} makes no sense")
+            raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
-    return _Pool(known, chosen, (limits, defaults), count, tier, python, stop_early).stream(iter(programs))
+    return _Pool(known, chosen, limits, defaults, count, tier, python, stop_early).stream(iter(programs))
 
 
 def usable_cores() -> int:
@@ -90,26 +89,23 @@ class Gate:
                 self._condition.notify_all()
 
 
+@dataclass
 class _Pool:
     """A thread per sandbox (its zygote dies with that thread). The threads only wait: programs run elsewhere."""
 
-    def __init__(
-        self,
-        problems: Mapping[str, Problem],
-        mode: Mode,
-        limits: tuple[Limits, Limits],
-        workers: int,
-        tier: Tier,
-        python: str | None,
-        stop_early: bool,
-    ) -> None:
-        self.problems, self.mode, self.limits, self.tier = problems, mode, limits, tier
-        self.python, self.stop_early, self.workers = python, stop_early, workers
-        self.gate = Gate()
-        self.todo: queue.Queue[tuple[int, Program, Problem] | None] = queue.Queue()
-        self.done: queue.Queue[tuple[int, Verdict | BaseException]] = queue.Queue()
-        self.sandboxes: dict[int, Sandbox] = {}
-        self.stop = threading.Event()
+    problems: Mapping[str, Problem]
+    mode: Mode
+    limits: Limits
+    defaults: Limits
+    workers: int
+    tier: Tier
+    python: str | None
+    stop_early: bool
+    gate: Gate = field(default_factory=Gate)
+    todo: queue.Queue[tuple[int, Program, Problem] | None] = field(default_factory=queue.Queue)
+    done: queue.Queue[tuple[int, Verdict | BaseException]] = field(default_factory=queue.Queue)
+    sandboxes: dict[int, Sandbox] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def stream(self, programs: Iterator[Program]) -> Iterator[Verdict]:
         threads = [
@@ -128,7 +124,7 @@ class _Pool:
                     if program is None:
                         exhausted = True
                         break
-                    self.todo.put((given, program, self._problem_of(program)))
+                    self.todo.put((given, program, problem_of(program, self.problems)))
                     given += 1
                 if exhausted and yielded == given:
                     return
@@ -149,15 +145,6 @@ class _Pool:
                 if thread.ident is not None:
                     thread.join(15)
 
-    def _problem_of(self, program: Program) -> Problem:
-        problem = self.problems.get(program.problem_id)
-        if problem is None:
-            file, _, line = program.origin.rpartition(":")
-            raise InputError(
-                file or "programs", int(line or 0), f"problem {program.problem_id!r} is not among the problems"
-            )
-        return problem
-
     def _work(self, number: int) -> None:
         sandbox: Sandbox | None = None
         try:
@@ -166,7 +153,7 @@ class _Pool:
                 if task is None or self.stop.is_set():
                     return
                 index, program, problem = task
-                limits = Resolved.of(self.limits[0], problem, self.limits[1])
+                limits = Resolved.of(self.limits, problem, self.defaults)
                 reason = ""
                 for _ in range(ATTEMPTS):
                     try:
@@ -176,7 +163,7 @@ class _Pool:
                             sandbox, program, problem, self.mode, limits, self.stop_early, self.gate
                         )
                         break
-                    except Exception as error:  # noqa: BLE001  (ours, not the program's: owed, and told)
+                    except Exception as error:  # noqa: BLE001  (ours, not the program's: judged again)
                         reason = str(error) if isinstance(error, SandboxError) else f"a fault in the judge: {error!r}"
                         if sandbox is not None:
                             sandbox.close()
@@ -184,7 +171,7 @@ class _Pool:
                         if self.stop.is_set():
                             return
                 else:
-                    verdict = internal_error(self.tier, program, problem, reason)
+                    verdict = Verdict(program, Outcome.IE, 0, problem.total, (), reason, self.tier)
                 self.done.put((index, verdict))
         except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
             self.done.put((-1, error))

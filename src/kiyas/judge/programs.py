@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from .extract import extract
-from .rows import BadRowError, rows
-from .types import InputError, Program
+from .rows import BadRowError, Row, located, rows
+from .types import InputError, Problem, Program
 
 
 def read_programs(path: str | Path | Iterable[str | Path]) -> Iterator[Program]:
     """Programs in input order, one by one: a file, a folder, a glob, or several of these.
 
-    Our own rows, LiveCodeBench's list with `code_list`, or the course evaluator's rows with `extracted_code`.
+    Our own rows, LiveCodeBench's list with `code_list`, or rows with `extracted_code`.
     """
     for file in program_files(path):
         for number, row in rows(file):
-            try:
-                yield from programs_from_row(row, f"{file}:{number}")
-            except BadRowError as error:
-                raise InputError(str(file), number, str(error)) from None
+            with located(file, number):
+                programs = list(programs_from_row(row, f"{file}:{number}"))
+            yield from programs
 
 
 def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -30,26 +28,30 @@ def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
         return [file for one in path for file in program_files(one)]
     place = Path(path)
     if place.is_dir():
-        found = sorted(
-            file
-            for pattern in ("*.jsonl", "*.json", "*.jsonl.gz")
-            for file in place.glob(pattern)
-            if not file.name.endswith(".meta.json")
-        )
+        endings = (".jsonl", ".json", ".jsonl.gz")
+        found = sorted(f for f in place.iterdir() if f.name.endswith(endings) and not f.name.endswith(".meta.json"))
         if not found:
             raise InputError(str(path), 0, "no .jsonl or .json file in this folder")
         return found
     if place.exists():
         return [place]
-    if any(sign in str(path) for sign in "*?["):
-        anchor = Path(place.anchor) if place.is_absolute() else Path()
-        found = sorted(anchor.glob(str(place.relative_to(place.anchor) if place.is_absolute() else place)))
-        if found:
-            return found
+    if any(sign in str(path) for sign in "*?[") and (
+        found := sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
+    ):
+        return found
     raise InputError(str(path), 0, "no such file")
 
 
-def programs_from_row(row: dict[str, Any], origin: str = "") -> Iterator[Program]:
+def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
+    """The problem that the program answers. Raises InputError where it is not among `problems`."""
+    if program.problem_id in problems:
+        return problems[program.problem_id]
+    file, _, line = program.origin.rpartition(":")
+    reason = f"problem {program.problem_id!r} is not among the problems"
+    raise InputError(file or "programs", int(line or 0), reason, "check --problems")
+
+
+def programs_from_row(row: Row, origin: str = "") -> Iterator[Program]:
     problem_id = next((row[key] for key in ("problem_id", "question_id", "task_id") if row.get(key) is not None), None)
     if not isinstance(problem_id, str | int):
         raise BadRowError("key 'problem_id' (or 'question_id') is missing")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from . import tiers
-from .sandbox import Job, Sandbox
+from .sandbox import Job, Sandbox, last_words
 from .types import JudgeError, Mode, Problem
 
 # Run in the sandbox, as the tests that import these modules will be.
@@ -31,9 +31,9 @@ def check_ready(
 
     The interpreter is asked inside the sandbox, and only where tests import more than the standard library.
     """
-    needed: dict[str, str] = {}
+    chosen, needed = known_mode(mode), dict[str, str]()
     for problem in problems:
-        check_mode(problem, Mode(mode))
+        check_mode(problem, chosen)
         for module in problem.modules:
             needed.setdefault(module, problem.id)
     if needed and (absent := missing_modules(needed, isolation, python)):
@@ -43,6 +43,13 @@ def check_ready(
             f"({python or 'the standard library only'}) cannot ({absent[first]}): install {names} in an environment "
             "and name its interpreter, --python PATH (in a study file: judge.python)"
         )
+
+
+def known_mode(mode: str) -> Mode:
+    try:
+        return Mode(mode)
+    except ValueError:
+        raise JudgeError(f"unknown mode {mode!r}", f"one of {', '.join(Mode)}") from None
 
 
 def check_mode(problem: Problem, mode: Mode) -> None:
@@ -62,6 +69,6 @@ def missing_modules(modules: Iterable[str], isolation: str, python: str | None =
     try:
         absent: dict[str, str] = json.loads(run.stdout.splitlines()[-1])
     except (ValueError, IndexError):
-        said = run.stderr.decode("utf-8", "replace").strip().splitlines()
-        return dict.fromkeys(names, said[-1] if said else f"it ended while importing: {run.killed or run.status}")
+        reason = last_words(run.stderr) or f"it ended while importing: {run.killed or run.status}"
+        return dict.fromkeys(names, reason)
     return absent

@@ -16,27 +16,25 @@ from .compare import encoded
 
 def memory_file(*content: bytes) -> int:
     """A descriptor from which `content` can be read, from its start; sealed where the system can."""
-    fd = new_memory_file()
+    sealed = hasattr(os, "memfd_create")
+    if sealed:
+        fd = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
     try:
         for part in content:
             view = memoryview(part)
             while view:
                 view = view[os.write(fd, view) :]
         os.lseek(fd, 0, os.SEEK_SET)
-        if hasattr(os, "memfd_create"):
+        if sealed:
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     except BaseException:
         os.close(fd)
         raise
     return fd
-
-
-def new_memory_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 class Inputs:
@@ -71,7 +69,7 @@ INPUTS = Inputs()
 
 
 class Numbers:
-    """The smallest number that no living sandbox of this process has: uids and control groups are told apart by it."""
+    """The smallest number that no living sandbox of this process has: it makes uids and control groups unique."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,7 +90,7 @@ NUMBERS = Numbers()
 
 
 def uid_for_programs(number: int) -> int | None:
-    """A user that nobody else is, or None where our user namespace has none to give."""
+    """A uid that nobody else has, or None where our user namespace has none to spare."""
     wanted = (
         700_000_000 + os.getpid() % 1_000_000 * 1024 + number % 1024,
         40_000 + os.getpid() % 16 * 1024 + number % 1024,
@@ -107,12 +105,8 @@ def uid_for_programs(number: int) -> int | None:
 
 def others_can_read(folders: list[str]) -> bool:
     """Whether any uid may enter these folders (below /root, say, none but root may)."""
-    for folder in folders:
-        path = Path(folder).resolve()
-        for part in (path, *path.parents):
-            if part.stat().st_mode & 0o005 != 0o005:
-                return False
-    return True
+    paths = [Path(folder).resolve() for folder in folders]
+    return all(part.stat().st_mode & 0o005 == 0o005 for path in paths for part in (path, *path.parents))
 
 
 def remove_folder(folder: str) -> None:

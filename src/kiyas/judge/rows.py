@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import zlib
@@ -18,6 +19,15 @@ class BadRowError(JudgeError):
     """What is wrong with a row; the caller adds where."""
 
 
+@contextlib.contextmanager
+def located(path: str | Path, line: int) -> Iterator[None]:
+    """Adds the place to a BadRowError, which becomes an InputError."""
+    try:
+        yield
+    except BadRowError as error:
+        raise InputError(str(path), line, error.args[0], error.hint) from None
+
+
 def rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(line, row) of a JSONL file, or of a JSON file that holds one list; `.gz` of either."""
     try:
@@ -28,10 +38,7 @@ def rows(path: Path) -> Iterator[tuple[int, Row]]:
                 if number == 1 and line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"[":
                     yield from _list_rows(path, line + file.read())
                     return
-                try:
-                    row = json.loads(line.decode("utf-8-sig"))
-                except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-                    raise InputError(str(path), number, f"not JSON: {error}") from None
+                row = _parsed(path, number, line)
                 if not isinstance(row, dict):
                     raise InputError(str(path), number, f"a JSON object is wanted, not {type(row).__name__}")
                 yield number, row
@@ -41,14 +48,17 @@ def rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _list_rows(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
-    try:
-        whole = json.loads(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(str(path), getattr(error, "lineno", 0), f"not JSON: {error}") from None
-    for number, row in enumerate(whole, 1):
+    for number, row in enumerate(_parsed(path, 0, content), 1):
         if not isinstance(row, dict):
             raise InputError(str(path), 0, f"entry {number} of the list is not a JSON object")
         yield number, row
+
+
+def _parsed(path: Path, line: int, content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), line or getattr(error, "lineno", 0), f"not JSON: {error}") from None
 
 
 def take(row: Row, key: str, kinds: type | tuple[type, ...], default: Any = ...) -> Any:
@@ -84,3 +94,12 @@ def take_texts(row: Row, key: str, default: Any = ...) -> list[str]:
     if not all(isinstance(text, str) for text in texts):
         raise BadRowError(f"{key!r} is not a list of strings")
     return list(texts)
+
+
+def take_tests(row: Row, key: str) -> list[Row]:
+    """A list of objects with the strings `input` and `output`; [] where it is absent."""
+    tests = take(row, key, list, [])
+    for number, test in enumerate(tests, 1):
+        if not isinstance(test, dict) or not all(isinstance(test.get(part), str) for part in ("input", "output")):
+            raise BadRowError(f"test {number} of {key!r} is not an object with the strings 'input' and 'output'")
+    return list(tests)

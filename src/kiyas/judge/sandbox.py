@@ -16,20 +16,20 @@ code back; those of its other tests get that code in place of the text.
 What a program could still reach decides the tier. `strong`: user, pid, mount, net, ipc, uts and cgroup namespaces,
 made once per worker; a root folder with only the interpreter and the system's libraries, read-only; another uid and no
 capabilities; seccomp; no_new_privs; rlimits. The zygote is pid 1 of the namespace: signals from inside do not reach it,
-every orphan becomes its child, and its end takes every process with it. After each test it kills all processes
+every orphan becomes its child, and when it ends, every process ends. After each test it kills all processes
 but itself and reaps until it has no child left: then none exists. A fourth process, the *keeper*, outside the pid
-namespace, puts a new capped tmpfs in the place of the old /tmp for each test, as the zygote has given up the right to
-mount: seccomp and Landlock bind it as they bind its programs. Process ids start anew too, so that no counter tells
-of earlier tests. `standard`: Landlock and seccomp in place of the namespaces. `weak`: rlimits, process group,
+namespace, replaces /tmp by a new capped tmpfs for each test. The zygote cannot: it has given up the right to mount, and
+seccomp and Landlock bind it as they bind its programs. Process ids start anew too, so that no counter shows
+earlier tests. `standard`: Landlock and seccomp in place of the namespaces. `weak`: rlimits, process group,
 subreaper; nothing keeps a hostile program from reading your files, killing the judge or dialling out. In these two
 root gives programs a uid of their own (one for each sandbox), and the end of a test is one kill(-1) of that user, which
 no fork escapes; else all that is found is stopped first, until nothing new appears, and then killed. `tiers.py` finds
 out by running a probe in each what really holds here, `attacks.py` by attacking it.
 
-CPU time decides, not wall time: the zygote sums it over the tree from /proc (about every 12 ms) and from what wait4
-says at the end, and from a control group where one can be had (`groups.py`). Wall time is a backstop, and time that the
-program spent waiting for a free core is not held against it. Memory is the resident memory of the tree; when the plain
-sum is too large, shared pages are counted once.
+CPU time decides, not wall time: the zygote sums it over the tree from /proc (about every 12 ms), from wait4
+at the end, and from a control group where the machine allows one (`groups.py`). Wall time is a backstop, and time spent
+waiting for a free core does not count. Memory is the resident memory of the tree; when the plain sum is too large,
+shared pages are counted once.
 
 What a test costs is mostly pages: each one that the zygote or the program writes to after the fork is copied first, and
 each library mapped is mapped again. So there is one fork per test, the zygote imports little, what can be prepared is
@@ -54,7 +54,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .compare import encoded
 from .groups import Group
@@ -99,10 +98,10 @@ class Job:
     source: str
     stdin: str = ""
     extra: bytes = b""
-    """what the kind needs beside the program"""
+    """what the kind needs besides the program"""
     entry_point: str | None = None
     time_limit_s: float = 6.0
-    """what the program is held to; `cpu_s` is when it is killed"""
+    """the program's limit; it is killed at `cpu_s`"""
     cpu_s: float = 6.0
     wall_s: float = 20.0
     memory_bytes: int = 1 << 30
@@ -136,6 +135,11 @@ class Run:
     left_behind: int
 
 
+def last_words(stderr: bytes) -> str:
+    """The last line; "" where there is none."""
+    return stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+
+
 def interpreter(python: str | None) -> tuple[list[str], list[str]]:
     """(command, folders it needs) of the interpreter for programs: ours without site-packages, or the named one's."""
     if python is None:
@@ -144,7 +148,7 @@ def interpreter(python: str | None) -> tuple[list[str], list[str]]:
         for candidate in filter(None, candidates):
             if os.access(candidate, os.X_OK):
                 return [str(Path(candidate).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
-        raise SandboxError(f"you may not run the interpreter {candidates[0]}", "name another with --python")
+        raise SandboxError(f"you may not run the interpreter {candidates[0]}", "name another one: --python PATH")
     question = (
         "import sys; print(*sys.version_info[:2], sys.executable, sys.prefix, sys.base_prefix, *sys.path, sep='\\n')"
     )
@@ -157,7 +161,7 @@ def interpreter(python: str | None) -> tuple[list[str], list[str]]:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SandboxError(f"--python {python}: not a working interpreter ({error})") from None
     if version < (3, 10):
-        raise SandboxError(f"--python {python}: is {major}.{minor}; programs need 3.10 or newer")
+        raise SandboxError(f"--python {python}: this is Python {major}.{minor}; programs need 3.10 or newer")
     # A .pth file may name packages elsewhere; of other folders on the path, such as your project's, nothing is shown.
     packages = {folder for folder in path if Path(folder).name in ("site-packages", "dist-packages")}
     return [executable, "-s"], sorted({prefix, base, *packages})
@@ -171,7 +175,8 @@ def visible_paths(prefixes: list[str]) -> list[str]:
     for path in sorted({*prefixes, *system, *files}, key=len):
         if Path(path) == Path("/"):
             raise SandboxError(
-                "an interpreter whose prefix is / cannot be shown to programs without showing everything"
+                "the interpreter's prefix is /: programs would see every file of this machine",
+                "name one in a folder of its own: --python PATH",
             )
         if os.path.lexists(path) and not any(Path(path).is_relative_to(parent) for parent in chosen):
             chosen.append(path)
@@ -187,13 +192,12 @@ class Sandbox:
     def __init__(self, tier: Tier, python: str | None = None) -> None:
         command, prefixes = interpreter(python)
         self.tier = tier
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        visible = visible_paths(prefixes)
+        self._socket, theirs = socket.socketpair()
         number = NUMBERS.take()
         self._number: int | None = number
-        uid = uid_for_programs(number) if os.geteuid() == 0 else None
-        self._visible = visible_paths(prefixes)
-        self.uid = uid
-        self.closed = uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
+        self.uid = uid_for_programs(number) if os.geteuid() == 0 else None
+        self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
         """only root may read the interpreter: programs keep the right to read it"""
         self.folder = None
         if tier is not Tier.STRONG:
@@ -208,9 +212,9 @@ class Sandbox:
         config = {
             "tier": tier.value,
             "cpu": self.group.cpu_fd if self.group is not None else -1,
-            "uid": uid,
+            "uid": self.uid,
             "closed": self.closed,
-            "visible": self._visible,
+            "visible": visible,
             "control": theirs.fileno(),
             "folder": str(self.folder) if self.folder else None,
             "scratch_mb": SCRATCH_MB,
@@ -218,7 +222,6 @@ class Sandbox:
             "files": 256,
             "processes": PROCESSES,
         }
-        self._socket = ours
         self._process: subprocess.Popen[bytes] | None = None
         self.cancelled = False
         """set by another thread: the job in progress ends with SandboxError"""
@@ -242,13 +245,13 @@ class Sandbox:
             if self.group is not None:
                 self.group.add(self._process.pid)
             self._socket.sendall(b"g")  # it waits for this, so that nothing of it is outside of its group
-            hello = self._hello()
-            self.landlock = int(hello["landlock"])
+            self.landlock = self._landlock_abi()
         except BaseException:
             self.close()
             raise
 
-    def _hello(self) -> dict[str, Any]:
+    def _landlock_abi(self) -> int:
+        """What the zygote says once it is ready."""
         self._socket.settimeout(20)
         try:
             message = self._socket.recv(65536)
@@ -256,13 +259,13 @@ class Sandbox:
             raise SandboxError(f"the zygote did not start: {error}") from None
         if not message:
             assert self._process is not None and self._process.stderr is not None
-            said = self._process.stderr.read(4000).decode("utf-8", "replace").strip().splitlines()
-            raise SandboxError(f"the zygote did not start: {said[-1] if said else 'no reason given'}")
-        hello: dict[str, Any] = json.loads(message)
+            reason = last_words(self._process.stderr.read(4000)) or "no reason given"
+            raise SandboxError(f"the zygote did not start: {reason}")
+        hello = json.loads(message)
         if "error" in hello:
             raise SandboxError(hello["error"])
         self._socket.settimeout(None)
-        return hello
+        return int(hello["landlock"])
 
     @property
     def pid(self) -> int:
@@ -274,7 +277,7 @@ class Sandbox:
         self._socket.close()
         if self._process is not None:
             if self.tier is not Tier.STRONG:
-                # The zygote must be left the time to kill a tree that no namespace holds together.
+                # No namespace holds the tree together: the zygote needs time to kill it.
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
             self._process.kill()
@@ -282,17 +285,14 @@ class Sandbox:
                 self._process.wait(5)
             if self._process.stderr is not None:
                 self._process.stderr.close()
-        self._tidy()
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                remove_folder(str(self.folder))
         if self.group is not None:
             self.group.close()
         if self._number is not None:
             NUMBERS.give_back(self._number)
             self._number = None
-
-    def _tidy(self) -> None:
-        if self.folder is not None:
-            with contextlib.suppress(OSError):
-                remove_folder(str(self.folder))
 
     def __enter__(self) -> Sandbox:
         return self
@@ -305,7 +305,10 @@ class Sandbox:
         try:
             if self.folder is not None:
                 (self.folder / "run").mkdir(mode=0o700)
-            return self._run(job)
+            if len(job.stdin) < SHARED_INPUT or not Path("/proc/self/fd").exists():
+                return self._send(job, memory_file(*encoded(job.stdin)))
+            with INPUTS.take(job.stdin) as fd:
+                return self._send(job, fd)
         except (OSError, ValueError) as error:
             raise SandboxError(f"{type(error).__name__}: {error}") from error
         finally:
@@ -317,12 +320,6 @@ class Sandbox:
                 except OSError as error:
                     raise SandboxError(f"the scratch folder cannot be removed: {error}") from error
 
-    def _run(self, job: Job) -> Run:
-        if len(job.stdin) < SHARED_INPUT or not Path("/proc/self/fd").exists():
-            return self._send(job, memory_file(*encoded(job.stdin)))
-        with INPUTS.take(job.stdin) as fd:
-            return self._send(job, fd)
-
     def _send(self, job: Job, stdin: int) -> Run:
         source = job.source.encode("utf-8", "surrogatepass")
         header = {
@@ -332,7 +329,6 @@ class Sandbox:
             "cpu_s": job.cpu_s,
             "wall_s": job.wall_s,
             "memory": job.memory_bytes,
-            "memory_slack": 1 << 30,
             "sizes": (len(source), len(job.code), len(job.extra)),
             "keep_code": job.keep_code,
             "modules": [*MODULES.get(job.kind, ()), *sorted(set(NAMED.findall(job.source)))],
@@ -346,7 +342,7 @@ class Sandbox:
                 given.append(writer)
                 if self.uid is not None:  # so that /dev/stdout can be opened
                     os.fchown(writer, self.uid, -1)
-            # The report is no pipe: what was written to it cannot be read back by way of /proc/self/fd.
+            # The report is a socket, not a pipe: nobody can read it back through /proc/self/fd.
             for end, ends in zip(socket.socketpair(), (outside, given), strict=True):
                 ends.append(end.detach())
             given.append(memory_file(source, job.code, job.extra))
@@ -408,17 +404,14 @@ class Sandbox:
                         break
         if not answer:
             raise SandboxError("the zygote died")
-        said = answer.decode().split(" ")
-        if said[0] == "error":
-            raise SandboxError(" ".join(said[1:]))
-        pid, status, killed, cpu_s, wall_s, waited_s, peak_kb, left_behind = said
+        if answer.startswith(b"error "):
+            raise SandboxError(answer.decode().partition(" ")[2])
+        pid, status, killed, cpu_s, wall_s, waited_s, peak_kb, left_behind = answer.decode().split(" ")
         report = bytes(kept[2])
         if report[:1] == b"S":
             raise SandboxError(f"the program's process could not be set up: {report[1:].decode('utf-8', 'replace')}")
         compiled = report[:1] == b"C"
-        start = 1
-        if compiled:
-            start = 5 + int.from_bytes(report[1:5], "big")
+        start = 5 + int.from_bytes(report[1:5], "big") if compiled else 1
         return Run(
             status=None if status == "None" else int(status),
             pid=int(pid),

@@ -7,10 +7,8 @@ import json
 import sys
 from dataclasses import dataclass
 
-from .sandbox import Job, Sandbox
-from .types import SandboxError, Tier
-
-CAP_DAC_READ_SEARCH = 2
+from .sandbox import Job, Sandbox, last_words
+from .types import Isolation, SandboxError, Tier
 
 # Run inside the sandbox. Each line of its answer is one attempt; a tier holds if its own all failed as they should.
 PROBE = r"""
@@ -65,6 +63,18 @@ attempt("environment", lambda: sorted(os.environ))
 print(json.dumps(found))
 """
 
+REFUSED = [
+    "read /etc/passwd",
+    "read /etc/hostname",
+    "write interpreter",
+    "write /",
+    "socket",
+    "unshare",
+    "mount",
+    "ptrace",
+    "shmget",
+]
+
 
 @dataclass(frozen=True)
 class TierReport:
@@ -76,24 +86,9 @@ class TierReport:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class TierReports:
-    """All tiers, best first."""
-
-    tiers: tuple[TierReport, ...]
-
-    @property
-    def best(self) -> Tier:
-        """The best tier that holds. Raises SandboxError where not even `weak` does."""
-        for tier in self.tiers:
-            if tier.holds:
-                return tier.tier
-        raise SandboxError("no isolation of any kind works here", self.tiers[-1].reason)
-
-
-def probe(python: str | None = None) -> TierReports:
-    """Start each tier and let a program try to get out of it. Takes about half a second."""
-    return TierReports(tuple(probe_tier(tier, python) for tier in Tier))
+def probe(python: str | None = None) -> tuple[TierReport, ...]:
+    """Start each tier, best first, and let a program try to get out of it. Takes about half a second."""
+    return tuple(probe_tier(tier, python) for tier in Tier)
 
 
 @functools.lru_cache(maxsize=32)
@@ -103,50 +98,33 @@ def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
     try:
         with Sandbox(tier, python) as sandbox:
             run = sandbox.run(Job("script", PROBE, stdin=tier, cpu_s=5, wall_s=10))
-            notes = ["distinct uid: " + ("yes" if sandbox.uid is not None else "no (only root can give programs one)")]
-            notes.append(f"Landlock ABI {sandbox.landlock}" if sandbox.landlock else "Landlock: none in this kernel")
+            uid = "yes" if sandbox.uid is not None else "no (only root can give programs one)"
+            landlock = f"Landlock ABI {sandbox.landlock}" if sandbox.landlock else "Landlock: none in this kernel"
     except SandboxError as error:
         return TierReport(tier, False, str(error))
     try:
         found = json.loads(run.stdout)
     except ValueError:
-        said = run.stderr.decode("utf-8", "replace").strip().splitlines()
-        return TierReport(tier, False, f"the probe did not run: {said[-1] if said else run.killed or run.status}")
+        reason = last_words(run.stderr) or run.killed or run.status
+        return TierReport(tier, False, f"the probe did not run: {reason}")
     wrong = [] if tier is Tier.WEAK else faults(tier, found, sandbox)
     if found.get("descriptors") != ["done", "[]"]:
         wrong.append(f"open descriptors: {found.get('descriptors')}")
-    notes += [sandbox.group_note, "memory summed over the tree from /proc"]
-    return TierReport(tier, not wrong, "; ".join(wrong), tuple(notes))
+    notes = (f"distinct uid: {uid}", landlock, sandbox.group_note, "memory summed over the tree from /proc")
+    return TierReport(tier, not wrong, "; ".join(wrong), notes)
 
 
 def faults(tier: Tier, found: dict[str, list[str]], sandbox: Sandbox) -> list[str]:
-    """What the tier promises and the probe saw otherwise."""
-    wrong = []
-
-    def must_be_refused(name: str) -> None:
-        if found[name][0] != "refused":
-            wrong.append(f"not refused: {name} ({found[name][1]})")
-
-    for name in (
-        "read /etc/passwd",
-        "read /etc/hostname",
-        "write interpreter",
-        "write /",
-        "socket",
-        "unshare",
-        "mount",
-        "ptrace",
-        "shmget",
-    ):
-        must_be_refused(name)
+    """The tier's promises that did not hold in the probe."""
+    refused = [*REFUSED, "fill scratch"] if tier is Tier.STRONG else REFUSED
+    wrong = [f"not refused: {name} ({found[name][1]})" for name in refused if found[name][0] != "refused"]
     if found["write scratch"][0] != "done":
         wrong.append(f"the scratch folder cannot be used: {found['write scratch'][1]}")
-    kept = 1 << CAP_DAC_READ_SEARCH if sandbox.closed else 0
+    kept = 1 << 2 if sandbox.closed else 0  # CAP_DAC_READ_SEARCH
     expected = {"capabilities": str(kept), "no_new_privs": "1", "seccomp": "2"}
     if tier is Tier.STRONG or sandbox.uid is not None:  # an ordinary user cannot empty it; no_new_privs bars its use
         expected["bounding set"] = "[]"
     if tier is Tier.STRONG:
-        must_be_refused("fill scratch")
         expected |= {"uid": "1000", "interfaces": "['lo']", "pids": "[1, 2]"}
     elif not sandbox.landlock:
         wrong.append("Landlock is not in this kernel")
@@ -158,15 +136,12 @@ def faults(tier: Tier, found: dict[str, list[str]], sandbox: Sandbox) -> list[st
 
 def choose(isolation: str, python: str | None = None) -> Tier:
     """The tier asked for, if it holds; `best`: the best that does. Never a silent step down: SandboxError."""
-    if isolation == "best":
-        return next((t for t in Tier if probe_tier(t, python).holds), None) or probe(python).best
-    try:
-        tier = Tier(isolation)
-    except ValueError:
-        raise SandboxError(f"unknown isolation {isolation!r}", "one of strong, standard, weak, best") from None
-    report = probe_tier(tier, python)
-    if report.holds:
-        return tier
-    lower = next((t for t in list(Tier)[list(Tier).index(tier) + 1 :] if probe_tier(t, python).holds), None)
-    hint = f"to accept less: --isolation {lower}" if lower else "`kiyas doctor` shows every tier"
-    raise SandboxError(f"isolation {tier} does not hold on this machine: {report.reason}", hint)
+    if isolation not in list(Isolation):
+        raise SandboxError(f"unknown isolation {isolation!r}", f"one of {', '.join(Isolation)}")
+    for tier in list(Tier) if isolation == Isolation.BEST else [Tier(isolation)]:
+        report = probe_tier(tier, python)
+        if report.holds:
+            return tier
+    best = next((other for other in Tier if probe_tier(other, python).holds), None)
+    hint = f"this machine has --isolation {best}" if best else "`kiyas doctor` shows every tier"
+    raise SandboxError(f"isolation {isolation} does not hold on this machine: {report.reason}", hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -25,7 +25,7 @@ class SandboxError(JudgeError):
 
 
 class InputError(JudgeError):
-    """The user's file is wrong: where, and what is wrong. `line` counts from 1; 0 speaks of the whole file."""
+    """The user's file is wrong: where, and what is wrong. `line` counts from 1; 0: the whole file."""
 
     def __init__(self, file: str, line: int, reason: str, hint: str = "") -> None:
         self.file, self.line, self.reason = file, line, reason
@@ -112,7 +112,7 @@ class Problem:
     title: str = ""
     statement: str = ""
     question: str = ""
-    """what a chat model is asked, where that is more than the statement"""
+    """what a chat model is asked, if more than the statement"""
     entry_point: str | None = None
     """function-style: the function to call (`name`, `Class.method`; a method of `Solution` is found by its name)"""
     test_code: str | None = None
@@ -122,7 +122,7 @@ class Problem:
     modules: tuple[str, ...] = ()
     """modules beyond the standard library that the tests import; the interpreter for programs must have them"""
     checker: str | None = None
-    """Python source of `check(input, expected, output) -> bool`, run in a sandbox of its own"""
+    """Python source of `check(input, expected, output) -> bool`, run in the sandbox as a program of its own"""
     tolerance: float | None = None
     """numbers may differ by this, absolutely or relatively"""
     time_limit_s: float | None = None
@@ -143,7 +143,7 @@ class Problem:
         return 1 if self.test_code is not None else len(self.tests)
 
     def to_row(self) -> dict[str, Any]:
-        """The judge's own format, without what is not said."""
+        """The judge's own format, without empty values."""
         lists = {"tests": [asdict(test) for test in self.tests], "modules": [*self.modules], "tags": [*self.tags]}
         row = {**asdict(self), **lists}
         return {key: value for key, value in row.items() if value not in (None, "", [])}
@@ -208,15 +208,7 @@ class TestResult:
         if self.verdict is not Outcome.AC:
             row["got"] = self.got
             row["stderr"] = self.stderr
-            row["exception"] = (
-                None
-                if self.exception is None
-                else {
-                    "type": self.exception.type,
-                    "line": self.exception.line,
-                    "message": self.exception.message,
-                }
-            )
+            row["exception"] = None if self.exception is None else asdict(self.exception)
             row["detail"] = self.detail
         if self.flags:
             row["flags"] = list(self.flags)
@@ -224,7 +216,7 @@ class TestResult:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> TestResult:
-        """Inverse of `to_row`; a row from elsewhere may tell less.
+        """Inverse of `to_row`; a row from elsewhere may hold fewer keys.
 
         Raises KeyError, TypeError or ValueError where the verdict is missing or unknown, or a text is not one.
         """
@@ -243,7 +235,7 @@ _TEXTS = ("signal", "got", "stderr", "detail")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one program earned. `tests` stands in the order of the problem's tests; fewer after `stop_early`."""
+    """What one program earned. `tests` are in the order of the problem's tests; fewer after `stop_early`."""
 
     program: Program
     verdict: Outcome
@@ -275,9 +267,6 @@ class Verdict:
     @property
     def peak_mb(self) -> float:
         return max((test.peak_mb for test in self.tests), default=0.0)
-
-    def with_livecodebench(self, outcome: Outcome) -> Verdict:
-        return replace(self, livecodebench=outcome)
 
     def to_row(self) -> dict[str, Any]:
         """The verdict's own keys; the command line puts the program's row before them."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from . import compare
@@ -28,13 +29,14 @@ from .types import (
     Problem,
     Program,
     SandboxError,
+    Test,
     TestResult,
     Verdict,
 )
 
 SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
-# In a crowd, a program is killed only at this multiple of its limit; between the two it is judged again alone.
+# Beside other programs, one is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
 Comparison = Callable[[Run], "TestResult"]
@@ -79,7 +81,7 @@ def judge_program(
     verdict = _verdict(sandbox, program, problem, results)
     if mode is Mode.BOTH:
         other = _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
-        verdict = verdict.with_livecodebench(other.verdict)
+        verdict = replace(verdict, livecodebench=other.verdict)
     return verdict
 
 
@@ -94,17 +96,13 @@ def _verdict(sandbox: Sandbox, program: Program, problem: Problem, results: list
     return Verdict(program, outcome, passed, problem.total, tuple(results), detail, sandbox.tier, tuple(flags))
 
 
-def internal_error(sandbox_tier: Any, program: Program, problem: Problem, reason: str) -> Verdict:
-    return Verdict(program, Outcome.IE, 0, problem.total, (), reason, sandbox_tier)
-
-
 # --- strict ------------------------------------------------------------------------------------------------------
 
 
 def _strict_jobs(
     program: Program, problem: Problem, limits: Resolved, sandbox: Sandbox
 ) -> Iterator[tuple[Job, Comparison]]:
-    """One after the other: the tests of a problem may be larger than what should stand in memory twice."""
+    """One after the other: the tests of a problem may be too large to be in memory twice."""
     common: dict[str, Any] = {
         "source": problem.complete(program.source),
         "time_limit_s": limits.time_s,
@@ -118,22 +116,21 @@ def _strict_jobs(
             output_bytes=limits.output_mb << 20,
             **common,
         )
-        test_code = problem.test_code
-        yield job, lambda run: _finish_asserts(run, token, test_code)
+        yield job, partial(_finish_asserts, token=token, test_code=problem.test_code)
         return
     for test in problem.tests:
         cap = max(limits.output_mb << 20, 2 * len(test.output) + (1 << 20))
         if problem.entry_point is not None:
             arguments = json.dumps([json.loads(line) for line in test.input.split("\n")]).encode()
             job = Job("function", extra=arguments, entry_point=problem.entry_point, output_bytes=cap, **common)
-            yield job, lambda run, test=test: _finish_function(run, problem, test.input, test.output, sandbox)  # type: ignore[misc]
+            yield job, partial(_finish_function, problem=problem, test=test, sandbox=sandbox)
         else:
             job = Job("script", stdin=test.input, output_bytes=cap, **common)
-            yield job, lambda run, test=test: _finish_script(run, problem, test.input, test.output, sandbox)  # type: ignore[misc]
+            yield job, partial(_finish_script, problem=problem, test=test, sandbox=sandbox)
 
 
 def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate) -> tuple[TestResult, Run]:
-    """In the crowd first; near a limit of time once more, alone, and then it counts."""
+    """Side by side with others first; near a limit of time once more, alone, and then it counts."""
     for alone in (False, True):
         cpu_s = limits.time_s * (1.0 if alone else CROWD)
         with gate(alone):
@@ -162,7 +159,7 @@ def _measures(run: Run) -> dict[str, Any]:
 
 
 def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison) -> TestResult:
-    """Every end but a normal one is decided here; `finish` compares what a program left that ended well."""
+    """Decides every end but a normal one; `finish` compares the output of a program that ended well."""
     measures = _measures(run)
     error = parse_exception(run.stderr)
     flags = []
@@ -180,64 +177,58 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
         return TestResult(
             verdict,
             **measures,
-            got=_cut(run.stdout),
-            stderr=_tail(run.stderr),
-            exception=error if verdict in (Outcome.RE, Outcome.MLE, Outcome.CE) else None,
+            got=_text(run.stdout[:SHOWN]),
+            stderr=_text(run.stderr[-SHOWN:]),
+            exception=error if verdict in (Outcome.RE, Outcome.MLE) else None,
             detail=detail,
             flags=tuple(flags),
         )
 
-    def result() -> TestResult:
-        if run.killed == "judge":
-            raise SandboxError("the program was stopped although nothing asked for it")
-        if not run.compiled:
-            reason = run.report.decode("utf-8", "replace").strip() or "it cannot be compiled within the limits"
-            compile_error = parse_exception(run.report)
-            return replace(
-                ended(Outcome.CE, reason.splitlines()[-1] if reason else ""),
-                exception=compile_error,
-                stderr=reason[:SHOWN],
-            )
-        if run.killed == "scratch":
-            return ended(Outcome.RE, "more files, or more in them, than the scratch folder may hold")
-        if run.killed == "output":
-            return ended(Outcome.OLE, "more output than is allowed")
-        if run.killed == "memory" or run.peak_mb > limits.memory_bytes / 2**20:
-            return ended(Outcome.MLE, f"{run.peak_mb:.0f} MB, allowed are {limits.memory_bytes >> 20} MB")
-        if run.killed == "cpu" or measures["signal"] == "SIGXCPU" or run.cpu_s > limits.time_s:
-            most = f"{limits.time_s:g} s" if math.isfinite(limits.time_s) else "all its tests may take together"
-            return ended(Outcome.TLE, f"more CPU time than {most}")
-        if run.killed == "wall":
-            return ended(
-                Outcome.TLE, f"not finished after {run.wall_s:.1f} s (it mostly slept: {run.cpu_s:.2f} s of CPU time)"
-            )
-        if measures["signal"] == "SIGKILL" and run.peak_mb > 0.8 * limits.memory_bytes / 2**20:
-            return ended(Outcome.MLE, "killed by the system near the memory limit")
-        if error and error.type == "MemoryError" and measures["exit_code"]:
-            return ended(Outcome.MLE, "MemoryError")
-        judged = finish(run)
-        if judged.verdict is Outcome.RE:
-            if measures["signal"]:
-                return ended(Outcome.RE, f"ended by {measures['signal']}")
-            said = f"{error.type}: {error.message}" + (f" (line {error.line})" if error.line else "") if error else ""
-            return ended(Outcome.RE, said or f"exit code {measures['exit_code']}")
-        if judged.verdict is Outcome.AC:
-            return replace(judged, **measures, flags=tuple(flags), stderr="", got="")
-        return replace(ended(judged.verdict, judged.detail), got=judged.got or _cut(run.stdout))
-
-    return result()
+    if run.killed == "judge":
+        raise SandboxError("the program was stopped, but nothing asked for it")
+    if not run.compiled:
+        reason = _text(run.report).strip() or "it cannot be compiled within the limits"
+        shown = ended(Outcome.CE, reason.splitlines()[-1])
+        return replace(shown, exception=parse_exception(run.report), stderr=reason[:SHOWN])
+    if run.killed == "scratch":
+        return ended(Outcome.RE, "more files, or larger ones, than the scratch folder may hold")
+    if run.killed == "output":
+        return ended(Outcome.OLE, "more output than is allowed")
+    if run.killed == "memory" or run.peak_mb > limits.memory_bytes / 2**20:
+        return ended(Outcome.MLE, f"{run.peak_mb:.0f} MB, allowed are {limits.memory_bytes >> 20} MB")
+    if run.killed == "cpu" or measures["signal"] == "SIGXCPU" or run.cpu_s > limits.time_s:
+        most = f"{limits.time_s:g} s" if math.isfinite(limits.time_s) else "all its tests may take together"
+        return ended(Outcome.TLE, f"more CPU time than {most}")
+    if run.killed == "wall":
+        slept = f"it mostly slept: {run.cpu_s:.2f} s of CPU time"
+        return ended(Outcome.TLE, f"not finished after {run.wall_s:.1f} s ({slept})")
+    if measures["signal"] == "SIGKILL" and run.peak_mb > 0.8 * limits.memory_bytes / 2**20:
+        return ended(Outcome.MLE, "killed by the system near the memory limit")
+    if error and error.type == "MemoryError" and measures["exit_code"]:
+        return ended(Outcome.MLE, "MemoryError")
+    judged = finish(run)
+    if judged.verdict is Outcome.RE:
+        if measures["signal"]:
+            return ended(Outcome.RE, f"ended by {measures['signal']}")
+        if error is None:
+            return ended(Outcome.RE, f"exit code {measures['exit_code']}")
+        line = f" (line {error.line})" if error.line else ""
+        return ended(Outcome.RE, f"{error.type}: {error.message}{line}")
+    if judged.verdict is Outcome.AC:
+        return replace(judged, **measures, flags=tuple(flags))
+    return replace(ended(judged.verdict, judged.detail), got=judged.got or _text(run.stdout[:SHOWN]))
 
 
-def _finish_script(run: Run, problem: Problem, given: str, expected: str, sandbox: Sandbox) -> TestResult:
+def _finish_script(run: Run, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
     if run.status != 0:
         return TestResult(Outcome.RE)
     if problem.checker is not None:
-        return _ask_checker(sandbox, problem.checker, given, expected, run.stdout.decode("utf-8", "replace"))
-    reason = compare.strict(run.stdout, expected, problem.tolerance)
+        return _ask_checker(sandbox, problem.checker, test, _text(run.stdout))
+    reason = compare.strict(run.stdout, test.output, problem.tolerance)
     return TestResult(Outcome.AC) if reason is None else TestResult(Outcome.WA, detail=reason)
 
 
-def _finish_function(run: Run, problem: Problem, given: str, expected: str, sandbox: Sandbox) -> TestResult:
+def _finish_function(run: Run, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
     if run.status != 0:
         return TestResult(Outcome.RE)
     answer = _last_object(run.report)
@@ -247,10 +238,14 @@ def _finish_function(run: Run, problem: Problem, given: str, expected: str, sand
         return TestResult(Outcome.WA, detail="it ended without a result")
     got = json.dumps(answer["result"], ensure_ascii=False)
     if problem.checker is not None:
-        return _ask_checker(sandbox, problem.checker, given, expected, got)
-    if compare.strict_json(answer["result"], json.loads(expected), problem.tolerance):
+        return _ask_checker(sandbox, problem.checker, test, got)
+    if compare.strict_json(answer["result"], json.loads(test.output), problem.tolerance):
         return TestResult(Outcome.AC)
-    return TestResult(Outcome.WA, got=got[:SHOWN], detail=f"{got[:80]}, expected {expected.strip()[:80]}")
+    return TestResult(Outcome.WA, got=got[:SHOWN], detail=_differ(got, test.output))
+
+
+def _differ(got: str, expected: str) -> str:
+    return f"{got[:80]}, expected {expected.strip()[:80]}"
 
 
 def _finish_asserts(run: Run, token: bytes, test_code: str) -> TestResult:
@@ -278,17 +273,10 @@ def _last_object(report: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _ask_checker(sandbox: Sandbox, checker: str, given: str, expected: str, output: str) -> TestResult:
-    """`check(input, expected, output)` in a sandbox of its own; a checker that fails is our failure."""
-    job = Job(
-        "function",
-        checker,
-        extra=json.dumps([given, expected, output]).encode(),
-        entry_point="check",
-        cpu_s=10,
-        wall_s=32,
-    )
-    run = sandbox.run(job)
+def _ask_checker(sandbox: Sandbox, checker: str, test: Test, output: str) -> TestResult:
+    """`check(input, expected, output)`, as a program of its own; a checker that fails is our failure."""
+    extra = json.dumps([test.input, test.output, output]).encode()
+    run = sandbox.run(Job("function", checker, extra=extra, entry_point="check", cpu_s=10, wall_s=32))
     answer = _last_object(run.report)
     if run.status != 0 or not isinstance(answer.get("result"), bool):
         error = parse_exception(run.stderr)
@@ -329,7 +317,7 @@ def _livecodebench_tests(
         if results and results[-1].verdict in (Outcome.RE, Outcome.TLE):
             last = replace(results[-1], cpu_s=0.0, wall_s=0.0, detail=f"not run: test {len(results)} ended the process")
         else:
-            # LiveCodeBench ignores exit codes, but a process without answers fails there too.
+            # LiveCodeBench ignores exit codes, but there too a process without answers fails.
             last = _classify(run, replace(limits, time_s=math.inf), job.output_bytes, lambda _: TestResult(Outcome.RE))
             if last.verdict is Outcome.RE and not last.exit_code and not last.signal:
                 last = replace(last, detail="the process ended before all tests had run")
@@ -351,9 +339,9 @@ def _answers(report: bytes, total: int) -> list[dict[str, Any]]:
     return answers
 
 
-def _seconds(said: Any) -> float:
-    """What the program's own process says it took, if that is a time at all."""
-    return float(said) if type(said) in (int, float) and 0 <= said < 1e9 else 0.0
+def _seconds(value: Any) -> float:
+    """A time as the program's own process reports it; 0 for anything else."""
+    return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else 0.0
 
 
 def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Problem) -> TestResult:
@@ -367,7 +355,7 @@ def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Proble
     if problem.entry_point is not None:
         got = json.dumps(answer.get("result"))
         right = "result" in answer and compare.livecodebench_json(answer["result"], expected)
-        reason = None if right else str(answer.get("not_json") or f"{got[:80]}, expected {expected.strip()[:80]}")
+        reason = None if right else str(answer.get("not_json") or _differ(got, expected))
     else:
         got = str(answer.get("out", ""))
         reason = compare.livecodebench(got, expected)
@@ -376,7 +364,7 @@ def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Proble
     return TestResult(Outcome.WA, **times, got=got[:SHOWN], detail=reason)
 
 
-# --- words -------------------------------------------------------------------------------------------------------
+# --- text --------------------------------------------------------------------------------------------------------
 
 # Bounded in every part: this reads what a program wrote.
 _LOCATION = re.compile(r'^[ \t]{0,8}File "[^"\n]{0,4096}main\.py", line ([0-9]{1,9})\b', re.MULTILINE)
@@ -385,7 +373,7 @@ _LAST = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$")
 
 def parse_exception(stderr: bytes) -> ExceptionInfo | None:
     """The exception that ends the last traceback (or bare `Type: message`) on stderr."""
-    text = stderr.decode("utf-8", "replace").rstrip()
+    text = _text(stderr).rstrip()
     trace = text.rpartition("Traceback (most recent call last):")
     block = trace[2] if trace[1] else text[-4000:]
     for line in reversed(block.splitlines()[-50:]):
@@ -398,9 +386,5 @@ def parse_exception(stderr: bytes) -> ExceptionInfo | None:
     return None
 
 
-def _cut(output: bytes | bytearray) -> str:
-    return output[:SHOWN].decode("utf-8", "replace")
-
-
-def _tail(output: bytes) -> str:
-    return output[-SHOWN:].decode("utf-8", "replace")
+def _text(output: bytes | bytearray) -> str:
+    return output.decode("utf-8", "replace")

@@ -91,7 +91,7 @@ def doctor() -> str:
 
 def _tiers() -> list[str]:
     lines = []
-    for tier in judge.probe().tiers:
+    for tier in judge.probe():
         lines.append(f"  {tier.tier:<9} {'holds' if tier.holds else 'does not hold: ' + tier.reason}")
         lines += [f"            {note}" for note in tier.notes if tier.holds]
     return lines

@@ -1,6 +1,6 @@
 """Reading problems: a file for each benchmark, and the list of them, from which everything else derives.
 
-A new benchmark is a file beside this one and a line in `_FILES`: docs/add-a-benchmark.md.
+A new benchmark is a file in this folder and a line in `_FILES`: docs/add-a-benchmark.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from kiyas.judge.rows import BadRowError, Row, rows
+from kiyas.judge.rows import BadRowError, Row, located, rows
 from kiyas.judge.types import InputError, Problem
 
 from .format import Format
@@ -43,12 +43,10 @@ def read_problems(path: str | Path, format: str | None = None, *, public_tests_o
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, row in rows(Path(path)):
-        try:
+        with located(path, number):
             problem = problem_from_row(_public(row, format) if public_tests_only else row, format)
-        except BadRowError as error:
-            raise InputError(str(path), number, error.args[0], error.hint) from None
         if problem.id in seen:
-            raise InputError(str(path), number, f"problem {problem.id!r} stands in line {seen[problem.id]} already")
+            raise InputError(str(path), number, f"problem {problem.id!r} is in line {seen[problem.id]} already")
         seen[problem.id] = number
         problems.append(problem)
     if not problems:
@@ -59,7 +57,7 @@ def read_problems(path: str | Path, format: str | None = None, *, public_tests_o
 def recognise(row: Row) -> Format:
     """The one format that claims the row. Raises BadRowError where none does, or more than one.
 
-    A format whose columns hold all of another's, and more, goes before it.
+    A format with all the columns of another, and more, goes before it.
     """
     claiming = [format for format in FORMATS.values() if format.claims(row)]
     claiming = [one for one in claiming if not any(set(one.columns) < set(other.columns) for other in claiming)]
@@ -70,7 +68,7 @@ def recognise(row: Row) -> Format:
         raise BadRowError(f"more than one format claims this row: {names}", "name one: --format")
     raise BadRowError(
         f"no format claims this row; its columns: {', '.join(map(str, row)) or 'none'}; nearest: {_nearest(row)}",
-        "--format reads it as you say; docs/add-a-benchmark.md adds a format",
+        "name the format: --format; or add one: docs/add-a-benchmark.md",
     )
 
 
@@ -88,7 +86,7 @@ def _lacks(format: Format, row: Row) -> str:
 
 def problem_from_row(row: Row, format: str | None = None) -> Problem:
     """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
-    chosen = FORMATS[format] if format is not None else recognise(row)
+    chosen = _chosen(row, format)
     try:
         problem = _checked(chosen.problem(row))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -98,17 +96,21 @@ def problem_from_row(row: Row, format: str | None = None) -> Problem:
     return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])))
 
 
+def _chosen(row: Row, format: str | None) -> Format:
+    return FORMATS[format] if format is not None else recognise(row)
+
+
 def _public(row: Row, format: str | None) -> Row:
-    chosen = FORMATS[format] if format is not None else recognise(row)
+    chosen = _chosen(row, format)
     if chosen.public is None:
-        told = ", ".join(f"{each.title} ({_lacks(each, row)})" for each in FORMATS.values() if each.public is not None)
-        raise BadRowError(f"`tests: public` needs rows that tell their sample tests apart: {told}")
+        known = ", ".join(f"{each.title} ({_lacks(each, row)})" for each in FORMATS.values() if each.public is not None)
+        raise BadRowError(f"`tests: public` needs rows whose sample tests are marked, as in {known}")
     return chosen.public(row)
 
 
 def _checked(problem: Problem) -> Problem:
     if problem.test_code is None and not problem.tests:
-        raise BadRowError("no tests ('tests' or 'test_code' is wanted)")
+        raise BadRowError("no tests ('tests' or 'test_code' is needed)")
     for number, test in enumerate(problem.tests, 1):
         if not isinstance(test.input, str) or not isinstance(test.output, str):
             raise BadRowError(f"test {number}: its input or its output is not a string")
@@ -119,11 +121,9 @@ def _checked(problem: Problem) -> Problem:
     if problem.entry_point is not None and problem.test_code is None:
         for number, test in enumerate(problem.tests, 1):
             try:
-                for line in test.input.split("\n"):
-                    json.loads(line)
-                json.loads(test.output)
+                for text in (*test.input.split("\n"), test.output):
+                    json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise BadRowError(
-                    f"test {number}: with 'entry_point', each input line and the output are JSON: {error}"
-                ) from None
+                needs = "with 'entry_point', each input line and the output are JSON"
+                raise BadRowError(f"test {number}: {needs}: {error}") from None
     return problem

@@ -6,10 +6,21 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiyas.judge.rows import BadRowError, Row, take, take_json, take_texts
+from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
 from kiyas.judge.types import Problem, Test
 
-__all__ = ["BadRowError", "Format", "Problem", "Row", "Test", "imported", "take", "take_json", "take_texts"]
+__all__ = [
+    "BadRowError",
+    "Format",
+    "Problem",
+    "Row",
+    "Test",
+    "imported",
+    "take",
+    "take_json",
+    "take_tests",
+    "take_texts",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +40,7 @@ class Format:
     solution: Callable[[Row], object] | None = None
     """the benchmark's own solution of a row, None where that has none; None: the benchmark has none"""
     public: Callable[[Row], Row] | None = None
-    """the row with its sample tests only; None: its tests are not told apart"""
+    """the row with its sample tests only; None: its sample tests are not marked"""
     title: str = ""
     """what reports call it"""
     citation: str = ""

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, Test, take, take_texts
+from .format import Format, Problem, Row, Test, take, take_tests, take_texts
 
 
 def problem(row: Row) -> Problem:
-    tests = []
-    for number, test in enumerate(take(row, "tests", list, []), 1):
-        if (
-            not isinstance(test, dict)
-            or not isinstance(test.get("input"), str)
-            or not isinstance(test.get("output"), str)
-        ):
-            raise BadRowError(f"test {number} is not an object with the strings 'input' and 'output'")
-        tests.append(Test(test["input"], test["output"]))
     return Problem(
         id=str(take(row, "id", (str, int))),
-        tests=tuple(tests),
+        tests=tuple(Test(test["input"], test["output"]) for test in take_tests(row, "tests")),
         title=take(row, "title", str, ""),
         statement=take(row, "statement", str, ""),
         question=take(row, "question", str, ""),

@@ -7,7 +7,7 @@ import json
 import pickletools
 import zlib
 
-from .format import BadRowError, Format, Problem, Row, Test, take, take_json
+from .format import BadRowError, Format, Problem, Row, Test, take, take_json, take_tests
 
 
 def problem(row: Row) -> Problem:
@@ -29,9 +29,10 @@ def problem(row: Row) -> Problem:
 
 
 def _tests(row: Row, key: str) -> list[Row]:
-    """A list, its JSON, or (private tests) base64 of zlib of a pickled JSON string; that one string is read by
+    """A list, its JSON, or (private tests) base64 of zlib of a pickled JSON string.
 
-    its opcode: nothing is ever unpickled."""
+    That one string is found by its opcode: nothing is ever unpickled.
+    """
     value = row.get(key) or []
     if isinstance(value, str):
         try:
@@ -45,13 +46,7 @@ def _tests(row: Row, key: str) -> list[Row]:
                 value = json.loads(strings[0])
             except (ValueError, RecursionError, zlib.error, IndexError) as error:
                 raise BadRowError(f"{key!r} can be read neither as JSON nor as packed JSON: {error}") from None
-    good = isinstance(value, list) and all(
-        isinstance(test, dict) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
-        for test in value
-    )
-    if not good:
-        raise BadRowError(f"{key!r} is not a list of objects with the strings 'input' and 'output'")
-    return list(value)
+    return take_tests({key: value}, key)
 
 
 FORMAT = Format(

@@ -17,29 +17,21 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
-CLONE_NEWTIME = 0x00000080
-ALL_NAMESPACES = (
-    CLONE_NEWNS
-    | CLONE_NEWCGROUP
-    | CLONE_NEWUTS
-    | CLONE_NEWIPC
-    | CLONE_NEWUSER
-    | CLONE_NEWPID
-    | CLONE_NEWNET
-    | CLONE_NEWTIME
-)
+# All but the user namespace, which is entered first.
+NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
 CAP_DAC_READ_SEARCH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 8, 22, 24
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
-# (x86_64, aarch64); None where the architecture has no such call.
-SYSCALLS: dict[str, tuple[int | None, int | None]] = {
+# Numbers of system calls: (x86_64, aarch64); None where the architecture has no such call.
+Calls = dict[str, tuple[int | None, int | None]]
+DENIED: Calls = {
     "acct": (163, 89),
     "add_key": (248, 217),
     "adjtimex": (159, 171),
@@ -110,7 +102,9 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
-    # Of OF_YOUR_FILES:
+}
+# What Landlock does not cover. Denied where programs have the same user as you and no root folder of their own.
+OF_YOUR_FILES: Calls = {
     "chmod": (90, None),
     "chown": (92, None),
     "fchmod": (91, 52),
@@ -129,7 +123,9 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "utime": (132, None),
     "utimensat": (280, 88),
     "utimes": (235, None),
-    # Not denied, only called from here or filtered by argument:
+}
+# Only called from here, or filtered by argument.
+OTHERS: Calls = {
     "capset": (126, 91),
     "exit": (60, 93),
     "clone": (56, 220),
@@ -145,8 +141,9 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "setpriority": (141, 140),
 }
-# Calls that may only speak of the caller itself (0): argument that names the other, and, of two calls, the argument and
-# value by which they would mean everyone of the same user.
+SYSCALLS = DENIED | OF_YOUR_FILES | OTHERS
+# Calls that may only name the caller itself (0): which argument names the process. Two of them have one more argument
+# and value that would mean everyone of the same user.
 ONLY_ONESELF = {
     "prlimit64": 0,
     "sched_setaffinity": 0,
@@ -157,36 +154,6 @@ ONLY_ONESELF = {
     "ioprio_set": 1,
 }
 EVERYONE = {"setpriority": (0, 2), "ioprio_set": (0, 3)}
-# What Landlock does not cover. Denied where programs have the same user as you and no root folder of their own.
-OF_YOUR_FILES = {
-    "chmod",
-    "chown",
-    "fchmod",
-    "fchmodat",
-    "fchmodat2",
-    "fchown",
-    "fchownat",
-    "fremovexattr",
-    "fsetxattr",
-    "futimesat",
-    "lchown",
-    "lremovexattr",
-    "lsetxattr",
-    "removexattr",
-    "setxattr",
-    "utime",
-    "utimensat",
-    "utimes",
-}
-NOT_DENIED = {
-    "capset",
-    "clone",
-    "exit",
-    "clone3",
-    "landlock_add_rule",
-    "landlock_create_ruleset",
-    "landlock_restrict_self",
-} | set(ONLY_ONESELF)
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINE = os.uname().machine
 LAST_KNOWN_SYSCALL = 462
@@ -291,7 +258,7 @@ _EPERM, _ENOSYS = 1, 38
 
 
 def seccomp_program(spare_files: bool = False) -> bytes:
-    """A BPF filter: the calls of SYSCALLS fail with EPERM, new namespaces too, unknown calls with ENOSYS.
+    """A BPF filter: the calls of DENIED fail with EPERM, new namespaces too, unknown calls with ENOSYS.
 
     Those of ONLY_ONESELF fail where they name another process, those of OF_YOUR_FILES only with `spare_files`.
     Another architecture's calls kill the process. Raises OSError for a machine it knows no numbers of.
@@ -314,30 +281,27 @@ def seccomp_program(spare_files: bool = False) -> bytes:
         ins(_JEQ, 0, 1, number("clone3") or 0),
         ins(_RET, 0, 0, _ERRNO | _ENOSYS),
     ]
-    for name in SYSCALLS:
-        nr = number(name)
-        if name not in NOT_DENIED and nr is not None and (spare_files or name not in OF_YOUR_FILES):
+    for name in DENIED | OF_YOUR_FILES if spare_files else DENIED:
+        if (nr := number(name)) is not None:
             program += [ins(_JEQ, 0, 1, nr), ins(_RET, 0, 0, _ERRNO | _EPERM)]
+
+    def deny(name: str, argument: int, unless: bool, value: int) -> list[bytes]:
+        return [
+            ins(_JEQ, 0, 4, number(name) or 0),
+            ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),
+            ins(_JEQ, unless, not unless, value),
+            ins(_RET, 0, 0, _ERRNO | _EPERM),
+            ins(_LD_W_ABS, 0, 0, 0),
+        ]
+
     for name, argument in ONLY_ONESELF.items():
-        program += [
-            ins(_JEQ, 0, 4, number(name) or 0),
-            ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),
-            ins(_JEQ, 1, 0, 0),
-            ins(_RET, 0, 0, _ERRNO | _EPERM),
-            ins(_LD_W_ABS, 0, 0, 0),
-        ]
+        program += deny(name, argument, True, 0)
     for name, (argument, value) in EVERYONE.items():
-        program += [
-            ins(_JEQ, 0, 4, number(name) or 0),
-            ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),
-            ins(_JEQ, 0, 1, value),
-            ins(_RET, 0, 0, _ERRNO | _EPERM),
-            ins(_LD_W_ABS, 0, 0, 0),
-        ]
+        program += deny(name, argument, False, value)
     program += [
         ins(_JEQ, 0, 3, number("clone") or 0),
         ins(_LD_W_ABS, 0, 0, 16),
-        ins(_JSET, 0, 1, ALL_NAMESPACES & ~CLONE_NEWTIME),  # the low byte of clone's flags is a signal
+        ins(_JSET, 0, 1, NAMESPACES | CLONE_NEWUSER),  # not CLONE_NEWTIME: the low byte of clone's flags is a signal
         ins(_RET, 0, 0, _ERRNO | _EPERM),
         ins(_RET, 0, 0, _ALLOW),
     ]

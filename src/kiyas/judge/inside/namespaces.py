@@ -18,7 +18,7 @@ INSIDE_UID = 1000
 # Landlock knows a folder in which something is mounted only by the folder above: hence two levels. /tmp leads here.
 SCRATCH = "/scratch/tmp"
 WORK = SCRATCH + "/run"
-DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
 def enter_user_namespace(outside_uid: int, outside_gid: int, program_uid: int | None) -> None:
@@ -67,7 +67,7 @@ def build_root(visible: list[str]) -> None:
             sources[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
             if os.path.isdir(path):
                 folders.add(path)
-    devices = {name: os.open(f"/dev/{name}", os.O_PATH) for name in DEVICES}
+    devices = {path: os.open(path, os.O_PATH) for path in DEVICES}
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("kiyas", "/tmp", "tmpfs", linux.MS_NOSUID, "mode=755,size=1m")
     root = "/tmp"
@@ -86,9 +86,9 @@ def build_root(visible: list[str]) -> None:
         os.symlink(destination, root + path)
     for folder in ("proc", "dev", SCRATCH, "old"):
         os.makedirs(f"{root}/{folder}", exist_ok=True)
-    for name, fd in devices.items():
-        os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY))
-        linux.mount(f"/proc/self/fd/{fd}", f"{root}/dev/{name}", None, linux.MS_BIND)
+    for path, fd in devices.items():
+        os.close(os.open(root + path, os.O_CREAT | os.O_WRONLY))
+        linux.mount(f"/proc/self/fd/{fd}", root + path, None, linux.MS_BIND)
         os.close(fd)
     for name, destination in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{destination}", f"{root}/dev/{name}")
@@ -111,14 +111,7 @@ def enter_strong(config: dict[str, Any], control: _socket.socket) -> _socket.soc
     """
     enter_user_namespace(os.getuid(), os.getgid(), config["uid"])
     die_with_parent()  # again: the kernel forgets it when a process changes its rights
-    linux.unshare(
-        linux.CLONE_NEWNS
-        | linux.CLONE_NEWPID
-        | linux.CLONE_NEWNET
-        | linux.CLONE_NEWIPC
-        | linux.CLONE_NEWUTS
-        | linux.CLONE_NEWCGROUP
-    )
+    linux.unshare(linux.NAMESPACES)
     ours, keepers = _socket.socketpair()
     if child := os.fork():
         ours.close()
@@ -143,9 +136,9 @@ def keep_scratch(config: dict[str, Any], line: _socket.socket) -> None:
                 linux.umount(SCRATCH)
             linux.mount("kiyas", SCRATCH, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, size)
             mounted = True
-            for folder in (SCRATCH, WORK, SCRATCH + "/shm"):
-                if folder != SCRATCH:
-                    os.mkdir(folder)
+            os.chown(SCRATCH, INSIDE_UID, INSIDE_UID)
+            for folder in (WORK, SCRATCH + "/shm"):
+                os.mkdir(folder)
                 os.chown(folder, INSIDE_UID, INSIDE_UID)
         except OSError as error:
             answer = f"{type(error).__name__}: {error}".encode()

@@ -28,18 +28,17 @@ if TYPE_CHECKING:
 
 REPORT, PAYLOAD = 3, 4
 # What LeetCode-style problems expect to be imported, as LiveCodeBench does it.
-STARS = "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys"
-PLAIN = (
+NAMES = (
     "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json"
 )
 PREAMBLE = "\n".join(
-    [f"from {name} import *" for name in [*STARS.split(), "json", "builtins", "typing"]]
-    + [f"import {name}" for name in PLAIN.split()]
+    [f"from {name} import *" for name in [*NAMES.split(), "builtins", "typing"]]
+    + [f"import {name}" for name in NAMES.split()]
 )
 
 
 def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, int], keep_code: bool) -> None:
-    """`sizes` in bytes, of what the payload holds: source, code, what the kind needs beside them. Never returns."""
+    """`sizes` in bytes, of what the payload holds: source, code, and what the kind needs besides. Never returns."""
     path = folder + "/main.py"
     in_source, in_code, in_extra = sizes
     try:
@@ -57,14 +56,14 @@ def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, 
     write_all(b"C" + (pack(code) if keep_code else NOTHING))
     sys.setrecursionlimit(sys.getrecursionlimit() + own_depth())
     if kind == "asserts":
-        run_asserts(code, path, folder, in_source + in_code, in_extra)
+        run_asserts(code, folder, in_source + in_code, in_extra)
     extra = read_at(in_source + in_code, in_extra)
     os.close(PAYLOAD)
     if kind == "script":
         os.close(REPORT)
-        run_script(code, path, folder)
+        run_script(code, folder)
     else:
-        run_function(code, path, folder, entry_point or "", json.loads(extra))
+        run_function(code, folder, entry_point or "", json.loads(extra))
 
 
 NOTHING = bytes(4)
@@ -121,9 +120,9 @@ def fresh_builtins() -> None:
         site.sethelper()
 
 
-def new_module(name: str, path: str, folder: str) -> ModuleType:
+def new_module(name: str, folder: str) -> ModuleType:
     module = ModuleType(name)
-    module.__dict__["__file__"] = path
+    module.__dict__["__file__"] = folder + "/main.py"
     module.__dict__["__builtins__"] = builtins
     sys.modules[name] = module
     sys.path.insert(0, folder)
@@ -139,8 +138,8 @@ def show(error: BaseException) -> None:
     sys.excepthook(type(error), error, trace)
 
 
-def run_script(code: Any, path: str, folder: str) -> None:
-    modules = [new_module("__main__", path, folder)]  # a list, so that its last reference can be dropped at the end
+def run_script(code: Any, folder: str) -> None:
+    modules = [new_module("__main__", folder)]  # a list, so that its last reference can be dropped at the end
     modules[0].__dict__.update(__annotations__={}, __cached__=None)
     status, before = 0, gc.get_stats()
     try:
@@ -277,9 +276,9 @@ def preamble() -> dict[str, Any]:
 _given: dict[str, Any] = {}
 
 
-def run_function(code: Any, path: str, folder: str, entry_point: str, arguments: list[Any]) -> None:
+def run_function(code: Any, folder: str, entry_point: str, arguments: list[Any]) -> None:
     encode = json.JSONEncoder(ensure_ascii=True).encode
-    module = new_module("solution", path, folder)
+    module = new_module("solution", folder)
     given = {**preamble(), **module.__dict__}
     module.__dict__.update(given)
     try:
@@ -315,9 +314,9 @@ with warnings.catch_warnings():
     _last_word = compile(LAST_WORD, __file__, "eval")
 
 
-def run_asserts(program: Any, path: str, folder: str, at: int, size: int) -> None:
+def run_asserts(program: Any, folder: str, at: int, size: int) -> None:
     """The program, then the tests in the same names; at the very end the token, which only the tests' end sends."""
-    module = new_module("solution", path, folder)
+    module = new_module("solution", folder)
     test_code = read_at(at + TOKEN_BYTES, size - TOKEN_BYTES)
     filled = {
         "write": os.write,
@@ -348,7 +347,7 @@ def run_asserts(program: Any, path: str, folder: str, at: int, size: int) -> Non
 
 
 def on_one_line(test_code: bytes) -> Any:
-    """The tests' tree with all of it in line 1; the true line stands in place of the column."""
+    """The tests' tree with all of it in line 1; the column holds the true line."""
     tree = sys.modules["ast"].parse(test_code, "<tests>")
     for node in sys.modules["ast"].walk(tree):
         if hasattr(node, "lineno"):

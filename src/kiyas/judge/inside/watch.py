@@ -43,13 +43,13 @@ def children_of(pid: int) -> list[int]:
 
 
 def stat_fields(path: str) -> list[bytes]:
-    """What stands after the name in a `stat` of /proc: state first."""
+    """The fields after the name in a `stat` of /proc; the state is the first."""
     with open(path, "rb") as file:
         return file.read().rpartition(b")")[2].split()
 
 
 def resident_kb(pid: int, fields: list[bytes]) -> int:
-    """A process whose first thread has ended shows nothing itself: then of another thread of it."""
+    """Where a process's first thread has ended, its own `stat` shows nothing: another thread's does."""
     if fields[0] == b"Z" and int(fields[17]) > 1:
         for task in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError, ValueError, IndexError):
@@ -59,7 +59,7 @@ def resident_kb(pid: int, fields: list[bytes]) -> int:
 
 
 def hidden_kb(pid: int, fields: list[bytes]) -> int:
-    """What the kernel holds for a process beside its pages: page tables of huge mappings, buffers of many sockets."""
+    """What the kernel holds for a process besides its pages: page tables of huge mappings, buffers of many sockets."""
     hidden = 0
     if int(fields[20]) > HUGE_BYTES:
         with open(f"/proc/{pid}/status") as file:
@@ -82,8 +82,15 @@ def proportional_kb(pid: int) -> int:
     return 0
 
 
+def waited_s(pid: int) -> float:
+    """Seconds the process was ready to run but was not running: an overloaded machine is not its fault."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+    return 0.0
+
+
 class Watch:
-    """CPU seconds, memory and waiting time of the process tree, from /proc."""
+    """CPU seconds and memory of the process tree, from /proc."""
 
     def __init__(self, strong: bool, group: int = -1) -> None:
         self.strong = strong
@@ -99,7 +106,7 @@ class Watch:
         return used - time.process_time()
 
     def cpu_s(self, seen: float) -> float:
-        """`seen` from outside, or what the kernel has counted, if that is more than the clock's grain more."""
+        """`seen` by polling, or the kernel's count where that is clearly more (by over a clock tick)."""
         if self.group < 0:
             return seen
         counted = self.group_cpu_s() - self.group_start_s
@@ -128,7 +135,7 @@ class Watch:
         return self.cpu_s(max(cpu, sum(self.own_cpu.values()))), used_kb
 
     def look_twice(self, limit_kb: int) -> tuple[float, int]:
-        """As `look`. Too much memory must be seen twice: a child that has its parent's until it execs uses none."""
+        """As `look`. Too much memory must be seen twice: until it execs, a child seems to use its parent's."""
         cpu, used_kb = self.look(limit_kb)
         if used_kb > limit_kb:
             time.sleep(0.003)
@@ -137,15 +144,8 @@ class Watch:
         self.peak_kb = max(self.peak_kb, used_kb)
         return cpu, used_kb
 
-    @staticmethod
-    def waited_s(pid: int) -> float:
-        """Seconds the process stood ready to run but was not running: an overloaded machine is not its fault."""
-        with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat") as file:
-            return int(file.read().split()[1]) / 1e9
-        return 0.0
-
     def left_behind(self) -> int:
-        """Living processes beside the zygote (zombies are none)."""
+        """Living processes besides the zygote; zombies do not count."""
         count = 0
         for pid in self.pids():
             with suppress(OSError, IndexError):
@@ -155,7 +155,7 @@ class Watch:
 
 
 def is_full(folder: str, most_kb: int, most_files: int) -> bool:
-    """Whether a scratch folder that no file system of its own caps holds more than it should.
+    """Whether a scratch folder without a file system of its own holds more than it may.
 
     Follows no link; however long the path; with one descriptor.
     """
@@ -192,7 +192,7 @@ def is_full(folder: str, most_kb: int, most_files: int) -> bool:
 
 
 def end_all(program: int, strong: bool, uid: int | None) -> list[resource.struct_rusage]:
-    """Kill the whole tree and reap it. `uid`: the programs', if it is nobody else's. OSError if some live on."""
+    """Kill the whole tree and reap it. `uid`: the programs', if nobody else has it. OSError if some survive."""
     used = []
     with suppress(OSError):
         os.killpg(program, _signal.SIGKILL)
@@ -303,7 +303,7 @@ def watch_program(
         elif scratch is not None and (looks := looks + 1) % LOOKS_AT_SCRATCH == 0 and is_full(*scratch):
             killed = "scratch"
         elif wall > job["wall_s"]:
-            waited = watch.waited_s(program)
+            waited = waited_s(program)
             if wall - waited > job["wall_s"] or wall > 20 * job["wall_s"]:
                 killed = "wall"
     wall = time.monotonic() - start

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DESCRIPTORS = _socket.CMSG_SPACE(5 * 4)
-DEVICES = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
+MEMORY_SLACK = 1 << 30  # of private memory, between two looks of the watch
 # What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
 # first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
 WARM = "atexit collections bisect heapq math itertools functools operator re string io contextlib site"
@@ -91,7 +91,7 @@ def receive(control: _socket.socket) -> tuple[dict[str, Any], list[int]]:
 def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[int]) -> None:
     """In the child: limits, then no more rights, then the program. Never returns into the zygote's loop."""
     try:
-        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload; none stands below its target
+        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload; none is below its target
             os.dup2(source, target, target < 3)
         os.closerange(5, 4096)
         os.chdir(folder)
@@ -114,7 +114,7 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
 def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     """Limits of this job, uid, capabilities, and what the zygote could not give up for us."""
     tier, uid = zygote.tier, zygote.program_uid
-    data, seconds = min(job["memory"] + job["memory_slack"], zygote.most_data), int(job["cpu_s"]) + 2
+    data, seconds = min(job["memory"] + MEMORY_SLACK, zygote.most_data), int(job["cpu_s"]) + 2
     if zygote.limits_data:
         resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
@@ -135,7 +135,7 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     if job["kind"] != "asserts":
         linux.become_dumpable()
     if tier == "standard":
-        linux.restrict_files(zygote.config["visible"], [folder, *DEVICES])
+        linux.restrict_files(zygote.config["visible"], [folder, *namespaces.DEVICES])
 
 
 # --- the zygote --------------------------------------------------------------------------------------------------
@@ -199,7 +199,8 @@ class Zygote:
             return
         linux.drop_bounding_set()
         if self.strong and linux.landlock_abi():
-            linux.restrict_files([*self.config["visible"], "/proc"], [os.path.dirname(namespaces.SCRATCH), *DEVICES])
+            writable = [os.path.dirname(namespaces.SCRATCH), *namespaces.DEVICES]
+            linux.restrict_files([*self.config["visible"], "/proc"], writable)
         linux.install_seccomp(linux.seccomp_program(spare_files=not self.strong and self.program_uid is None))
 
     def load(self, names: list[str]) -> None:
@@ -243,7 +244,7 @@ class Zygote:
             return folder
         if (answer := self.keeper.recv(1000)) != b"ok":
             raise OSError(f"no scratch folder: {answer.decode()}")
-        # Process ids are no memory of earlier tests either: each program is process 2.
+        # Process ids must not show earlier tests either: each program is process 2.
         if self.last_pid >= 0:
             os.pwrite(self.last_pid, b"1", 0)
         return str(namespaces.WORK)
@@ -319,7 +320,7 @@ def main() -> None:
         os._exit(1)
     abi = linux.landlock_abi() if linux else 0
     zygote.warm()
-    control.sendall(json.dumps({"ready": True, "landlock": abi}).encode())
+    control.sendall(json.dumps({"landlock": abi}).encode())
     zygote.serve()
 
 
