@@ -16,6 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n`: a file goes to one process, for its fixtures' sake, and the judge's tests to one, since programs of an
+    ordinary user share that user's limit of processes."""
+    for item in items:
+        judge = Path(__file__).parent / "judge" in item.path.parents
+        item.add_marker(pytest.mark.xdist_group("judge" if judge else item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real data that is not ours to commit: KIYAS_SHARED_DATA, or `../shared/data` beside the repository."""

@@ -214,16 +214,11 @@ def test_unknown_modules_are_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no linear layer called 'q_projj'" in capsys.readouterr().err
 
 
-def test_a_second_process_on_the_same_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_at_work_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = study_file(tmp_path)
     with RunDir(tmp_path / "runs" / "own").lock():
-        code = "import sys; from kiyas.cli import main; sys.exit(main(sys.argv[1:]))"
-        done = subprocess.run(
-            [sys.executable, "-c", code, "run", str(file), "--runs", str(tmp_path / "runs")],
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 1 and "another process" in done.stderr
+        assert call("run", file, "--runs", tmp_path / "runs") == 1
+    assert "another process" in capsys.readouterr().err
 
 
 def test_a_run_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
