@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With `-n`: a file goes to one process, for its fixtures' sake, and the judge's tests to one, since programs of an
     ordinary user share that user's limit of processes."""
-    for item in items:
-        judge = Path(__file__).parent / "judge" in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("judge" if judge else item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "judge" if file.startswith("tests/judge/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
