@@ -7,8 +7,8 @@ Conditions and limits were fixed before it was first run (they stand in CONDITIO
 points; and, at 3 seeds, checkpoints chosen as the best of six on the benchmark itself, and learning rates chosen by
 validation on a tuning seed. An answer is right with a probability that depends on the problem (logit-normal), on
 the arm × problem, on the seed × problem and on the seed; both arms are drawn from the same distribution where there
-is no difference. What is tested is the code that resamples conclusions: `stats.two_way`,
-`contrasts.decide`. Exit code 1 where a limit is broken. About 15 minutes on one core.
+is no difference. What is tested is the code that draws conclusions: `stats.two_way`,
+`decisions.decision_of`. Exit code 1 where a limit is broken. About 15 minutes on one core.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kiyas.analyse.contrasts import decide
+from kiyas.analyse.decisions import decision_of
 from kiyas.analyse.findings import Decision
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
@@ -130,7 +130,7 @@ def simulate(condition: Condition, count: int, seed: int) -> Found:
             interval = found.interval()
             # Where the interval holds zero nothing is decided; p, which is costly, is not asked for.
             p = found.p if interval.excludes_zero() else 1.0
-            decision = decide(found.mean, interval, found.interval(0.90), p, None)
+            decision = decision_of(found.mean, interval, found.interval(0.90), p, None)
             decided += decision is not Decision.UNDECIDED
             wrong += decision is Decision.LESS
             covered += interval.low <= condition.difference <= interval.high

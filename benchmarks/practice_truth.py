@@ -1,6 +1,6 @@
 """Real small studies in the practice world, where the truth is known: does the conclusion say it?
 
-    python benchmarks/practice_truth.py [--studies 10]
+    python benchmarks/practice_truth.py [--studies 10] [--steps 120] [--problems 300]
 
 Two kinds, each with its own seeds. *Nothing*: both arms are random halves of the same data, drawn anew for every seed,
 so there is no difference to find. *Wrong*: one arm has 40 % of its training answers from other problems, and must lose.
@@ -30,6 +30,8 @@ KINDS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=10, help="of each kind (default: 10)")
+    parser.add_argument("--steps", type=int, default=120, help="optimizer steps per training (default: 120)")
+    parser.add_argument("--problems", type=int, default=300, help="problems of the benchmark (default: 300)")
     args = parser.parse_args()
     print("| kind | seeds | difference | 95 % interval | says |\n|---|---|---|---|---|")
     decided = dict.fromkeys(KINDS, 0)
@@ -43,9 +45,14 @@ def main() -> int:
                     "model_name_or_path": "practice",
                     "arms": arms,
                     "seeds": seeds,
-                    "training": {"budget": {"steps": 120}, "learning_rate": 1e-2, "save_steps": 120, "eval_steps": 120},
+                    "training": {
+                        "budget": {"steps": args.steps},
+                        "learning_rate": 1e-2,
+                        "save_steps": args.steps,
+                        "eval_steps": args.steps,
+                    },
                     "generation": {"max_new_tokens": 160},
-                    "benchmarks": {"primary": {"dataset": "practice", "problems": 300}},
+                    "benchmarks": {"primary": {"dataset": "practice", "problems": args.problems}},
                     "compare": {"primary": ["a", "b"]},
                 }
             )

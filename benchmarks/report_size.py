@@ -2,7 +2,7 @@
 
     python benchmarks/report_size.py [--problems 1000] [--seeds 3] [--steps 10] [--keep FOLDER]
 
-A made-up run (`tests/analysis/synthetic.py`): 2 arms × seeds × steps and the base, every program different (600 to
+A made-up run (`tests/synthetic.py`): 2 arms × seeds × steps and the base, every program different (600 to
 1,200 characters of made-up Python), statements of 1,500 characters, 8 tests, a traceback for every failing test.
 Neighbouring checkpoints of real studies often agree, so a real page is smaller. Without playwright or Chromium the
 second part is skipped with the reason. Seconds in the browser count from the start of navigation.

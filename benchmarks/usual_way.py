@@ -5,7 +5,7 @@ every sample padded to the maximum; per checkpoint load base and adapter, then `
 `python` process per test. Kıyas' times are whole stages, with the start of its worker processes and all imports; the
 usual way's leave imports out.
 
-    python benchmarks/usual_way.py [--steps 120] [--threads 2]
+    python benchmarks/usual_way.py [--steps 120] [--seeds 2] [--problems 41] [--threads 2]
 """
 
 from __future__ import annotations
@@ -20,16 +20,21 @@ from typing import Any
 
 from kiyas.data.arms import tokenise
 from kiyas.data.chat import Chat
-from kiyas.practice import model_folder
+from kiyas.data.hub import model_folder
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
 from kiyas.types import Example, Sample
 
 
-def kiyas_study(folder: Path, steps: int, save_steps: int) -> tuple[RunDir, dict[str, float]]:
+def kiyas_study(folder: Path, args: argparse.Namespace) -> tuple[RunDir, dict[str, float]]:
     """Runs the practice study; seconds of each stage."""
-    overrides = [f"training.budget.steps={steps}", f"training.save_steps={save_steps}"]
+    overrides = [
+        f"training.budget.steps={args.steps}",
+        f"training.save_steps={args.save_steps}",
+        f"seeds={args.seeds}",
+        f"benchmarks.primary.problems={args.problems}",
+    ]
     subprocess.run(
         [sys.executable, "-m", "kiyas", "demo", "--runs", str(folder), *overrides], check=True, stdout=sys.stderr
     )
@@ -144,11 +149,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=120, help="optimizer steps per training, on both sides")
     parser.add_argument("--save-steps", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=2, help="trainings per arm")
+    parser.add_argument("--problems", type=int, default=41)
     parser.add_argument("--threads", type=int, help="PyTorch threads of the usual way; default: PyTorch's own choice")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run, ours = kiyas_study(folder, args.steps, args.save_steps)
+        run, ours = kiyas_study(folder, args)
         study = Study.model_validate(read_json(run.resolved)["study"])
         import torch
 

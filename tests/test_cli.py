@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,27 +16,34 @@ import tiny
 from kiyas import cli
 from kiyas.report import languages
 from kiyas.runfolder.paths import RunDir
+from kiyas.study.settings import Study
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("demo", "init", "check", "run", "status", "report", "judge", "import", "compare", "doctor", "schema")
 
 
 def call(*arguments: object) -> int:
     return cli.main([str(argument) for argument in arguments])
 
 
+def commands() -> list[str]:
+    """The commands that the parser has."""
+    actions = cli.build_parser()._actions
+    return [name for each in actions if isinstance(each, argparse._SubParsersAction) for name in each.choices]
+
+
 def test_every_command_has_help_and_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     assert call() == 0
     listed = capsys.readouterr().out
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in COMMANDS:
+    assert commands()
+    for command in commands():
         assert f"    {command} " in listed
         assert f"kiyas {command}" in readme, f"the README does not show `kiyas {command}`"
         with pytest.raises(SystemExit) as ended:
             call(command, "--help")
         assert ended.value.code == 0
         assert len(capsys.readouterr().out) > 150
-    known = {*COMMANDS, "--version", "--help"}
+    known = {*commands(), "--version", "--help"}
     for used in re.findall(r"^\s*(?:\$ )?kiyas ([a-z-]+)", readme, re.MULTILINE):
         assert used in known, f"the README shows `kiyas {used}`, which does not exist"
 
@@ -213,16 +222,11 @@ def test_unknown_modules_are_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no linear layer called 'q_projj'" in capsys.readouterr().err
 
 
-def test_a_second_process_on_the_same_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_at_work_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = study_file(tmp_path)
     with RunDir(tmp_path / "runs" / "own").lock():
-        code = "import sys; from kiyas.cli import main; sys.exit(main(sys.argv[1:]))"
-        done = subprocess.run(
-            [sys.executable, "-c", code, "run", str(file), "--runs", str(tmp_path / "runs")],
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 1 and "another process" in done.stderr
+        assert call("run", file, "--runs", tmp_path / "runs") == 1
+    assert "another process" in capsys.readouterr().err
 
 
 def test_a_run_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,6 +269,32 @@ def test_light_imports(module: str, forbidden: tuple[str, ...]) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_schema_is_published(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_schema_documents_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """A key is described itself, or it is a section and that is; also in lists, and for the arms by name."""
     assert call("schema") == 0
-    assert json.loads(capsys.readouterr().out)["title"] == "Study"
+    schema = json.loads(capsys.readouterr().out)
+    seen = set()
+
+    def walk(section: dict[str, Any], path: str) -> None:
+        assert section.get("description"), f"{path or 'the study'}: no description"
+        for key, field in section.get("properties", {}).items():
+            where = f"{path}.{key}".lstrip(".")
+            seen.add(where)
+            inside = [schema["$defs"][name] for name in re.findall(r"#/\$defs/(\w+)", json.dumps(field))]
+            assert "$ref" in field or field.get("description"), f"{where}: no description"
+            for each in inside:
+                if "properties" in each:
+                    walk(each, where)
+
+    walk(schema, "")
+    assert {*Study.model_fields} <= seen
+    assert {"arms.from", "arms.training.budget.steps", "benchmarks.also.dataset", "peft.lora_dropout"} <= seen
+
+
+def test_keys_that_the_documentation_names_exist() -> None:
+    sections = {key: field.annotation for key, field in Study.model_fields.items()}
+    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for section, key in re.findall(r"`([a-z]+)\.([a-z_]+)(?:: [^`]*)?`", file.read_text(encoding="utf-8")):
+            fields = getattr(sections.get(section), "model_fields", None)
+            if fields is not None and key not in ("py", "md"):
+                assert key in fields, f"{file.name}: `{section}.{key}` is not a key of the study file"

@@ -134,6 +134,12 @@ judge: {isolation: best}
 """
 
 
+def around(endpoint: str, folder: Path) -> dict[str, str]:
+    """The environment of a process that knows this Hub only, and has nothing in its cache."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**others, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf")}
+
+
 @pytest.fixture
 def kiyas(hub: Hub, tmp_path: Path) -> Any:
     """Runs the command line in a process of its own with an empty cache: the Hub's client reads its variables once."""
@@ -141,9 +147,7 @@ def kiyas(hub: Hub, tmp_path: Path) -> Any:
     def call(
         *arguments: object, offline: bool = False, endpoint: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        environment |= {"HF_ENDPOINT": endpoint or hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
-        environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+        environment = around(endpoint or hub.endpoint, tmp_path) | ({"HF_HUB_OFFLINE": "1"} if offline else {})
         command = [sys.executable, "-m", "kiyas", *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, cwd=tmp_path)
 
@@ -174,28 +178,48 @@ def test_a_study_by_hub_ids_from_end_to_end(kiyas: Any, hub: Hub, tmp_path: Path
     hub.repos["datasets", "acme/deep"] = before
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (("acme/tiny-coder", "acme/tiny-codre"), "acme/tiny-codre: no such model on the Hub"),
-        (("acme/tiny-coder", "acme/locked"), "acme/locked: this model is gated"),
-        (("acme/diverse", "acme/divers"), "acme/divers: no such data set on the Hub"),
-        (("seeds: 1", "seeds: 1\nmodel_revision: v9"), "acme/tiny-coder: this model has no revision 'v9'"),
-        (("ids: [abc365_a,", "ids: [abc366_a,"), "abc366_a missing, abc365_a too many"),
-        (
-            ("difficulty: [easy]", "difficulty: [medium]"),
-            "the filter difficulty leaves no problem; there are easy: 4, hard: 1",
-        ),
-        (("release_v2", "release_v7"), "has no test3.jsonl"),
-    ],
-)
-def test_mistakes_are_one_clear_line(kiyas: Any, tmp_path: Path, change: tuple[str, str], told: str) -> None:
-    assert change[0] in STUDY
-    (tmp_path / "study.yaml").write_text(STUDY.replace(*change))
-    done = kiyas("run", "study.yaml", "--until", "data")
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert told in done.stderr
-    assert len(re.sub(r"\n  hint:.*", "", done.stderr).strip().splitlines()) <= 2
+MISTAKES = [
+    (("acme/tiny-coder", "acme/tiny-codre"), "acme/tiny-codre: no such model on the Hub"),
+    (("acme/tiny-coder", "acme/locked"), "acme/locked: this model is gated"),
+    (("acme/diverse", "acme/divers"), "acme/divers: no such data set on the Hub"),
+    (("seeds: 1", "seeds: 1\nmodel_revision: v9"), "acme/tiny-coder: this model has no revision 'v9'"),
+    (("ids: [abc365_a,", "ids: [abc366_a,"), "abc366_a missing, abc365_a too many"),
+    (
+        ("difficulty: [easy]", "difficulty: [medium]"),
+        "the filter difficulty leaves no problem; there are easy: 4, hard: 1",
+    ),
+    (("release_v2", "release_v7"), "has no test3.jsonl"),
+]
+EACH_MISTAKE = """
+import os, sys
+from pathlib import Path
+from kiyas import cli
+for name in sys.argv[1:]:
+    os.dup2(os.open(f"{name}.err", os.O_WRONLY | os.O_CREAT), 2)
+    code = cli.main(["run", f"{name}.yaml", "--until", "data", "--runs", f"{name}-runs"])
+    Path(f"{name}.code").write_text(str(code))
+"""
+
+
+@pytest.fixture(scope="module")
+def mistaken(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each mistake ended with; all in one process, since each would load the libraries anew."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    for number, (change, _) in enumerate(MISTAKES):
+        assert change[0] in STUDY
+        (folder / f"{number}.yaml").write_text(STUDY.replace(*change))
+    names = map(str, range(len(MISTAKES)))
+    environment = around(hub.endpoint, folder)
+    subprocess.run([sys.executable, "-c", EACH_MISTAKE, *names], env=environment, check=True, timeout=280, cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize(("number", "told"), [(n, told) for n, (_, told) in enumerate(MISTAKES)])
+def test_mistakes_are_one_clear_line(mistaken: Path, number: int, told: str) -> None:
+    err = (mistaken / f"{number}.err").read_text()
+    assert (mistaken / f"{number}.code").read_text() == "1" and "Traceback" not in err, err
+    assert told in err
+    assert len(re.sub(r"\n  hint:.*", "", err).strip().splitlines()) <= 2
 
 
 def test_offline_and_unreachable_are_told(kiyas: Any, tmp_path: Path) -> None:

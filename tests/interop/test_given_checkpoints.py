@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +104,9 @@ def test_what_cannot_be_adopted_is_told(tmp_path: Path) -> None:
         adapters.find(tmp_path)
 
 
-def test_a_folder_of_finished_checkpoints_becomes_a_comparison(tmp_path: Path) -> None:
+def test_a_folder_of_finished_checkpoints_becomes_a_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`kiyas import FOLDER`, then `kiyas run` of the study file that it wrote."""
     for arm in ("deep", "diverse"):
         for step in (50, 100):
@@ -117,11 +117,12 @@ def test_a_folder_of_finished_checkpoints_becomes_a_comparison(tmp_path: Path) -
     (tmp_path / "out" / "deep" / "checkpoint-100" / "tokenizer.json").write_text("{}")
     write_jsonl(tmp_path / "problems.jsonl", practice.benchmark(3))
 
+    monkeypatch.chdir(tmp_path)
+
     def kiyas(*arguments: str) -> str:
-        command = [sys.executable, "-m", "kiyas", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
+        code, said = cli.main([*arguments]), capsys.readouterr()
+        assert code == 0, said.err
+        return said.out + said.err
 
     told = kiyas("import", "out", "--problems", "problems.jsonl", "--out", "runs/mine")
     assert "PEFT checkpoints of deep: steps 50, 100" in told and "unusual" not in told
@@ -142,7 +143,9 @@ def test_mixed_arms_are_refused(tmp_path: Path) -> None:
         import_study([tmp_path / "out"], tmp_path / "run")
 
 
-def test_own_data_then_own_checkpoints_by_the_ready_study_files(tmp_path: Path) -> None:
+def test_own_data_then_own_checkpoints_by_the_ready_study_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two JSONL files and a local model folder, to a report; then the checkpoints alone, to the same answers."""
     shutil.copytree(base_path(), tmp_path / "models" / "Qwen2.5-Coder-1.5B-Instruct")
     for file, arm in (("first.jsonl", "deep"), ("second.jsonl", "diverse")):
@@ -150,10 +153,10 @@ def test_own_data_then_own_checkpoints_by_the_ready_study_files(tmp_path: Path) 
         write_jsonl(tmp_path / file, rows)
     write_jsonl(tmp_path / "problems.jsonl", practice.benchmark(3))
 
+    monkeypatch.chdir(tmp_path)
+
     def kiyas(*arguments: str) -> None:
-        command = [sys.executable, "-m", "kiyas", *arguments, "generation.max_new_tokens=12", "judge.isolation=best"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        assert cli.main([*arguments, "generation.max_new_tokens=12", "judge.isolation=best"]) == 0
 
     for preset in ("own-data", "own-checkpoints"):
         (tmp_path / f"{preset}.yaml").write_text(cli._preset(preset))

@@ -54,7 +54,7 @@ class Bench:
             self.sandbox.close()
             self.sandbox = Sandbox(self.tier)
             raise
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 30
         while len(descendants(self.sandbox.pid)) > self.idle:
             assert time.monotonic() < deadline, "processes survived the test"
             time.sleep(0.005)

@@ -23,6 +23,8 @@ from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 
 SMALL = [
+    "dataset.split_column=none",
+    "dataset.validation_fraction=0.01",
     "training.budget.steps=12",
     "training.save_steps=4",
     "training.eval_steps=4",
