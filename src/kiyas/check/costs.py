@@ -33,12 +33,11 @@ from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
 from kiyas.generate.decoder import Generator, cache_bytes, rows_that_fit
 from kiyas.generate.work import Job, Question
-from kiyas.interop.adapters import find
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base, pick_device, pick_dtype
 from kiyas.model.batches import indices
 from kiyas.pipeline import identity
-from kiyas.pipeline.prepare import Prepared
+from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, activation_bytes, pass_tokens
 from kiyas.types import AdapterId, KiyasError, Sample
@@ -389,7 +388,7 @@ def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat)
     prompts = [len(chat.prompt_ids(benchmarks.question(row), study.dataset.system)) for row in prepared.problems]
     prompt = round(statistics.fmean(prompts))
     ordered = sorted(lengths("train"), key=sum) or [(prompt, most)]
-    points, given = len(study.variants), adopted(study)
+    points, given = len(study.variants), sum(len(seen) for seen in given_checkpoints(study).values())
     seeds = len(study.seed_list) * points
     trainings = seeds + len(study.tuning_seed_list) * points
     saves = sum(math.ceil(count / t.save_steps) for count in steps.values())
@@ -407,9 +406,3 @@ def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat)
         prompt_tokens=prompt,
         answer_tokens=max(1, min(most, round(statistics.fmean(completion for _, completion in ordered)))),
     )
-
-
-def adopted(study: Study) -> int:
-    """Checkpoints that were trained elsewhere."""
-    folders = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
-    return sum(len(find(folder)[0]) for folder in folders)

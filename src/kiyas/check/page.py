@@ -12,7 +12,7 @@ from rich.text import Text
 
 from kiyas.check import Checked, Level, Remark, design
 from kiyas.check.measure import ArmFacts
-from kiyas.report.terminal import plain_console, printed, safe
+from kiyas.work.console import plain_console, printed, safe
 
 WIDTH = 100
 ARMS_A_TABLE = 5

@@ -98,17 +98,22 @@ def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
         )
 
 
+def given_checkpoints(study: Study) -> dict[str, list[adapters.Checkpoint]]:
+    """The checkpoints that were trained elsewhere, by arm."""
+    folders = {name: Path(arm.checkpoints) for name, arm in study.arms.items() if arm.checkpoints is not None}
+    return {name: adapters.find(folder)[0] for name, folder in folders.items()}
+
+
 def _refuse_other_seeds(study: Study) -> None:
     """Checkpoints that were trained elsewhere must be of the seeds that the study names."""
-    for name, arm in study.arms.items():
-        if arm.checkpoints is not None:
-            there = sorted({checkpoint.seed for checkpoint in adapters.find(Path(arm.checkpoints))[0]})
-            if there != sorted(study.seed_list):
-                raise KiyasError(
-                    f"arm {name}: {arm.checkpoints} holds checkpoints of seed {', '.join(map(str, there))}; the study "
-                    f"names seed {', '.join(map(str, study.seed_list))}",
-                    f"write seeds: {there}" if len(there) > 1 or there[0] else "write seeds: 1",
-                )
+    for name, checkpoints in given_checkpoints(study).items():
+        there = sorted({checkpoint.seed for checkpoint in checkpoints})
+        if there != sorted(study.seed_list):
+            raise KiyasError(
+                f"arm {name}: {study.arms[name].checkpoints} holds checkpoints of seed {', '.join(map(str, there))}; "
+                f"the study names seed {', '.join(map(str, study.seed_list))}",
+                f"write seeds: {there}" if len(there) > 1 or there[0] else "write seeds: 1",
+            )
 
 
 def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:

@@ -24,9 +24,9 @@ from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
 from kiyas.report.sentences import Conclusion, arm_name, method
 from kiyas.report.table import Column, Table, interval, label, number, table
-from kiyas.report.terminal import safe
 from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
+from kiyas.work.console import safe
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'none'; base-uri 'none'; "

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import re
-
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -14,30 +10,9 @@ from rich.text import Text
 from kiyas.analyse.findings import Findings, Level
 from kiyas.report import sentences, tables
 from kiyas.report.language import DASH, Language
+from kiyas.work.console import plain_console, printed, safe
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
-
-
-def plain_console(width: int, color: bool) -> Console:
-    """A console that prints into memory what it is given, and nothing that could be markup."""
-    return Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        no_color=not color,
-        color_system="standard" if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-
-
-def printed(console: Console) -> str:
-    """What was printed into such a console, without blanks at the ends of lines."""
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
 
 
 def render(findings: Findings, words: Language, *, width: int, color: bool) -> str:
@@ -90,8 +65,3 @@ def _table(table: tables.Table) -> RichTable:
         cells = [Text(safe(row[key])) for key, _ in keys]
         made.add_row(*cells, style="bold" if i in table.strong else None)
     return made
-
-
-def safe(text: str) -> str:
-    """Names come from files: no control character may reach the terminal."""
-    return CONTROL.sub("�", text)
