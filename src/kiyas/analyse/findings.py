@@ -1,7 +1,7 @@
 """What an analysis found: frozen, free of words, complete enough to draw the report's tables and charts.
 
 Sentences are made from it by `kiyas.report` in the reader's language; a `Remark` is a code and its values.
-Differences are always *b minus a*. PassRates are shares (0.317), not percent.
+Differences are always *b minus a*. Rates are shares (0.317), not percent.
 """
 
 from __future__ import annotations
