@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import pickle
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pyarrow
+import pyarrow.parquet
 
 
 @dataclass
@@ -157,3 +164,30 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    return buffer.getvalue()
+
+
+def livecodebench_row(number: int, date: str, platform: str = "atcoder", difficulty: str = "easy") -> dict[str, Any]:
+    hidden = json.dumps([{"input": f"{n}\n", "output": f"{n * 2}\n", "testtype": "stdin"} for n in range(3)])
+    return {
+        "question_title": "Double",
+        "question_content": f"Read one integer N. Print N times 2. ({number})",
+        "platform": platform,
+        "question_id": f"abc{number}_a",
+        "contest_id": f"abc{number}",
+        "contest_date": f"{date}T00:00:00",
+        "starter_code": "",
+        "difficulty": difficulty,
+        "public_test_cases": json.dumps([{"input": "21\n", "output": "42\n", "testtype": "stdin"}]),
+        "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(hidden))).decode(),
+        "metadata": "{}",
+    }

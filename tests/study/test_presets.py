@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_hub import lines, livecodebench_row, parquet
 
 import tiny
-from hub_server import Hub, serve
+from hub_server import Hub, lines, livecodebench_row, parquet, serve
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir
 

@@ -293,7 +293,7 @@ def _leading(kinds: list[Failure | None]) -> str:
 def _groups(
     loaded: Loaded, chosen: Chosen, rates: PassRates, whole_P: Flags, tags: Mapping[str, tuple[str, ...]]
 ) -> tuple[Group, ...]:
-    """Every tag, difficulty and month with its problems; a problem of several tags stands in several groups."""
+    """Every tag, difficulty and month with its problems; a problem of several tags is in several groups."""
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, (id, problem) in enumerate(loaded.problems.items()):
         if not whole_P[i]:
@@ -313,7 +313,7 @@ def _groups(
         n = len(places)
         intervals = {arm: inference.wilson(count, n) for arm, count in right.items()}
         found.append(Group(kind, name, n, {arm: count / n for arm, count in right.items()}, intervals))
-    # One group of a kind that holds all problems tells nothing.
+    # One group of a kind that holds all problems says nothing.
     several = Counter(group.kind for group in found)
     return tuple(group for group in found if several[group.kind] > 1)
 

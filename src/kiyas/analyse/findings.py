@@ -156,7 +156,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which checkpoint stands for a training, and what the other rules would have taken."""
+    """Which checkpoint represents a training, and what the other rules would have taken."""
 
     training: Training
     chosen: AdapterId

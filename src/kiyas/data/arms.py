@@ -257,7 +257,7 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
 def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], chat: Chat, study: Study) -> None:
     """Adds the derived arms, drawn from what is left of the others. Each draw is a function of names and its number.
 
-    All draws are in one arm, told apart by `Example.draw`; validation is that of the sources, whole.
+    All draws are in one arm, identified by `Example.draw`; validation is that of the sources, whole.
     """
     for name, arm in study.arms.items():
         if not arm.sources:

@@ -59,7 +59,7 @@ def pinned(study: Study, recorded: Study | None = None) -> Study:
 
 
 def find_commit(kind: str, name: str, revision: str | None = None) -> str:
-    """The commit that a revision (default: main) stands for: asked of the Hub; offline, what the cache remembers."""
+    """The commit of a revision (default: main): asked of the Hub; offline, what the cache remembers."""
     from huggingface_hub import HfApi, constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

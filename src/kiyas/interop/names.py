@@ -32,7 +32,7 @@ TOOLS = re.compile(
     r"^samples_.+_\d{4}-\d\d-\d\dT[\d.-]+$"  # lm-evaluation-harness: task and time
     r"|(?:^|_)(?:Scenario\.)?codegeneration(?:_output)?(?:_\d+_[\d.]+)?(?:_eval(?:_all)?)?$"  # LiveCodeBench
 )
-"""What tools put into a file's name; where nothing else is in it, the folder tells whose it is."""
+"""What tools put into a file's name; where nothing else is in it, the folder says whose it is."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One file of results → its answers, told apart by checkpoint, problem and sample."""
+"""One file of results → its answers, separated by checkpoint, problem and sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kiyas.types import BASE, BASE_ARM, AdapterId, Answered, KiyasError
 
 @dataclass
 class Part:
-    """What one file says: its answers, told apart by checkpoint, problem and sample."""
+    """What one file says: its answers, separated by checkpoint, problem and sample."""
 
     file: File
     answers: dict[Answered, Answer] = field(default_factory=dict)

@@ -208,6 +208,6 @@ def _arms(
 
 
 def _told_apart(judged: Sequence[runs.Compared]) -> list[runs.Compared]:
-    """Runs of one name are told apart by their folders."""
+    """Runs of one name are distinguished by their folders."""
     count = Counter(run.name for run in judged)
     return [dataclasses.replace(run, name=str(run.path)) if count[run.name] > 1 else run for run in judged]

@@ -41,7 +41,7 @@ def block(name: str) -> str:
 def merge(made: str, old: bytes, gone: str) -> tuple[bytes, bool]:
     """The new file: `made`, with empty blocks, and the author's texts of `old` in them.
 
-    Blocks that `made` has no longer stand at the end, under the text `gone`. False: `old` holds something that is
+    Blocks that `made` no longer has are put at the end, under the text `gone`. False: `old` holds something that is
     neither ours nor in a block, or a broken block, so it must be kept.
     """
     # A fence that the author never closed would hide every marker after it: then fences count for nothing.

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a script element: no character there can end or open anything."""
+    """JSON that can be inside a script element: no character there can end or open anything."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

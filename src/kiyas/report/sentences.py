@@ -32,7 +32,7 @@ def trained(words: Language, adapter: AdapterId) -> str:
 
 
 def short(words: Language, adapter: AdapterId, *, seed: bool = False) -> str:
-    """A checkpoint in few letters: "deep 300", with its seed where that tells them apart."""
+    """A checkpoint in few letters: "deep 300", with its seed where that distinguishes them."""
     if adapter.is_base:
         return words("cell.base")
     return f"{trained(words, adapter)} {adapter.step}" + (f" / {adapter.seed}" if seed else "")

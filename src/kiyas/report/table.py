@@ -56,7 +56,7 @@ def label(
     file: str = "",
     terminal: bool = True,
 ) -> Column[Row]:
-    """One value in the file, and what `say` makes of it for readers; `none` is said of None, where it is given."""
+    """One value in the file, and what `say` makes of it for readers; `none` is shown for None, where it is given."""
 
     def show(row: Row, words: Language) -> str:
         found = value(row)

@@ -31,11 +31,11 @@ class Contamination:
     exact: tuple[Match, ...]
     """the statement, words only, is the prompt or is contained in it"""
     ngram: tuple[Match, ...]
-    """texts.COVERED of its words stand in shared runs of texts.NGRAM words"""
+    """near_duplicates.COVERED of its words are in shared runs of near_duplicates.NGRAM words"""
     near: tuple[Match, ...]
-    """Jaccard similarity of texts.NEAR or more"""
+    """Jaccard similarity of near_duplicates.NEAR or more"""
     solution: tuple[Match, ...]
-    """the benchmark's own solution stands in a completion"""
+    """the benchmark's own solution is in a completion"""
 
     @property
     def found(self) -> list[str]:
@@ -54,7 +54,7 @@ def contamination(
     prompts = list(dict.fromkeys(row.prompt for rows in arms.values() for row in rows))
     number = {prompt: i for i, prompt in enumerate(prompts)}
     plain = [near_duplicates.normalised(prompt) for prompt in prompts]
-    # The statements are few: they are the index, and every prompt is asked once, whatever arms it stands in.
+    # The statements are few: they are the index, and every prompt is asked once, whatever arms it is in.
     index = near_duplicates.Near()
     for at, (_, statement) in enumerate(statements):
         index.add(at, statement)
@@ -88,9 +88,9 @@ def contamination(
 
 
 def _solutions_in(solutions: Mapping[str, str], rows: Sequence[Example]) -> dict[str, str]:
-    """Which of the benchmark's solutions stand in which row's completion, blanks aside.
+    """Which of the benchmark's solutions are in which row's completion, blanks aside.
 
-    Solutions shorter than texts.NGRAM tokens are everybody's (`return sorted(set(l))`) and say nothing.
+    Solutions shorter than near_duplicates.NGRAM tokens are common (`return sorted(set(l))`) and say nothing.
     """
     wanted = {id: " ".join(text.split()) for id, text in solutions.items() if near_duplicates.is_long(text)}
     found: dict[str, str] = {}

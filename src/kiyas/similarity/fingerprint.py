@@ -6,7 +6,7 @@ ways to solve a problem, and the same steps with another bound or message are no
 names that a program takes from elsewhere stay: builtins, modules, attributes, methods, the names in a class body.
 `min` for `max` is another program.
 
-Names are told apart as Python does it, by scope: renaming an argument changes nothing, whatever else has its name.
+Names are distinguished as Python does it, by scope: renaming an argument changes nothing, whatever else has its name.
 Known limits: a renamed method or attribute makes another program, and so does a type annotation; a call by keyword of
 any method that is named like one of the program's own counts as a call of that one.
 """

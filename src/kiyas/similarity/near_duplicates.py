@@ -116,7 +116,7 @@ def ngrams(words: Sequence[str]) -> list[str]:
 def covered(statements: Sequence[str], texts: Iterable[tuple[int, str]]) -> list[Hit | None]:
     """For each statement the text that covers most of it with shared n-grams; None where none does.
 
-    A word is covered when it stands in an n-gram that the text holds too (Llama 2, appendix A.6, counts tokens so). An
+    A word is covered when it is in an n-gram that the text holds too (Llama 2, appendix A.6, counts tokens so). An
     n-gram that more than COMMON texts hold is boilerplate (GPT-3, appendix C, leaves such out), and one that several
     statements share says nothing of any of them: neither covers a word.
     """

@@ -138,7 +138,7 @@ def _override(tree: dict[str, Any], override: str) -> str | None:
 
 
 def _line(tree: Any, location: tuple[Any, ...]) -> str:
-    """`line 7: ` for the deepest part of the location that stands in the file, or nothing for overrides."""
+    """`line 7: ` for the deepest part of the location that is in the file, or nothing for overrides."""
     line = None
     for part in location:
         marks = getattr(tree, "lc", None)
@@ -165,7 +165,7 @@ def _at(tree: Any, *location: Any) -> Any:
 
 
 def _explain(tree: dict[str, Any], error: Any) -> str:
-    # pydantic names union members in the location ("int", "list[int]"): keep what stands in the file.
+    # pydantic names union members in the location ("int", "list[int]"): keep what is in the file.
     location: tuple[Any, ...] = ()
     node: Any = tree
     for part in error["loc"]:

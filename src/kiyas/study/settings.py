@@ -295,7 +295,7 @@ class Dataset(Section):
     """Column that says train / validation / test. Default: `split` where the data has it. `none`: hold groups out anew,
     whatever such a column says."""
     group_by: str | None = None
-    """Column whose value must never stand on both sides of the split, usually the problem. Default: `group` where
+    """Column whose value must never be on both sides of the split, usually the problem. Default: `group` where
     the data has it, else the prompt."""
     validation_fraction: Fraction = 0.05
     """Share of groups held out where there is no split column."""

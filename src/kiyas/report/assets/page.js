@@ -162,7 +162,7 @@
     });
   }
 
-  // --- one problem's texts, opened when they are wanted; they stand last in the file, so that the grid is there first
+  // --- one problem's texts, opened when they are wanted; they are last in the file, so that the grid is there first
   const problems = new Map();
   const whole = new Promise((done) => { document.addEventListener("DOMContentLoaded", done, { once: true }); });
   const unpack = async (i) => {
@@ -191,7 +191,7 @@
     for (let i = n - 1; i >= head; i--) for (let j = m - 1; j >= head; j--)
       common[cell(i, j)] = a[i] === b[j] ? common[cell(i + 1, j + 1)] + 1 : Math.max(common[cell(i + 1, j)], common[cell(i, j + 1)]);
     const sides = [[], []];
-    const level = () => { // the shorter side gets gaps, so that common lines stand beside each other
+    const level = () => { // the shorter side gets gaps, so that common lines are next to each other
       const longest = Math.max(sides[0].length, sides[1].length);
       for (const side of sides) while (side.length < longest) side.push(["gap", ""]);
     };
