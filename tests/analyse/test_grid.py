@@ -12,6 +12,8 @@ import pytest
 import synthetic
 from kiyas import report
 from kiyas.analyse import Decision, Findings, analyse
+from kiyas.report import sentences
+from kiyas.report.language import Language
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 
 RATES = [1e-4, 1e-3]
@@ -85,7 +87,7 @@ def test_a_difference_that_turns_round_within_the_grid_depends_on_the_learning_r
     assert findings.primary is not None and findings.primary.decision is Decision.DEPENDS
     assert [c.decision for c in findings.at_each_rate] == [Decision.MORE, Decision.LESS]
     for language, words in (("en", "depends on the learning rate"), ("tr", "öğrenme oranına bağlı")):
-        said = report.conclusion(findings, language=language)
+        said = sentences.conclusion(findings, Language(language)).sentence
         assert words in said and "more of these" not in said
         assert words in report.text(findings, language=language)
     report.write(run, findings)

@@ -57,7 +57,7 @@ def test_files_that_cannot_be_read_name_the_place(tmp_path: Path) -> None:
     assert "cannot read" in refused("none.csv", None) and "No such file" in refused("none.json", None)
     assert "not UTF-8 text" in refused("d.csv", b"a\n\xff\n") and "not valid JSON" in refused("d.json", b"[")
     assert "expected a list of objects" in refused("d.json", b'[{"a": 1}, 2]')
-    assert "'a' stands there twice" in refused("d.csv", b"a,b,a\n1,2,3\n") and "holds no rows" in refused(
+    assert "the column 'a' occurs twice" in refused("d.csv", b"a,b,a\n1,2,3\n") and "holds no rows" in refused(
         "d.json", b"[]"
     )
     assert "row 1: more cells" in refused("d.csv", b"a\n1,2\n")
@@ -253,7 +253,7 @@ def test_a_draw_takes_problems_then_solutions_then_a_share() -> None:
     assert len(drawn(**{"from": "deep", "problems": 4, "solutions": 3, "fraction": 0.6})) == 7
     assert len(drawn(**{"from": "deep", "fraction": 0.001})) == 1
     assert len(drawn(**{"from": "deep", "problems": 10})) == 60
-    with pytest.raises(KiyasError, match="arm z: 11 problems are asked for, 10 are there"):
+    with pytest.raises(KiyasError, match="arm z: the study asks for 11 problems, but there are 10"):
         drawn(**{"from": "deep", "problems": 11})
 
 

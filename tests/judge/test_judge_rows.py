@@ -75,10 +75,10 @@ def test_every_key_of_our_own_format() -> None:
         ({"id": True}, "'id' is a bool"),
         ({"tolerance": True}, "'tolerance' is a bool, not a int or float"),
         ({"title": 3}, "'title' is a int, not a str"),
-        ({"tests": []}, "no tests ('tests' or 'test_code' is wanted)"),
-        ({"tests": [*TESTS, {"input": "1"}]}, "test 2 is not an object with the strings"),
-        ({"tests": [*TESTS, {"output": "1"}]}, "test 2 is not an object with the strings"),
-        ({"tests": [3]}, "test 1 is not an object"),
+        ({"tests": []}, "no tests ('tests' or 'test_code' is needed)"),
+        ({"tests": [*TESTS, {"input": "1"}]}, "test 2 of 'tests' is not an object with the strings"),
+        ({"tests": [*TESTS, {"output": "1"}]}, "test 2 of 'tests' is not an object with the strings"),
+        ({"tests": [3]}, "test 1 of 'tests' is not an object"),
         ({"time_limit_s": 0}, "a 'time_limit_s' of 0 makes no sense"),
         ({"time_limit_s": 1_000_001}, "a 'time_limit_s' of 1e+06 makes no sense"),
         ({"memory_limit_mb": -1}, "a 'memory_limit_mb' of -1 makes no sense"),
@@ -157,7 +157,9 @@ def test_packed_tests_that_cannot_be_read(tests: str) -> None:
 )
 def test_tests_that_are_no_list_of_strings(tests: object) -> None:
     for given in (tests, json.dumps(tests), packed(json.dumps(tests))):
-        assert "'public_test_cases' is not a list of objects" in refused({**LCB, "public_test_cases": given})
+        wanted = "is not an object with the strings" if isinstance(tests, list) else "not a list"
+        told = refused({**LCB, "public_test_cases": given})
+        assert "'public_test_cases'" in told and wanted in told
 
 
 HUMAN: Row = {
@@ -224,12 +226,12 @@ def test_rows_one_a_line_or_in_one_list(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "line", "told"),
     [
-        ((OWN, "", {**OWN, "id": "b"}, OWN), 4, "problem 'a' stands in line 1 already"),
+        ((OWN, "", {**OWN, "id": "b"}, OWN), 4, "problem 'a' is in line 1 already"),
         ((OWN, "[1]"), 2, "a JSON object is wanted, not list"),
         (("", json.dumps([OWN])), 2, "a JSON object is wanted, not list"),
         (("[", "1,", "]"), 3, "not JSON"),
         ((json.dumps([OWN, 3]),), 0, "entry 2 of the list is not a JSON object"),
-        ((json.dumps([OWN, OWN]),), 2, "stands in line 1 already"),
+        ((json.dumps([OWN, OWN]),), 2, "is in line 1 already"),
         ((json.dumps([OWN, {"id": "b", "tests": []}]),), 2, "no tests"),
         ((OWN, "[" * 100_000), 2, "not JSON"),
         (("[" * 100_000,), 0, "not JSON"),

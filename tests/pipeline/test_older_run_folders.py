@@ -33,7 +33,7 @@ def folders(tmp_path: Path) -> Path:
 def older(findings: Path) -> Any:
     """Findings of format 4, whose fields had other names."""
     value = read_json(findings)
-    assert value["format"] == 4 and "aa_control" in value
+    assert value["format"] == 4 and "same_arm" in value
     return Findings.from_json(value).to_json()
 
 

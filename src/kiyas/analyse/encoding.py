@@ -32,7 +32,7 @@ OLDER = {
     "overfits": "turned",
     "selection_bias": "flattery",
     "secondary": "beside",
-    "aa_control": "aa_control",
+    "aa_control": "same_arm",
     "uncontaminated": "clean",
     "learning_rates": "rates",
 }
