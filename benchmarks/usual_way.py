@@ -57,7 +57,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
         labels = [-100] * sample.start + list(sample.ids[sample.start :])
         fill = t.max_length - n
         return {
-            "input_ids": torch.tensor([*sample.ids, *[chat.pad_id] * fill]),
+            "input_ids": torch.tensor([*sample.ids, *[0] * fill]),  # masked, whatever it is
             "attention_mask": torch.tensor([1] * n + [0] * fill),
             "labels": torch.tensor([*labels, *[-100] * fill]),
         }
