@@ -384,12 +384,12 @@ def test_hours_go_with_seeds_and_answers(tmp_path: Path) -> None:
     made, _ = of({A: "1"})
     run = hours_run(tmp_path / "run", {"train": 7200.0, "generate": 1200.0, "judge": 2400.0})
     base = dataclasses.replace(found_with(0.5, Decision.UNDECIDED, "b"), seeds=2, problems=40)
-    found = dataclasses.replace(base, needed=Needed(0.05, 100, 6, None, (4, 80)))
+    found = dataclasses.replace(base, needed=Needed(0.05, 100, 6, None, (6, 80)))
     made = dataclasses.replace(made, run=run)
     timed = hours(found, made)
     assert timed is not None
     # Two hours of training for two seeds, one of answers for 2 × 40.
-    assert (timed.problems_hours, timed.seeds_hours, timed.both_hours) == (2 + 2.5, 6 + 3, 4 + 4)
+    assert (timed.problems_hours, timed.seeds_hours, timed.both_hours) == (2 + 2.5, 6 + 3, 6 + 6)
     none = hours(dataclasses.replace(base, needed=Needed(0.05, None, None, None)), made)
     assert none is not None and (none.problems_hours, none.seeds_hours, none.both_hours) == (None, None, None)
     assert hours(base, made) is None

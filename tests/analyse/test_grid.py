@@ -69,7 +69,8 @@ def test_each_arm_takes_the_rate_with_the_lowest_loss_of_the_tuning_seeds(tmp_pa
     means = {result.arm: result.mean for result in findings.results}
     at_chosen = {point.arm: point.mean for point in findings.learning_rates if point.chosen}
     assert {arm: means[arm] for arm in chosen} == pytest.approx(at_chosen)
-    assert {a.variant for a in findings.columns if a.arm == "deep"} == {"lr-0.0001"}
+    for arm, variant in chosen.items():
+        assert {a.variant for a in findings.columns if a.arm == arm} == {variant}, "the rest of the grid is not shown"
     assert {curve.training.seed for curve in findings.curves} == set(SEEDS), "tuning seeds count for nothing else"
     assert findings.primary is not None and findings.primary.decision is Decision.MORE
     assert [c.decision for c in findings.at_each_rate] == [Decision.MORE, Decision.MORE]
