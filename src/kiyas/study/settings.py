@@ -623,7 +623,7 @@ HARMLESS = frozenset(
 
 
 def is_hub_id(name: str) -> bool:
-    """Is it `owner/name`, not of the practice world, and without a data file's ending? (A local file of that name goes first.)"""
+    """Is it `owner/name`, not of the practice world, and without a data file's ending? (A local file goes first.)"""
     owner_and_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
     return owner_and_name and not is_builtin(name) and Path(name).suffix.lower() not in DATA_FILES
 
