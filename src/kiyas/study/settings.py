@@ -1,7 +1,7 @@
 """The settings of a study: frozen and validated. `file.py` reads them from YAML.
 
 Keys are TRL's, PEFT's and transformers' own wherever they have one. The classes below are the reference: one
-docstring a key, shown by `kiyas schema` and in editors.
+docstring per key, shown by `kiyas schema` and in editors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".yaml", ".yml", ".t
 
 
 class Scheduler(StrEnum):
-    """Shape of the learning rate after warm-up, as transformers' `get_scheduler` has it."""
+    """Shape of the learning rate after warm-up, as in transformers' `get_scheduler`."""
 
     LINEAR = "linear"
     COSINE = "cosine"
@@ -117,7 +117,7 @@ class Budget(Section):
 
 
 class Recipe(Section):
-    """Hyper-parameters: the same for all arms, unless an arm says otherwise in its own `training:`."""
+    """Hyper-parameters: the same for all arms, unless an arm sets its own in its `training:`."""
 
     budget: Budget = Budget(epochs=3)
     """See Budget."""
@@ -155,10 +155,10 @@ class Recipe(Section):
 
 
 class Training(Recipe):
-    """The recipe, and how training is watched and laid out."""
+    """The recipe, and how training is logged and divided among processes."""
 
     tuning_seeds: Count = 1
-    """With a grid of learning rates: how many further seeds of every arm are trained to choose by."""
+    """With a grid of learning rates: how many additional seeds of every arm are trained to choose the rate."""
     logging_steps: Count = 20
     """Training loss is logged at this interval, in steps."""
     eval_steps: Count = 20
@@ -166,7 +166,7 @@ class Training(Recipe):
     save_steps: Count = 100
     """A checkpoint is saved (and later judged) at this interval, in steps, and at the end."""
     dtype: Dtype = Dtype.AUTO
-    """Of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are kept in float32."""
+    """Number format of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are in float32."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     workers: Count | None = None
@@ -205,7 +205,7 @@ def _given(own: Section | None) -> dict[str, Any]:
 
 
 class Expect(Section):
-    """What an arm's training rows are expected to be; a run stops where they are not."""
+    """What an arm's training rows are expected to be; a run stops if they are not."""
 
     problems: Count | None = None
     """Distinct problems (groups), within 5 %."""
@@ -247,7 +247,7 @@ class Arm(Section):
     """What differs from `peft:` for this arm; the report lists it."""
     newest: date | str | None = None
     """The newest day, month or year of what this data was made from (2024-12): benchmark problems up to then may be in
-    it unseen, and the report says how many there are."""
+    it undetected, and the report says how many there are."""
     expect: Expect | None = None
     """What this data is expected to be, such as {problems: 1000, solutions: 5}: stops a run with swapped files."""
 
@@ -292,13 +292,13 @@ class Dataset(Section):
     completion_column: str = "completion"
     """Column with the answer to learn."""
     split_column: str | None = None
-    """Column that says train / validation / test. Default: `split` where the data has it. `none`: hold groups out anew,
-    whatever such a column says."""
+    """Column that says train / validation / test. Default: `split` where the data has it. `none`: ignore such a
+    column and hold out groups."""
     group_by: str | None = None
     """Column whose value must never be on both sides of the split, usually the problem. Default: `group` where
     the data has it, else the prompt."""
     validation_fraction: Fraction = 0.05
-    """Share of groups held out where there is no split column."""
+    """Share of groups held out if there is no split column."""
 
 
 def benchmark_name(dataset: str) -> str:
@@ -312,7 +312,7 @@ def benchmark_label(dataset: str) -> str:
 
 
 class Benchmark(Section):
-    """One set of problems with tests. Filters say which of them; each is refused where it could not be applied."""
+    """One set of problems with tests. Filters select some of them; a filter that cannot be applied is refused."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -322,21 +322,21 @@ class Benchmark(Section):
     revision: str | None = None
     """Branch, tag or commit of a benchmark on the Hub. Default: main when the run starts; the commit is recorded."""
     release: Annotated[str, Field(pattern=r"^release_v[1-9]$")] | None = None
-    """LiveCodeBench's release, as `release_v5`; it holds all earlier ones."""
+    """LiveCodeBench's release, such as `release_v5`; it includes all earlier ones."""
     platform: list[str] | str | None = None
-    """Only problems of these platforms, as `atcoder`."""
+    """Only problems of these platforms, such as `atcoder`."""
     difficulty: list[str] | str | None = None
-    """Only problems of these difficulties, as [easy, medium]."""
+    """Only problems of these difficulties, such as [easy, medium]."""
     from_: Annotated[date | str | None, Field(alias="from")] = None
     """Only problems from this day, month or year on: 2024-08-15, 2024-08, 2024."""
     to: date | str | None = None
     """Only problems up to the end of this day, month or year."""
     tests: Tests = Tests.ALL
-    """`public`: only the sample tests of LiveCodeBench's problems, as the published study did: easier than its own."""
+    """`public`: only the sample tests of LiveCodeBench's problems, as in the published study: easier than all tests."""
     problems: Count | None = None
     """Only this many of those problems, the first ones. Default: all (41 in the practice world)."""
     ids: list[str] | None = None
-    """The very problems that must be left, in any order; anything else stops the run."""
+    """Exactly the problems that must remain after filtering, in any order; any other set stops the run."""
 
     @property
     def label(self) -> str:
@@ -393,7 +393,7 @@ def day_of(value: date | str | None, last: bool) -> date | None:
 
 
 class Benchmarks(Section):
-    """What the checkpoints are asked."""
+    """The benchmarks that the checkpoints answer."""
 
     primary: Benchmark = Benchmark()
     """The benchmark that the conclusion is about."""
@@ -457,7 +457,7 @@ class Judge(Section):
     isolation: Isolation = Isolation.STRONG
     """The least isolation accepted; best: the best that this machine has."""
     python: str | None = None
-    """Interpreter whose packages the programs may import. Default: this one's standard library only."""
+    """Interpreter whose packages the programs may import. Default: the standard library only."""
     workers: Count | None = None
     """Programs judged at once. Default: one per CPU core."""
 
@@ -470,18 +470,18 @@ class Judge(Section):
 
 
 class Compare(Section):
-    """Declared before results exist; a digest is stamped into the run."""
+    """Declared before there are results; a digest is recorded in the run."""
 
     primary: tuple[str, str] | None = None
     """The two arms that the conclusion compares. Default: the first two (one arm: with the base)."""
     contrasts: list[tuple[str, str]] = []
-    """Further pairs of arms (or base) that the study declares beforehand. With the primary one they share the chance of
-    a false claim (Holm); all other differences are exploratory."""
+    """Further pairs of arms (or base) that the study declares beforehand. With the primary one they are corrected for
+    multiple testing (Holm); all other differences are exploratory."""
     select: Select = Select.LAST
     """Which checkpoint represents an arm: the last; the lowest validation loss; the best on the first benchmark of
     `also`; or the best on the primary benchmark itself (exploratory: it has selection bias, which the report shows)."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """The smallest difference in pass@1 that matters: the margin for `equivalent`."""
+    """The smallest difference in pass@1 that matters: the equivalence margin."""
     accept: list[Accept] = []
     """What is known to be unfair and accepted explicitly. Without `unequal_budgets` arms that may spend unequally (by
     their own `training:`) are refused."""
@@ -507,7 +507,7 @@ class Study(Section):
     """The competing data sets."""
     dataset: Dataset = Dataset()
     seeds: Count | Annotated[list[int], Field(min_length=1)] = 3
-    """How many trainings per arm, or their seeds."""
+    """How many seeds (trainings) per arm, or a list of seeds."""
     peft: Peft = Peft()
     training: Training = Training()
     benchmarks: Benchmarks = Benchmarks()
@@ -623,7 +623,7 @@ HARMLESS = frozenset(
 
 
 def is_hub_id(name: str) -> bool:
-    """`owner/name`, not the practice world's, by its ending no data file. (A local file of that name goes first.)"""
+    """Is it `owner/name`, not of the practice world, and without a data file's ending? (A local file goes first.)"""
     owner_and_name = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
     return owner_and_name and not is_builtin(name) and Path(name).suffix.lower() not in DATA_FILES
 
