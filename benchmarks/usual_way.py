@@ -24,7 +24,7 @@ from kiyas.data.hub import model_folder
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
-from kiyas.types import Example, Sample
+from kiyas.types import Example, TokenizedExample
 
 
 def kiyas_study(folder: Path, args: argparse.Namespace) -> tuple[RunDir, dict[str, float]]:
@@ -52,7 +52,7 @@ def train_usual(run: RunDir, study: Study, out: Path, arm: str, seed: int, steps
     t, chat = study.training, Chat.load(model_folder(study.model_name_or_path))
     examples = [Example(**row) for row in read_jsonl(run.arm_data(arm))]
 
-    def padded(sample: Sample) -> dict[str, Any]:
+    def padded(sample: TokenizedExample) -> dict[str, Any]:
         n = len(sample.ids)
         labels = [-100] * sample.start + list(sample.ids[sample.start :])
         fill = t.max_length - n

@@ -25,7 +25,7 @@ from transformers import (
 
 from kiyas.data.chat import Chat
 from kiyas.model.base import Base
-from kiyas.types import Sample
+from kiyas.types import TokenizedExample
 
 VOCABULARY = 300
 END = 257
@@ -125,14 +125,14 @@ def save(folder: Path, family: str = "qwen2", seed: int = 0) -> Path:
     return folder
 
 
-def samples(count: int, seed: int, longest: int = 30) -> list[Sample]:
+def samples(count: int, seed: int, longest: int = 30) -> list[TokenizedExample]:
     """Samples with something to learn: the completion counts on from the prompt's last token."""
     noise = random.Random(seed)
     made = []
     for _ in range(count):
         prompt = [noise.randrange(250) for _ in range(noise.randrange(3, longest // 2))]
         answer = [(prompt[-1] + i) % 250 for i in range(1, noise.randrange(2, longest // 2))]
-        made.append(Sample((*prompt, *answer, END), len(prompt)))
+        made.append(TokenizedExample((*prompt, *answer, END), len(prompt)))
     return made
 
 

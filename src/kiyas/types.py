@@ -106,7 +106,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TokenizedExample:
     """A tokenised example. Tokens from `start` on are learned; the first token of all never is."""
 
     ids: tuple[int, ...]

@@ -28,7 +28,7 @@ from kiyas.data.arms import (
 )
 from kiyas.data.chat import Chat
 from kiyas.study.settings import Arm, Dataset, Study
-from kiyas.types import Example, KiyasError, Sample
+from kiyas.types import Example, KiyasError, TokenizedExample
 
 Row = dict[str, Any]
 
@@ -272,7 +272,7 @@ def test_a_draw_is_a_function_of_names_and_its_number() -> None:
     assert first != drawn(0, "other", **settings)
 
 
-def derived(arms: dict[str, Row], **more: Any) -> tuple[dict[str, ArmData], dict[str, list[Sample]]]:
+def derived(arms: dict[str, Row], **more: Any) -> tuple[dict[str, ArmData], dict[str, list[TokenizedExample]]]:
     own: dict[str, Row] = {name: {"dataset_name": name} for name in SOURCES}
     wanted = study({**own, **arms}, seeds=3, **more)
     data = {name: ArmData([*each.examples, example("v", f"of {name}", "validation")]) for name, each in SOURCES.items()}
@@ -303,13 +303,13 @@ def test_what_the_manifest_says_of_an_arm() -> None:
     rows = [example("g", id="1"), example("g", id="2"), example("h", id="3"), example("v", split="validation")]
     later = Example("4", "k", "c", "k", "train", 1)
     data = ArmData([*rows, later], Counter({"too_long": 2, "empty": 1}), "Alpaca")
-    samples = [Sample(tuple(range(n)), start) for n, start in ((5, 2), (9, 3), (6, 0), (50, 1))]
+    samples = [TokenizedExample(tuple(range(n)), start) for n, start in ((5, 2), (9, 3), (6, 0), (50, 1))]
     assert arm_counts(data, samples) == {
         "train": 3, "validation": 1, "groups": 2, "solutions_per_group": 1.5, "completion_tokens": 3 + 6 + 5,
         "mean_tokens": 6.7, "max_tokens": 9, "draws": 2, "from": "Alpaca", "derived": False,
         "dropped_empty": 1, "dropped_too_long": 2,
     }  # fmt: skip
     three = ArmData([example("g"), example("g"), example("h"), example("k"), example("k"), example("k"), example("m")])
-    assert arm_counts(three, [Sample((1, 2), 0)] * 7)["solutions_per_group"] == 1.75
+    assert arm_counts(three, [TokenizedExample((1, 2), 0)] * 7)["solutions_per_group"] == 1.75
     seven = ArmData([example(g) for g in "ggghhkk"])
-    assert arm_counts(seven, [Sample((1, 2), 0)] * 7)["solutions_per_group"] == 2.333
+    assert arm_counts(seven, [TokenizedExample((1, 2), 0)] * 7)["solutions_per_group"] == 2.333

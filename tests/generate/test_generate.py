@@ -191,9 +191,9 @@ def test_checkpoints_load_in_peft_with_equal_logits(family: str, tmp_path: Path)
             expected = theirs(input_ids=ids).logits[0]
             model.stack = weights.select([k])
             from kiyas.model.batches import pack
-            from kiyas.types import Sample
+            from kiyas.types import TokenizedExample
 
-            batch = pack([[Sample(QUESTIONS[0].prompt, 1)]])
+            batch = pack([[TokenizedExample(QUESTIONS[0].prompt, 1)]])
             layout = batch.layout if base.packed else None
             hidden = base.hidden(ids, batch.positions, torch.ones_like(ids) if layout is None else None, layout)
             got = base.logits(hidden)

@@ -9,12 +9,15 @@ import torch
 
 from kiyas.model import batches
 from kiyas.model.attention import Packed
-from kiyas.types import Sample
+from kiyas.types import TokenizedExample
 
 
-def samples(*lengths: int, start: int = 2, first: int = 100) -> list[Sample]:
+def samples(*lengths: int, start: int = 2, first: int = 100) -> list[TokenizedExample]:
     """Tokens that tell where they come from: 100, 101 … in the first sample, 200 … in the second."""
-    return [Sample(tuple(range(first * (i + 1), first * (i + 1) + n)), min(start, n)) for i, n in enumerate(lengths)]
+    return [
+        TokenizedExample(tuple(range(first * (i + 1), first * (i + 1) + n)), min(start, n))
+        for i, n in enumerate(lengths)
+    ]
 
 
 def test_an_epoch_sees_every_sample_once_and_steps_cut_the_chain() -> None:

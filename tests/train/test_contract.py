@@ -22,7 +22,7 @@ from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, part_log
-from kiyas.types import AdapterId, Sample
+from kiyas.types import AdapterId, TokenizedExample
 
 STEPS = 20
 
@@ -128,7 +128,7 @@ def peft_weights(made: Any, model: StackedModel) -> torch.Tensor:
     return torch.cat([part.detach() for part in parts])
 
 
-def padded_batch(samples: list[Sample]) -> dict[str, torch.Tensor]:
+def padded_batch(samples: list[TokenizedExample]) -> dict[str, torch.Tensor]:
     longest = max(len(s.ids) for s in samples)
     ids = torch.full((len(samples), longest), tiny.END)
     labels = torch.full((len(samples), longest), -100)

@@ -21,10 +21,10 @@ from kiyas.analyse.findings import (
     Copying,
     Diversity,
     Failure,
+    FailureCounts,
     FailureDifference,
     Forgetting,
     Group,
-    Outcomes,
     Shared,
     Sharing,
     Stuck,
@@ -216,7 +216,7 @@ def _failure(loaded: Loaded, answer: Judgment) -> Failure | None:
     return failure(answer, loaded.problems[answer.problem_id], cut=answer.key in loaded.cut)
 
 
-def _outcomes(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...], kinds: Kinds) -> Outcomes:
+def _outcomes(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...], kinds: Kinds) -> FailureCounts:
     met: Counter[Failure | None] = Counter()
     exceptions: Counter[str] = Counter()
     for adapter, problem in itertools.product(adapters, loaded.problems):
@@ -224,7 +224,7 @@ def _outcomes(loaded: Loaded, arm: str, adapters: tuple[AdapterId, ...], kinds: 
             met[kind] += 1
             if kind is Failure.CRASH:
                 exceptions[exception(answer)] += 1
-    return Outcomes(
+    return FailureCounts(
         arm,
         met.total(),
         met[None],

@@ -363,7 +363,7 @@ class Stuck:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class FailureCounts:
     """What became of an arm's answers at its chosen checkpoints. `exceptions` are those of the crashes."""
 
     arm: str
@@ -456,7 +456,7 @@ class Behaviour:
 
     forgetting: tuple[Forgetting, ...]
     stuck: tuple[Stuck, ...]
-    outcomes: tuple[Outcomes, ...]
+    outcomes: tuple[FailureCounts, ...]
     differences: tuple[FailureDifference, ...]
     shared: tuple[Shared, ...]
     left_out: int

@@ -40,7 +40,7 @@ from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, activation_bytes, pass_tokens
-from kiyas.types import AdapterId, KiyasError, Sample
+from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from kiyas.work.workers import default_workers
 
 SMALL_VOCABULARY = 8192
@@ -242,7 +242,7 @@ class _Bench:
         def ids(count: int) -> tuple[int, ...]:
             return tuple(torch.randint(0, base.model.config.vocab_size, (count,), generator=noise).tolist())
 
-        self.samples = [Sample(ids(prompt + completion), prompt) for prompt, completion in work.lengths]
+        self.samples = [TokenizedExample(ids(prompt + completion), prompt) for prompt, completion in work.lengths]
         self.question = Question("measured", ids(work.prompt_tokens))
         measured = AdapterId(next(iter(study.arms)), next(iter(study.variants)))
         self.training = JointTraining(base, [Task(measured, self.samples, 1)], {}, study)
@@ -253,7 +253,7 @@ class _Bench:
         """Weights of one adapter."""
         return self.training.stack.theta.shape[1]
 
-    def batch(self, count: int) -> list[Sample]:
+    def batch(self, count: int) -> list[TokenizedExample]:
         return [self.samples[i] for i in indices(len(self.samples), count, 0, 0)]
 
     def train(self, count: int) -> float:

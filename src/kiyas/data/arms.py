@@ -18,7 +18,7 @@ from kiyas.data.chat import Chat
 from kiyas.data.row_formats import texts
 from kiyas.runfolder.files import json_objects
 from kiyas.study.settings import NO_SPLIT, PRACTICE, Arm, Dataset, Study, is_hub_id
-from kiyas.types import Example, KiyasError, Sample
+from kiyas.types import Example, KiyasError, TokenizedExample
 
 T = TypeVar("T")
 _VALIDATION = {"validation", "valid", "val", "dev", "eval"}
@@ -207,18 +207,18 @@ def _drop(data: ArmData, reason: str, bad: Callable[[Example], bool]) -> None:
     data.examples = kept
 
 
-def tokenise(example: Example, chat: Chat, study: Study, arm: str) -> Sample:
+def tokenise(example: Example, chat: Chat, study: Study, arm: str) -> TokenizedExample:
     """Chat text up to the assistant's turn, then the completion and the end of turn; learned from there on."""
     prompt = chat.prompt_ids(example.prompt, study.dataset.system)
     completion = chat.completion_ids(example.completion)
     return _sample(prompt, completion, study, arm)
 
 
-def _sample(prompt: list[int], completion: list[int], study: Study, arm: str) -> Sample:
-    return Sample((*prompt, *completion), len(prompt) if study.recipe(arm).completion_only_loss else 0)
+def _sample(prompt: list[int], completion: list[int], study: Study, arm: str) -> TokenizedExample:
+    return TokenizedExample((*prompt, *completion), len(prompt) if study.recipe(arm).completion_only_loss else 0)
 
 
-def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[Sample]]:
+def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[TokenizedExample]]:
     """Drops samples above max_length; a problem that arms share, and that is too long once, leaves all of them.
 
     Returns the training samples that are left, by arm. Fills in `ArmData.lengths`.
@@ -254,7 +254,7 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
     return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
 
 
-def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], chat: Chat, study: Study) -> None:
+def derive(arms: dict[str, ArmData], samples: dict[str, list[TokenizedExample]], chat: Chat, study: Study) -> None:
     """Adds the derived arms, drawn from what is left of the others. Each draw is a function of names and its number.
 
     All draws are in one arm, identified by `Example.draw`; validation is that of the sources, whole.
@@ -268,7 +268,7 @@ def derive(arms: dict[str, ArmData], samples: dict[str, list[Sample]], chat: Cha
             for e, s in zip(arms[source].split("train"), samples[source], strict=True)
         }
         drawn: list[Example] = []
-        chosen: list[Sample] = []
+        chosen: list[TokenizedExample] = []
         for draw in range(arm.draws):
             rows = _draw(arms, name, arm, draw)
             if not rows:
@@ -321,7 +321,7 @@ def _some(things: list[T], count: int, dice: random.Random) -> list[T]:
     return [things[i] for i in sorted(dice.sample(range(len(things)), min(count, len(things))))]
 
 
-def arm_counts(data: ArmData, samples: Iterable[Sample]) -> dict[str, Any]:
+def arm_counts(data: ArmData, samples: Iterable[TokenizedExample]) -> dict[str, Any]:
     """What the manifest says of an arm. Of several draws, the first; token counts are of the training samples."""
     first = [example.draw == 0 for example in data.split("train")]
     samples = list(itertools.compress(samples, first))

@@ -32,7 +32,7 @@ from kiyas.model.attention import Decode, SlotCache
 from kiyas.model.base import Base
 from kiyas.model.batches import pack
 from kiyas.study.settings import Generation
-from kiyas.types import Completion, KiyasError, Sample
+from kiyas.types import Completion, KiyasError, TokenizedExample
 
 PREFILL_TOKENS = 16384
 
@@ -77,7 +77,7 @@ class Generator:
     def canary(self, question: Question) -> None:
         """Raises NotAppliedError when an adapter with non-zero B weights gives the base's own hidden states."""
         ids = torch.tensor([question.prompt] * len(self.stack), device=self.base.device)
-        rows = [[Sample(question.prompt, len(question.prompt))]] * len(self.stack)
+        rows = [[TokenizedExample(question.prompt, len(question.prompt))]] * len(self.stack)
         batch = pack(rows).to(self.base.device)
 
         def hidden() -> Tensor:
@@ -268,7 +268,7 @@ class _Flight:
 
     def _prefill(self, taken: list[list[tuple[int, Job]]]) -> None:
         g, device = self.g, self.g.base.device
-        prompts = [[Sample(job.question.prompt, len(job.question.prompt)) for _, job in row] for row in taken]
+        prompts = [[TokenizedExample(job.question.prompt, len(job.question.prompt)) for _, job in row] for row in taken]
         longest = max(len(sample.ids) for row in prompts for sample in row)
         self.cache.reserve(longest + 1)
         batch = pack(prompts, cache=self.cache, slots=[[b for b, _ in row] for row in taken]).to(device)

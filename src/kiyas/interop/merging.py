@@ -11,9 +11,9 @@ from kiyas.interop import logs
 from kiyas.interop.answers import Answer
 from kiyas.interop.course import Totals
 from kiyas.interop.files import Notes, Row, some
-from kiyas.interop.outcomes import Part, put
-from kiyas.interop.reading import SHAPES, Found
+from kiyas.interop.reading import READABLE, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
+from kiyas.interop.results import Part, put
 from kiyas.judge import Outcome
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Answered, KiyasError
@@ -41,7 +41,7 @@ def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
         return Merged({}, [], [])
     _check_totals(found.summaries, answers, notes)
     if not answers and not log:
-        what, hint = f"found neither results nor training logs in {', '.join(map(str, found.sources))}", SHAPES
+        what, hint = f"found neither results nor training logs in {', '.join(map(str, found.sources))}", READABLE
         if found.summaries:
             what, hint = "found only totals, neither results nor training logs", "give the result rows as well"
         raise KiyasError(what + "".join(f"\n  {line}" for line in notes.lines()), hint)

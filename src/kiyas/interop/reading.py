@@ -10,13 +10,13 @@ from pathlib import Path
 from kiyas.interop import adapters, course, livecodebench, lm_eval, logs, names
 from kiyas.interop.answers import Format
 from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, some, tables
-from kiyas.interop.outcomes import Part, adapter_of, part
+from kiyas.interop.results import Part, adapter_of, part
 from kiyas.judge import JudgeError, read_problems
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import BASE_ARM, AdapterId, KiyasError
 
 FORMATS: tuple[Format, ...] = (lm_eval, livecodebench, course)
-SHAPES = (
+READABLE = (
     "Kıyas reads results with question_id and passed, LiveCodeBench's code_list, lm-evaluation-harness's samples "
     "(JSONL or JSON); logs with step and loss (CSV, JSONL, JSON), trainer_state.json"
 )
@@ -103,7 +103,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
         elif kind is not None:
             found.files.setdefault(kind, []).append(file.path)
         elif file.named:
-            raise KiyasError(f"{file.path}: neither results nor a training log", SHAPES)
+            raise KiyasError(f"{file.path}: neither results nor a training log", READABLE)
         elif file.path.suffix in SUFFIXES:
             strange.append(file.path.name)
         else:

@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-Two kinds of failure exist and never mix. The *program* fails: `Run` says how it ended. The *sandbox* fails (the zygote
-died, a mount was refused, the keeper vanished): `SandboxError`, and no verdict may be drawn from it.
+Two kinds of failure exist and never mix. The *program* fails: `Execution` says how it ended. The *sandbox* fails (the
+zygote died, a mount was refused, the keeper vanished): `SandboxError`, and no verdict may be drawn from it.
 
 This process, the *judge*, knows the expected outputs and never gives them away. It starts the *zygote*
 (`inside/zygote.py`), a new interpreter by exec, with an empty environment and one socket. For each job the judge makes
@@ -107,12 +107,12 @@ class Job:
     memory_bytes: int = 1 << 30
     output_bytes: int = 16 << 20
     code: bytes = b""
-    """what an earlier run of the same source compiled it to (`Run.code`): compiling once is enough"""
+    """what an earlier run of the same source compiled it to (`Execution.code`): compiling once is enough"""
     keep_code: bool = False
 
 
 @dataclass(frozen=True)
-class Run:
+class Execution:
     """How a process tree ended. `killed`: "", "cpu", "wall", "memory", "output" or "scratch"; `status` is wait's.
 
     `report` is what was written after `code`, by the program or by us; for one that does not compile: why.
@@ -300,7 +300,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, job: Job) -> Run:
+    def run(self, job: Job) -> Execution:
         """Run one job to its end. Raises SandboxError where the sandbox, not the program, is to blame."""
         try:
             if self.folder is not None:
@@ -320,7 +320,7 @@ class Sandbox:
                 except OSError as error:
                     raise SandboxError(f"the scratch folder cannot be removed: {error}") from error
 
-    def _send(self, job: Job, stdin: int) -> Run:
+    def _send(self, job: Job, stdin: int) -> Execution:
         source = job.source.encode("utf-8", "surrogatepass")
         header = {
             "kind": job.kind,
@@ -354,7 +354,7 @@ class Sandbox:
             for fd in (*outside, *given):
                 os.close(fd)
 
-    def _attend(self, job: Job, pipes: list[int]) -> Run:
+    def _attend(self, job: Job, pipes: list[int]) -> Execution:
         """Drain the pipes until the zygote has reported; tell it to stop when a cap is passed."""
         caps = [job.output_bytes] * 2 + [REPORT_CAP if job.kind == "livecodebench" else job.output_bytes + (1 << 20)]
         kept = [bytearray(), bytearray(), bytearray()]
@@ -412,7 +412,7 @@ class Sandbox:
             raise SandboxError(f"the program's process could not be set up: {report[1:].decode('utf-8', 'replace')}")
         compiled = report[:1] == b"C"
         start = 5 + int.from_bytes(report[1:5], "big") if compiled else 1
-        return Run(
+        return Execution(
             status=None if status == "None" else int(status),
             pid=int(pid),
             compiled=compiled,

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from . import compare
-from .sandbox import Job, Run, Sandbox
+from .sandbox import Execution, Job, Sandbox
 from .types import (
     DEFAULT_MEMORY_MB,
     DEFAULT_OUTPUT_MB,
@@ -39,7 +39,7 @@ TOKEN_BYTES = 32  # as inside/runner.py has it
 # Beside other programs, one is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
-Comparison = Callable[[Run], "TestResult"]
+Comparison = Callable[[Execution], "TestResult"]
 Gate = Callable[[bool], AbstractContextManager[object]]
 
 
@@ -129,7 +129,9 @@ def _strict_jobs(
             yield job, partial(_finish_script, problem=problem, test=test, sandbox=sandbox)
 
 
-def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate) -> tuple[TestResult, Run]:
+def _attempt(
+    sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, gate: Gate
+) -> tuple[TestResult, Execution]:
     """Side by side with others first; near a limit of time once more, alone, and then it counts."""
     for alone in (False, True):
         cpu_s = limits.time_s * (1.0 if alone else CROWD)
@@ -144,7 +146,7 @@ def _attempt(sandbox: Sandbox, job: Job, limits: Resolved, finish: Comparison, g
     raise AssertionError("the second attempt always counts")
 
 
-def _measures(run: Run) -> dict[str, Any]:
+def _measures(run: Execution) -> dict[str, Any]:
     exit_code, name = None, None
     if run.status is not None:
         code = os.waitstatus_to_exitcode(run.status)
@@ -158,7 +160,7 @@ def _measures(run: Run) -> dict[str, Any]:
     return {"cpu_s": run.cpu_s, "wall_s": run.wall_s, "peak_mb": run.peak_mb, "exit_code": exit_code, "signal": name}
 
 
-def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison) -> TestResult:
+def _classify(run: Execution, limits: Resolved, output_bytes: int, finish: Comparison) -> TestResult:
     """Decides every end but a normal one; `finish` compares the output of a program that ended well."""
     measures = _measures(run)
     error = parse_exception(run.stderr)
@@ -219,7 +221,7 @@ def _classify(run: Run, limits: Resolved, output_bytes: int, finish: Comparison)
     return replace(ended(judged.verdict, judged.detail), got=judged.got or _text(run.stdout[:SHOWN]))
 
 
-def _finish_script(run: Run, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
+def _finish_script(run: Execution, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
     if run.status != 0:
         return TestResult(Outcome.RE)
     if problem.checker is not None:
@@ -228,7 +230,7 @@ def _finish_script(run: Run, problem: Problem, test: Test, sandbox: Sandbox) -> 
     return TestResult(Outcome.AC) if reason is None else TestResult(Outcome.WA, detail=reason)
 
 
-def _finish_function(run: Run, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
+def _finish_function(run: Execution, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
     if run.status != 0:
         return TestResult(Outcome.RE)
     answer = _last_object(run.report)
@@ -248,7 +250,7 @@ def _differ(got: str, expected: str) -> str:
     return f"{got[:80]}, expected {expected.strip()[:80]}"
 
 
-def _finish_asserts(run: Run, token: bytes, test_code: str) -> TestResult:
+def _finish_asserts(run: Execution, token: bytes, test_code: str) -> TestResult:
     if run.report == token + b" %d" % run.pid and run.status == 0:
         return TestResult(Outcome.AC)
     line = _last_object(run.report).get("failed_line")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kiyas.model.adapters import mix
 from kiyas.model.attention import Packed, SlotCache
-from kiyas.types import Sample
+from kiyas.types import TokenizedExample
 
 
 @lru_cache(maxsize=64)
@@ -62,7 +62,7 @@ def _moved(of: Batch | Packed, device: torch.device) -> dict[str, Any]:
 
 
 def pack(
-    rows: Sequence[Sequence[Sample]],
+    rows: Sequence[Sequence[TokenizedExample]],
     keys: Sequence[Sequence[int]] | None = None,
     cache: SlotCache | None = None,
     slots: Sequence[Sequence[int]] | None = None,
@@ -90,7 +90,7 @@ def pack(
     return _placed(rows, places, positions.view(K, T), None, _layout(segments, K * T, cache), keys)
 
 
-def pad(rows: Sequence[Sequence[Sample]], keys: Sequence[Sequence[int]] | None = None) -> Batch:
+def pad(rows: Sequence[Sequence[TokenizedExample]], keys: Sequence[Sequence[int]] | None = None) -> Batch:
     """The dull layout for models that cannot pack: [K·n, T], right-padded; the reference for `pack`.
 
     The padding is token 0: nothing attends to it, whatever the tokenizer uses.
@@ -107,7 +107,7 @@ def pad(rows: Sequence[Sequence[Sample]], keys: Sequence[Sequence[int]] | None =
 
 
 def _placed(
-    rows: Sequence[Sequence[Sample]],
+    rows: Sequence[Sequence[TokenizedExample]],
     places: Sequence[Sequence[int]],
     positions: Tensor,
     attention_mask: Tensor | None,

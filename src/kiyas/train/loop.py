@@ -29,7 +29,7 @@ from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Peft, Recipe, Study
 from kiyas.train.optimizer import AdamW, clip, schedule
-from kiyas.types import AdapterId, KiyasError, Sample
+from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from kiyas.work.workers import OnProgress
 
 
@@ -38,7 +38,7 @@ class Task:
     """What one training is asked: an arm with a seed, its samples and how many steps it may take."""
 
     id: AdapterId
-    samples: list[Sample]
+    samples: list[TokenizedExample]
     steps: int
 
 
@@ -66,7 +66,7 @@ class Trainee:
 
     k: int
     id: AdapterId
-    samples: list[Sample]
+    samples: list[TokenizedExample]
     steps: int
     recipe: Recipe
     peft: Peft
@@ -81,7 +81,7 @@ class Trainee:
         """Whether it takes the 0-based step: it has not finished and was not stopped."""
         return step < self.steps and self.progress.stopped is None
 
-    def batch(self, step: int) -> list[Sample]:
+    def batch(self, step: int) -> list[TokenizedExample]:
         """The samples of the 0-based step."""
         chosen = indices(len(self.samples), self.recipe.effective_batch_size, self.id.seed, step)
         return [self.samples[i] for i in chosen]
@@ -94,7 +94,7 @@ class JointTraining:
         self,
         base: Base,
         tasks: Sequence[Task],
-        validation: dict[str, list[Sample]],
+        validation: dict[str, list[TokenizedExample]],
         study: Study,
         folder: RunDir | None = None,
         part: int = 0,
@@ -160,7 +160,7 @@ class JointTraining:
             self._save(saved)
         report(len(running), f"loss {sum(means) / len(means):.3f}")
 
-    def accumulate(self, chosen: Sequence[Sequence[Sample]], step: int) -> list[float]:
+    def accumulate(self, chosen: Sequence[Sequence[TokenizedExample]], step: int) -> list[float]:
         """Puts the gradient of each adapter's mean loss over its own samples into `self.gradient`.
 
         `step`, 0-based, is what dropout depends on. Returns the sums of the losses [K].
@@ -177,7 +177,7 @@ class JointTraining:
         return sums
 
     @torch.no_grad()
-    def losses_on(self, samples: Sequence[Sample]) -> list[float]:
+    def losses_on(self, samples: Sequence[TokenizedExample]) -> list[float]:
         """Mean loss per labelled token of every adapter on the same samples, without dropout."""
         sum_K = torch.zeros(len(self.trainees), dtype=torch.float64, device=self.base.device)
         tokens = sum(sample.labels for sample in samples)
@@ -185,7 +185,7 @@ class JointTraining:
             sum_K.index_add_(0, batch.owner, self._losses(batch).double())
         return [total / tokens for total in sum_K.tolist()]
 
-    def _passes(self, chosen: Sequence[Sequence[Sample]], step: int | None) -> Iterator[Batch]:
+    def _passes(self, chosen: Sequence[Sequence[TokenizedExample]], step: int | None) -> Iterator[Batch]:
         """Every adapter's samples cut into forward passes that fit the device; with a step, keys for its dropout."""
         # Longest together: passes of similar samples waste little. Stable, so that equal arms stay aligned.
         ranked = [sorted(range(len(row)), key=lambda i, row=row: -len(row[i].ids)) for row in chosen]  # type: ignore[misc]
@@ -221,7 +221,7 @@ class JointTraining:
     def _validate(self, trainees: list[Trainee]) -> dict[int, float]:
         """Logs their losses on every arm's validation set; returns each one's loss on its own arm's set, by row."""
         own: dict[int, float] = {}
-        measured: dict[tuple[Sample, ...], list[float]] = {}
+        measured: dict[tuple[TokenizedExample, ...], list[float]] = {}
         for arm, samples in self.validation.items():
             if not samples:
                 continue

@@ -15,7 +15,7 @@ from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, part_log, state_path
-from kiyas.types import AdapterId, Example, Sample
+from kiyas.types import AdapterId, Example, TokenizedExample
 from kiyas.work.workers import OnProgress
 
 
@@ -28,10 +28,10 @@ def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
 
 def load_arms(
     folder: RunDir, study: Study, base: Base
-) -> tuple[dict[str, list[list[Sample]]], dict[str, list[Sample]]]:
+) -> tuple[dict[str, list[list[TokenizedExample]]], dict[str, list[TokenizedExample]]]:
     """Training samples (by draw) and validation samples of every arm, tokenised from the run folder's data."""
-    train: dict[str, list[list[Sample]]] = {}
-    validation: dict[str, list[Sample]] = {}
+    train: dict[str, list[list[TokenizedExample]]] = {}
+    validation: dict[str, list[TokenizedExample]] = {}
     for arm in study.trained:
         rows = [Example(**row) for row in read_jsonl(folder.arm_data(arm))]
         train[arm] = [
