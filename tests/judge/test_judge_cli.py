@@ -129,6 +129,9 @@ def test_resume_refuses_other_settings(files: tuple[Path, Path], tmp_path: Path)
     assert json.loads(Path(f"{out}.meta.json").read_text())["tier"] == "strong"
     done = kiyas(files[0], "--problems", files[1], "--out", out, "--time-limit", "2")
     assert done.returncode == 1 and "time_limit" in done.stderr
+    Path(f"{out}.meta.json").write_text("[]")
+    done = kiyas(files[0], "--problems", files[1], "--out", out)
+    assert done.returncode == 1 and "is not a JSON object" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_interrupt_leaves_nothing(files: tuple[Path, Path]) -> None:

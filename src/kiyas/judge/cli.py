@@ -207,6 +207,8 @@ def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
                     str(out), 0, f"exists, but {settings.name} does not", "name another --out, or remove it"
                 )
             before = json.loads(settings.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise InputError(str(settings), 0, "is not a JSON object", "name another --out")
             differing = sorted(key for key in meta if before.get(key) != meta[key])
             if differing:
                 which = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
