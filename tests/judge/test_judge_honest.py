@@ -1,6 +1,7 @@
 # ruff: noqa: E501  (the programs)
 """Unusual but honest programs earn what `python program.py < input` earns them: each is really run, and compared."""
 
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -108,7 +109,14 @@ def test_as_a_script(name: str, place: Place) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "main.py").write_text(PROGRAMS[name])
         real = subprocess.run(
-            [*command, "main.py"], input=GIVEN.encode(), capture_output=True, cwd=folder, env={}, timeout=60
+            [*command, "main.py"],
+            input=GIVEN.encode(),
+            capture_output=True,
+            cwd=folder,
+            env={},
+            timeout=60,
+            # Tests started in the background of a shell inherit an ignored SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     verdict = place.judge(PROGRAMS[name], problem(GIVEN, real.stdout.decode()), limits=Limits(3, 256))
     wanted = Outcome.AC if real.returncode == 0 else Outcome.RE
