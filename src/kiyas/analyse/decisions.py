@@ -134,9 +134,11 @@ def _with_hours(found: Contrast, loaded: Loaded) -> Contrast:
     Training goes with the seeds, answering and judging with seeds × problems; the base and what else is fixed is small.
     """
     folder, need = RunDir(loaded.run), found.needed
+    if need is None or loaded.record.kind is not Kind.RUN:
+        return found
     manifests = {stage: folder.manifest(stage) for stage in (Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)}
-    seconds = {stage: float(manifest["seconds"]) for stage, manifest in manifests.items() if manifest}
-    if need is None or loaded.record.kind is not Kind.RUN or len(seconds) < len(manifests) or not all(seconds.values()):
+    seconds = {stage: float(manifest["seconds"]) if manifest else 0.0 for stage, manifest in manifests.items()}
+    if not all(seconds.values()):
         return found
 
     def hours(seeds: float, problems: float) -> float:

@@ -54,16 +54,13 @@ def exception(answer: Judgment) -> str:
     Read from the end of stderr, so the program could have written it there itself. "" where nothing was recorded.
     """
     crashed = next((test for test in answer.tests if test.verdict is Outcome.RE), None)
-    if crashed is not None and crashed.exception is not None:
+    if crashed is None:
+        return _named(answer.detail)
+    if crashed.exception is not None:
         return crashed.exception.type[:60]
-    for text in (crashed.stderr, crashed.detail) if crashed else ():
-        if name := _named(text):
-            return name
-    if crashed is not None and crashed.signal:
-        return crashed.signal[:60]
-    if crashed is not None and crashed.exit_code:
-        return f"exit code {crashed.exit_code}"
-    return _named(answer.detail)
+    by_code = f"exit code {crashed.exit_code}" if crashed.exit_code else ""
+    named = _named(crashed.stderr) or _named(crashed.detail)
+    return named or (crashed.signal or by_code)[:60] or _named(answer.detail)
 
 
 def _named(text: str) -> str:

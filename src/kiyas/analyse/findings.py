@@ -29,7 +29,7 @@ class Decision(StrEnum):
     UNDECIDED = "undecided"
     DEPENDS = "depends"
     MISSING = "owed"
-    """verdicts are missing; files have said `missing` since the first version"""
+    """verdicts are missing; files have said `owed` since the first version"""
 
 
 class Level(StrEnum):

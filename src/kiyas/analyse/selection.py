@@ -91,7 +91,7 @@ def trainings(loaded: Loaded) -> dict[Training, list[AdapterId]]:
     found: dict[Training, list[AdapterId]] = {}
     for arm in loaded.arms:
         for adapter in loaded.adapters(arm):
-            found.setdefault(Training(arm, adapter.variant, adapter.seed), []).append(adapter)
+            found.setdefault(Training(*adapter.training), []).append(adapter)
     return found
 
 

@@ -28,8 +28,10 @@ def tags_of(problems: Mapping[str, Problem]) -> tuple[str, dict[str, tuple[str, 
     are none.
     """
     own = {id: tuple(dict.fromkeys(problem.tags)) for id, problem in problems.items()}
-    if any(own.values()) or not any(problem.statement for problem in problems.values()):
-        return "benchmark" if any(own.values()) else "", own
+    if any(own.values()):
+        return "benchmark", own
+    if not any(problem.statement for problem in problems.values()):
+        return "", own
     texts = {id: f"{problem.title}\n{problem.statement}" for id, problem in problems.items()}
     return "keywords", {
         id: tuple(tag for tag, words in keyword_table().items() if words.search(text)) for id, text in texts.items()

@@ -81,4 +81,4 @@ def _verdicts_so_far(folder: RunDir) -> dict[Answered, judge.Outcome]:
     kept = [row for row in found if row["verdict"] != judge.Outcome.IE]
     if len(kept) < len(found):
         write_jsonl(folder.judgments, kept)
-    return {each.key: each.verdict for each in rows.judgments(folder) if each.verdict is not None}
+    return {each.key: each.verdict for each in map(Judgment.of, kept) if each.verdict is not None}
