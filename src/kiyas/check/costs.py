@@ -34,8 +34,9 @@ from kiyas.data.chat import Chat
 from kiyas.generate.decoder import Generator, cache_bytes, rows_that_fit
 from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
-from kiyas.model.base import Base, pick_device, pick_dtype
+from kiyas.model.base import Base
 from kiyas.model.batches import indices
+from kiyas.model.device import pick_device, pick_dtype
 from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study

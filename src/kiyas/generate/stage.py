@@ -10,8 +10,9 @@ from kiyas.data.benchmarks import question
 from kiyas.generate.decoder import Generator, rows_that_fit
 from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
-from kiyas.model.base import Base, told_out_of_memory
+from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack
+from kiyas.model.device import told_out_of_memory
 from kiyas.runfolder.files import JsonlWriter, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Generation, Study

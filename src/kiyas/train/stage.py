@@ -10,7 +10,8 @@ import torch
 from kiyas.data import hub
 from kiyas.data.arms import tokenise
 from kiyas.model import checkpoints
-from kiyas.model.base import Base, told_out_of_memory
+from kiyas.model.base import Base
+from kiyas.model.device import told_out_of_memory
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
