@@ -38,7 +38,7 @@ def test_the_order_is_the_published_one() -> None:
 
 
 def key_by_hand(sample_key: int, position: int) -> int:
-    """MurmurHash3's finaliser in whole numbers, as a signed 64-bit value; always odd."""
+    """MurmurHash3's finaliser in whole numbers, its low half as a signed 32-bit value; always odd."""
     whole = (1 << 64) - 1
 
     def shifted(x: int) -> int:  # an arithmetic shift, as torch does it
@@ -48,8 +48,8 @@ def key_by_hand(sample_key: int, position: int) -> int:
     x = (position * 0x9E3779B97F4A7 + sample_key) & whole
     for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         x = shifted(x) * factor & whole
-    x = shifted(x) | 1
-    return x - (1 << 64) if x >> 63 else x
+    x = (shifted(x) | 1) & 0xFFFFFFFF
+    return x - (1 << 32) if x >> 31 else x
 
 
 def test_keys_of_tokens() -> None:

@@ -274,7 +274,7 @@ def test_a_training_that_an_earlier_version_was_stopped_in_goes_on(tmp_path: Pat
         "worse": [int(losses[1] >= losses[0]) for losses in own],
         "stopped": [None, None, None],
     }
-    assert notes == old
+    assert {name: notes[name] for name in old} == old
     checkpoints.save_state(path, tensors, old)
     resumed = JointTraining(tiny.base(), runs(), VALIDATION, settings, cut)
     resumed.run()
@@ -328,13 +328,19 @@ def test_dropout_keeps_the_share_it_says() -> None:
 
     dropout = Dropout(0.3)
     dropout.token_KN = torch.stack([batches._token_keys(key, 400) for key in (1, 2, 70_000)])
-    x = torch.ones(3, 400, 64)
-    kept = dropout(x, "layer") > 0
-    assert kept.float().mean() == pytest.approx(0.7, abs=0.01)
-    assert kept.float().mean((0, 1)).sub(0.7).abs().max() < 0.07
-    assert kept.float().mean((0, 2)).sub(0.7).abs().max() < 0.2
-    assert dropout(x, "layer").mean() == pytest.approx(1, abs=0.015)
-    assert (kept == (dropout(x, "other") > 0)).float().mean() == pytest.approx(0.58, abs=0.02)
+
+    def kept(name: str, inputs: int = 64) -> torch.Tensor:
+        dropped = dropout.dropped(torch.device("cpu"), inputs, name)
+        assert dropped is not None and dropped.shape == (3, 400, inputs)
+        return ~dropped
+
+    first = kept("layer")
+    assert first.float().mean() == pytest.approx(0.7, abs=0.01)
+    assert first.float().mean((0, 1)).sub(0.7).abs().max() < 0.07
+    assert first.float().mean((0, 2)).sub(0.7).abs().max() < 0.2
+    assert dropout.scale(torch.float32).item() == pytest.approx(1 / 0.7)
+    assert (first == kept("other")).float().mean() == pytest.approx(0.58, abs=0.02)
+    assert torch.equal(kept("layer", 63), first[..., :63]), "an odd number of inputs"
 
 
 def test_arms_of_one_seed_start_equal_and_seeds_differ() -> None:
@@ -351,7 +357,7 @@ def test_head_loss_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None
     hidden = torch.randn(33, 16, requires_grad=True)
     weight, bias, target = torch.randn(50, 16), torch.randn(50), torch.randint(0, 50, (33,))
     share = torch.rand(33)
-    (HeadLoss.apply(hidden, weight, bias, target) * share).sum().backward()
+    (HeadLoss.apply(hidden, weight, bias, target, None) * share).sum().backward()
     ours, hidden.grad = hidden.grad, None
     plain = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, target, reduction="none")
     (plain * share).sum().backward()

@@ -40,7 +40,7 @@ from kiyas.model.device import pick_device, pick_dtype
 from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Task, activation_bytes, pass_tokens
+from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from kiyas.work.workers import default_workers
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,13 +58,19 @@ class AdapterStack:
     """The weights of K adapters. `theta` is [K, P] float32; `a(site)` is [K, R, I] and `b(site)` [K, O, R]."""
 
     def __init__(
-        self, ids: Sequence[AdapterId], specs: Sequence[Spec], sites: Sequence[Site], device: torch.device
+        self,
+        ids: Sequence[AdapterId],
+        specs: Sequence[Spec],
+        sites: Sequence[Site],
+        device: torch.device,
+        theta: Tensor | None = None,
+        rank: int | None = None,
     ) -> None:
         assert len(ids) == len(specs) > 0
         self.ids, self.specs, self.sites = list(ids), list(specs), list(sites)
-        self.rank = max(spec.rank for spec in specs)
+        self.rank = rank or max(spec.rank for spec in specs)
         size = sum(self.rank * (site.inputs + site.outputs) for site in sites)
-        self.theta = torch.zeros(len(ids), size, device=device)
+        self.theta = torch.zeros(len(ids), size, device=device) if theta is None else theta
         self.scale_K = torch.tensor([spec.scale for spec in specs], device=device)
         self._a: dict[str, Tensor] = {}
         self._b: dict[str, Tensor] = {}
@@ -91,9 +98,18 @@ class AdapterStack:
     def b(self, name: str) -> Tensor:
         return self._b[name]
 
-    def train(self) -> Tensor:
+    def scaled_b(self, name: str, dtype: torch.dtype) -> Tensor:
+        """B times alpha / rank, [K, O, R]."""
+        return (self._b[name] * self.scale_K[:, None, None]).to(dtype)
+
+    def rows(self, start: int, end: int) -> AdapterStack:
+        """The adapters from `start` to `end`, as views of the same weights."""
+        ids, specs, theta = self.ids[start:end], self.specs[start:end], self.theta[start:end]
+        return AdapterStack(ids, specs, self.sites, theta.device, theta, self.rank)
+
+    def train(self, gradient: Tensor | None = None) -> Tensor:
         """Makes the weights trainable; returns the flat gradient [K, P] that backward passes add to."""
-        gradient = torch.zeros_like(self.theta)
+        gradient = torch.zeros_like(self.theta) if gradient is None else gradient
         for site, a_grad, b_grad in self._views(gradient):
             for weights, grad in ((self._a, a_grad), (self._b, b_grad)):
                 leaf = weights[site.name].detach().requires_grad_()
@@ -152,29 +168,40 @@ def _seed(*parts: object) -> int:
 class Dropout:
     """LoRA dropout whose noise is a function of (training seed, step, sample, position, module, feature).
 
-    It does not depend on what else is in the stack, on packing, or on how a batch is split. `token_KN` holds a
-    64-bit key per token; every feature has an odd key; their product, mixed, decides. `p`: none, one for all
-    adapters, or one for each.
+    It does not depend on what else is in the stack, on packing, or on how a batch is split, and it can be drawn again
+    in the backward pass. `token_KN` holds an odd 32-bit key per token; every pair of features has an odd key; their
+    product, mixed, is 16 random bits for each feature. So p is rounded to a multiple of 1/65,536. `p`: none, one for
+    all adapters, or one for each.
     """
 
     def __init__(self, *p: float) -> None:
-        self.p_K11 = torch.tensor(p, dtype=torch.float64)[:, None, None]
         self.on = any(p)
         self.token_KN: Tensor | None = None
+        self._threshold = torch.tensor([round(each * 2**16) - 2**15 for each in p], dtype=torch.int16)[:, None, None]
+        self._scale = torch.tensor([1 / (1 - each) for each in p])[:, None, None]
         self._features: dict[tuple[str, int, torch.device], Tensor] = {}
 
-    def __call__(self, x_KNI: Tensor, name: str) -> Tensor:
+    def dropped(self, device: torch.device, inputs: int, name: str) -> Tensor | None:
+        """Which inputs of a module are dropped, [K, N, I]; None: dropout is off."""
         if not self.on or self.token_KN is None:
-            return x_KNI
-        self.p_K11 = self.p_K11.to(x_KNI.device)
-        key = (name, x_KNI.shape[-1], x_KNI.device)
+            return None
+        key = (name, inputs, device)
         if key not in self._features:
             generator = torch.Generator().manual_seed(_seed("dropout", name))
-            odd = torch.randint(-(2**62), 2**62, (x_KNI.shape[-1],), generator=generator) * 2 + 1
-            self._features[key] = odd.to(x_KNI.device)
-        noise = mix(self.token_KN[..., None] * self._features[key])
-        keep = (noise & 0xFFFFFF) >= (self.p_K11 * 0x1000000).long()
-        return x_KNI * keep.to(x_KNI.dtype) * (1 / (1 - self.p_K11)).to(x_KNI.dtype)
+            odd = torch.randint(-(2**31), 2**31, (-(-inputs // 2),), generator=generator) | 1
+            self._features[key] = odd.int().to(device)
+            self._threshold, self._scale = self._threshold.to(device), self._scale.to(device)
+        noise = self.token_KN[..., None] * self._features[key]
+        noise ^= noise >> 15
+        noise *= 0x7FEB352D  # the multipliers of Chris Wellons' lowbias32
+        noise ^= noise >> 13
+        noise *= -0x7B935975
+        noise += noise >> 16
+        return noise.view(torch.int16)[..., :inputs] < self._threshold
+
+    def scale(self, dtype: torch.dtype) -> Tensor:
+        """1 / (1 - p), [K or 1, 1, 1]."""
+        return self._scale.to(dtype)
 
 
 def mix(x: Tensor) -> Tensor:
@@ -184,27 +211,64 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 33)
 
 
+@dataclass
+class _InUse:
+    """What the layers of one model apply: shared by all of them, and without a way back to the model, so that a model
+    that nobody holds is gone at once."""
+
+    stack: AdapterStack | None = None
+    dropout: Dropout = field(default_factory=Dropout)
+
+
+class _Lora(torch.autograd.Function):
+    """y + drop(x) A_k B_k for K adapters. The dropped x is not kept for the backward pass but made again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y_KNO: Tensor, x_KNI: Tensor, a_KRI: Tensor, b_KOR: Tensor, dropout: Dropout, name: str
+    ) -> Tensor:
+        gone = dropout.dropped(x_KNI.device, x_KNI.shape[2], name)
+        h_KNR = torch.bmm(x_KNI if gone is None else x_KNI.masked_fill(gone, 0), a_KRI.transpose(1, 2))
+        if gone is not None:
+            h_KNR *= dropout.scale(h_KNR.dtype)
+        ctx.save_for_backward(x_KNI, a_KRI, b_KOR, h_KNR)
+        ctx.dropout, ctx.name = dropout, name
+        return torch.baddbmm(y_KNO, h_KNR, b_KOR.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, grad_KNO: Tensor) -> tuple[Tensor | None, ...]:
+        x_KNI, a_KRI, b_KOR, h_KNR = ctx.saved_tensors
+        gone = ctx.dropout.dropped(x_KNI.device, x_KNI.shape[2], ctx.name)
+        grad_b = torch.bmm(grad_KNO.transpose(1, 2), h_KNR)
+        grad_h = torch.bmm(grad_KNO, b_KOR)
+        if gone is not None:
+            grad_h *= ctx.dropout.scale(grad_h.dtype)
+        grad_x = torch.bmm(grad_h, a_KRI) if ctx.needs_input_grad[1] else None
+        if gone is not None:
+            x_KNI = x_KNI.masked_fill(gone, 0)
+            grad_x = None if grad_x is None else grad_x.masked_fill_(gone, 0)
+        return grad_KNO, grad_x, torch.bmm(grad_h.transpose(1, 2), x_KNI), grad_b, None, None
+
+
 class StackedLinear(nn.Module):
     """A frozen linear layer plus, while a stack is in use, the adapters' part."""
 
-    def __init__(self, base: nn.Module, site: Site, owner: StackedModel) -> None:
+    def __init__(self, base: nn.Module, site: Site, in_use: _InUse) -> None:
         super().__init__()
         self.base = base
         self.site = site
-        self._owner = [owner]  # in a list: not a submodule
+        self._in_use = in_use
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.base(x)
-        stack = self._owner[0].stack
+        stack = self._in_use.stack
         if stack is None:
             return y
-        K = len(stack)
-        a_KRI = stack.a(self.site.name).to(x.dtype)
-        b_KOR = (stack.b(self.site.name) * stack.scale_K[:, None, None]).to(x.dtype)
-        x_KNI = self._owner[0].dropout(x.reshape(K, -1, self.site.inputs), self.site.name)
-        h_KNR = torch.bmm(x_KNI, a_KRI.transpose(1, 2))
-        y_KNO = torch.baddbmm(y.reshape(K, -1, self.site.outputs), h_KNR, b_KOR.transpose(1, 2))
-        return y_KNO.view_as(y)
+        K, site = len(stack), self.site
+        a_KRI, b_KOR = stack.a(site.name).to(x.dtype), stack.scaled_b(site.name, x.dtype)
+        y_KNO, x_KNI = y.reshape(K, -1, site.outputs), x.reshape(K, -1, site.inputs)
+        adapted: Tensor = _Lora.apply(y_KNO, x_KNI, a_KRI, b_KOR, self._in_use.dropout, site.name)  # type: ignore[no-untyped-call]
+        return adapted.view_as(y)
 
 
 class StackedModel:
@@ -212,16 +276,28 @@ class StackedModel:
 
     def __init__(self, model: PreTrainedModel, target_modules: str | Sequence[str] = "all-linear") -> None:
         self.model = model
-        self.stack: AdapterStack | None = None
-        self.dropout = Dropout()
+        self._in_use = _InUse()
         model.requires_grad_(False)
         self.sites = []
         for name, module in _targets(model, target_modules):
             inputs, outputs = _shape(module)
             site = Site(name, inputs, outputs)
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, StackedLinear(module, site, self))
+            setattr(model.get_submodule(parent), child, StackedLinear(module, site, self._in_use))
             self.sites.append(site)
+
+    @property
+    def stack(self) -> AdapterStack | None:
+        return self._in_use.stack
+
+    @stack.setter
+    def stack(self, stack: AdapterStack | None) -> None:
+        self.use(stack)
+
+    def use(self, stack: AdapterStack | None, dropout: Dropout | None = None) -> None:
+        """Makes a stack, with dropout on its inputs or without, the one that forward and backward passes apply."""
+        self._in_use.stack = stack
+        self._in_use.dropout = dropout or Dropout()
 
     @property
     def conv1d(self) -> bool:

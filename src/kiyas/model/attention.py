@@ -45,8 +45,11 @@ _current: list[Layout] = []
 
 
 @contextlib.contextmanager
-def using(layout: Layout) -> Iterator[None]:
-    """Makes a layout current for the forward passes inside."""
+def using(layout: Layout | None) -> Iterator[None]:
+    """Makes a layout current for the forward passes inside; None: no change."""
+    if layout is None:
+        yield
+        return
     _current.append(layout)
     try:
         yield

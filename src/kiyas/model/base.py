@@ -6,6 +6,7 @@ Shapes: T tokens, D model width, V vocabulary, M labelled tokens.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from kiyas.data.chat import Chat
@@ -64,6 +67,25 @@ class Base:
     def device(self) -> torch.device:
         return torch.device(self.model.device)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its linear layers compute in, but for those that float16's range is too small for."""
+        dtype = self.model.get_input_embeddings().weight.dtype
+        assert isinstance(dtype, torch.dtype)
+        return dtype
+
+    @property
+    def can_recompute(self) -> bool:
+        return any(isinstance(module, GradientCheckpointingLayer) for module in self.model.modules())
+
+    def recompute(self, on: bool) -> None:
+        """Whether each layer's activations are computed again in the backward pass, or kept."""
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                # In training mode the layer checkpoints itself; what is inside it stays in evaluation mode.
+                module.gradient_checkpointing = module.training = on
+                module._gradient_checkpointing_func = _recompute
+
     @torch.no_grad()
     def _probe(self) -> None:
         """Compares the head alone, and packed attention, with the model's own logits on two short samples."""
@@ -99,7 +121,7 @@ class Base:
         self, ids: Tensor, positions: Tensor, attention_mask: Tensor | None, layout: attention.Layout | None
     ) -> Tensor:
         """Last hidden states, flattened to [rows·T, D] (or logits [rows·T, V] where the head is not plain)."""
-        with attention.using(layout) if layout is not None else contextlib.nullcontext():
+        with attention.using(layout):
             arguments = {"input_ids": ids, "attention_mask": attention_mask, "use_cache": False}
             if layout is not None:
                 arguments["position_ids"] = positions
@@ -113,16 +135,18 @@ class Base:
         """[N, D] from `hidden` → [N, V]."""
         return self.model.get_output_embeddings()(hidden) if self.plain_head else hidden
 
-    def losses(self, hidden: Tensor, label_index: Tensor, target: Tensor) -> Tensor:
+    def losses(self, hidden: Tensor, label_index: Tensor, target: Tensor, scale_M: Tensor | None = None) -> Tensor:
         """Cross-entropy of M labelled tokens, float32 [M], from `hidden` [N, D].
 
-        With a plain head [M, V] never exists whole.
+        With a plain head [M, V] never exists whole. `scale_M` multiplies the gradients, not the losses: in float32,
+        before anything is rounded to half precision.
         """
         selected = hidden.index_select(0, label_index)
         if not self.plain_head:
-            return nn.functional.cross_entropy(selected.float(), target, reduction="none")
+            loss = nn.functional.cross_entropy(selected.float(), target, reduction="none")
+            return loss if scale_M is None else loss.detach() + (loss - loss.detach()) * scale_M
         head = self.model.get_output_embeddings()
-        result: Tensor = HeadLoss.apply(selected, head.weight, head.bias, target)  # type: ignore[no-untyped-call]
+        result: Tensor = HeadLoss.apply(selected, head.weight, head.bias, target, scale_M)  # type: ignore[no-untyped-call]
         return result
 
     @cached_property
@@ -131,6 +155,12 @@ class Base:
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         more = configured if isinstance(configured, list) else [configured]
         return frozenset(i for i in (self.chat.end_of_turn, self.chat.tokenizer.eos_token_id, *more) if i is not None)
+
+
+def _recompute(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return checkpoint(
+        function, *arguments, use_reentrant=False, preserve_rng_state=False, determinism_check="none", **named
+    )
 
 
 class HeadLoss(torch.autograd.Function):
@@ -143,25 +173,29 @@ class HeadLoss(torch.autograd.Function):
     CHUNK_BYTES = 2**26
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, scale_M: Tensor | None
+    ) -> Tensor:
         rows = max(1, HeadLoss.CHUNK_BYTES // (4 * weight.shape[0]))
         losses = torch.empty(hidden.shape[0], device=hidden.device)
-        wanted = hidden.requires_grad
+        wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden) if wanted else None
         for start in range(0, hidden.shape[0], rows):
             part = slice(start, start + rows)
-            logits = nn.functional.linear(hidden[part], weight, bias).float()
+            logits = nn.functional.linear(hidden[part].to(weight.dtype), weight, bias).float()
             top = torch.logsumexp(logits, 1)
             losses[part] = top - logits.gather(1, target[part, None])[:, 0]
             if gradient is not None:
                 probability = logits.sub_(top[:, None]).exp_()
                 probability[torch.arange(probability.shape[0], device=hidden.device), target[part]] -= 1
+                if scale_M is not None:
+                    probability *= scale_M[part, None]
                 gradient[part] = probability.to(weight.dtype) @ weight
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return losses
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad[:, None].to(gradient.dtype), None, None, None
+        return gradient * grad[:, None].to(gradient.dtype), None, None, None, None

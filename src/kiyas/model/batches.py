@@ -9,7 +9,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ class Batch:
 
     ids, positions: [K, T] (packed) or [K·n, T] (padded). attention_mask: None when packed.
     label_index: [M] flat position whose output predicts the label. target: [M]. owner: [M] adapter of each label.
-    dropout_key: as `ids`, one 64-bit key per token.
+    dropout_key: as `ids`, one odd 32-bit key per token.
     """
 
     ids: Tensor
@@ -52,13 +51,28 @@ class Batch:
     dropout_key: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        layout = None if self.layout is None else replace(self.layout, **_moved(self.layout, device))
-        return replace(self, **_moved(self, device), layout=layout)
+        """On a GPU all tensors travel in one copy that nobody waits for."""
+        if device.type == "cpu":
+            return self
+        inner = {} if self.layout is None else _tensors(self.layout)
+        parts = [*_tensors(self).items(), *inner.items()]
+        whole = torch.cat([x.reshape(-1) for _, x in parts])
+        moved = torch.split(send(whole, device), [x.numel() for _, x in parts])
+        made = {name: each.view(x.shape) for (name, x), each in zip(parts, moved, strict=True)}
+        layout = None if self.layout is None else replace(self.layout, **{name: made.pop(name) for name in inner})
+        return replace(self, **made, layout=layout)
 
 
-def _moved(of: Batch | Packed, device: torch.device) -> dict[str, Any]:
+def send(host: Tensor, device: torch.device) -> Tensor:
+    """To the device, without waiting for what it is busy with where its driver can do that."""
+    if device.type == "cuda":
+        host = host.pin_memory()
+    return host.to(device, non_blocking=True)
+
+
+def _tensors(of: Batch | Packed) -> dict[str, Tensor]:
     values = {each.name: getattr(of, each.name) for each in fields(of)}
-    return {name: x.to(device, non_blocking=True) for name, x in values.items() if isinstance(x, Tensor)}
+    return {name: x for name, x in values.items() if isinstance(x, Tensor)}
 
 
 def pack(
@@ -163,8 +177,8 @@ def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache 
 
 
 def _token_keys(sample_key: int, length: int) -> Tensor:
-    """Odd 64-bit keys of a sample's tokens, from the sample's key and the position."""
-    return mix(torch.arange(1, length + 1) * 0x9E3779B97F4A7 + sample_key) | 1
+    """Odd 32-bit keys of a sample's tokens, from the sample's key and the position."""
+    return (mix(torch.arange(1, length + 1) * 0x9E3779B97F4A7 + sample_key) << 32 >> 32) | 1
 
 
 def split(rows: Sequence[Sequence[int]], lengths: Sequence[Sequence[int]], budget: int) -> list[list[list[int]]]:

@@ -1,8 +1,12 @@
 """The joint training loop: all trainings of one part in a single pass over one frozen base.
 
 Mathematically the same as separate runs: each adapter has its own mean loss, gradient clipping, schedule, step
-count and finish mask; see `tests/train/test_contract.py`. State is saved at save points, so that a kill loses
-at most the steps since; on the CPU a resumed training ends bit-equal to an undisturbed one.
+count and finish mask; see `tests/train/test_contract.py`. A step is cut into passes that memory allows: some adapters
+at a time, some samples at a time (see memory.py). State is saved at save points, so that a kill loses at most the
+steps since; on the CPU a resumed training of one layout ends bit-equal to an undisturbed one.
+
+In float16 gradients are kept in range by a scale for each adapter, applied in float32 at the head (Micikevicius et al.
+2018). An adapter whose gradient overflows repeats that step alone with a smaller scale; so all take equal steps.
 
 Shapes: K adapters, P weights of one adapter, M labelled tokens.
 """
@@ -13,24 +17,34 @@ import contextlib
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from kiyas.model import checkpoints
 from kiyas.model.adapters import AdapterStack, Dropout, Spec, StackedModel
+from kiyas.model.attention import using
 from kiyas.model.base import Base
-from kiyas.model.batches import Batch, indices, pack, pad, split
-from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
+from kiyas.model.batches import Batch, indices, pack, pad, send, split
+from kiyas.model.device import is_out_of_memory, release
+from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Peft, Recipe, Study
-from kiyas.train.optimizer import AdamW, clip, schedule
+from kiyas.train.memory import CPU_TOKENS, Layout
+from kiyas.train.optimizer import AdamW, schedule
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
+from kiyas.work.progress import tell
 from kiyas.work.workers import OnProgress
+
+_T = TypeVar("_T")
+LARGEST_SCALE = 2.0**15
+SMALLEST_SCALE = 2.0**-20
+CALM_STEPS = 200
+"""Without overflow before the scale of a loss in float16 grows."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,12 @@ class Progress:
     """save points since then"""
     stopped: int | None = None
     """the step at which patience or a loss that is no longer a number ended it"""
+    scale: float = 1.0
+    """of its loss, in float16"""
+    calm: int = 0
+    """steps since the scale last changed"""
+    repeats: int = 0
+    """times that a step was repeated because its gradient left float16's range"""
 
 
 @dataclass(eq=False)
@@ -87,8 +107,25 @@ class Trainee:
         return [self.samples[i] for i in chosen]
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Adapters that share passes: rows `start` to `end` of every stacked tensor."""
+
+    start: int
+    end: int
+    stack: AdapterStack
+    dropout: Dropout
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.end)
+
+
 class JointTraining:
-    """All trainings of one part. `run()` trains to the end, or goes on from the saved state."""
+    """All trainings of one part. `run()` trains to the end, or goes on from the saved state.
+
+    `layout`: how a step is cut into passes; without one it is found (memory.py).
+    """
 
     def __init__(
         self,
@@ -98,6 +135,7 @@ class JointTraining:
         study: Study,
         folder: RunDir | None = None,
         part: int = 0,
+        layout: Layout | None = None,
     ) -> None:
         self.base, self.validation, self.study, self.folder, self.part = base, validation, study, folder, part
         self.trainees = [
@@ -105,18 +143,33 @@ class JointTraining:
             for k, t in enumerate(tasks)
         ]
         self.step = 0
+        self.halvings: list[tuple[int, Layout]] = []
+        self.in_half = base.dtype == torch.float16
         self.model = StackedModel(base.model, study.target_modules)
         ids, specs = [each.id for each in self.trainees], [each.spec for each in self.trainees]
         self.stack = AdapterStack(ids, specs, self.model.sites, base.device)
         self.stack.initialise([id.seed for id in ids])
-        self.gradient = self.stack.train()
+        self.gradient = torch.zeros_like(self.stack.theta)
         self.optimizer = AdamW(self.stack.theta, [each.recipe for each in self.trainees])
-        self.model.dropout = Dropout(*(each.peft.lora_dropout for each in self.trainees))
-        self.pass_tokens = study.training.max_tokens_per_pass or pass_tokens(
-            base.model.config, base.model.dtype, base.device
+        self.longest = max(
+            len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows
         )
+        self.cut(layout or Layout(study.training.max_tokens_per_pass or max(CPU_TOKENS, self.longest)))
         self.log: JsonlWriter | None = None
         self.rows: list[dict[str, Any]] = []
+
+    def cut(self, layout: Layout) -> None:
+        """Takes a layout: which adapters share passes, how long they are, and whether activations are kept."""
+        together = layout.together(len(self.trainees), self.longest)
+        self.layout = layout
+        self.base.recompute(layout.recompute)
+        self.groups = []
+        for start in range(0, len(self.trainees), together):
+            end = min(start + together, len(self.trainees))
+            stack = self.stack.rows(start, end)
+            stack.train(self.gradient[start:end])
+            dropout = Dropout(*(each.peft.lora_dropout for each in self.trainees[start:end]))
+            self.groups.append(_Group(start, end, stack, dropout))
 
     def run(self, report: OnProgress = lambda count, note: None) -> None:
         """Trains to the end. Raises KiyasError when a loss is no longer a number."""
@@ -132,8 +185,7 @@ class JointTraining:
         every = self.study.training
         chosen = [each.batch(self.step) if each in running else [] for each in self.trainees]
         labels = [sum(sample.labels for sample in row) for row in chosen]
-        sums = self.accumulate(chosen, self.step)
-        norms = clip(self.gradient, [each.recipe.max_grad_norm for each in self.trainees]).tolist()
+        sums, norms = self._within_memory(lambda: self.accumulate(chosen, self.step))
         means = [sums[each.k] / max(1, labels[each.k]) for each in running]
         rates = {each.k: schedule(each.recipe, self.step, each.steps) for each in running}
         self.step += 1
@@ -160,50 +212,143 @@ class JointTraining:
             self._save(saved)
         report(len(running), f"loss {sum(means) / len(means):.3f}")
 
-    def accumulate(self, chosen: Sequence[Sequence[TokenizedExample]], step: int) -> list[float]:
-        """Puts the gradient of each adapter's mean loss over its own samples into `self.gradient`.
+    def accumulate(
+        self, chosen: Sequence[Sequence[TokenizedExample]], step: int
+    ) -> tuple[list[float], list[float]]:
+        """Puts the gradient of each adapter's mean loss over its own samples, clipped, into `self.gradient`.
 
-        `step`, 0-based, is what dropout depends on. Returns the sums of the losses [K].
+        `step`, 0-based, is what dropout depends on. Returns the sums of the losses and the norms before clipping, [K].
         """
-        K, device = len(self.trainees), self.base.device
-        self.gradient.zero_()
-        sum_K = torch.zeros(K, device=device)
-        weight_K = torch.tensor([1 / max(1, sum(s.labels for s in row)) for row in chosen], device=device)
-        for batch in self._passes(chosen, step):
-            loss_M = self._losses(batch)
-            (loss_M * weight_K[batch.owner]).sum().backward()  # type: ignore[no-untyped-call]
-            sum_K.index_add_(0, batch.owner, loss_M.detach())
-        sums: list[float] = sum_K.tolist()
-        return sums
+        labels = [sum(sample.labels for sample in row) for row in chosen]
+        sums, norms = self._measured(chosen, step)
+        while over := [
+            each
+            for each in self.trainees
+            if self.in_half and chosen[each.k] and math.isfinite(sums[each.k]) and not math.isfinite(norms[each.k])
+        ]:
+            for each in over:
+                self._overflowed(each)
+            again = [row if self.trainees[k] in over else [] for k, row in enumerate(chosen)]
+            _, repeated = self._measured(again, step)
+            for each in over:
+                norms[each.k] = repeated[each.k]
+        for each in self.trainees:
+            if chosen[each.k]:
+                share = each.progress.scale * max(1, labels[each.k])
+                norms[each.k] /= share
+                self.gradient[each.k].mul_(min(1.0, each.recipe.max_grad_norm / (norms[each.k] + 1e-6)) / share)
+                if self.in_half:
+                    self._calm(each)
+        return sums, norms
+
+    def _measured(self, chosen: Sequence[Sequence[TokenizedExample]], step: int) -> tuple[list[float], list[float]]:
+        """Sums of the losses, and norms of the gradients of those sums times the scales, [K]."""
+        sum_K = self.backward(chosen, step)
+        sums, norms = torch.stack([sum_K, torch.linalg.vector_norm(self.gradient, dim=1)]).tolist()
+        return sums, norms
+
+    def backward(self, chosen: Sequence[Sequence[TokenizedExample]], step: int) -> Tensor:
+        """The gradient of the sum of each adapter's losses times its scale, for those that have samples.
+
+        Of the sum, not the mean: in half precision what is divided by the number of tokens vanishes.
+        """
+        sum_K = torch.zeros(len(self.trainees), device=self.base.device)
+        scale_K = None
+        if self.in_half:
+            scale_K = send(torch.tensor([each.progress.scale for each in self.trainees]), self.base.device)
+        for each in self.trainees:
+            if chosen[each.k]:
+                self.gradient[each.k].zero_()
+        for group in self.groups:
+            for batch in self._passes(group, chosen[group.rows], step):
+                scale_M = None if scale_K is None else scale_K[group.rows][batch.owner]
+                with self._under_way(group, batch):
+                    loss_M = self._losses(batch, scale_M)
+                    loss_M.sum().backward()  # type: ignore[no-untyped-call]
+                sum_K[group.rows].index_add_(0, batch.owner, loss_M.detach())
+        return sum_K
 
     @torch.no_grad()
     def losses_on(self, samples: Sequence[TokenizedExample]) -> list[float]:
         """Mean loss per labelled token of every adapter on the same samples, without dropout."""
         sum_K = torch.zeros(len(self.trainees), dtype=torch.float64, device=self.base.device)
         tokens = sum(sample.labels for sample in samples)
-        for batch in self._passes([samples] * len(self.trainees), None):
-            sum_K.index_add_(0, batch.owner, self._losses(batch).double())
+        for group in self.groups:
+            for batch in self._passes(group, [samples] * len(group.stack), None):
+                with self._under_way(group, batch):
+                    loss_M = self._losses(batch)
+                sum_K[group.rows].index_add_(0, batch.owner, loss_M.double())
         return [total / tokens for total in sum_K.tolist()]
 
-    def _passes(self, chosen: Sequence[Sequence[TokenizedExample]], step: int | None) -> Iterator[Batch]:
-        """Every adapter's samples cut into forward passes that fit the device; with a step, keys for its dropout."""
+    def _passes(
+        self, group: _Group, chosen: Sequence[Sequence[TokenizedExample]], step: int | None
+    ) -> Iterator[Batch]:
+        """The samples of a group's adapters cut into passes that fit the device; with a step, keys for its dropout."""
+        if not any(chosen):
+            return
         # Longest together: passes of similar samples waste little. Stable, so that equal arms stay aligned.
         ranked = [sorted(range(len(row)), key=lambda i, row=row: -len(row[i].ids)) for row in chosen]  # type: ignore[misc]
         lengths = [[len(sample.ids) for sample in row] for row in chosen]
-        for part in split(ranked, lengths, self.pass_tokens):
+        for part in split(ranked, lengths, self.layout.pass_tokens):
             rows = [[row[i] for i in places] for row, places in zip(chosen, part, strict=True)]
             keys = None
-            if step is not None and self.model.dropout.on:
-                keys = [[_dropout_key(each.id.seed, step, i) for i in part[each.k]] for each in self.trainees]
+            if step is not None and group.dropout.on:
+                seeds = [each.id.seed for each in self.trainees[group.rows]]
+                keys = [[_dropout_key(seed, step, i) for i in row] for seed, row in zip(seeds, part, strict=True)]
             yield (pack(rows, keys) if self.base.packed else pad(rows, keys)).to(self.base.device)
 
-    def _losses(self, batch: Batch) -> Tensor:
+    @contextlib.contextmanager
+    def _under_way(self, group: _Group, batch: Batch) -> Iterator[None]:
+        """What forward and backward pass of a batch go by: the backward pass may compute activations again."""
         key = batch.dropout_key
-        self.model.stack = self.stack
-        self.model.dropout.token_KN = None if key is None else key.view(len(self.trainees), -1)
+        group.dropout.token_KN = None if key is None else key.view(len(group.stack), -1).int()
+        self.model.use(group.stack, group.dropout)
+        try:
+            with using(batch.layout):
+                yield
+        finally:
+            self.model.use(None)
+
+    def _losses(self, batch: Batch, scale_M: Tensor | None = None) -> Tensor:
         hidden = self.base.hidden(batch.ids, batch.positions, batch.attention_mask, batch.layout)
-        self.model.dropout.token_KN = None  # whatever else runs this model drops nothing
-        return self.base.losses(hidden, batch.label_index, batch.target)
+        return self.base.losses(hidden, batch.label_index, batch.target, scale_M)
+
+    # -- what may go wrong in a pass ----------------------------------------------------------------------
+
+    def _overflowed(self, trainee: Trainee) -> None:
+        """Its gradient left float16's range: the step is repeated with a smaller scale."""
+        progress = trainee.progress
+        progress.scale, progress.calm, progress.repeats = progress.scale / 4, 0, progress.repeats + 1
+        if progress.scale < SMALLEST_SCALE:
+            raise KiyasError(
+                f"the gradients of {trainee.id.arm} (seed {trainee.id.seed}) leave float16's range at step "
+                f"{self.step + 1}, however small the loss is scaled",
+                "set training.dtype=float32, or lower training.learning_rate",
+            )
+
+    def _calm(self, trainee: Trainee) -> None:
+        """After many steps in range the scale may grow again, so that small gradients do not vanish."""
+        progress = trainee.progress
+        progress.calm += 1
+        if progress.calm >= CALM_STEPS and progress.scale < LARGEST_SCALE:
+            progress.scale, progress.calm = progress.scale * 2, 0
+
+    def _within_memory(self, work: Callable[[], _T]) -> _T:
+        """Does the work; out of memory, with smaller passes, which are kept from then on."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = self.layout.smaller(self.longest, self.base.can_recompute)
+                if smaller is None:
+                    raise
+            release(self.base.device)
+            self.cut(smaller)
+            self.halvings.append((self.step, smaller))
+            self._keep_layout()
+            tell(f"training: out of memory at step {self.step + 1}; going on with {smaller}")
 
     # -- what follows a step ------------------------------------------------------------------------------
 
@@ -227,7 +372,7 @@ class JointTraining:
                 continue
             key = tuple(samples)
             if key not in measured:
-                measured[key] = self.losses_on(samples)
+                measured[key] = self._within_memory(lambda samples=samples: self.losses_on(samples))  # type: ignore[misc]
             for each in trainees:
                 loss = measured[key][each.k]
                 if each.id.arm == arm:
@@ -266,6 +411,14 @@ class JointTraining:
             self.rows.append(row)
 
     # -- on disk ------------------------------------------------------------------------------------------
+
+    def _keep_layout(self) -> None:
+        if self.folder is None:
+            return
+        halvings = [{"step": step, **asdict(layout)} for step, layout in self.halvings]
+        repeats = sum(each.progress.repeats for each in self.trainees)
+        notes = {**asdict(self.layout), "halvings": halvings, "repeats": repeats}
+        write_json(layout_path(self.folder, self.part), notes)
 
     def _save(self, trainees: list[Trainee]) -> None:
         if self.folder is None:
@@ -309,19 +462,9 @@ class JointTraining:
             yield
 
 
-def pass_tokens(config: Any, dtype: torch.dtype, device: torch.device) -> int:
-    """Tokens of one forward and backward pass that fit the device; on a CPU, what its caches like."""
-    if device.type == "cpu":
-        return 4096
-    free = torch.cuda.mem_get_info(device)[0]
-    return int(min(16384, max(256, free // 2 // activation_bytes(config, dtype))))
-
-
-def activation_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Activations of one token, kept for the backward pass: about 12 widths and 4 MLP widths a layer."""
-    width = config.hidden_size
-    mlp = getattr(config, "intermediate_size", None) or 4 * width
-    return int(config.num_hidden_layers * (12 * width + 4 * mlp) * dtype.itemsize)
+def layout_path(folder: RunDir, part: int) -> Path:
+    """Where one part keeps how it cuts its steps into passes."""
+    return folder.train_state / f"part-{part}.layout.json"
 
 
 def state_path(folder: RunDir, part: int) -> Path:

@@ -31,48 +31,20 @@ class AdamW:
     adapter has its own recipe and learning rate and does not move when it has no rate."""
 
     def __init__(self, theta_KP: Tensor, recipes: Sequence[Recipe]) -> None:
-        self.theta = theta_KP
+        self.theta, self.recipes = theta_KP, list(recipes)
         self.m, self.v = torch.zeros_like(theta_KP), torch.zeros_like(theta_KP)
-        # Rows with the same constants are updated together: usually all of them.
-        self.groups: dict[tuple[float, float, float, float], list[int]] = {}
-        for k, r in enumerate(recipes):
-            self.groups.setdefault((r.adam_beta1, r.adam_beta2, r.adam_epsilon, r.weight_decay), []).append(k)
 
     @torch.no_grad()
     def step(self, gradient_KP: Tensor, rates: Mapping[int, float], step: int) -> None:
-        """One update of the rows that have a learning rate; `step` counts from 1."""
-        for constants, group in self.groups.items():
-            chosen = [k for k in group if k in rates]
-            if chosen:
-                self._update(gradient_KP, [rates[k] for k in chosen], chosen, step, *constants)
+        """One update of the rows that have a learning rate; `step` counts from 1.
 
-    def _update(
-        self,
-        gradient_KP: Tensor,
-        rates: list[float],
-        chosen: list[int],
-        step: int,
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-        weight_decay: float,
-    ) -> None:
-        device, every = self.theta.device, len(chosen) == len(self.theta)
-        rows = slice(None) if every else torch.tensor(chosen, device=device)
-        theta, m, v, gradient = self.theta[rows], self.m[rows], self.v[rows], gradient_KP[rows]
-        rate = torch.tensor(rates, device=device)[:, None]
-        theta.mul_(1 - rate * weight_decay)
-        m.lerp_(gradient, 1 - beta1)
-        v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        denominator = (v.sqrt() / math.sqrt(1 - beta2**step)).add_(epsilon)
-        theta.sub_(rate * (m / (1 - beta1**step)) / denominator)
-        if not every:
-            self.theta[rows], self.m[rows], self.v[rows] = theta, m, v
-
-
-def clip(gradient_KP: Tensor, limits: Sequence[float]) -> Tensor:
-    """Clips each adapter's gradient to its limit in place, as torch's clip_grad_norm_. Returns the norms [K]."""
-    norm_K: Tensor = torch.linalg.vector_norm(gradient_KP, dim=1)
-    limit_K = torch.tensor(limits, device=norm_K.device)
-    gradient_KP.mul_((limit_K / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
-    return norm_K
+        Row by row: constants need no tensor on the device, and what is in between takes one row's memory.
+        """
+        for k, rate in rates.items():
+            recipe, theta, m, v, gradient = self.recipes[k], self.theta[k], self.m[k], self.v[k], gradient_KP[k]
+            beta1, beta2 = recipe.adam_beta1, recipe.adam_beta2
+            theta.mul_(1 - rate * recipe.weight_decay)
+            m.lerp_(gradient, 1 - beta1)
+            v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            denominator = v.sqrt().div_(math.sqrt(1 - beta2**step)).add_(recipe.adam_epsilon)
+            theta.addcdiv_(m, denominator, value=-rate / (1 - beta1**step))
