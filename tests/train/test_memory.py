@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_contract import VALIDATION, close, losses, runs, study
 
 import tiny
 from kiyas.model.adapters import AdapterStack, Dropout, Spec, StackedModel
@@ -19,6 +18,7 @@ from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining
 from kiyas.train.memory import Layout
 from kiyas.types import AdapterId, KiyasError
+from trainings import VALIDATION, close, losses, runs, study
 
 
 def dropping(**training: Any) -> Study:
@@ -35,7 +35,9 @@ def train(layout: Layout, settings: Study, family: str = "qwen2") -> JointTraini
 WHOLE = Layout(10_000)
 
 
-@pytest.mark.parametrize("layout", [Layout(110), Layout(60), Layout(10_000, recompute=True), Layout(60, recompute=True)])
+@pytest.mark.parametrize(
+    "layout", [Layout(110), Layout(60), Layout(10_000, recompute=True), Layout(60, recompute=True)]
+)
 @pytest.mark.parametrize("family", list(tiny.CONFIGS))
 def test_every_layout_trains_the_same(family: str, layout: Layout) -> None:
     settings = dropping(budget={"steps": 6})

@@ -260,6 +260,10 @@ class StackedLinear(nn.Module):
         self._in_use = in_use
 
     def forward(self, x: Tensor) -> Tensor:
+        weight = self.base.weight
+        assert isinstance(weight, Tensor)
+        if weight.is_floating_point():  # in float16 the residual stream is wider (half.py)
+            x = x.to(weight.dtype)
         y: Tensor = self.base(x)
         stack = self._in_use.stack
         if stack is None:

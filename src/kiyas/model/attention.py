@@ -77,6 +77,8 @@ def _attention(
     layer = getattr(module, "layer_idx", None)
     if layer is None:
         raise UnsupportedError(f"{type(module).__name__} does not say which layer it is")
+    # Rotary positions are float32 where the residual stream is: the values say what is computed in.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     return _current[-1].attend(layer, query, key, value, scaling, sliding_window), None
 
 

@@ -6,7 +6,8 @@ Shapes: T tokens, D model width, V vocabulary, M labelled tokens.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from kiyas.data.chat import Chat
-from kiyas.model import attention
+from kiyas.model import attention, half
 from kiyas.model.device import pick_device, pick_dtype
 from kiyas.types import KiyasError
 
@@ -34,9 +35,17 @@ class Base:
     chat: Chat
     packed: bool
     plain_head: bool
+    float32_modules: tuple[str, ...] = ()
+    """in float16: the modules that compute in float32, since float16's range is too small for them"""
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", dtype: str = "auto") -> Base:
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        float32_modules: Sequence[str] | None = None,
+    ) -> Base:
         """Loads a model folder. Raises KiyasError when it is absent, broken or not a causal language model."""
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
@@ -52,15 +61,21 @@ class Base:
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise KiyasError(f"cannot load the model in {folder}: {reason}") from error
-        return cls.of(model.to(where), chat)
+        return cls.of(model.to(where), chat, float32_modules)
 
     @classmethod
-    def of(cls, model: PreTrainedModel, chat: Chat) -> Base:
-        """Wraps a loaded model: freezes it and finds out what its attention and head allow."""
+    def of(cls, model: PreTrainedModel, chat: Chat, float32_modules: Sequence[str] | None = None) -> Base:
+        """Wraps a loaded model: freezes it and finds out what its attention and head allow.
+
+        `float32_modules`: in float16, what computes in float32 all the same; None: what a short probe finds.
+        """
         model.requires_grad_(False)
         model.eval()
         base = cls(model, chat, packed=False, plain_head=False)
-        base._probe()
+        if base.dtype == torch.float16:
+            base._probe_half(float32_modules)
+        else:
+            base._probe(contextlib.nullcontext())
         return base
 
     @property
@@ -87,21 +102,82 @@ class Base:
                 module._gradient_checkpointing_func = _recompute
 
     @torch.no_grad()
-    def _probe(self) -> None:
-        """Compares the head alone, and packed attention, with the model's own logits on two short samples."""
+    def _probe_half(self, float32_modules: Sequence[str] | None) -> None:
+        """Probes a float16 base, whose reference is itself in float32. Raises KiyasError if float16 cannot hold it."""
+        hooks = half.prepare(self.model)
+        if float32_modules is None:
+            first, second = self._probe_samples()
+            self.compute_in_float32(self.out_of_range([*first.tolist(), *second.tolist()]))
+        else:
+            self.compute_in_float32(float32_modules)
+        self._probe(half.as_float32(self.model))
+        if not self.packed:  # its own attention takes one type only
+            for hook in hooks:
+                hook.remove()
+            if self.float32_modules:
+                raise KiyasError(
+                    f"{type(self.model).__name__} leaves float16's range in {self.float32_modules[0]}",
+                    "set training.dtype=float32",
+                )
+            self.model.half()
+            own = torch.cat([self.model(input_ids=x).logits[0] for x in self._probe_samples()])
+            self._refuse_infinite(own, "set training.dtype=float32")
+
+    def compute_in_float32(self, modules: Sequence[str]) -> None:
+        """In float16: gives the linear layers of these modules float32 weights."""
+        half.widen(self.model, modules)
+        self.float32_modules = tuple(sorted({*self.float32_modules, *modules}))
+
+    @torch.no_grad()
+    def out_of_range(self, samples: Sequence[Sequence[int]]) -> tuple[str, ...]:
+        """Names of the modules whose values come near the end of float16's range on these samples, found in float32."""
+        largest: dict[str, float] = {}
+
+        def see(name: str, value: float) -> None:
+            if not value <= largest.get(name, 0.0):  # so that NaN is kept
+                largest[name] = value
+
+        own = self.model.config._attn_implementation
+        if self.packed:
+            self.model.set_attn_implementation("sdpa")
+        try:
+            with half.as_float32(self.model, see):
+                for sample in samples:
+                    ids = torch.tensor([sample], device=self.device)
+                    self.model.base_model(input_ids=ids, use_cache=False)
+        finally:
+            self.model.set_attn_implementation(own)
+        for name, value in largest.items():
+            if not math.isfinite(value):
+                raise KiyasError(f"{name} gives {value}, in float32 too: the base model's weights are broken")
+        return tuple(name for name, value in largest.items() if value > half.LIMIT)
+
+    def _probe_samples(self) -> tuple[Tensor, Tensor]:
         vocabulary = self.model.get_input_embeddings().num_embeddings
         generator = torch.Generator().manual_seed(0)
         first, second = (torch.randint(0, vocabulary, (1, n), generator=generator).to(self.device) for n in (11, 7))
-        expected = torch.cat([self.model(input_ids=x).logits[0] for x in (first, second)]).float()
-        tolerance = 1e-3 if self.model.dtype == torch.float32 else 0.05
+        return first, second
+
+    @torch.no_grad()
+    def _probe(self, reference: contextlib.AbstractContextManager[None]) -> None:
+        """Compares the head alone, and packed attention, with the model's own logits on two short samples.
+
+        Inside `reference` the model computes what is compared with. Raises KiyasError when that is not finite.
+        """
+        first, second = self._probe_samples()
+        with reference:
+            expected = torch.cat([self.model(input_ids=x).logits[0] for x in (first, second)]).float()
+            hidden = torch.cat([self.model.base_model(input_ids=x).last_hidden_state[0] for x in (first, second)])
+            head = self.model.get_output_embeddings()
+            logits = head(hidden) if isinstance(head, nn.Linear) else None
+        self._refuse_infinite(expected, "are its weights whole? Else try training.dtype=float32")
+        tolerance = 1e-3 if self.dtype == torch.float32 else 0.05
         scale = expected.abs().max().clamp(min=1e-6)
 
         def same(logits: Tensor) -> bool:
             return bool((logits.float() - expected).abs().max() <= tolerance * scale)
 
-        hidden = torch.cat([self.model.base_model(input_ids=x).last_hidden_state[0] for x in (first, second)])
-        head = self.model.get_output_embeddings()
-        self.plain_head = isinstance(head, nn.Linear) and same(head(hidden))
+        self.plain_head = logits is not None and same(logits)
 
         own = self.model.config._attn_implementation
         attention.register()
@@ -113,9 +189,16 @@ class Base:
         with contextlib.suppress(attention.UnsupportedError, ValueError, TypeError):
             self.model.set_attn_implementation(attention.NAME)
             if self.model.config._attn_implementation == attention.NAME:
-                self.packed = same(self.logits(self.hidden(ids, positions, None, layout)))
+                found = self.logits(self.hidden(ids, positions, None, layout))
+                self._refuse_infinite(found, "set training.dtype=float32")
+                self.packed = same(found)
         if not self.packed:
             self.model.set_attn_implementation(own)
+
+    def _refuse_infinite(self, logits: Tensor, hint: str) -> None:
+        if not bool(logits.isfinite().all()):
+            dtype = str(self.dtype).removeprefix("torch.")
+            raise KiyasError(f"{type(self.model).__name__} gives logits that are not numbers in {dtype}", hint)
 
     def hidden(
         self, ids: Tensor, positions: Tensor, attention_mask: Tensor | None, layout: attention.Layout | None

@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ def send(host: Tensor, device: torch.device) -> Tensor:
     return host.to(device, non_blocking=True)
 
 
-def _tensors(of: Batch | Packed) -> dict[str, Tensor]:
+def _tensors(of: Batch | Packed) -> dict[str, Any]:
     values = {each.name: getattr(of, each.name) for each in fields(of)}
     return {name: x for name, x in values.items() if isinstance(x, Tensor)}
 

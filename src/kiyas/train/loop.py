@@ -212,9 +212,7 @@ class JointTraining:
             self._save(saved)
         report(len(running), f"loss {sum(means) / len(means):.3f}")
 
-    def accumulate(
-        self, chosen: Sequence[Sequence[TokenizedExample]], step: int
-    ) -> tuple[list[float], list[float]]:
+    def accumulate(self, chosen: Sequence[Sequence[TokenizedExample]], step: int) -> tuple[list[float], list[float]]:
         """Puts the gradient of each adapter's mean loss over its own samples, clipped, into `self.gradient`.
 
         `step`, 0-based, is what dropout depends on. Returns the sums of the losses and the norms before clipping, [K].
@@ -280,9 +278,7 @@ class JointTraining:
                 sum_K[group.rows].index_add_(0, batch.owner, loss_M.double())
         return [total / tokens for total in sum_K.tolist()]
 
-    def _passes(
-        self, group: _Group, chosen: Sequence[Sequence[TokenizedExample]], step: int | None
-    ) -> Iterator[Batch]:
+    def _passes(self, group: _Group, chosen: Sequence[Sequence[TokenizedExample]], step: int | None) -> Iterator[Batch]:
         """The samples of a group's adapters cut into passes that fit the device; with a step, keys for its dropout."""
         if not any(chosen):
             return
