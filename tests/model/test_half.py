@@ -196,5 +196,5 @@ def test_a_family_that_pads_is_refused_where_it_leaves_the_range() -> None:
     def change(model: Any) -> None:
         model.model.layers[0].mlp.down_proj.weight *= 1e5
 
-    with pytest.raises(KiyasError, match="Gemma2ForCausalLM leaves float16's range in model.layers.0.mlp"):
+    with pytest.raises(KiyasError, match=r"Gemma2ForCausalLM leaves float16's range in model.layers.0.mlp"):
         base(torch.float16, "gemma2", change)

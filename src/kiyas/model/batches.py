@@ -59,7 +59,7 @@ class Batch:
         parts = [*_tensors(self).items(), *inner.items()]
         whole = torch.cat([x.reshape(-1) for _, x in parts])
         moved = torch.split(send(whole, device), [x.numel() for _, x in parts])
-        made = {name: each.view(x.shape) for (name, x), each in zip(parts, moved, strict=True)}
+        made: dict[str, Any] = {name: each.view(x.shape) for (name, x), each in zip(parts, moved, strict=True)}
         layout = None if self.layout is None else replace(self.layout, **{name: made.pop(name) for name in inner})
         return replace(self, **made, layout=layout)
 

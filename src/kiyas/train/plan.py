@@ -1,0 +1,109 @@
+"""Which layout a training takes: the fastest that fits the memory at hand, measured without contents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kiyas.model.meter import Shape, metered
+from kiyas.study.settings import Study
+from kiyas.train.loop import JointTraining, Task
+from kiyas.train.memory import CPU_TOKENS, MOST_TOKENS, Layout
+from kiyas.types import AdapterId, KiyasError, TokenizedExample
+
+ENOUGH_TOKENS = 2048
+"""Passes of so many tokens keep a device busy: rather than larger ones, activations are kept."""
+
+
+@dataclass
+class Plan:
+    """Trainings of one device, as far as memory depends on them."""
+
+    shape: Shape
+    study: Study
+    ids: Sequence[AdapterId]
+    longest: int
+    """tokens of the longest sample"""
+    _passes: dict[tuple[int, Layout], int] = field(default_factory=dict)
+
+    @property
+    def step_tokens(self) -> int:
+        """Of a step of all trainings, if all their samples were the longest."""
+        batch = max(self.study.recipe(id.arm, id.variant).effective_batch_size for id in self.ids)
+        return batch * self.longest * len(self.ids)
+
+    @cached_property
+    def adapter_bytes(self) -> int:
+        """Weights, gradient and two moments of one training, in float32."""
+
+        def measure(layers: int) -> int:
+            with metered():
+                return 4 * self._training(layers, 1, [TokenizedExample((0, 0), 1)], Layout(2)).gradient.nbytes
+
+        return self.shape.grown(measure)
+
+    def peak(self, layout: Layout, trainings: int | None = None) -> int:
+        """Bytes: the base, all trainings (or so many of them), and the largest pass."""
+        trainings = trainings or len(self.ids)
+        together = layout.together(trainings, self.longest)
+        if (together, layout) not in self._passes:
+            row = layout.pass_tokens // together
+            rest = row % self.longest
+            lengths = [self.longest] * (row // self.longest) + [rest] * (rest > 1)
+            samples = [TokenizedExample((0,) * length, 1) for length in lengths]
+
+            def measure(layers: int) -> int:
+                with metered() as meter:
+                    training = self._training(layers, together, samples, layout)
+                    training.backward([samples] * together, 0)
+                    return meter.peak
+
+            self._passes[together, layout] = self.shape.grown(measure)
+        return self._passes[together, layout] + (trainings - together) * self.adapter_bytes
+
+    def _training(self, layers: int, together: int, samples: list[TokenizedExample], layout: Layout) -> JointTraining:
+        """The trainings with the largest rank, on some layers of the base."""
+        widest = sorted(self.ids, key=lambda id: -self.study.peft_of(id.arm).r)[:together]
+        tasks = [Task(id, samples, 1) for id in widest]
+        return JointTraining(self.shape.base(layers), tasks, {}, self.study, layout=layout)
+
+    def layout(self, budget: int, on_cpu: bool) -> Layout:
+        """The fastest layout within a budget in bytes. Raises KiyasError where none fits."""
+        top = max(self.longest, min(CPU_TOKENS if on_cpu else MOST_TOKENS, self.step_tokens))
+        sizes = sorted({max(self.longest, top * part // 8) for part in (1, 2, 3, 4, 6, 8)} | {self.longest})
+        kept = self._largest([Layout(size) for size in sizes], budget)
+        if kept is not None and kept.pass_tokens >= min(ENOUGH_TOKENS, top):
+            return kept
+        again = self._largest([Layout(size, recompute=True) for size in sizes], budget)
+        found = again or kept
+        if found is None:
+            need = self.peak(Layout(self.longest, recompute=True))
+            raise KiyasError(
+                f"training needs {need / 1e9:.1f} GB for {len(self.ids)} adapters and one sample of {self.longest:,} "
+                f"tokens, but only {budget / 1e9:.1f} GB can be used",
+                "lower training.max_length or peft.r, or take a smaller base",
+            )
+        return found
+
+    def _largest(self, layouts: Sequence[Layout], budget: int) -> Layout | None:
+        """The last that fits, of layouts that need more and more."""
+        low, high = 0, len(layouts)
+        while low < high:
+            middle = (low + high) // 2
+            if self.peak(layouts[middle]) <= budget:
+                low = middle + 1
+            else:
+                high = middle
+        return layouts[low - 1] if low else None
+
+    def together(self, budget: int) -> int:
+        """How many of the trainings to do at once: as many as leave room to keep activations, else as many as fit at
+        all, at least one. The others follow in parts of their own."""
+        size = max(self.longest, min(ENOUGH_TOKENS, self.step_tokens))
+        for layout in (Layout(size), Layout(size, recompute=True)):
+            sharing = layout.together(len(self.ids), self.longest)
+            most = sharing + (budget - self.peak(layout, sharing)) // self.adapter_bytes
+            if most >= 1:
+                return min(most, len(self.ids))
+        return 1
