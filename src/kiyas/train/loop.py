@@ -171,6 +171,17 @@ class JointTraining:
             dropout = Dropout(*(each.peft.lora_dropout for each in self.trainees[start:end]))
             self.groups.append(_Group(start, end, stack, dropout))
 
+    def try_largest(self) -> None:
+        """Does the largest pass that there can be, and forgets it: what does not fit fails now, not at step 300."""
+
+        def largest() -> None:
+            group = self.groups[0]
+            longest = max((s for each in self.trainees for s in each.samples), key=lambda sample: len(sample.ids))
+            row = [longest] * (self.layout.pass_tokens // len(group.stack) // len(longest.ids))
+            self.backward([row if k < group.end else [] for k in range(len(self.trainees))], 0)
+
+        self._within_memory(largest)
+
     def run(self, report: OnProgress = lambda count, note: None) -> None:
         """Trains to the end. Raises KiyasError when a loss is no longer a number."""
         with self._opened(), warnings.catch_warnings():
