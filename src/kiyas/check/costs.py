@@ -37,12 +37,11 @@ from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
 from kiyas.model.batches import indices
 from kiyas.model.device import pick_device, pick_dtype
-from kiyas.pipeline import identity
+from kiyas.pipeline import identity, layout
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, activation_bytes, pass_tokens
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
-from kiyas.work.workers import default_workers
 
 SMALL_VOCABULARY = 8192
 ENOUGH_S = 0.2
@@ -131,12 +130,11 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
     """Measures and scales. Raises KiyasError for a base whose architecture cannot be built."""
     started = time.perf_counter()
     config = _config(study)
-    device, dtype = _device(study)
+    device, dtype, here = _device(study)
     size = sum(path.stat().st_size for path in identity.model_files(study))
     weights = (identity.parameters(study) or size // 2) * dtype.itemsize
     train_workers, generate_workers = (
-        min(units, study.training.workers or default_workers(study.training.device, size, units))
-        for units in (max(1, work.trainings), work.checkpoints + 1)
+        len(layout.places(here, units)) for units in (max(1, work.trainings), work.checkpoints + 1)
     )
     longest = work.prompt_tokens + study.generation.max_new_tokens
     jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
@@ -163,7 +161,13 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         runaway_s=generating(study.generation.max_new_tokens),
         judge_s=judge_s,
         judge_trouble=trouble,
-        memory_bytes=max(train_workers * training, generate_workers * decoding),
+        # Workers share the processor's memory; a GPU has its own for its worker.
+        memory_bytes=max(
+            *(
+                each * (count if device.type == "cpu" else 1)
+                for each, count in ((training, train_workers), (decoding, generate_workers))
+            )
+        ),
         memory_here=_memory(device),
         # Adapters are kept in float32; a training under way keeps weights and AdamW's two moments as well.
         disk_bytes=4 * adapter * work.saved + 12 * adapter * work.trainings,
@@ -183,13 +187,14 @@ def _config(study: Study) -> Any:
         raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
 
 
-def _device(study: Study) -> tuple[torch.device, torch.dtype]:
-    """The study's device, else this machine's processor; the dtype that the study would use there."""
+def _device(study: Study) -> tuple[torch.device, torch.dtype, Study]:
+    """The study's device, else this machine's processor; the dtype that the study would use there; the study so."""
     try:
-        device = pick_device(study.training.device)
+        device, here = pick_device(study.training.device), study
     except KiyasError:
         device = torch.device("cpu")  # remarked on: Costs.wanted is not Costs.device
-    return device, pick_dtype(study.training.dtype, device)
+        here = study.model_copy(update={"training": study.training.model_copy(update={"device": "cpu"})})
+    return device, pick_dtype(study.training.dtype, device), here
 
 
 def _name(device: torch.device) -> str:

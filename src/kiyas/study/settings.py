@@ -167,10 +167,12 @@ class Training(Recipe):
     """A checkpoint is saved (and later judged) at this interval, in steps, and at the end."""
     dtype: Dtype = Dtype.AUTO
     """Number format of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are in float32."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """auto, cpu, cuda, cuda:1 …"""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """auto: all GPUs, else the CPU; cpu; cuda: all GPUs; cuda:1: that one; mps: untested. GPUs are those that
+    CUDA_VISIBLE_DEVICES names."""
     workers: Count | None = None
-    """Processes that share the trainings and checkpoints. Default: one per CPU core for small models, one on a GPU."""
+    """Processes that share the trainings and checkpoints: at most one a GPU. Default: one a GPU; on a CPU one per core
+    for small models."""
     max_tokens_per_pass: Count | None = None
     """Tokens (all adapters together) in one forward pass; a batch is split to fit. Default: by device."""
 
