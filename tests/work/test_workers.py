@@ -61,6 +61,21 @@ def test_one_failure_stops_all(what: str, kind: type[Exception], told: str) -> N
     assert left == []
 
 
+def lost(error: BaseException) -> KiyasError | None:
+    return KiyasError("the device is lost", "again") if isinstance(error, ZeroDivisionError) else None
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_an_error_of_the_device_is_put_in_words_in_every_process(lanes: int) -> None:
+    with bar("test", 10, "units") as progress:
+        with pytest.raises(KiyasError, match="the device is lost\n  hint: again"):
+            run_parts(work, [[("bug",)]] * lanes, progress, lost)
+        with pytest.raises(KiyasError, match="the data is wrong"):
+            run_parts(work, [[("mistake",)]] * lanes, progress, lost)
+        with pytest.raises(WorkerError if lanes > 1 else ZeroDivisionError, match="ours"):
+            run_parts(work, [[("bug",)]] * lanes, progress)
+
+
 def _idle(process: psutil.Process) -> bool:
     """The server that workers are forked from, and multiprocessing's own bookkeeper, stay."""
     command = " ".join(process.cmdline())

@@ -36,7 +36,7 @@ from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
 from kiyas.model.batches import indices
-from kiyas.model.device import pick_device, pick_dtype
+from kiyas.model.device import errors_in_words, in_words, pick_device, pick_dtype
 from kiyas.pipeline import identity, layout
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
@@ -140,7 +140,7 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
     jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
     rows = study.generation.max_rows or rows_that_fit(config, dtype, device, longest, jobs)
     tokens = study.training.max_tokens_per_pass or pass_tokens(config, dtype, device)
-    with _threads(1 if max(train_workers, generate_workers) > 1 else None):
+    with _threads(1 if max(train_workers, generate_workers) > 1 else None), errors_in_words():
         speed, adapter = _measure(study, config, work, (tokens, rows), chat, device, dtype)
     adapters = math.ceil(work.trainings / train_workers)
     training = weights + 16 * adapter * adapters + tokens * activation_bytes(config, dtype)
@@ -235,7 +235,9 @@ def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: to
     try:
         model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error
+        raise in_words(error) or KiyasError(
+            f"cannot build a small copy of the base model to measure with: {error}"
+        ) from error
     return Base.of(model, chat)
 
 

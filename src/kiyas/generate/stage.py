@@ -12,7 +12,6 @@ from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack
-from kiyas.model.device import told_out_of_memory
 from kiyas.runfolder.files import JsonlWriter, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Generation, Study
@@ -53,7 +52,7 @@ def generate_part(
             open_groups.append((group, missing))
     write_jsonl(path, [completion.to_row() for completion in whole])
     report(len(whole), "")
-    with JsonlWriter(path) as writer, told_out_of_memory("generation.max_rows"):
+    with JsonlWriter(path) as writer:
         for group, missing in open_groups:
             places = [(id, None if id.is_base else folder.checkpoints / id.folder) for id in group]
             generator = Generator(base, model, load_stack(places, model, base.device), study.generation)

@@ -92,6 +92,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def train(study: Study, folder: RunDir) -> dict[str, Any]:
     """All trainings of all arms, stacked; log and checkpoints."""
+    from kiyas.model.device import in_words
     from kiyas.pipeline.prepare import budget_steps, refuse_unfit
     from kiyas.train.stage import merge_logs, saved_step, train_part
 
@@ -113,7 +114,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
     with bar("train", total, "adapter-steps", done) as progress:
         shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, steps, part.number))
-        run_parts(train_part, shared, progress)
+        run_parts(train_part, shared, progress, in_words)
     rows = merge_logs(folder, len(parts))
     for name, arm in study.arms.items():
         if arm.checkpoints is not None:
@@ -128,6 +129,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
 def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     """Base and all checkpoints answer all problems."""
     from kiyas.generate.stage import generate_part, part_file
+    from kiyas.model.device import in_words
 
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
@@ -135,7 +137,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     problems = len(read_jsonl(folder.problems))
     with bar("generate", len(adapters) * problems * study.generation.num_samples, "answers") as progress:
         shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, part.number))
-        run_parts(generate_part, shared, progress)
+        run_parts(generate_part, shared, progress, in_words)
     made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
     order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
     made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
@@ -149,7 +151,7 @@ def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
     """Runs every program on every test."""
     total = len(read_jsonl(folder.completions))
     with bar("judge", total, "programs") as progress:
-        return {"programs": total, "verdicts": judge_completions(folder, study.judge, progress)}
+        return {"programs": total, "verdicts": judge_completions(folder, study.judge, progress.update)}
 
 
 def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
