@@ -36,7 +36,7 @@ from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
 from kiyas.model.batches import indices
-from kiyas.model.device import errors_in_words, in_words, pick_device, pick_dtype
+from kiyas.model.device import errors_in_words, in_words, pick_device
 from kiyas.pipeline import identity, layout
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
@@ -194,7 +194,7 @@ def _device(study: Study) -> tuple[torch.device, torch.dtype, Study]:
     except KiyasError:
         device = torch.device("cpu")  # remarked on: Costs.wanted is not Costs.device
         here = study.model_copy(update={"training": study.training.model_copy(update={"device": "cpu"})})
-    return device, pick_dtype(study.training.dtype, device), here
+    return device, getattr(torch, layout.number_format(here)[0]), here
 
 
 def _name(device: torch.device) -> str:

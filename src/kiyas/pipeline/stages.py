@@ -18,7 +18,7 @@ from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
-from kiyas.pipeline.layout import lanes, parts_of, places
+from kiyas.pipeline.layout import lanes, parts_of, places, settled
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
@@ -101,7 +101,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     counts = manifest["counts"]["arms"]
     # Settings of training may have changed since the data were prepared.
     refuse_unfit(study, counts)
-    steps = budget_steps(study, counts)
+    study, steps = settled(study, folder), budget_steps(study, counts)
     # Seeds together: the arms of one seed see the same order of samples, and stack best.
     trainings: list[list[Any]] = [
         [arm, variant, seed]
@@ -131,6 +131,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     from kiyas.generate.stage import generate_part, part_file
     from kiyas.model.device import in_words
 
+    study = settled(study, folder)
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
     parts = parts_of(folder, Stage.GENERATE, study, adapters)
