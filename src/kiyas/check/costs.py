@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import math
 import os
 import shutil
@@ -358,9 +357,7 @@ def _seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 def _judging(study: Study, work: Work, problems: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
     """Seconds to judge all answers if every program ended at once, from a few that do; or why it cannot be."""
-    known = [
-        judge.problem_from_row(json.loads(json.dumps(row)), "kiyas") for row in problems
-    ]  # as the run folder has them
+    known = [judge.problem_from_row(row, "kiyas") for row in problems]
     programs = [(known[i % len(known)].id, f"pass  # {i}") for i in range(JUDGED)]
     try:
         found = verdicts(programs, known, study.judge)

@@ -12,7 +12,7 @@ from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack
-from kiyas.runfolder.files import JsonlWriter, read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Completion
@@ -32,7 +32,7 @@ def generate_part(
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [
         Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
-        for row in read_jsonl(folder.problems)
+        for row in each_row(folder.problems)
     ]
     rows = _fixed_rows(folder, base, questions, study.generation, len(ids), part)
     path = part_file(folder, part)

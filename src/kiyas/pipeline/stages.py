@@ -19,7 +19,7 @@ from kiyas.interop import adapters
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
 from kiyas.pipeline.layout import lanes, parts_of, places, settled
-from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, Completion
@@ -135,12 +135,11 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
     parts = parts_of(folder, Stage.GENERATE, study, adapters)
-    problems = len(read_jsonl(folder.problems))
-    with bar("generate", len(adapters) * problems * study.generation.num_samples, "answers") as progress:
+    order = {row["id"]: number for number, row in enumerate(each_row(folder.problems))}
+    with bar("generate", len(adapters) * len(order) * study.generation.num_samples, "answers") as progress:
         shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, part.number))
         run_parts(generate_part, shared, progress, in_words)
     made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
-    order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
     made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
     write_jsonl(folder.completions, [completion.to_row() for completion in made])
     shutil.rmtree(folder.stage(Stage.GENERATE) / "state")

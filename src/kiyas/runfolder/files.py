@@ -91,8 +91,13 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All rows of a file that Kıyas wrote. A torn last line is left out; a broken line elsewhere is an error."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict[str, Any]]:
+    """The same, one at a time: problems may have tests of many megabytes."""
     with path.open("rb") as file:
-        return list(json_objects(path, (line for line in file if line.endswith(b"\n"))))
+        yield from json_objects(path, (line for line in file if line.endswith(b"\n")))
 
 
 def json_objects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
