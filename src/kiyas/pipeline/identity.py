@@ -31,7 +31,7 @@ from kiyas.runfolder.record import (
 )
 from kiyas.study.settings import HARMLESS, Study
 from kiyas.types import KiyasError
-from kiyas.work.workers import uses_gpu
+from kiyas.work.workers import gpus
 
 # Which stage a change of a section of the study file, or of a setting in it, falsifies first. `None`: no stage.
 FALSIFIES: dict[str, Stage | None] = {
@@ -83,7 +83,7 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         declared_sha256=declared(study),
         base=_base(study),
         judge=JudgeFacts(tier=tier, mode=study.judge.mode),
-        device="gpu" if uses_gpu(study.training.device) else "cpu",
+        device="gpu" if gpus(study.training.device) else "cpu",
         overrides=tuple(overrides),
     )
     write_record(folder, record)
