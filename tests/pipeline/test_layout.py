@@ -65,9 +65,10 @@ def test_parts_keep_their_device_and_go_round_fewer(tmp_path: Path, monkeypatch:
         assert shared_out(parts) == expected
 
 
-def test_more_parts_than_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_parts_than_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, 2)
-    parts = [Part(number, [unit], number % 2) for number, unit in enumerate(UNITS)]
+    parts = parts_of(RunDir(tmp_path), Stage.TRAIN, study(), UNITS, most=1)
+    assert parts == [Part(number, [unit], number % 2) for number, unit in enumerate(UNITS)]
     assert [[number for _, number in lane] for lane in shared_out(parts)] == [[0, 2, 4], [1, 3]]
 
 

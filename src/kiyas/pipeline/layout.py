@@ -31,13 +31,15 @@ class Part:
     """which of the run's devices does it, counted from 0; with fewer devices they are counted round"""
 
 
-def parts_of(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) -> list[Part]:
-    """How units are shared out: one part a worker when the stage starts, the same parts whenever it goes on."""
+def parts_of(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]], most: int | None = None) -> list[Part]:
+    """How units are shared out when the stage starts, the same parts whenever it goes on: one a worker, or more where a
+    part can hold only so many units (`most`)."""
     path = folder.stage(stage) / "state" / "layout.json"
     if not path.exists():
-        size = -(-len(units) // len(places(study, len(units))))
+        here = len(places(study, len(units)))
+        size = min(-(-len(units) // here), most or len(units))
         shares = [units[start : start + size] for start in range(0, len(units), size)]
-        write_json(path, [asdict(Part(number, share, number)) for number, share in enumerate(shares)])
+        write_json(path, [asdict(Part(number, share, number % here)) for number, share in enumerate(shares)])
     # Version 0.1.0 kept the shares alone, one a worker.
     return [
         Part(**each) if isinstance(each, dict) else Part(number, each, number)
