@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import pickle
 import threading
 import zlib
@@ -164,6 +165,12 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def around(endpoint: str, folder: Path) -> dict[str, str]:
+    """The environment of a process that knows this Hub only, and has nothing in its cache."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**others, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf")}
 
 
 def lines(rows: list[dict[str, Any]]) -> bytes:

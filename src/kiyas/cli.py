@@ -64,6 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nkiyas: stopped; the same command continues from here", file=sys.stderr)
         return 130
+    except MemoryError:
+        print("kiyas: this machine ran out of memory; the same command continues from here", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hub_server import Hub, lines, livecodebench_row, parquet, serve
+from hub_server import Hub, around, lines, livecodebench_row, parquet, serve
 from kiyas import practice
 from kiyas.data.benchmarks import question
 from kiyas.runfolder.files import read_json, read_jsonl
@@ -98,12 +97,6 @@ benchmarks:
 generation: {max_new_tokens: 24}
 judge: {isolation: best}
 """
-
-
-def around(endpoint: str, folder: Path) -> dict[str, str]:
-    """The environment of a process that knows this Hub only, and has nothing in its cache."""
-    others = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    return {**others, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf")}
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> RunDir:
 
 def run(folder: RunDir) -> dict[str, int]:
     with bar("judge", 16, "programs") as progress:
-        counts = judge_completions(folder, Judge(isolation="best", time_limit_s=2), progress)
+        counts = judge_completions(folder, Judge(isolation="best", time_limit_s=2), progress.update)
     assert progress.done == 16
     return counts
 

@@ -233,6 +233,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).model_dump(mode="json")
     resolved |= {"study": study, "base": {"name_or_path": "owner/base", "parameters": 1234567, "fingerprint": "f" * 64}}
     resolved |= {"python": "3.12.1", "packages": {"torch": "2.11"}, "platform": "Linux", "git": "0123456789abcdef+"}
+    resolved |= {"device": "gpu", "dtype": "float16"}
     path.write_text(json.dumps(resolved))
     counts = {"arms": {"deep": {"train": 4505, "validation": 15, "groups": 901}}}
     RunDir(run).finish(Stage.DATA, {"/data/deep.jsonl": "9" * 64}, counts, 0.0)
@@ -260,7 +261,7 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
         "The budget was 120 optimizer steps for each training; seeds 0, 1.",
         "LiveCodeBench (Jain et al. 2024) (release: release_v5; difficulty: easy; from: 2024-08; 6 problems; 24 tests)",
         "2.5 s of CPU time, the problem's own or 1024 MB of memory",
-        "2 January 2026 with Kıyas 0.1.0, torch 2.11, Python 3.12.1 on Linux",
+        "2 January 2026 with Kıyas 0.1.0, torch 2.11, Python 3.12.1 on Linux (GPU, float16).",
         "revision 0123456789ab, with uncommitted changes",
     ):
         assert part in text, part

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import math
 import os
 import shutil
@@ -36,13 +35,12 @@ from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
 from kiyas.model.batches import indices
-from kiyas.model.device import pick_device, pick_dtype
-from kiyas.pipeline import identity
+from kiyas.model.device import errors_in_words, in_words, pick_device
+from kiyas.pipeline import identity, layout
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
-from kiyas.work.workers import default_workers
 
 SMALL_VOCABULARY = 8192
 ENOUGH_S = 0.2
@@ -131,18 +129,17 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
     """Measures and scales. Raises KiyasError for a base whose architecture cannot be built."""
     started = time.perf_counter()
     config = _config(study)
-    device, dtype = _device(study)
+    device, dtype, here = _device(study)
     size = sum(path.stat().st_size for path in identity.model_files(study))
     weights = (identity.parameters(study) or size // 2) * dtype.itemsize
     train_workers, generate_workers = (
-        min(units, study.training.workers or default_workers(study.training.device, size, units))
-        for units in (max(1, work.trainings), work.checkpoints + 1)
+        len(layout.places(here, units)) for units in (max(1, work.trainings), work.checkpoints + 1)
     )
     longest = work.prompt_tokens + study.generation.max_new_tokens
     jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
     rows = study.generation.max_rows or rows_that_fit(config, dtype, device, longest, jobs)
     tokens = study.training.max_tokens_per_pass or pass_tokens(config, dtype, device)
-    with _threads(1 if max(train_workers, generate_workers) > 1 else None):
+    with _threads(1 if max(train_workers, generate_workers) > 1 else None), errors_in_words():
         speed, adapter = _measure(study, config, work, (tokens, rows), chat, device, dtype)
     adapters = math.ceil(work.trainings / train_workers)
     training = weights + 16 * adapter * adapters + tokens * activation_bytes(config, dtype)
@@ -163,7 +160,13 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         runaway_s=generating(study.generation.max_new_tokens),
         judge_s=judge_s,
         judge_trouble=trouble,
-        memory_bytes=max(train_workers * training, generate_workers * decoding),
+        # Workers share the processor's memory; a GPU has its own for its worker.
+        memory_bytes=max(
+            *(
+                each * (count if device.type == "cpu" else 1)
+                for each, count in ((training, train_workers), (decoding, generate_workers))
+            )
+        ),
         memory_here=_memory(device),
         # Adapters are kept in float32; a training under way keeps weights and AdamW's two moments as well.
         disk_bytes=4 * adapter * work.saved + 12 * adapter * work.trainings,
@@ -183,13 +186,14 @@ def _config(study: Study) -> Any:
         raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
 
 
-def _device(study: Study) -> tuple[torch.device, torch.dtype]:
-    """The study's device, else this machine's processor; the dtype that the study would use there."""
+def _device(study: Study) -> tuple[torch.device, torch.dtype, Study]:
+    """The study's device, else this machine's processor; the dtype that the study would use there; the study so."""
     try:
-        device = pick_device(study.training.device)
+        device, here = pick_device(study.training.device), study
     except KiyasError:
         device = torch.device("cpu")  # remarked on: Costs.wanted is not Costs.device
-    return device, pick_dtype(study.training.dtype, device)
+        here = study.model_copy(update={"training": study.training.model_copy(update={"device": "cpu"})})
+    return device, getattr(torch, layout.number_format(here)[0]), here
 
 
 def _name(device: torch.device) -> str:
@@ -230,7 +234,9 @@ def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: to
     try:
         model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error
+        raise in_words(error) or KiyasError(
+            f"cannot build a small copy of the base model to measure with: {error}"
+        ) from error
     return Base.of(model, chat)
 
 
@@ -351,9 +357,7 @@ def _seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 def _judging(study: Study, work: Work, problems: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
     """Seconds to judge all answers if every program ended at once, from a few that do; or why it cannot be."""
-    known = [
-        judge.problem_from_row(json.loads(json.dumps(row)), "kiyas") for row in problems
-    ]  # as the run folder has them
+    known = [judge.problem_from_row(row, "kiyas") for row in problems]
     programs = [(known[i % len(known)].id, f"pass  # {i}") for i in range(JUDGED)]
     try:
         found = verdicts(programs, known, study.judge)

@@ -42,7 +42,7 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
         rows = practice.benchmark(benchmark.problems or 41)
     else:
         try:
-            rows = [problem.to_row() for problem in _problems(benchmark)]
+            rows = [problem.to_row() for problem in _outlines(benchmark)]
         except judge.JudgeError as error:
             raise KiyasError(str(error)) from error
     source = benchmark.dataset
@@ -63,7 +63,10 @@ def read(benchmark: Benchmark) -> list[dict[str, Any]]:
             f"{_some(found - wanted)} too many",
             "check release, platform, difficulty, from and to",
         )
-    return rows
+    try:
+        return _with_tests(rows, benchmark)
+    except judge.JudgeError as error:
+        raise KiyasError(str(error)) from error
 
 
 def question(row: dict[str, Any]) -> str:
@@ -89,24 +92,39 @@ def solutions(benchmark: Benchmark) -> dict[str, str]:
     return found
 
 
-def _problems(benchmark: Benchmark) -> list[judge.Problem]:
-    public = benchmark.tests == "public"
+def _outlines(benchmark: Benchmark) -> list[judge.Problem]:
+    """All problems, to choose from; those with hidden tests have none yet, unless only sample tests are wanted."""
+    known = benchmark.known
+    if known is not None and known.release_files is None:
+        return [
+            judge.problem_from_row(row, known.name)
+            for row in _hub_rows(benchmark, known)
+            if row.get("split", "test") == "test"
+        ]
+    files, format = _files(benchmark)
+    if benchmark.tests == "public":
+        return [each for path in files for each in judge.read_problems(path, format, public_tests_only=True)]
+    return [each for path in files for each in judge.outlines(path, format)]
+
+
+def _with_tests(rows: list[dict[str, Any]], benchmark: Benchmark) -> list[dict[str, Any]]:
+    """The chosen problems with the tests that they lack: only theirs are unpacked."""
+    lacking = {row["id"] for row in rows if not {"tests", "test_code"} & row.keys()}
+    if not lacking:
+        return rows
+    files, format = _files(benchmark)
+    whole = {each.id: each.to_row() for path in files for each in judge.read_problems(path, format, only=lacking)}
+    return [whole[row["id"]] if row["id"] in lacking else row for row in rows]
+
+
+def _files(benchmark: Benchmark) -> tuple[list[Path], str | None]:
+    """The files of a benchmark, and their format if it is known."""
     known = benchmark.known
     if known is None:
-        return judge.read_problems(benchmark.dataset, public_tests_only=public)
-    if known.release_files is not None:
-        assert known.hub_id is not None and benchmark.release is not None
-        paths = [
-            hub.dataset_file(known.hub_id, file, benchmark.revision) for file in known.release_files(benchmark.release)
-        ]
-        return [
-            problem for path in paths for problem in judge.read_problems(path, known.name, public_tests_only=public)
-        ]
-    return [
-        judge.problem_from_row(row, known.name)
-        for row in _hub_rows(benchmark, known)
-        if row.get("split", "test") == "test"
-    ]
+        return [Path(benchmark.dataset)], None
+    assert known.hub_id is not None and known.release_files is not None and benchmark.release is not None
+    names = known.release_files(benchmark.release)
+    return [hub.dataset_file(known.hub_id, name, benchmark.revision) for name in names], known.name
 
 
 def _hub_rows(benchmark: Benchmark, known: judge.Format) -> list[Row]:

@@ -12,8 +12,7 @@ from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack
-from kiyas.model.device import told_out_of_memory
-from kiyas.runfolder.files import JsonlWriter, read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Completion
@@ -33,7 +32,7 @@ def generate_part(
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [
         Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
-        for row in read_jsonl(folder.problems)
+        for row in each_row(folder.problems)
     ]
     rows = _fixed_rows(folder, base, questions, study.generation, len(ids), part)
     path = part_file(folder, part)
@@ -53,7 +52,7 @@ def generate_part(
             open_groups.append((group, missing))
     write_jsonl(path, [completion.to_row() for completion in whole])
     report(len(whole), "")
-    with JsonlWriter(path) as writer, told_out_of_memory("generation.max_rows"):
+    with JsonlWriter(path) as writer:
         for group, missing in open_groups:
             places = [(id, None if id.is_base else folder.checkpoints / id.folder) for id in group]
             generator = Generator(base, model, load_stack(places, model, base.device), study.generation)

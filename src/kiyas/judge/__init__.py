@@ -10,7 +10,7 @@ See docs/judge.md for what each tier of isolation does and does not guarantee.
 
 from .attacks import self_check
 from .extract import extract
-from .formats import FORMATS, problem_from_row, read_problems
+from .formats import FORMATS, outlines, problem_from_row, read_problems
 from .formats.format import Format
 from .pool import judge
 from .programs import programs_from_row, read_programs
@@ -55,6 +55,7 @@ __all__ = [
     "check_ready",
     "extract",
     "judge",
+    "outlines",
     "probe",
     "problem_from_row",
     "programs_from_row",

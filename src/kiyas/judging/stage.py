@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from kiyas import judge
 from kiyas.runfolder import rows
@@ -11,11 +11,12 @@ from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Completion, Judgment, KiyasError
-from kiyas.work.progress import Bar
 
 
-def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, int]:
+def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], object]) -> dict[str, int]:
     """Judges every completion that has no verdict yet. Returns how often each verdict was given.
+
+    `report` is called with the number of programs judged since the last call.
 
     Checkpoints often write the same program: it is run once per problem, and its verdict is in every row.
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again.
@@ -29,7 +30,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
         if completion.key not in have:
             extraction = judge.extract(completion.text)
             wanted.setdefault((completion.problem_id, extraction.program), []).append((completion, extraction))
-    bar.update(len(have))
+    report(len(have))
     reason = ""
     with JsonlWriter(folder.judgments) as writer:
         for verdict in verdicts(wanted, problems, settings):
@@ -38,7 +39,7 @@ def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, in
             have |= {completion.key: verdict.verdict for completion, _ in same}
             if verdict.verdict is judge.Outcome.IE:
                 reason = verdict.detail
-            bar.update(len(same))
+            report(len(same))
     counts = Counter(have.values())
     if broken := counts[judge.Outcome.IE]:
         raise KiyasError(

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from kiyas.data.chat import Chat
 from kiyas.model import attention, half
-from kiyas.model.device import pick_device, pick_dtype
+from kiyas.model.device import in_words, pick_device, pick_dtype
 from kiyas.types import KiyasError
 
 
@@ -60,7 +60,7 @@ class Base:
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise KiyasError(f"cannot load the model in {folder}: {reason}") from error
+            raise in_words(error) or KiyasError(f"cannot load the model in {folder}: {reason}") from error
         return cls.of(model.to(where), chat, float32_modules)
 
     @classmethod

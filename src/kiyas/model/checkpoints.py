@@ -7,9 +7,10 @@ import math
 import os
 import pickle
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from kiyas.model.adapters import AdapterStack, Site, Spec, StackedModel
-from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors, read_json
+from kiyas.runfolder.files import atomic_bytes, atomic_file, atomic_text, disk_errors, read_json
 from kiyas.types import AdapterId, KiyasError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -126,19 +127,82 @@ def _put(stack: AdapterStack, k: int, site: Site, adapter: _Adapter, folder: Pat
     stack.set(k, site, a_RI.float(), b_OR.float())
 
 
-def save_state(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-    """Writes optimizer tensors and plain notes in one file, whole or not at all."""
-    atomic_bytes(path, save({k: v.cpu().contiguous() for k, v in tensors.items()}, {"notes": json.dumps(notes)}))
+# -- the state that a killed training goes on from -------------------------------------------------------------------
+
+# A safetensors file (https://github.com/huggingface/safetensors#format): the length of a JSON header in 8 bytes, the
+# header, the tensors one after another. Its library wants every tensor in host memory, as bytes, at once; here there
+# is one block at a time.
+_BLOCK_BYTES = 2**25
+_NAMES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
-def load_state(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The saved state, or None when there is none."""
+def save_state(path: Path, tensors: Mapping[str, Tensor], notes: dict[str, Any]) -> None:
+    """Writes contiguous tensors and plain notes in one file, whole or not at all. Host memory: one block of rows."""
+    entries, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    header = json.dumps({"__metadata__": {"notes": json.dumps(notes)}, **entries}).encode()
+    header += b" " * (-len(header) % 8)  # the format aligns tensors
+    with atomic_file(path) as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for tensor in tensors.values():
+            for block in _blocks(tensor):
+                file.write(block.cpu().numpy().data)
+
+
+def load_state(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Puts the saved state into `tensors` and returns its notes; None, and nothing is put, where there is none.
+
+    Raises KiyasError for a file that is broken or holds other tensors. Host memory: one block of rows.
+    """
     if not path.exists():
         return None
+    with path.open("rb") as file:
+        notes, entries = _header(path, file)
+        start = file.tell()
+        for name, tensor in tensors.items():
+            entry = entries.pop(name, None)
+            if entry is None or (entry["dtype"], entry["shape"]) != (_NAMES[tensor.dtype], list(tensor.shape)):
+                raise _broken(path, f"{name} is {'not in it' if entry is None else 'of another shape'}")
+            file.seek(start + entry["data_offsets"][0])
+            for block in _blocks(tensor):
+                here = block if block.device.type == "cpu" else torch.empty_like(block, device="cpu")
+                if file.readinto(here.numpy().data) != block.nbytes:
+                    raise _broken(path, "it was cut off")
+                if here is not block:
+                    block.copy_(here)
+    return notes
+
+
+def state_notes(path: Path) -> dict[str, Any] | None:
+    """The notes of a saved state alone; None without one."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return _header(path, file)[0]
+
+
+def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Notes, and the tensors' entries by name."""
+    length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-            notes = json.loads(file.metadata()["notes"])
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise KiyasError(f"{path} is broken: {error}", "remove it to train again from the start") from error
-    return tensors, notes
+        entries = json.loads(file.read(length) if length < size else b"")
+        notes = json.loads(entries.pop("__metadata__")["notes"])
+        whole = size == 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _broken(path, str(error)) from error
+    if not whole:
+        raise _broken(path, "it was cut off")
+    return notes, entries
+
+
+def _blocks(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensor's bytes in order, as views of at most a block."""
+    flat = tensor.detach().view(-1).view(torch.uint8)
+    for start in range(0, len(flat), _BLOCK_BYTES):
+        yield flat[start : start + _BLOCK_BYTES]
+
+
+def _broken(path: Path, reason: str) -> KiyasError:
+    return KiyasError(f"{path} is broken: {reason}", "remove it to train again from the start")

@@ -31,7 +31,7 @@ from kiyas.runfolder.record import (
 )
 from kiyas.study.settings import HARMLESS, Study
 from kiyas.types import KiyasError
-from kiyas.work.workers import uses_gpu
+from kiyas.work.workers import gpus
 
 # Which stage a change of a section of the study file, or of a setting in it, falsifies first. `None`: no stage.
 FALSIFIES: dict[str, Stage | None] = {
@@ -83,7 +83,7 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         declared_sha256=declared(study),
         base=_base(study),
         judge=JudgeFacts(tier=tier, mode=study.judge.mode),
-        device="gpu" if uses_gpu(study.training.device) else "cpu",
+        device="gpu" if gpus(study.training.device) else "cpu",
         overrides=tuple(overrides),
     )
     write_record(folder, record)
@@ -168,8 +168,14 @@ def model_files(study: Study) -> list[Path]:
 
 
 def parameters(study: Study) -> int | None:
-    """Weights of the base, counted in the headers of its safetensors files (a u64 length, then JSON)."""
-    total = 0
+    """Weights of the base; None where its files do not say."""
+    found = shapes(study)
+    return None if found is None else sum(map(math.prod, found))
+
+
+def shapes(study: Study) -> list[tuple[int, ...]] | None:
+    """Of the base's tensors, from the headers of its safetensors files (a u64 length, then JSON)."""
+    found = []
     for path in model_files(study):
         if path.suffix != ".safetensors":
             return None
@@ -179,8 +185,8 @@ def parameters(study: Study) -> int | None:
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         if size != 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=-1):
             raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
-        total += sum(math.prod(entry["shape"]) for entry in tensors)
-    return total
+        found += [tuple(entry["shape"]) for entry in tensors]
+    return found
 
 
 def _base(study: Study) -> BaseModelFacts:

@@ -18,12 +18,13 @@ from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
-from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
+from kiyas.pipeline.layout import lanes, parts_of, places, settled
+from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, Completion
 from kiyas.work.progress import bar, tell
-from kiyas.work.workers import default_workers, run_parts, warm
+from kiyas.work.workers import overlooked_gpu, run_parts, warm
 
 
 def run(
@@ -51,8 +52,10 @@ def run(
         if folder.manifest(Stage.DATA) is not None and folder.manifest(Stage.JUDGE) is None:
             # The judge's settings may have changed since the data were prepared.
             check_ready(judge.read_problems(folder.problems, "kiyas"), study.judge)
-        if _workers(study, 2) > 1 and folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
-            warm()
+        if folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
+            _say_what_computes(study, folder)
+            if len(places(study, 2)) > 1:
+                warm()
         for stage, work in STAGES.items():
             inputs = identity.inputs(stage, folder, study)
             manifest = folder.manifest(stage)
@@ -89,6 +92,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def train(study: Study, folder: RunDir) -> dict[str, Any]:
     """All trainings of all arms, stacked; log and checkpoints."""
+    from kiyas.model.device import in_words
     from kiyas.pipeline.prepare import budget_steps, refuse_unfit
     from kiyas.train.stage import merge_logs, saved_step, train_part
 
@@ -97,7 +101,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     counts = manifest["counts"]["arms"]
     # Settings of training may have changed since the data were prepared.
     refuse_unfit(study, counts)
-    steps = budget_steps(study, counts)
+    study, steps = settled(study, folder), budget_steps(study, counts)
     # Seeds together: the arms of one seed see the same order of samples, and stack best.
     trainings: list[list[Any]] = [
         [arm, variant, seed]
@@ -105,17 +109,12 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
         for variant in study.variants
         for arm in study.trained
     ]
-    parts = _layout(folder, Stage.TRAIN, study, trainings) if trainings else []
+    parts = parts_of(folder, Stage.TRAIN, study, trainings) if trainings else []
     total = sum(steps[arm] for arm, _, _ in trainings)
-    done = sum(min(saved_step(folder, part), steps[arm]) for part, share in enumerate(parts) for arm, _, _ in share)
+    done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
     with bar("train", total, "adapter-steps", done) as progress:
-        study_json = study.model_dump(mode="json")
-        run_parts(
-            train_part,
-            [(str(folder.root), study_json, share, steps, part) for part, share in enumerate(parts)],
-            progress,
-            study.training.workers,
-        )
+        shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, steps, part.number))
+        run_parts(train_part, shared, progress, in_words)
     rows = merge_logs(folder, len(parts))
     for name, arm in study.arms.items():
         if arm.checkpoints is not None:
@@ -130,21 +129,17 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
 def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     """Base and all checkpoints answer all problems."""
     from kiyas.generate.stage import generate_part, part_file
+    from kiyas.model.device import in_words
 
+    study = settled(study, folder)
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
-    parts = _layout(folder, Stage.GENERATE, study, adapters)
-    problems = len(read_jsonl(folder.problems))
-    with bar("generate", len(adapters) * problems * study.generation.num_samples, "answers") as progress:
-        study_json = study.model_dump(mode="json")
-        run_parts(
-            generate_part,
-            [(str(folder.root), study_json, share, part) for part, share in enumerate(parts)],
-            progress,
-            study.training.workers,
-        )
+    parts = parts_of(folder, Stage.GENERATE, study, adapters)
+    order = {row["id"]: number for number, row in enumerate(each_row(folder.problems))}
+    with bar("generate", len(adapters) * len(order) * study.generation.num_samples, "answers") as progress:
+        shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, part.number))
+        run_parts(generate_part, shared, progress, in_words)
     made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
-    order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
     made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
     write_jsonl(folder.completions, [completion.to_row() for completion in made])
     shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
@@ -156,7 +151,7 @@ def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
     """Runs every program on every test."""
     total = len(read_jsonl(folder.completions))
     with bar("judge", total, "programs") as progress:
-        return {"programs": total, "verdicts": judge_completions(folder, study.judge, progress)}
+        return {"programs": total, "verdicts": judge_completions(folder, study.judge, progress.update)}
 
 
 def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
@@ -191,17 +186,11 @@ def saved_checkpoints(folder: RunDir) -> list[AdapterId]:
     return sorted(AdapterId.parse_folder(str(path.parent.relative_to(folder.checkpoints))) for path in found)
 
 
-def _layout(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]]) -> list[list[list[Any]]]:
-    """How units are shared out to workers: decided once and kept, since rounding depends on it."""
-    path = folder.stage(stage) / "state" / "layout.json"
-    if not path.exists():
-        workers = _workers(study, len(units))
-        size = -(-len(units) // min(workers, len(units)))
-        write_json(path, [units[start : start + size] for start in range(0, len(units), size)])
-    parts: list[list[list[Any]]] = read_json(path)
-    return parts
-
-
-def _workers(study: Study, units: int) -> int:
-    size = sum(path.stat().st_size for path in identity.model_files(study))
-    return study.training.workers or default_workers(study.training.device, size, units)
+def _say_what_computes(study: Study, folder: RunDir) -> None:
+    """Says at the start, and in the report, what the user may not expect of the device."""
+    found = [overlooked_gpu(study.training.device)]
+    if study.training.device == "mps":
+        found.append("training.device: mps has not been tested: compare a first result with the CPU's")
+    for line in filter(None, found):
+        tell(line)
+        identity.note(folder, [line])

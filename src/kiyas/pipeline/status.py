@@ -16,7 +16,7 @@ from kiyas.pipeline.stages import saved_checkpoints
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, read_record
-from kiyas.work.workers import uses_gpu
+from kiyas.work.workers import overlooked_gpu, uses_gpu
 
 
 def status(folder: RunDir) -> str:
@@ -83,7 +83,7 @@ def doctor() -> str:
         lines.append(f"  {name} {version}")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    gpu = "a GPU driver" if uses_gpu("auto") else "no GPU"
+    gpu = overlooked_gpu("auto") or ("a GPU driver" if uses_gpu("auto") else "no GPU")
     lines.append(f"  {usable_cores()} cores, {memory:.0f} GiB memory, {free:.0f} GiB free disk here, {gpu}")
     lines += ["", "isolation of judged programs (docs/judge.md):", *_tiers()]
     return "\n".join(lines)

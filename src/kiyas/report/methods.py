@@ -257,7 +257,7 @@ class _Told:
             "software",
             versions=", ".join(f"{name} {version}" for name, version in versions.items() if version),
             platform=record.platform or None,
-            device=f" ({record.device.upper()})" if record.device else "",
+            device=f" ({', '.join(filter(None, (record.device.upper(), record.dtype)))})" if record.device else "",
             date=self.words.date(record.created),
         )
         if record.git:

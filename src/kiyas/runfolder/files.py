@@ -37,18 +37,29 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def atomic_text(path: Path, text: str) -> None:
     """Writes a whole text file or none: a reader never sees half of it."""
+    atomic_bytes(path, _utf8(text))
+
+
+def _utf8(text: str) -> bytes:
     # Half a surrogate pair, which a model's text may hold, becomes JSON's own escape.
-    atomic_bytes(path, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def atomic_bytes(path: Path, data: bytes) -> None:
     """Writes a whole file or none."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece; it appears under its name when the block ends, or not at all."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -63,7 +74,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes a whole JSONL file, whole or not at all."""
-    atomic_text(path, "".join(_line(row) for row in rows))
+    with atomic_file(path) as file:
+        for row in rows:
+            file.write(_line(row))
 
 
 def read_json(path: Path) -> Any:
@@ -78,8 +91,13 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """All rows of a file that Kıyas wrote. A torn last line is left out; a broken line elsewhere is an error."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict[str, Any]]:
+    """The same, one at a time: problems may have tests of many megabytes."""
     with path.open("rb") as file:
-        return list(json_objects(path, (line for line in file if line.endswith(b"\n"))))
+        yield from json_objects(path, (line for line in file if line.endswith(b"\n")))
 
 
 def json_objects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -98,8 +116,8 @@ def json_objects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]
         yield row
 
 
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, separators=(", ", ": ")) + "\n"
+def _line(row: dict[str, Any]) -> bytes:
+    return _utf8(json.dumps(row, ensure_ascii=False, separators=(", ", ": ")) + "\n")
 
 
 class JsonlWriter:
@@ -129,7 +147,7 @@ class JsonlWriter:
 
     def write(self, *rows: dict[str, Any]) -> None:
         with disk_errors(self.path):
-            self._file.write("".join(_line(row) for row in rows).encode("utf-8"))
+            self._file.write(b"".join(_line(row) for row in rows))
             self._file.flush()
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import digest, read_json, write_json
 from kiyas.runfolder.paths import RunDir
-from kiyas.study.settings import Arm, Compare, Study
+from kiyas.study.settings import Arm, Compare, Dtype, Study
 from kiyas.types import KiyasError
 
 
@@ -66,6 +66,8 @@ class Record(_Part):
     base: BaseModelFacts | None = None
     judge: JudgeFacts | None = None
     device: str | None = None
+    dtype: Dtype | None = None
+    """the base's number format: chosen when training starts, the same to the end; None before, and up to 0.1.0"""
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """what was unusual, in words, for the report"""

@@ -40,6 +40,7 @@ class Dtype(StrEnum):
 
     AUTO = "auto"
     FLOAT32 = "float32"
+    FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
 
 
@@ -166,11 +167,15 @@ class Training(Recipe):
     save_steps: Count = 100
     """A checkpoint is saved (and later judged) at this interval, in steps, and at the end."""
     dtype: Dtype = Dtype.AUTO
-    """Number format of the frozen base; auto: bfloat16 on a GPU that has it, else float32. Adapters are in float32."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """auto, cpu, cuda, cuda:1 …"""
+    """Number format of the frozen base: float32, float16 or bfloat16. auto: on a GPU bfloat16, on Volta and Turing (a
+    T4) float16; on a CPU float32 for small bases, for large ones whichever is faster there. Chosen once per run.
+    Adapters are in float32."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """auto: all GPUs, else the CPU; cpu; cuda: all GPUs; cuda:1: that one; mps: untested. GPUs are those that
+    CUDA_VISIBLE_DEVICES names."""
     workers: Count | None = None
-    """Processes that share the trainings and checkpoints. Default: one per CPU core for small models, one on a GPU."""
+    """Processes that share the trainings and checkpoints: at most one a GPU. Default: one a GPU; on a CPU one per core
+    for small models."""
     max_tokens_per_pass: Count | None = None
     """Tokens (all adapters together) in one forward pass; a batch is split to fit. Default: by device."""
 

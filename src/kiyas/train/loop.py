@@ -437,8 +437,11 @@ class JointTraining:
         # One list for each field: what a training stopped by an earlier version has left is read the same way.
         names = [each.name for each in fields(Progress)]
         notes = {name: [getattr(each.progress, name) for each in self.trainees] for name in names}
-        tensors = {"theta": self.stack.theta, "m": self.optimizer.m, "v": self.optimizer.v}
-        checkpoints.save_state(state_path(self.folder, self.part), tensors, {"step": self.step, **notes})
+        checkpoints.save_state(state_path(self.folder, self.part), self._state, {"step": self.step, **notes})
+
+    @property
+    def _state(self) -> dict[str, Tensor]:
+        return {"theta": self.stack.theta, "m": self.optimizer.m, "v": self.optimizer.v}
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
@@ -447,17 +450,12 @@ class JointTraining:
             yield
             return
         path = part_log(self.folder, self.part)
-        state = checkpoints.load_state(state_path(self.folder, self.part), self.base.device)
+        notes = checkpoints.load_state(state_path(self.folder, self.part), self._state)
         step = -1
-        if state is not None:
-            tensors, notes = state
+        if notes is not None:
             step = self.step = notes.pop("step")
             for each in self.trainees:
                 each.progress = Progress(**{name: values[each.k] for name, values in notes.items()})
-            with torch.no_grad():
-                self.stack.theta.copy_(tensors["theta"])
-                self.optimizer.m.copy_(tensors["m"])
-                self.optimizer.v.copy_(tensors["v"])
         if path.exists():
             write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= step])
         for each in self.trainees:

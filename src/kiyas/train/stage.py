@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kiyas.data import hub
 from kiyas.data.arms import tokenise
 from kiyas.model import checkpoints
 from kiyas.model.base import Base
-from kiyas.model.device import told_out_of_memory
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
@@ -61,11 +58,10 @@ def train_part(
         Task(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
         for arm, variant, seed in trainings
     ]
-    with told_out_of_memory("training.max_tokens_per_pass"):
-        JointTraining(base, tasks, validation, study, folder, part).run(report)
+    JointTraining(base, tasks, validation, study, folder, part).run(report)
 
 
 def saved_step(folder: RunDir, part: int) -> int:
     """The step of a part's saved state; 0 without one."""
-    state = checkpoints.load_state(state_path(folder, part), torch.device("cpu"))
-    return 0 if state is None else int(state[1]["step"])
+    notes = checkpoints.state_notes(state_path(folder, part))
+    return 0 if notes is None else int(notes["step"])

@@ -1,19 +1,21 @@
-"""Runs the parts of a stage: one in this process, several in one-thread processes of their own.
+"""Runs the parts of a stage, each on its device: in this process, or in one-thread processes of their own.
 
-On a CPU two one-thread processes beat one two-thread process for small models; on a GPU there is one part. A worker
-dies with its parent. Its errors are raised as the parent's own.
+On a CPU two one-thread processes beat one two-thread process for small models; a GPU has one worker, so that no two
+plan with the same memory. A worker dies with its parent. Its errors are raised as the parent's own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -24,45 +26,141 @@ from kiyas.work.progress import Bar
 
 OnProgress = Callable[[int, str], None]
 """Called with (units done since the last call, a note)."""
+InWords = Callable[[BaseException], KiyasError | None]
+"""What an error of the device means to the user; None: it is our fault."""
+
+
+def our_fault(error: BaseException) -> None:
+    """Puts no error in words."""
 
 
 class WorkerError(RuntimeError):
     """A worker failed by our own fault; the text is its traceback."""
 
 
+# -- which devices there are ----------------------------------------------------------------------------------
+
+
 def uses_gpu(device: str) -> bool:
     """Whether `training.device` means a GPU, found out without loading torch."""
     if device != "auto":
         return device != "cpu"
+    return _has_gpu() and _torch_computes_on_gpus()
+
+
+def gpus(device: str) -> list[str]:
+    """The GPUs that `training.device` means, by torch's names; none: the CPU computes.
+
+    Of the machine's GPUs torch sees those that CUDA_VISIBLE_DEVICES names. Raises KiyasError for one that is not there.
+    """
+    if not uses_gpu(device):
+        return []
+    if device == "mps":
+        return [device]
+    import torch
+
+    # The driver is asked for their number; none is taken into use.
+    visible = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    found = visible if device in ("auto", "cuda") else [each for each in visible if each == device]
+    if not found and device != "auto":
+        raise KiyasError(
+            f"training.device: this machine has no {device!r}: {_missing(len(visible))}",
+            _REMEDY if not _torch_computes_on_gpus() else "training.device=auto takes what there is",
+        )
+    return found
+
+
+def overlooked_gpu(device: str) -> str:
+    """Why the CPU computes although this machine has a GPU and `training.device` is auto; "": it is not so."""
+    if device != "auto" or not _has_gpu():
+        return ""
+    if not _torch_computes_on_gpus():
+        return f"this machine has a GPU, but {_NO_CUDA}: the CPU computes. {_REMEDY}"
+    if not gpus(device):
+        return "this machine has a GPU, but torch cannot use it (nvidia-smi says more): the CPU computes"
+    return ""
+
+
+def places(device: str, workers: int | None, model_bytes: int, units: int) -> list[str]:
+    """The device of each worker: every GPU once, or the CPU as often as cores and memory allow.
+
+    `workers`: as many as that instead (`training.workers`). Raises KiyasError for more workers than GPUs.
+    """
+    found = gpus(device)
+    if not found:
+        count = workers if workers is not None else _cpu_workers(model_bytes)
+        return ["cpu"] * max(1, min(count, units))
+    if workers is not None and workers > len(found):
+        raise KiyasError(
+            f"training.workers: {workers} workers, but only {len(found)} GPU to use: two on one GPU would both plan "
+            "with all of its memory",
+            f"training.workers={len(found)} or leave it out",
+        )
+    return found[: max(1, min(workers or len(found), units))]
+
+
+_NO_CUDA = "the torch that is installed computes on CPUs only"
+_REMEDY = "Install a torch with CUDA (pytorch.org has the command for your driver)"
+
+
+def _has_gpu() -> bool:
+    if os.getenv("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return False
     return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 
 
-def default_workers(device: str, model_bytes: int, units: int) -> int:
-    """One part on a GPU; on a CPU one per core while the copies of the base fit into a quarter of memory."""
-    if uses_gpu(device):
-        return 1
+def _torch_computes_on_gpus() -> bool:
+    """Read from torch's own version file: loading torch takes a second."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    return re.search(r"^(cuda|hip)\b[^=\n]*= *['\"]", text, re.M) is not None
+
+
+def _missing(visible: int) -> str:
+    if not _torch_computes_on_gpus():
+        return _NO_CUDA
+    named = os.getenv("CUDA_VISIBLE_DEVICES")
+    limited = f" (CUDA_VISIBLE_DEVICES is {named!r})" if named is not None else ""
+    return f"torch sees {visible or 'no'} GPU{limited}"
+
+
+def _cpu_workers(model_bytes: int) -> int:
+    """One per core while the copies of the base fit into a quarter of memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fitting = memory // 4 // max(1, 2 * model_bytes)
-    return max(1, min(usable_cores(), units, fitting))
+    return max(1, min(usable_cores(), memory // 4 // max(1, 2 * model_bytes)))
+
+
+# -- running ------------------------------------------------------------------------------------------------------
 
 
 def run_parts(
-    function: Callable[..., None], parts: list[tuple[Any, ...]], bar: Bar, workers: int | None = None
+    function: Callable[..., None],
+    lanes: Sequence[Sequence[tuple[Any, ...]]],
+    bar: Bar,
+    in_words: InWords = our_fault,
 ) -> None:
-    """Calls `function(*part, report)` for every part, at the same time. Raises the first failure after stopping all.
+    """Calls `function(*part, report)` for every part: those of a lane one after another, the lanes at the same time.
 
-    With one worker the parts run one after the other, in this process.
-    `function` must be importable by name (it is sent to other processes).
+    Raises the first failure after stopping all. One lane runs in this process; several have a process each, to which
+    `function` and `in_words` are sent by name.
     """
-    if len(parts) == 1 or workers == 1:
-        for part in parts:
-            function(*part, bar.update)
+    if len(lanes) <= 1:
+        try:
+            for part in (part for lane in lanes for part in lane):
+                function(*part, bar.update)
+        except Exception as error:
+            told = in_words(error)
+            if told is None:
+                raise
+            raise told from error
         return
     context = warm()
     messages: Any = context.Queue()
     processes = [
-        context.Process(target=_work, args=(messages, number, function, part), daemon=True)
-        for number, part in enumerate(parts)
+        context.Process(target=_work, args=(messages, number, function, lane, in_words), daemon=True)
+        for number, lane in enumerate(lanes)
     ]
     for process in processes:
         process.start()
@@ -114,19 +212,24 @@ def warm() -> Any:
     return context
 
 
-def _work(messages: Any, number: int, function: Callable[..., None], part: tuple[Any, ...]) -> None:
+def _work(
+    messages: Any, number: int, function: Callable[..., None], lane: Sequence[tuple[Any, ...]], in_words: InWords
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         import torch
 
         torch.set_num_threads(1)
-        function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
+        for part in lane:
+            function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
         messages.put((number, "done", None))
-    except KiyasError as error:
-        messages.put((number, "mistake", (error.args[0], error.hint)))
-    except BaseException:  # noqa: BLE001 (sent to the parent, which raises it)
-        messages.put((number, "error", traceback.format_exc()))
+    except BaseException as error:  # noqa: BLE001 (sent to the parent, which raises it)
+        told = error if isinstance(error, KiyasError) else in_words(error)
+        if told is not None:
+            messages.put((number, "mistake", (told.args[0], told.hint)))
+        else:
+            messages.put((number, "error", traceback.format_exc()))
 
 
 def _follow_parent() -> None:
@@ -139,8 +242,9 @@ def _follow_parent() -> None:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Children started inside use one thread each, whatever library they load."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    """Children started inside use one thread each, whatever library they load, and take no GPU into use by asking
+    whether there is one: a process that has cannot be forked."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTORCH_NVML_BASED_CUDA_CHECK")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:

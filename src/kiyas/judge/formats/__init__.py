@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Container
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -32,25 +33,63 @@ MOST = {"time_limit_s": 1e6, "memory_limit_mb": 1e7, "tolerance": 1e300}
 SHOWN = 3
 
 
-def read_problems(path: str | Path, format: str | None = None, *, public_tests_only: bool = False) -> list[Problem]:
+def read_problems(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    public_tests_only: bool = False,
+    only: Container[str] | None = None,
+) -> list[Problem]:
     """All problems of a file, in any of `FORMATS`; each row is recognised if the format is not named.
 
     `public_tests_only`: of LiveCodeBench's rows without their private tests; other rows are refused.
+    `only`: the problems with these ids; the tests of others are not unpacked.
     Raises InputError with file, line and reason; also for an id that occurs twice.
     """
+
+    def read(row: Row) -> Problem | None:
+        if only is not None and outline(row, format).id not in only:
+            return None
+        return problem_from_row(_public(row, format) if public_tests_only else row, format)
+
+    problems = _read_each(path, format, read)
+    if not problems and only is None:
+        raise InputError(str(path), 0, "no problems in it")
+    return problems
+
+
+def outlines(path: str | Path, format: str | None = None) -> list[Problem]:
+    """All problems of a file as `outline` has them. Raises as `read_problems`."""
+    problems = _read_each(path, format, lambda row: outline(row, format))
+    if not problems:
+        raise InputError(str(path), 0, "no problems in it")
+    return problems
+
+
+def outline(row: Row, format: str | None = None) -> Problem:
+    """What a problem can be chosen by. Where the format marks hidden tests, it has no tests at all: a release of
+    LiveCodeBench unpacks to more than memory holds. Elsewhere it is the whole problem. Raises BadRowError."""
+    chosen = _chosen(row, format)
+    if chosen.public is None:
+        return problem_from_row(row, chosen.name)
+    return replace(_read(chosen, chosen.public(row), lambda problem: problem), tests=())
+
+
+def _read_each(path: str | Path, format: str | None, read: Callable[[Row], Problem | None]) -> list[Problem]:
+    """What `read` makes of the rows; what it leaves out is None."""
     if format is not None and format not in FORMATS:
         raise InputError(str(path), 0, f"unknown format {format!r}", "one of " + ", ".join(FORMATS))
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     for number, row in rows(Path(path)):
         with located(path, number):
-            problem = problem_from_row(_public(row, format) if public_tests_only else row, format)
+            problem = read(row)
+        if problem is None:
+            continue
         if problem.id in seen:
             raise InputError(str(path), number, f"problem {problem.id!r} is in line {seen[problem.id]} already")
         seen[problem.id] = number
         problems.append(problem)
-    if not problems:
-        raise InputError(str(path), 0, "no problems in it")
     return problems
 
 
@@ -87,13 +126,17 @@ def _lacks(format: Format, row: Row) -> str:
 def problem_from_row(row: Row, format: str | None = None) -> Problem:
     """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
     chosen = _chosen(row, format)
-    try:
-        problem = _checked(chosen.problem(row))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise BadRowError(f"it cannot be read as {chosen.name}: {type(error).__name__}: {error}") from error
+    problem = _read(chosen, row, _checked)
     tests = f"{problem.test_code}\n{problem.checker}"
     named = [module for module in chosen.modules if re.search(rf"\b{re.escape(module)}\b", tests)]
     return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])))
+
+
+def _read(format: Format, row: Row, check: Callable[[Problem], Problem]) -> Problem:
+    try:
+        return check(format.problem(row))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BadRowError(f"it cannot be read as {format.name}: {type(error).__name__}: {error}") from error
 
 
 def _chosen(row: Row, format: str | None) -> Format:
