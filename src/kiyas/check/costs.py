@@ -31,12 +31,13 @@ from transformers.utils import logging as transformers_logging
 from kiyas import judge
 from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
-from kiyas.generate.decoder import Generator, cache_bytes, rows_that_fit
+from kiyas.generate.decoder import Generator
+from kiyas.generate.memory import Needs, Plan, decoding_budget, most_rows
 from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
 from kiyas.model.batches import indices
-from kiyas.model.device import pick_device, pick_dtype
+from kiyas.model.device import available_bytes, pick_device, pick_dtype
 from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
@@ -138,15 +139,13 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         min(units, study.training.workers or default_workers(study.training.device, size, units))
         for units in (max(1, work.trainings), work.checkpoints + 1)
     )
-    longest = work.prompt_tokens + study.generation.max_new_tokens
-    jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
-    rows = study.generation.max_rows or rows_that_fit(config, dtype, device, longest, jobs)
+    rows = most_rows(device.type, study.generation.max_rows)
     tokens = study.training.max_tokens_per_pass or pass_tokens(config, dtype, device)
     with _threads(1 if max(train_workers, generate_workers) > 1 else None):
         speed, adapter = _measure(study, config, work, (tokens, rows), chat, device, dtype)
     adapters = math.ceil(work.trainings / train_workers)
     training = weights + 16 * adapter * adapters + tokens * activation_bytes(config, dtype)
-    decoding = weights + 4 * adapter * min(rows, work.checkpoints + 1) + rows * longest * cache_bytes(config, dtype)
+    decoding = weights + _decoding_bytes(study, work, config, dtype, device, weights, adapter, generate_workers)
     judge_s, trouble = _judging(study, work, problems)
 
     def generating(answer: int) -> float:
@@ -173,6 +172,29 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         answers=work.answers,
         measured_s=time.perf_counter() - started,
     )
+
+
+def _decoding_bytes(
+    study: Study,
+    work: Work,
+    config: Any,
+    dtype: torch.dtype,
+    device: torch.device,
+    weights: int,
+    adapter: int,
+    workers: int,
+) -> int:
+    """What one worker takes beside its base, `weights` bytes, at the rows that it would choose."""
+    settings = study.generation
+    sampled = settings.temperature > 0
+    needs = Needs.of(config, dtype, adapter, work.prompt_tokens, settings.max_new_tokens, sampled=sampled)
+    budget = decoding_budget(device.type, available_bytes(device) - weights, workers, weights)
+    adapters = math.ceil((work.checkpoints + 1) / workers)
+    try:
+        plan = needs.plan(budget, adapters, work.problems * work.samples, most_rows(device.type, settings.max_rows))
+    except KiyasError:  # remarked on: more than there is
+        plan = Plan(1, 1, work.prompt_tokens)
+    return needs.peak(plan)
 
 
 def _config(study: Study) -> Any:

@@ -129,27 +129,29 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     """Base and all checkpoints answer all problems."""
-    from kiyas.generate.stage import generate_part, part_file
+    from kiyas.generate.stage import generate_part, part_file, plans_file
 
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
     parts = _layout(folder, Stage.GENERATE, study, adapters)
     problems = len(read_jsonl(folder.problems))
+    at_once = min(len(parts), study.training.workers or len(parts))
     with bar("generate", len(adapters) * problems * study.generation.num_samples, "answers") as progress:
         study_json = study.model_dump(mode="json")
         run_parts(
             generate_part,
-            [(str(folder.root), study_json, share, part) for part, share in enumerate(parts)],
+            [(str(folder.root), study_json, share, part, at_once) for part, share in enumerate(parts)],
             progress,
             study.training.workers,
         )
+    layout = [read_json(plans_file(folder, part)) for part in range(len(parts))]
     made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
     order = {row["id"]: number for number, row in enumerate(read_jsonl(folder.problems))}
     made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
     write_jsonl(folder.completions, [completion.to_row() for completion in made])
     shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
     cut = sum(completion.stop == "length" for completion in made)
-    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut}
+    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut, "layout": layout}
 
 
 def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
