@@ -32,7 +32,7 @@ from kiyas import judge
 from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
 from kiyas.generate.decoder import Generator
-from kiyas.generate.memory import Needs, Plan, decoding_budget, most_rows
+from kiyas.generate.memory import MOST_ROWS, Needs, Plan, decoding_budget
 from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
@@ -139,7 +139,7 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
         min(units, study.training.workers or default_workers(study.training.device, size, units))
         for units in (max(1, work.trainings), work.checkpoints + 1)
     )
-    rows = most_rows(device.type, study.generation.max_rows)
+    rows = study.generation.max_rows or MOST_ROWS["cuda" if device.type == "cuda" else "cpu"]
     tokens = study.training.max_tokens_per_pass or pass_tokens(config, dtype, device)
     with _threads(1 if max(train_workers, generate_workers) > 1 else None):
         speed, adapter = _measure(study, config, work, (tokens, rows), chat, device, dtype)
@@ -191,7 +191,7 @@ def _decoding_bytes(
     budget = decoding_budget(device.type, available_bytes(device) - weights, workers, weights)
     adapters = math.ceil((work.checkpoints + 1) / workers)
     try:
-        plan = needs.plan(budget, adapters, work.problems * work.samples, most_rows(device.type, settings.max_rows))
+        plan = needs.plan(budget, adapters, work.problems * work.samples, device.type, settings.max_rows)
     except KiyasError:  # remarked on: more than there is
         plan = Plan(1, 1, work.prompt_tokens)
     return needs.peak(plan)

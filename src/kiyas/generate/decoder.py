@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from kiyas.generate.memory import PREFILL_TOKENS, rows_chosen_at_once
+from kiyas.generate.memory import rows_chosen_at_once
 from kiyas.generate.work import Job, Question
 from kiyas.model.adapters import Stack, StackedModel
 from kiyas.model.attention import Decode, SlotCache
@@ -49,7 +49,7 @@ class Generator:
         stack: Stack,
         settings: Generation,
         stop_ids: frozenset[int] | None = None,
-        prefill_tokens: int = PREFILL_TOKENS,
+        prefill_tokens: int = 4096,
     ) -> None:
         self.base, self.model, self.stack, self.settings = base, model, stack, settings
         self.prefill_tokens = prefill_tokens
@@ -192,7 +192,7 @@ class Generator:
         p_BV = torch.softmax(logits_BV.float() / self.settings.temperature, 1)
         if self.settings.top_p < 1:
             ranked, order = p_BV.sort(1, descending=True)
-            ranked[ranked.cumsum(1) - ranked >= self.settings.top_p] = 0
+            ranked.masked_fill_(ranked.cumsum(1) - ranked >= self.settings.top_p, 0)
             p_BV = torch.zeros_like(p_BV).scatter_(1, order, ranked)
         total = p_BV.cumsum(1)
         chosen = torch.searchsorted(total, uniform_B[:, None] * total[:, -1:], right=True)[:, 0]
@@ -310,10 +310,9 @@ class Flight:
         live = np.flatnonzero(self.limit)
         if not len(live):
             return
-        longest = int(self.length.max())
-        self.cache.reserve(longest + 1)
+        self.cache.reserve(int(self.length.max()) + 1)
         sent = torch.from_numpy(np.stack([self.last, self.length])).to(g.base.device, non_blocking=True)
-        layout = Decode(self.cache, sent[1], longest, g.base.model.dtype)
+        layout = Decode(self.cache, sent[1], self.length.tolist(), g.base.model.dtype)
         hidden = g.base.hidden(sent[0, :, None], sent[1, :, None], None, layout)
         every, at = np.arange(len(self.jobs)), np.minimum(self.made, self.out.shape[1] - 1)
         token = g._next(hidden, self.noise[every, at] if self.noise is not None else None, g.base.logits)

@@ -18,12 +18,13 @@ import torch
 from kiyas.model.attention import SlotCache
 from kiyas.types import KiyasError
 
-PREFILL_TOKENS = 16384
 CHOICE_BYTES = 2**28
 """of logits and what is made of them to choose the next tokens of a step"""
 RESERVE_BYTES = 2**30
 """left free on a GPU: fragmentation"""
 MOST_ROWS = {"cuda": 1024, "cpu": 256}
+PREFILL_TOKENS = {"cuda": 16384, "cpu": 2048}
+"""by type of device; more is not faster (docs/log.md)"""
 
 
 @dataclass(frozen=True)
@@ -127,17 +128,18 @@ class Needs:
         compacted = 2 * stack + (cache + growing + step) // 2
         return max(stack + cache + max(growing, step, prefill), compacted)
 
-    def plan(self, budget: int, adapters: int, answers: int, most_rows: int) -> Plan:
-        """What fits into `budget` bytes: `adapters` with `answers` each, at most `most_rows` answers at once.
+    def plan(self, budget: int, adapters: int, answers: int, device: str, max_rows: int | None = None) -> Plan:
+        """What fits into `budget` bytes of a type of device: `adapters` with `answers` each, `max_rows` at once.
 
         Adapters are taken together as long as their weights leave two thirds of the budget to the answers. Raises
         KiyasError where one answer of one adapter is too much.
         """
+        kind = "cuda" if device == "cuda" else "cpu"
         for groups in range(1, adapters + 1):
             together = math.ceil(adapters / groups)
-            most = min(most_rows, together * answers)
+            most = min(max_rows or MOST_ROWS[kind], together * answers)
             affordable = budget // 4 // self.token
-            prefill = min(PREFILL_TOKENS, max(together * self.prompt, affordable))
+            prefill = min(PREFILL_TOKENS[kind], max(together * self.prompt, affordable))
             rows = self._most_rows(Plan(together, most, prefill), budget)
             if together == 1 and rows:
                 return Plan(1, rows, prefill)
@@ -187,8 +189,3 @@ def decoding_budget(device: str, free: int, workers: int, base_bytes: int) -> in
     if device == "cuda":
         return free - RESERVE_BYTES
     return (3 * free // 4 - (workers - 1) * base_bytes) // workers
-
-
-def most_rows(device: str, max_rows: int | None) -> int:
-    """What the study asks for (`generation.max_rows`), or what is still faster than fewer on that type of device."""
-    return max_rows or MOST_ROWS["cuda" if device == "cuda" else "cpu"]

@@ -17,7 +17,7 @@ import torch
 from kiyas.data import hub
 from kiyas.data.benchmarks import question
 from kiyas.generate.decoder import Generator
-from kiyas.generate.memory import PREFILL_TOKENS, Needs, Plan, decoding_budget, most_rows
+from kiyas.generate.memory import Needs, Plan, decoding_budget
 from kiyas.generate.trial import try_widest
 from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
@@ -169,7 +169,7 @@ class _Part:
         rows_only = part_file(self.folder, self.part).with_suffix(".rows.json")
         if rows_only.exists() or part_file(self.folder, self.part).exists():
             rows = self.settings.max_rows or int(read_json(rows_only)["rows"])
-            return [Plan(min(rows, len(self.ids)), rows, PREFILL_TOKENS)]
+            return [Plan(min(rows, len(self.ids)), rows, prefill_tokens=16384)]
         return []
 
     def _chosen(self, workers: int) -> Plan:
@@ -187,8 +187,8 @@ class _Part:
         )
         kind = base.device.type
         budget = decoding_budget(kind, available_bytes(base.device), workers, base.model.get_memory_footprint())
-        most = most_rows(kind, settings.max_rows)
-        return needs.plan(budget, len(self.ids), len(self.questions) * settings.num_samples, most)
+        answers = len(self.questions) * settings.num_samples
+        return needs.plan(budget, len(self.ids), answers, kind, settings.max_rows)
 
 
 def part_file(folder: RunDir, part: int) -> Path:

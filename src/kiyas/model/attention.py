@@ -19,7 +19,7 @@ Shapes: K adapters, T tokens, S samples, L longest sample, H heads, G key/value 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
 
 NAME = "kiyas"
 
@@ -77,14 +76,13 @@ def _attention(
     return _current[-1].attend(layer, query, key, value, scaling, sliding_window), None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    return None
-
-
 def register() -> None:
-    """Makes `attn_implementation="kiyas"` known to transformers. May be called again."""
+    """Makes `attn_implementation="kiyas"` known to transformers. May be called again.
+
+    No mask function is registered: transformers then makes no mask, nor looks for packed samples (it would wait for the
+    device).
+    """
     AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
 
 
 class _Spread(torch.autograd.Function):
@@ -223,26 +221,49 @@ class SlotCache:
 
 
 class Decode:
-    """One new token for each of B rows, at position length[b] (0-based). What all layers share is made once a step."""
+    """One new token for each of B rows, at position length[b] (0-based). What all layers share is made once a step.
+
+    Where few rows are much longer than the others (runaways), the short part is read for all rows, and the whole of the
+    long ones once more for them alone: the rest does not read along.
+    """
 
     STEP = 16
     """Rows are read up to a multiple of so many tokens: what a mask's rows must be aligned to, and fewer shapes."""
+    LEAST_SAVED = 2**15
+    """Tokens a layer that must be saved for long rows to be read apart: it takes six more operators."""
 
-    def __init__(self, cache: SlotCache, length_B: Tensor, longest: int, dtype: torch.dtype) -> None:
+    def __init__(self, cache: SlotCache, length_B: Tensor, lengths: Sequence[int], dtype: torch.dtype) -> None:
+        """`lengths` is `length_B` as the host knows it."""
         self.cache, self.length_B, self.dtype = cache, length_B, dtype
-        self.read = min(cache.capacity, -(-(longest + 1) // self.STEP) * self.STEP)
-        self.row_B = torch.arange(len(length_B), device=length_B.device)
-        self.position = torch.arange(self.read, device=length_B.device)
-        self._masks: dict[int | None, Tensor] = {}
+        device = length_B.device
+        self.read, long = self._cut(lengths)
+        self.row_B = torch.arange(len(lengths), device=device)
+        self.position = torch.arange(self._ceil(max(lengths)), device=device)
+        self.long_M = torch.tensor(long).to(device, non_blocking=True) if long else None
+        self._masks: dict[int | None, tuple[Tensor, Tensor | None]] = {}
 
-    def mask(self, window: int | None) -> Tensor:
-        """[B, 1, 1, read], 0 where a row may look and -∞ elsewhere."""
+    def _ceil(self, length: int) -> int:
+        return min(self.cache.capacity, (length // self.STEP + 1) * self.STEP)
+
+    def _cut(self, lengths: Sequence[int]) -> tuple[int, list[int]]:
+        """How far all rows are read, and which are longer. A row that is read apart is read, written, read again."""
+        ordered = sorted(lengths, reverse=True)
+        B, whole = len(ordered), self._ceil(ordered[0])
+        cost, apart = min((B * self._ceil(ordered[m]) + 3 * m * whole, m) for m in range(min(B, B // 8 + 1)))
+        if not apart or B * whole - cost < max(self.LEAST_SAVED, B * whole // 4):
+            return whole, []
+        read = self._ceil(ordered[apart])
+        return read, [b for b, length in enumerate(lengths) if length >= read]
+
+    def _mask(self, window: int | None) -> tuple[Tensor, Tensor | None]:
+        """[B, 1, 1, read] and, for the long rows, [M, 1, 1, longest]: 0 where a row may look and -∞ elsewhere."""
         if window not in self._masks:
             hidden = self.position > self.length_B[:, None]
             if window is not None:
                 hidden |= self.position <= self.length_B[:, None] - window
             mask = torch.zeros(hidden.shape, dtype=self.dtype, device=hidden.device)
-            self._masks[window] = mask.masked_fill_(hidden, -torch.inf)[:, None, None, :]
+            mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None, :]
+            self._masks[window] = mask[..., : self.read], None if self.long_M is None else mask[self.long_M]
         return self._masks[window]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
@@ -250,12 +271,15 @@ class Decode:
         G = k.shape[1]
         self.cache.store(layer, self.row_B, self.length_B, k[:, :, 0], v[:, :, 0])
         cache_k, cache_v = self.cache.layer(layer)
+        mask, long_mask = self._mask(window)
         # The heads that share a key head become its queries: no copy of the cache.
+        q = q.reshape(B, G, H // G, E)
         out = scaled_dot_product_attention(
-            q.reshape(B, G, H // G, E),
-            cache_k[:, :, : self.read],
-            cache_v[:, :, : self.read],
-            attn_mask=self.mask(window),
-            scale=scale,
+            q, cache_k[:, :, : self.read], cache_v[:, :, : self.read], attn_mask=mask, scale=scale
         )
+        if self.long_M is not None:
+            whole_k, whole_v = (x[:, :, : len(self.position)][self.long_M] for x in (cache_k, cache_v))
+            out[self.long_M] = scaled_dot_product_attention(
+                q[self.long_M], whole_k, whole_v, attn_mask=long_mask, scale=scale
+            )
         return out.reshape(B, 1, H, -1)

@@ -56,6 +56,9 @@ class Base:
         """Wraps a loaded model: freezes it and finds out what its attention and head allow."""
         model.requires_grad_(False)
         model.eval()
+        if model.device.type == "cuda":
+            # Its graph cache is keyed by exact shapes: decoding would build a graph at nearly every token.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         base = cls(model, chat, packed=False, plain_head=False)
         base._probe()
         return base
