@@ -119,13 +119,14 @@ class Needs:
         choosing = min(plan.rows * self.choice, max(CHOICE_BYTES, self.choice))
         step = plan.rows * (self.token + self.capacity * self.score) + choosing
         if self.packed:
-            tokens = max(plan.prefill_tokens, plan.adapters * self.prompt)
+            tokens = max(min(plan.prefill_tokens, plan.rows * self.prompt), plan.adapters * self.prompt)
             prefill = tokens * self.token + choosing
         else:
             prefill = plan.rows * self.prompt * (self.token + self.prompt * self.score) + choosing
             step += growing
-        # Compaction leaves at most half of the rows and may copy nearly all of the adapters.
-        compacted = 2 * stack + (cache + growing + step) // 2
+        # Compaction leaves at most half of the rows, and copies the adapters that they belong to.
+        copied = min(plan.adapters - 1, plan.rows // 2) * self.adapter
+        compacted = stack + copied + (cache + growing + step) // 2
         return max(stack + cache + max(growing, step, prefill), compacted)
 
     def plan(self, budget: int, adapters: int, answers: int, device: str, max_rows: int | None = None) -> Plan:
@@ -172,7 +173,7 @@ def cache_bytes(config: Any, dtype: torch.dtype) -> int:
 
 
 def choice_bytes(sampled: bool) -> int:
-    """Bytes that choosing takes for each token of the vocabulary; sampling sorts."""
+    """Bytes that choosing takes for each token of the vocabulary; sampling sorts (28; a GPU inside, 20)."""
     return 48 if sampled else 8
 
 

@@ -27,7 +27,7 @@ from kiyas.model.device import available_bytes
 from kiyas.runfolder.files import JsonlWriter, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Generation, Study
-from kiyas.types import AdapterId, Completion, KiyasError
+from kiyas.types import AdapterId, Answered, Completion, KiyasError
 from kiyas.work.progress import tell
 from kiyas.work.workers import OnProgress
 
@@ -97,7 +97,7 @@ class _Part:
         whole, later = made[: plan.after], {each.key: each for each in made[plan.after :]}
         for group, cut in self._waves(plan, made[: plan.after]):
             for wave in cut:
-                keys = [(group[job.k], job.question.problem_id, job.sample) for job in wave]
+                keys = _keys(group, wave)
                 if all(key in later for key in keys):
                     whole += [later[key] for key in keys]
         return whole
@@ -113,38 +113,32 @@ class _Part:
 
     def _answered(self, plan: Plan, whole: list[Completion], report: OnProgress) -> torch.OutOfMemoryError | None:
         """Decodes the waves that are missing and adds each to `whole`. Returns the error that stopped it, if any."""
-        have, count = {completion.key for completion in whole}, 0
-        tried = False
+        have, wave_answers = {completion.key for completion in whole}, list[Completion]()
+        work = [
+            (group, [wave for wave in cut if not have.issuperset(_keys(group, wave))])
+            for group, cut in self._waves(plan, whole[: plan.after])
+        ]
+        work = [(group, missing) for group, missing in work if missing]
         try:
+            if work:
+                try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self._rank)
             with JsonlWriter(part_file(self.folder, self.part)) as writer:
-                for group, cut in self._waves(plan, whole[: plan.after]):
-                    missing = [
-                        wave
-                        for wave in cut
-                        if any((group[job.k], job.question.problem_id, job.sample) not in have for job in wave)
-                    ]
-                    if not missing:
-                        continue
-                    if not tried:
-                        tried = True
-                        try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self._rank)
+                for group, missing in work:
                     stack = load_stack(self._places(group), self.model, self.base.device, self.base.model.dtype)
                     generator = Generator(
                         self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens
                     )
                     generator.canary(self.questions[0])
                     for wave in missing:
-                        answered = []
                         for completion in generator.answer(wave, plan.rows):
-                            answered.append(completion)
-                            count += 1
+                            wave_answers.append(completion)
                             report(1, "")
-                        writer.write(*(completion.to_row() for completion in answered))
-                        whole += answered
-                        count = 0
+                        writer.write(*(completion.to_row() for completion in wave_answers))
+                        whole += wave_answers
+                        wave_answers = []
         except torch.OutOfMemoryError as error:
             self.model.stack = None
-            report(-count, "")
+            report(-len(wave_answers), "")
             return error.with_traceback(None)  # whose frames would keep the cache alive
         return None
 
@@ -167,8 +161,10 @@ class _Part:
             return [Plan(**each) for each in read_json(path)]
         # Version 0.1.0 kept the number of rows, if it chose one, and took as many adapters together.
         rows_only = part_file(self.folder, self.part).with_suffix(".rows.json")
-        if rows_only.exists() or part_file(self.folder, self.part).exists():
-            rows = self.settings.max_rows or int(read_json(rows_only)["rows"])
+        rows = self.settings.max_rows
+        if rows is None and rows_only.exists():
+            rows = int(read_json(rows_only)["rows"])
+        if rows is not None and (rows_only.exists() or part_file(self.folder, self.part).exists()):
             return [Plan(min(rows, len(self.ids)), rows, prefill_tokens=16384)]
         return []
 
@@ -189,6 +185,10 @@ class _Part:
         budget = decoding_budget(kind, available_bytes(base.device), workers, base.model.get_memory_footprint())
         answers = len(self.questions) * settings.num_samples
         return needs.plan(budget, len(self.ids), answers, kind, settings.max_rows)
+
+
+def _keys(group: list[AdapterId], wave: list[Job]) -> list[Answered]:
+    return [(group[job.k], job.question.problem_id, job.sample) for job in wave]
 
 
 def part_file(folder: RunDir, part: int) -> Path:
