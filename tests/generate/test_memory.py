@@ -130,7 +130,7 @@ class Alive(TorchDispatchMode):
     ("dtype", "sampled", "plan", "prompt", "new", "vocabulary"),
     [
         (torch.float32, False, Plan(3, 24, 600), 50, 150, 2000),
-        (torch.bfloat16, True, Plan(3, 24, 600), 50, 100, 20_000),
+        (torch.bfloat16, True, Plan(3, 24, 600), 50, 100, 5000),
         (torch.float32, True, Plan(2, 8, 4000), 300, 20, 2000),
         (torch.bfloat16, False, Plan(4, 16, 600), 10, 200, 500),
     ],

@@ -322,7 +322,7 @@ class Flight:
 
     def widest(self, longest: int) -> None:
         """One prefill pass as large as they come, and one step with every row `longest` tokens long."""
-        self.cache.reserve(longest - SlotCache.BLOCK)  # so that it grows once more
+        self.cache.reserve(longest + 1)
         slots = [range(p * self.S, (p + 1) * self.S) for p in range(len(self.kept))]
         taken = [list(zip(rows, queue, strict=False)) for rows, queue in zip(slots, self.queues, strict=True)]
         self._prefill([self._part(row) for row in taken])

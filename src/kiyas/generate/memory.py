@@ -115,7 +115,7 @@ class Needs:
         """The most bytes in use at any time, the base's weights not counted."""
         stack = plan.adapters * self.adapter
         cache = (plan.rows + 1) * self.capacity * self.cache
-        growing = cache // self.layers  # one layer is held twice
+        growing = cache // self.layers  # one layer is held twice, the new one a block longer
         choosing = min(plan.rows * self.choice, max(CHOICE_BYTES, self.choice))
         step = plan.rows * (self.token + self.capacity * self.score) + choosing
         if self.packed:
