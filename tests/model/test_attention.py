@@ -40,7 +40,7 @@ def test_rows_see_what_they_have_and_nothing_else(window: int | None, runaways: 
     for row in noise.sample(range(40), runaways):
         lengths[row] = 1500
     cache = filled(lengths)
-    layout = Decode(cache, torch.tensor(lengths), lengths, torch.float32)
+    layout = Decode(cache, torch.tensor(lengths), lengths)
     assert (layout.long_M is not None) == (runaways > 0), "runaways are read apart"
     assert layout.read < 100
     q, k, v = torch.randn(40, H, 1, E), torch.randn(40, G, 1, E), torch.randn(40, G, 1, E)
@@ -51,7 +51,7 @@ def test_rows_see_what_they_have_and_nothing_else(window: int | None, runaways: 
 
 def test_rows_of_one_length_are_read_together() -> None:
     lengths = [1000 + i for i in range(40)]
-    assert Decode(filled(lengths), torch.tensor(lengths), lengths, torch.float32).long_M is None
+    assert Decode(filled(lengths), torch.tensor(lengths), lengths).long_M is None
 
 
 def test_kept_rows_take_their_order_and_the_dump_stays() -> None:

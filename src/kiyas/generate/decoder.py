@@ -312,7 +312,7 @@ class Flight:
             return
         self.cache.reserve(int(self.length.max()) + 1)
         sent = torch.from_numpy(np.stack([self.last, self.length])).to(g.base.device, non_blocking=True)
-        layout = Decode(self.cache, sent[1], self.length.tolist(), g.base.model.dtype)
+        layout = Decode(self.cache, sent[1], self.length.tolist())
         hidden = g.base.hidden(sent[0, :, None], sent[1, :, None], None, layout)
         every, at = np.arange(len(self.jobs)), np.minimum(self.made, self.out.shape[1] - 1)
         token = g._next(hidden, self.noise[every, at] if self.noise is not None else None, g.base.logits)

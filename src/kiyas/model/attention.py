@@ -232,15 +232,15 @@ class Decode:
     LEAST_SAVED = 2**15
     """Tokens a layer that must be saved for long rows to be read apart: it takes six more operators."""
 
-    def __init__(self, cache: SlotCache, length_B: Tensor, lengths: Sequence[int], dtype: torch.dtype) -> None:
+    def __init__(self, cache: SlotCache, length_B: Tensor, lengths: Sequence[int]) -> None:
         """`lengths` is `length_B` as the host knows it."""
-        self.cache, self.length_B, self.dtype = cache, length_B, dtype
+        self.cache, self.length_B = cache, length_B
         device = length_B.device
         self.read, long = self._cut(lengths)
         self.row_B = torch.arange(len(lengths), device=device)
         self.position = torch.arange(self._ceil(max(lengths)), device=device)
         self.long_M = torch.tensor(long).to(device, non_blocking=True) if long else None
-        self._masks: dict[int | None, tuple[Tensor, Tensor | None]] = {}
+        self._masks: dict[tuple[int | None, torch.dtype], tuple[Tensor, Tensor | None]] = {}
 
     def _ceil(self, length: int) -> int:
         return min(self.cache.capacity, (length // self.STEP + 1) * self.STEP)
@@ -255,23 +255,24 @@ class Decode:
         read = self._ceil(ordered[apart])
         return read, [b for b, length in enumerate(lengths) if length >= read]
 
-    def _mask(self, window: int | None) -> tuple[Tensor, Tensor | None]:
+    def _mask(self, window: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         """[B, 1, 1, read] and, for the long rows, [M, 1, 1, longest]: 0 where a row may look and -∞ elsewhere."""
-        if window not in self._masks:
+        key = (window, dtype)
+        if key not in self._masks:
             hidden = self.position > self.length_B[:, None]
             if window is not None:
                 hidden |= self.position <= self.length_B[:, None] - window
-            mask = torch.zeros(hidden.shape, dtype=self.dtype, device=hidden.device)
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
             mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None, :]
-            self._masks[window] = mask[..., : self.read], None if self.long_M is None else mask[self.long_M]
-        return self._masks[window]
+            self._masks[key] = mask[..., : self.read], None if self.long_M is None else mask[self.long_M]
+        return self._masks[key]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
         B, H, _, E = q.shape
         G = k.shape[1]
         self.cache.store(layer, self.row_B, self.length_B, k[:, :, 0], v[:, :, 0])
         cache_k, cache_v = self.cache.layer(layer)
-        mask, long_mask = self._mask(window)
+        mask, long_mask = self._mask(window, q.dtype)
         # The heads that share a key head become its queries: no copy of the cache.
         q = q.reshape(B, G, H // G, E)
         out = scaled_dot_product_attention(
