@@ -275,6 +275,9 @@ def _add_check(commands: Commands) -> None:
     )
     _study_options(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
+    check.add_argument(
+        "--card", choices=("t4", "24gb", "a100-40", "h100"), help="memory and hours for a GPU that is not here"
+    )
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -283,9 +286,10 @@ def _check(args: argparse.Namespace) -> int:
     settings = load(args.study, _overrides(args))
     _need_torch()
     from kiyas.check import check
+    from kiyas.check.cards import CARDS
     from kiyas.check.page import page
 
-    checked = check(settings)
+    checked = check(settings, CARDS[args.card] if args.card else None)
     if args.json:
         print(json.dumps(checked.to_json(), indent=2, ensure_ascii=False))
     else:

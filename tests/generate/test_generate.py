@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tiny
-from kiyas.generate.decoder import Generator, NotAppliedError, _Flight
+from kiyas.generate.decoder import Flight, Generator, NotAppliedError
 from kiyas.generate.stage import generate_part, part_file
 from kiyas.generate.work import WAVE, Job, Question, waves
 from kiyas.model import checkpoints
@@ -107,18 +107,18 @@ def test_more_adapters_than_rows_are_taken_in_groups(tmp_path: Path, monkeypatch
         "generation": {"max_new_tokens": 20, "max_rows": 20},
     }
     flown: list[int] = []
-    made = _Flight.__init__
+    made = Flight.__init__
 
     def spy(self: Any, generator: Any, wave: Any, slots: int) -> None:
         made(self, generator, wave, slots)
         flown.append(len(self.jobs))
 
-    monkeypatch.setattr(_Flight, "__init__", spy)
+    monkeypatch.setattr(Flight, "__init__", spy)
     texts = []
     for part, rows in enumerate((20, 3)):
         settings["generation"] = {"max_new_tokens": 20, "max_rows": rows}
         study = Study.model_validate(settings).model_dump(mode="json")
-        generate_part(str(folder.root), study, [[*id.fields().values()] for id in IDS], part, lambda n, t: None)
+        generate_part(str(folder.root), study, [[*id.fields().values()] for id in IDS], part, 1, lambda n, t: None)
         found = read_jsonl(part_file(folder, part))
         texts.append({(r["arm"], r["step"], r["problem_id"]): r["text"] for r in found})
         assert max(flown) <= rows
@@ -183,8 +183,11 @@ def test_checkpoints_load_in_peft_with_equal_logits(family: str, tmp_path: Path)
     for k, id in enumerate(IDS):
         checkpoints.save_adapter(tmp_path / str(k), weights, k, model, "tiny", 0.1)
         folders.append((id, tmp_path / str(k)))
-    again = checkpoints.load_stack(folders, model, base.device)
-    assert torch.equal(again.theta, weights.theta)
+    again = checkpoints.load_stack(folders, model, base.device, base.model.dtype)
+    assert again.moved() == weights.moved() == [False, True, True, True]
+    for site in model.sites:
+        assert torch.equal(again.a(site.name), weights.a(site.name))
+        assert torch.equal(again.scaled_b(site.name, torch.float32), weights.scaled_b(site.name, torch.float32))
     for k in range(1, len(IDS)):
         theirs = peft.PeftModel.from_pretrained(tiny.model(family), str(tmp_path / str(k))).eval()
         with torch.no_grad():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kiyas.model import batches
-from kiyas.model.attention import Packed
+from kiyas.model.attention import Packed, SlotCache
 from kiyas.types import TokenizedExample
 
 
@@ -117,14 +117,14 @@ def test_samples_of_similar_length_share_a_group(lengths: tuple[int, ...], shape
     assert layout is not None and layout.shapes == shapes
 
 
-def test_rows_of_the_cache_go_with_their_samples() -> None:
-    marker: object = object()
-    found = batches.pack([samples(3, 8), samples(5)], None, marker, [[7, 5], [6]])  # type: ignore[arg-type]
-    assert found.layout is not None and found.layout.cache is marker and found.layout.rows is not None
-    rows = dict(zip([row[0] for row in slots(found.layout)], found.layout.rows.tolist(), strict=True))
-    assert rows == {0: 7, 3: 5, 11: 6, 16: -1}
-    unnamed = batches.pack([samples(3, 8)], None, marker).layout  # type: ignore[arg-type]
-    assert unnamed is not None and unnamed.rows is not None and unnamed.rows.tolist() == [-1, -1]
+def test_every_token_goes_to_its_place_in_the_cache_and_filling_to_the_dump() -> None:
+    cache = SlotCache(9)
+    found = batches.pack([samples(3, 8), samples(5)], None, cache, [[7, 5], [6]]).layout
+    assert found is not None and found.cache is cache and found.rows is not None and found.places is not None
+    assert found.rows.tolist() == [7] * 3 + [5] * 8 + [6] * 5 + [9] * 6
+    assert found.places.tolist() == [*range(3), *range(8), *range(5), *[0] * 6]
+    unnamed = batches.pack([samples(3, 8)], None, cache).layout
+    assert unnamed is not None and unnamed.rows is not None and unnamed.rows.tolist() == [9] * 11
 
 
 def test_a_batch_of_one_token() -> None:
@@ -156,10 +156,9 @@ def test_padded_rows_are_the_same_samples() -> None:
 
 @pytest.mark.parametrize("kind", ["packed", "cached", "padded"])
 def test_a_moved_batch_is_the_same_batch(kind: str) -> None:
-    marker: object = object()
     made = {
         "packed": lambda: batches.pack(ROWS, KEYS),
-        "cached": lambda: batches.pack([samples(3, 8)], None, marker, [[1, 0]]),  # type: ignore[arg-type]
+        "cached": lambda: batches.pack([samples(3, 8)], None, SlotCache(2), [[1, 0]]),
         "padded": lambda: batches.pad(ROWS),
     }[kind]()
     moved = made.to(torch.device("meta"))

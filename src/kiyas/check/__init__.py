@@ -16,6 +16,7 @@ from typing import Any
 
 from kiyas.analyse.findings import Level, Remark
 from kiyas.check import chat_template, costs, design, leaks, measure, remarks
+from kiyas.check.cards import Card
 from kiyas.data import hub
 from kiyas.data.chat import Chat
 from kiyas.pipeline import identity
@@ -86,8 +87,8 @@ class Checked:
         }
 
 
-def check(study: Study) -> Checked:
-    """Measures a study. Raises KiyasError for one that cannot run."""
+def check(study: Study, card: Card | None = None) -> Checked:
+    """Measures a study; with a card, memory and time are its. Raises KiyasError for one that cannot run."""
     size = identity.parameters(study)
     tell("check: reading, splitting and tokenising the data")
     prepared = prepare(study)
@@ -116,9 +117,9 @@ def check(study: Study) -> Checked:
     folder = hub.base_folder(study)
     chat = Chat.load(folder)
     told = chat_template.chat_facts(chat, folder, study.dataset.system)
-    tell("check: measuring one layer of the base to estimate costs")
+    tell(f"check: {'computing memory and time' if card else 'measuring one layer of the base to estimate costs'}")
     work = costs.work_of(study, prepared, steps, chat)
-    cost = costs.estimate(study, work, prepared.problems, chat)
+    cost = costs.estimate(study, work, prepared.problems, chat, card)
     seeds = len(study.seed_list)
     own_problems, *_ = asked.values()
     beside = len(prepared.problems) - own_problems

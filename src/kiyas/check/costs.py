@@ -12,7 +12,6 @@ training answers), how long the programs run (assumed to end at once), or what e
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import os
 import shutil
@@ -24,25 +23,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils import logging as transformers_logging
 
 from kiyas import judge
+from kiyas.check.cards import Card
+from kiyas.check.memory import Memory, Room, memory
 from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
-from kiyas.generate.decoder import Generator, cache_bytes, rows_that_fit
+from kiyas.generate.decoder import Generator
+from kiyas.generate.memory import cache_bytes
 from kiyas.generate.work import Job, Question
 from kiyas.judging.stage import verdicts
 from kiyas.model.base import Base
 from kiyas.model.batches import indices
-from kiyas.model.device import errors_in_words, in_words, pick_device
+from kiyas.model.device import available_bytes, errors_in_words, pick_device, resident_bytes
+from kiyas.model.meter import SMALL_VOCABULARY, Shape, read_config, small_base
 from kiyas.pipeline import identity, layout
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
 
-SMALL_VOCABULARY = 8192
 ENOUGH_S = 0.2
 """A measurement grows until it takes so long or has the study's own size."""
 STARTUP_S = 1.0
@@ -67,8 +67,12 @@ class Work:
     """tokens of all validation passes of all trainings"""
     lengths: tuple[tuple[int, int], ...]
     """tokens of prompt and completion of some training rows, from the shortest to the longest"""
+    longest: int
+    """tokens of the longest training sample"""
     prompt_tokens: int
     """of a benchmark prompt, mean"""
+    longest_prompt: int
+    """tokens of the longest benchmark prompt"""
     answer_tokens: int
     """of an answer: the mean training completion, at most max_new_tokens"""
 
@@ -113,6 +117,10 @@ class Costs:
     memory_bytes: int
     """of all processes of the stage that needs most"""
     memory_here: int
+    on_card: bool
+    """computed for a card that is not here"""
+    memory: Memory
+    """what of it is at once, and in what layout"""
     disk_bytes: int
     disk_free: int
     adapter_parameters: int
@@ -125,49 +133,65 @@ class Costs:
         return self.train_s + self.generate_s + (self.judge_s or 0.0)
 
 
-def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat: Chat) -> Costs:
-    """Measures and scales. Raises KiyasError for a base whose architecture cannot be built."""
+def estimate(
+    study: Study, work: Work, problems: Sequence[dict[str, Any]], chat: Chat, card: Card | None = None
+) -> Costs:
+    """Measures and scales; for a card that is not here, computes. Raises KiyasError for a base that cannot be built."""
     started = time.perf_counter()
-    config = _config(study)
+    config = read_config(hub.base_folder(study))
     device, dtype, here = _device(study)
+    if card is not None:
+        device, dtype = torch.device("cpu"), getattr(torch, card.dtype(study.training.dtype))
     size = sum(path.stat().st_size for path in identity.model_files(study))
     weights = (identity.parameters(study) or size // 2) * dtype.itemsize
-    train_workers, generate_workers = (
-        len(layout.places(here, units)) for units in (max(1, work.trainings), work.checkpoints + 1)
-    )
-    longest = work.prompt_tokens + study.generation.max_new_tokens
-    jobs = math.ceil((work.checkpoints + 1) / generate_workers) * work.problems * work.samples
-    rows = study.generation.max_rows or rows_that_fit(config, dtype, device, longest, jobs)
-    tokens = study.training.max_tokens_per_pass or pass_tokens(config, dtype, device)
-    with _threads(1 if max(train_workers, generate_workers) > 1 else None), errors_in_words():
-        speed, adapter = _measure(study, config, work, (tokens, rows), chat, device, dtype)
-    adapters = math.ceil(work.trainings / train_workers)
-    training = weights + 16 * adapter * adapters + tokens * activation_bytes(config, dtype)
-    decoding = weights + 4 * adapter * min(rows, work.checkpoints + 1) + rows * longest * cache_bytes(config, dtype)
+    workers = (1, 1)
+    if card is None:
+        train, generate = (len(layout.places(here, units)) for units in (max(1, work.trainings), work.checkpoints + 1))
+        workers = (train, generate)
+    with _threads(1 if max(workers) > 1 else None), errors_in_words():
+        probe = small_base(config, 1, chat, device, dtype)
+        room = card.room if card else _room(device, max(workers))
+        needed = memory(
+            study,
+            Shape(config, dtype, probe.packed, probe.plain_head),
+            weights,
+            trainings(study)[: math.ceil(work.trainings / workers[0])] or [AdapterId(next(iter(study.arms)))],
+            work.checkpoints + 1,
+            work.problems * work.samples,
+            work.longest,
+            work.longest_prompt,
+            room,
+            weights // dtype.itemsize,
+        )
+        most = (needed.layout.pass_tokens, needed.decoding.rows)
+        if card is None:
+            speed, adapter = _measure(study, config, work, most, chat, device, dtype)
+        else:
+            adapter = _Bench(study, work, probe).adapter * config.num_hidden_layers
+            cached = (work.prompt_tokens + work.answer_tokens) * cache_bytes(config, dtype)
+            speed = Speed(*card.speed(weights // dtype.itemsize, adapter, cached, needed, dtype.itemsize))
     judge_s, trouble = _judging(study, work, problems)
 
     def generating(answer: int) -> float:
         each = work.prompt_tokens * speed.prefill + answer * speed.step
-        return STARTUP_S + work.answers * each / generate_workers
+        return STARTUP_S + work.answers * each / workers[1]
 
+    # Workers share the processor's memory; a GPU has its own for its worker.
+    shares = [count if device.type == "cpu" and card is None else 1 for count in workers]
     return Costs(
-        device=_name(device),
-        wanted=study.training.device,
+        device=card.title if card else _name(device),
+        wanted=card.name if card else study.training.device,
         dtype=str(dtype).removeprefix("torch."),
-        workers=(train_workers, generate_workers),
-        train_s=STARTUP_S + (work.train_tokens * speed.train + work.validation_tokens * speed.forward) / train_workers,
+        workers=workers,
+        train_s=STARTUP_S + (work.train_tokens * speed.train + work.validation_tokens * speed.forward) / workers[0],
         generate_s=generating(work.answer_tokens),
         runaway_s=generating(study.generation.max_new_tokens),
         judge_s=judge_s,
         judge_trouble=trouble,
-        # Workers share the processor's memory; a GPU has its own for its worker.
-        memory_bytes=max(
-            *(
-                each * (count if device.type == "cpu" else 1)
-                for each, count in ((training, train_workers), (decoding, generate_workers))
-            )
-        ),
-        memory_here=_memory(device),
+        memory_bytes=max(needed.training * shares[0], needed.answering * shares[1]),
+        memory_here=card.memory if card else _memory(device),
+        on_card=card is not None,
+        memory=needed,
         # Adapters are kept in float32; a training under way keeps weights and AdamW's two moments as well.
         disk_bytes=4 * adapter * work.saved + 12 * adapter * work.trainings,
         disk_free=shutil.disk_usage(Path.cwd()).free,
@@ -178,12 +202,20 @@ def estimate(study: Study, work: Work, problems: Sequence[dict[str, Any]], chat:
     )
 
 
-def _config(study: Study) -> Any:
-    folder = hub.base_folder(study)
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
+def trainings(study: Study) -> list[AdapterId]:
+    """Of all arms, seeds and learning rates, in the order in which they are shared out."""
+    return [
+        AdapterId(arm, variant, seed)
+        for seed in (*study.seed_list, *study.tuning_seed_list)
+        for variant in study.variants
+        for arm in study.trained
+    ]
+
+
+def _room(device: torch.device, workers: int) -> Room:
+    if device.type == "cuda":
+        return Room("cuda", available_bytes(device))
+    return Room("cpu", available_bytes(device), workers, resident_bytes())
 
 
 def _device(study: Study) -> tuple[torch.device, torch.dtype, Study]:
@@ -218,26 +250,6 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 # -- measuring ----------------------------------------------------------------------------------------------------
-
-
-def _small(config: Any, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype) -> Base:
-    """The base with so many layers, random weights and a small vocabulary."""
-    small, all_layers = copy.deepcopy(config), config.num_hidden_layers
-    for name, value in list(vars(small).items()):
-        if isinstance(value, list) and len(value) == all_layers:  # layer_types and the like
-            setattr(small, name, value[:layers])
-    small.num_hidden_layers = layers
-    small.vocab_size = min(config.vocab_size, SMALL_VOCABULARY)
-    small.pad_token_id = small.bos_token_id = small.eos_token_id = None
-    transformers_logging.set_verbosity_error()
-    torch.manual_seed(0)
-    try:
-        model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
-    except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise in_words(error) or KiyasError(
-            f"cannot build a small copy of the base model to measure with: {error}"
-        ) from error
-    return Base.of(model, chat)
 
 
 class _Bench:
@@ -301,7 +313,7 @@ def _measure(
     `most`: tokens of a training pass, and answers at once.
     """
     layers = int(config.num_hidden_layers)
-    one, two = (_Bench(study, work, _small(config, n, chat, device, dtype)) for n in (1, min(2, layers)))
+    one, two = (_Bench(study, work, small_base(config, n, chat, device, dtype)) for n in (1, min(2, layers)))
     mean = statistics.fmean(map(sum, work.lengths))
     batch = one.training.trainees[0].recipe.effective_batch_size * work.trainings
     sizes = _grown(one.train, min(int(most[0] / mean), batch)), _grown(lambda rows: one.decode(rows, 2), most[1])
@@ -408,6 +420,8 @@ def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat)
         train_tokens=trainings * sum(count * per_step[arm] for arm, count in steps.items()),
         validation_tokens=float(trainings * passes * sum(map(sum, lengths("validation")))),
         lengths=tuple(ordered[i * len(ordered) // 32] for i in range(32)),
+        longest=sum(ordered[-1]),
         prompt_tokens=prompt,
+        longest_prompt=max(prompts),
         answer_tokens=max(1, min(most, round(statistics.fmean(completion for _, completion in ordered)))),
     )

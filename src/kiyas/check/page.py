@@ -133,7 +133,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "memory": (
-        "the study needs about {needed_words} of memory; this machine has {here_words}",
+        "the study does not fit into memory: {trouble_words}",
         "it would stop before it is finished",
         "lower training.workers, training.max_tokens_per_pass or generation.max_rows",
     ),
@@ -374,12 +374,23 @@ def _costs(checked: Checked) -> list[str]:
     judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
     longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
     processes = " and ".join(map(str, dict.fromkeys(c.workers)))
-    return [
+    m = c.memory
+    here = (
         f"Estimate for this machine ({c.device}, {c.dtype}, {processes} at once; from one layer, measured for "
-        f"{c.measured_s:.0f} s): about {_time(c.total_s)}.",
+        f"{c.measured_s:.0f} s): about {_time(c.total_s)}."
+    )
+    there = (
+        f"Estimate for one {c.device} ({c.dtype}; computed, not measured; the judge as measured here): about "
+        f"{_time(c.total_s)}."
+    )
+    return [
+        there if c.on_card else here,
         f"  Training {_time(c.train_s)}, answering {_time(c.generate_s)}{longer}{judged}.",
-        f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}. Disk {_size(c.disk_bytes)} for "
-        f"{c.checkpoints:,} checkpoints, {_size(c.disk_free)} free. {c.answers:,} programs to judge.",
+        f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}: training {_size(m.training)} with "
+        f"{_many(m.trainings, 'adapter')} at once in {m.layout}, answering {_size(m.answering)} with "
+        f"{_many(m.decoding.rows, 'answer')} at once{' (each process)' if max(c.workers) > 1 else ''}.",
+        f"  Disk {_size(c.disk_bytes)} for {c.checkpoints:,} checkpoints, {_size(c.disk_free)} free. {c.answers:,} "
+        "programs to judge.",
     ]
 
 

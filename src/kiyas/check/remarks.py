@@ -141,13 +141,14 @@ def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
 
 def cost_remarks(costs: Costs, seeds: int) -> Iterator[Remark]:
     """About the limits of the machine and of the conclusion."""
-    if costs.memory_bytes > costs.memory_here:
-        yield Remark("memory", Level.WARNING, {"needed": costs.memory_bytes, "here": costs.memory_here})
+    if costs.memory.trouble or costs.memory_bytes > costs.memory_here:
+        values = {"needed": costs.memory_bytes, "here": costs.memory_here, "trouble": costs.memory.trouble}
+        yield Remark("memory", Level.WARNING, values)
     if costs.disk_bytes > costs.disk_free:
         yield Remark("disk", Level.WARNING, {"needed": costs.disk_bytes, "free": costs.disk_free})
     if costs.judge_s is None:
         yield Remark("no_isolation", Level.WARNING, {"reason": costs.judge_trouble.splitlines()[0]})
-    if costs.wanted not in ("auto", "cpu") and costs.device == "cpu":
+    if costs.wanted not in ("auto", "cpu") and costs.device == "cpu" and not costs.on_card:
         yield Remark("device_elsewhere", Level.WARNING, {"wanted": costs.wanted})
     if seeds == 1:
         yield Remark("one_seed", Level.WARNING, {})

@@ -18,40 +18,25 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from kiyas.generate.memory import rows_chosen_at_once
 from kiyas.generate.work import Job, Question
-from kiyas.model.adapters import AdapterStack, StackedModel
+from kiyas.model.adapters import Stack, StackedModel
 from kiyas.model.attention import Decode, SlotCache
 from kiyas.model.base import Base
 from kiyas.model.batches import pack
 from kiyas.study.settings import Generation
 from kiyas.types import Completion, KiyasError, TokenizedExample
 
-PREFILL_TOKENS = 16384
-
 
 class NotAppliedError(RuntimeError):
     """An adapter with non-zero weights answers exactly as the base: it was silently not applied."""
-
-
-def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, longest: int, jobs: int) -> int:
-    """How many answers of `longest` tokens are decoded at once: by memory, at most what there is to do."""
-    memory: int = int(0.7 * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 2**28
-    return int(max(1, min(jobs, memory // (cache_bytes(config, dtype) * longest), 1024)))
-
-
-def cache_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Keys and values of one token, all layers."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * width * dtype.itemsize)
 
 
 class Generator:
@@ -61,13 +46,14 @@ class Generator:
         self,
         base: Base,
         model: StackedModel,
-        stack: AdapterStack,
+        stack: Stack,
         settings: Generation,
         stop_ids: frozenset[int] | None = None,
+        prefill_tokens: int = 4096,
     ) -> None:
         self.base, self.model, self.stack, self.settings = base, model, stack, settings
+        self.prefill_tokens = prefill_tokens
         self.stop_ids = base.stop_ids if stop_ids is None else stop_ids
-        self.stop = torch.tensor(sorted(self.stop_ids), dtype=torch.long, device=base.device)
         config = base.model.config
         self.most_positions: int | None = getattr(config, "max_position_embeddings", None) or getattr(
             config, "n_positions", None
@@ -90,8 +76,9 @@ class Generator:
         plain_KTD = hidden()
         self.model.stack = self.stack
         adapted_KTD = hidden()
+        differs = (plain_KTD != adapted_KTD).flatten(1).any(1).tolist()
         for k, moved in enumerate(self.stack.moved()):
-            if moved and torch.equal(plain_KTD[k], adapted_KTD[k]):
+            if moved and not differs[k]:
                 raise NotAppliedError(
                     f"{self.stack.ids[k]}: the adapter's weights are not zero, yet the model answers exactly as the "
                     "base: the adapter is not applied. Nothing was generated with it."
@@ -115,7 +102,7 @@ class Generator:
     # -- slots --------------------------------------------------------------------------------------------
 
     def _slots(self, wave: Sequence[Job], rows: int) -> Iterator[Completion]:
-        flight = _Flight(self, wave, max(1, rows // len(self.stack)))
+        flight = Flight(self, wave, max(1, rows // len(self.stack)))
         while flight.admit():
             yield from flight.step()
 
@@ -141,22 +128,24 @@ class Generator:
         open_rows = {b for b, job in enumerate(jobs) if job}
         limits = [self._limit(len(prompt)) for prompt in prompts]
         noise = [self._noise(job) if job else None for job in jobs]
-        # Left padding shifts positions; models with absolute ones need to know.
-        placed = "position_ids" in inspect.signature(self.base.model.forward).parameters
+        known = inspect.signature(self.base.model.forward).parameters
+        only_last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         while open_rows:
+            # Left padding shifts positions; models with absolute ones need to know.
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             logits_BV = self.base.model(
                 input_ids=ids,
                 attention_mask=mask,
                 past_key_values=cache,
                 use_cache=True,
-                **({"position_ids": positions} if placed else {}),
+                **({"position_ids": positions} if "position_ids" in known else {}),
+                **only_last,
             ).logits[:, -1]
             uniform_B = None
             if self.settings.temperature:
                 at = [0.0 if each is None or b not in open_rows else each[len(out[b])] for b, each in enumerate(noise)]
-                uniform_B = torch.tensor(at, device=device)
-            token_B = self._choose(logits_BV, uniform_B)
+                uniform_B = np.array(at, dtype=np.float32)
+            token_B = self._next(logits_BV, uniform_B, lambda logits: logits)
             for b in sorted(open_rows):
                 token = int(token_B[b])
                 out[b].append(token)
@@ -164,7 +153,7 @@ class Generator:
                 if job and (token in self.stop_ids or len(out[b]) >= limits[b]):
                     open_rows.discard(b)
                     yield self._completion(job, out[b])
-            ids = token_B[:, None]
+            ids = torch.from_numpy(token_B).to(device, non_blocking=True)[:, None]
             mask = torch.cat([mask, mask.new_ones(len(jobs), 1)], 1)
 
     # -- shared -------------------------------------------------------------------------------------------
@@ -181,6 +170,21 @@ class Generator:
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "little")
         return np.random.Generator(np.random.Philox(key=key)).random(self.settings.max_new_tokens, dtype=np.float32)
 
+    def _next(self, hidden_BD: Tensor, uniform_B: np.ndarray | None, head: Callable[[Tensor], Tensor]) -> np.ndarray:
+        """The next token of every row, fetched: the one time a step that the host waits for the device.
+
+        So many rows at a time that their logits, and the copies that sampling makes, stay within CHOICE_BYTES.
+        """
+        vocabulary = self.base.model.get_input_embeddings().num_embeddings
+        rows = rows_chosen_at_once(vocabulary, self.settings.temperature > 0)
+        uniform = None if uniform_B is None else torch.from_numpy(uniform_B).to(hidden_BD.device, non_blocking=True)
+        tokens = [
+            self._choose(head(hidden_BD[at : at + rows]), None if uniform is None else uniform[at : at + rows])
+            for at in range(0, len(hidden_BD), rows)
+        ]
+        found: np.ndarray = (tokens[0] if len(tokens) == 1 else torch.cat(tokens)).cpu().numpy()
+        return found
+
     def _choose(self, logits_BV: Tensor, uniform_B: Tensor | None) -> Tensor:
         """Greedy, or by inverting the cumulative distribution at one uniform number per row."""
         if uniform_B is None:
@@ -188,7 +192,7 @@ class Generator:
         p_BV = torch.softmax(logits_BV.float() / self.settings.temperature, 1)
         if self.settings.top_p < 1:
             ranked, order = p_BV.sort(1, descending=True)
-            ranked[ranked.cumsum(1) - ranked >= self.settings.top_p] = 0
+            ranked.masked_fill_(ranked.cumsum(1) - ranked >= self.settings.top_p, 0)
             p_BV = torch.zeros_like(p_BV).scatter_(1, order, ranked)
         total = p_BV.cumsum(1)
         chosen = torch.searchsorted(total, uniform_B[:, None] * total[:, -1:], right=True)[:, 0]
@@ -214,24 +218,25 @@ def _queues(wave: Sequence[Job], adapters: int) -> list[deque[Job]]:
     return queues
 
 
-class _Flight:
-    """The rows of one wave in flight. Row b = (position of its adapter in `kept`) · S + slot."""
+class Flight:
+    """The rows of one wave in flight. Row b = (position of its adapter in `kept`) · S + slot.
+
+    Everything but weights and cache is kept on the host, which sends each row's last token and its length at every
+    step and fetches the next tokens: nothing else is waited for.
+    """
 
     def __init__(self, generator: Generator, wave: Sequence[Job], slots: int) -> None:
         self.g = generator
         self.queues = _queues(wave, len(generator.stack))
         self.kept = list(range(len(generator.stack)))
         self.S = min(slots, max(map(len, self.queues)))
-        B, device = len(self.kept) * self.S, generator.base.device
+        B, most = len(self.kept) * self.S, generator.settings.max_new_tokens
         self.jobs: list[Job | None] = [None] * B
         self.cache = SlotCache(B)
-        self.length = torch.zeros(B, dtype=torch.long, device=device)
-        self.last = torch.zeros(B, dtype=torch.long, device=device)
-        self.made = torch.zeros(B, dtype=torch.long, device=device)
-        self.limit = torch.zeros(B, dtype=torch.long, device=device)
-        self.out = torch.zeros(B, generator.settings.max_new_tokens, dtype=torch.long, device=device)
-        sampled = generator.settings.temperature > 0
-        self.noise = torch.zeros(B, generator.settings.max_new_tokens, device=device) if sampled else None
+        self.length, self.last, self.made, self.limit = np.zeros((4, B), dtype=np.int64)
+        self.out = np.zeros((B, most), dtype=np.int64)
+        self.noise = np.zeros((B, most), dtype=np.float32) if generator.settings.temperature > 0 else None
+        self.stop = np.array(sorted(generator.stop_ids), dtype=np.int64)
         generator.model.stack = generator.stack
 
     @property
@@ -260,7 +265,7 @@ class _Flight:
     def _part(self, row: list[tuple[int, Job]]) -> list[tuple[int, Job]]:
         """Takes prompts off a row's front, as many as one prefill pass may hold."""
         part: list[tuple[int, Job]] = []
-        room = PREFILL_TOKENS // len(self.kept)
+        room = self.g.prefill_tokens // len(self.kept)
         while row and (not part or room >= len(row[0][1].question.prompt)):
             room -= len(row[0][1].question.prompt)
             part.append(row.pop(0))
@@ -285,43 +290,44 @@ class _Flight:
                 self.limit[b] = g._limit(len(job.question.prompt))
                 noise = g._noise(job)
                 if self.noise is not None and noise is not None:
-                    self.noise[b] = torch.from_numpy(noise)
-        where = torch.tensor(rows, device=device)
-        self.made[where] = 0
-        logits = g.base.logits(hidden[torch.tensor(ends, device=device)])
-        uniform = self.noise[where, 0] if self.noise is not None else None
-        token = g._choose(logits, uniform)
-        self.last[where] = token
-        self.out[where, 0] = token
-        self.made[where] = 1
+                    self.noise[b] = noise
+        uniform = self.noise[rows, 0] if self.noise is not None else None
+        token = g._next(hidden[torch.tensor(ends).to(device, non_blocking=True)], uniform, g.base.logits)
+        self.last[rows] = self.out[rows, 0] = token
+        self.made[rows] = 1
 
     def step(self) -> Iterator[Completion]:
         """Yields what has ended, then decodes one token for every row that goes on."""
         g = self.g
-        done = torch.isin(self.last, g.stop) | (self.made >= self.limit)
-        live = torch.tensor([job is not None for job in self.jobs], device=done.device)
-        for b in (done & live).nonzero()[:, 0].tolist():
+        done = (self.limit > 0) & (np.isin(self.last, self.stop) | (self.made >= self.limit))
+        for b in np.flatnonzero(done).tolist():
             job = self.jobs[b]
             assert job is not None
-            yield g._completion(job, self.out[b, : int(self.made[b])].tolist())
+            yield g._completion(job, self.out[b, : self.made[b]].tolist())
             self.jobs[b] = None
             # A free row goes on decoding garbage at position 0: its slot is overwritten by the next prefill.
             self.length[b] = self.made[b] = self.limit[b] = 0
-        if len(self.free) == len(self.jobs):
+        live = np.flatnonzero(self.limit)
+        if not len(live):
             return
-        longest = int(self.length.max())
+        self.cache.reserve(int(self.length.max()) + 1)
+        sent = torch.from_numpy(np.stack([self.last, self.length])).to(g.base.device, non_blocking=True)
+        layout = Decode(self.cache, sent[1], self.length.tolist())
+        hidden = g.base.hidden(sent[0, :, None], sent[1, :, None], None, layout)
+        every, at = np.arange(len(self.jobs)), np.minimum(self.made, self.out.shape[1] - 1)
+        token = g._next(hidden, self.noise[every, at] if self.noise is not None else None, g.base.logits)
+        self.last[live] = self.out[live, self.made[live]] = token[live]
+        self.length[live] += 1
+        self.made[live] += 1
+
+    def widest(self, longest: int) -> None:
+        """One prefill pass as large as they come, and one step with every row `longest` tokens long."""
         self.cache.reserve(longest + 1)
-        layout = Decode(self.cache, self.length, longest)
-        hidden = g.base.hidden(self.last[:, None], self.length[:, None], None, layout)
-        logits = g.base.logits(hidden)
-        every = torch.arange(len(self.jobs), device=logits.device)
-        at = self.made.clamp(max=self.out.shape[1] - 1)
-        token = g._choose(logits, self.noise[every, at] if self.noise is not None else None)
-        live = self.limit > 0
-        self.length += live.long()
-        self.last = torch.where(live, token, self.last)
-        self.out[every, at] = torch.where(live, token, self.out[every, at])
-        self.made += live.long()
+        slots = [range(p * self.S, (p + 1) * self.S) for p in range(len(self.kept))]
+        taken = [list(zip(rows, queue, strict=False)) for rows, queue in zip(slots, self.queues, strict=True)]
+        self._prefill([self._part(row) for row in taken])
+        self.length[:], self.made[:], self.limit[:] = longest - 1, 0, 2
+        list(self.step())
 
     def _compact(self) -> None:
         """Once half of the rows are free for good: drops adapters that are done and unused slots."""
@@ -334,15 +340,16 @@ class _Flight:
         for p, row in rows.items():
             spare = [b for b in range(p * self.S, (p + 1) * self.S) if not self.jobs[b]]
             order += (row + spare)[:slots]
-        index = torch.tensor(order, device=self.length.device)
-        self.cache.keep(index)
+        self.cache.keep(torch.tensor(order).to(self.g.base.device, non_blocking=True))
         self.length, self.last, self.made, self.limit, self.out = (
-            x[index] for x in (self.length, self.last, self.made, self.limit, self.out)
+            x[order] for x in (self.length, self.last, self.made, self.limit, self.out)
         )
         if self.noise is not None:
-            self.noise = self.noise[index]
+            self.noise = self.noise[order]
         self.jobs = [self.jobs[b] for b in order]
-        self.kept = [self.kept[p] for p in rows]
+        if len(rows) < len(self.kept):
+            self.kept = [self.kept[p] for p in rows]
+            self.g.model.stack = None  # an earlier selection goes before the next one is made
+            self.g.model.stack = self.g.stack.select(self.kept)
         self.queues = [deque() for _ in self.kept]
         self.S = slots
-        self.g.model.stack = self.g.stack.select(self.kept)

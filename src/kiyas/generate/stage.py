@@ -1,84 +1,203 @@
-"""One worker's share of the generate stage: answers are appended to a part's file, wave by wave."""
+"""One worker's share of the generate stage: answers are appended to a part's file, wave by wave.
+
+The plan of what is decoded at once is chosen when a part begins, and kept beside its answers. Where memory runs out
+all the same, the plan is halved: the answers written so far remain, all others are cut into new waves, and the file
+says after how many answers. So a resumed part takes the same course.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kiyas.data import hub
 from kiyas.data.benchmarks import question
-from kiyas.generate.decoder import Generator, rows_that_fit
+from kiyas.generate.decoder import Generator
+from kiyas.generate.memory import Needs, Plan, decoding_budget
+from kiyas.generate.trial import try_widest
 from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
-from kiyas.model.checkpoints import load_stack
+from kiyas.model.checkpoints import load_stack, saved_spec
+from kiyas.model.device import available_bytes
 from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Generation, Study
-from kiyas.types import AdapterId, Completion
+from kiyas.types import AdapterId, Answered, Completion, KiyasError
+from kiyas.work.progress import tell
 from kiyas.work.workers import OnProgress
 
 
 def generate_part(
-    root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, report: OnProgress
+    root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, workers: int, report: OnProgress
 ) -> None:
     """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still missing.
 
-    Whole waves are appended to the part's file; what a kill left of a wave is taken back and made again.
+    `workers`: how many share this machine's memory. Whole waves are appended to the part's file; what a kill left of a
+    wave is taken back and made again.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
+    wide = read_record(folder).float32_modules
+    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
     model = StackedModel(base.model, study.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [
         Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
         for row in each_row(folder.problems)
     ]
-    rows = _fixed_rows(folder, base, questions, study.generation, len(ids), part)
-    path = part_file(folder, part)
-    made = {c.key: c for c in map(Completion.of, read_jsonl(path))} if path.exists() else {}
-    whole: list[Completion] = []
-    open_groups: list[tuple[list[AdapterId], list[list[Job]]]] = []
-    # With more adapters than rows, only so many at a time: memory stays bounded.
-    for group in (ids[start : start + rows] for start in range(0, len(ids), rows)):
-        missing = []
-        for wave in waves(len(group), questions, study.generation.num_samples, rows):
-            keys = [(group[job.k], job.question.problem_id, job.sample) for job in wave]
-            if all(key in made for key in keys):
-                whole += [made[key] for key in keys]
-            else:
-                missing.append(wave)
-        if missing:
-            open_groups.append((group, missing))
-    write_jsonl(path, [completion.to_row() for completion in whole])
-    report(len(whole), "")
-    with JsonlWriter(path) as writer:
-        for group, missing in open_groups:
-            places = [(id, None if id.is_base else folder.checkpoints / id.folder) for id in group]
-            generator = Generator(base, model, load_stack(places, model, base.device), study.generation)
-            generator.canary(questions[0])
-            for wave in missing:
-                answered = []
-                for completion in generator.answer(wave, rows):
-                    answered.append(completion.to_row())
-                    report(1, "")
-                writer.write(*answered)
+    _Part(folder, part, base, model, study.generation, ids, questions).run(workers, report)
 
 
-def _fixed_rows(
-    folder: RunDir, base: Base, questions: list[Question], settings: Generation, adapters: int, part: int
-) -> int:
-    """Rows decoded at once: chosen when the part first starts and kept, since rounding depends on it."""
-    if settings.max_rows is not None:
-        return settings.max_rows
-    path = part_file(folder, part).with_suffix(".rows.json")
-    if not path.exists():
-        longest = max(len(question.prompt) for question in questions) + settings.max_new_tokens
-        jobs = adapters * len(questions) * settings.num_samples
-        write_json(path, {"rows": rows_that_fit(base.model.config, base.model.dtype, base.device, longest, jobs)})
-    return int(read_json(path)["rows"])
+@dataclass
+class _Part:
+    folder: RunDir
+    part: int
+    base: Base
+    model: StackedModel
+    settings: Generation
+    ids: list[AdapterId]
+    questions: list[Question]
+
+    def run(self, workers: int, report: OnProgress) -> None:
+        """Gives all missing answers; halves the plan as often as memory runs out."""
+        path = part_file(self.folder, self.part)
+        made = [Completion.of(row) for row in read_jsonl(path)] if path.exists() else []
+        plans = self._begun() or [self._chosen(workers)]
+        write_json(plans_file(self.folder, self.part), [plan.to_json() for plan in plans])
+        whole = self._whole(plans[-1], made)
+        write_jsonl(path, [completion.to_row() for completion in whole])
+        report(len(whole), "")
+        most = self.settings.max_rows
+        if most is not None and most < plans[-1].rows:  # lowered since the part began
+            self._go_on(plans, replace(plans[-1], adapters=min(most, plans[-1].adapters), rows=most), whole)
+        while (trouble := self._answered(plans[-1], whole, report)) is not None:
+            smaller = plans[-1].halved()
+            if smaller is None:
+                raise KiyasError(
+                    f"the device ran out of memory with one answer at a time: {str(trouble).splitlines()[0]}",
+                    "end what else uses its memory and run the same command again (finished answers are kept), or "
+                    "lower generation.max_new_tokens and add --redo generate",
+                ) from trouble
+            tell(
+                f"generate: out of memory; going on with {smaller.rows} answers of {smaller.adapters} adapters at once "
+                f"instead of {plans[-1].rows} of {plans[-1].adapters}"
+            )
+            self._go_on(plans, smaller, whole)
+
+    def _go_on(self, plans: list[Plan], plan: Plan, whole: list[Completion]) -> None:
+        """Another plan from here on."""
+        plans.append(replace(plan, after=len(whole)))
+        write_json(plans_file(self.folder, self.part), [each.to_json() for each in plans])
+
+    def _whole(self, plan: Plan, made: list[Completion]) -> list[Completion]:
+        """What is kept of the answers: those of earlier plans, and whole waves of this one."""
+        whole, later = made[: plan.after], {each.key: each for each in made[plan.after :]}
+        for group, cut in self._waves(plan, made[: plan.after]):
+            for wave in cut:
+                keys = _keys(group, wave)
+                if all(key in later for key in keys):
+                    whole += [later[key] for key in keys]
+        return whole
+
+    def _waves(self, plan: Plan, before: list[Completion]) -> Iterator[tuple[list[AdapterId], list[list[Job]]]]:
+        """The adapters that are taken together, with all waves that the plan cuts their missing answers into."""
+        given = {completion.key for completion in before}
+        for start in range(0, len(self.ids), plan.adapters):
+            group = self.ids[start : start + plan.adapters]
+            number = {id: k for k, id in enumerate(group)}
+            made = {(number[id], problem, sample) for id, problem, sample in given if id in number}
+            yield group, waves(len(group), self.questions, self.settings.num_samples, plan.rows, made)
+
+    def _answered(self, plan: Plan, whole: list[Completion], report: OnProgress) -> torch.OutOfMemoryError | None:
+        """Decodes the waves that are missing and adds each to `whole`. Returns the error that stopped it, if any."""
+        have, wave_answers = {completion.key for completion in whole}, list[Completion]()
+        work = [
+            (group, [wave for wave in cut if not have.issuperset(_keys(group, wave))])
+            for group, cut in self._waves(plan, whole[: plan.after])
+        ]
+        work = [(group, missing) for group, missing in work if missing]
+        try:
+            if work:
+                try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self._rank)
+            with JsonlWriter(part_file(self.folder, self.part)) as writer:
+                for group, missing in work:
+                    stack = load_stack(self._places(group), self.model, self.base.device, self.base.dtype)
+                    generator = Generator(
+                        self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens
+                    )
+                    generator.canary(self.questions[0])
+                    for wave in missing:
+                        for completion in generator.answer(wave, plan.rows):
+                            wave_answers.append(completion)
+                            report(1, "")
+                        writer.write(*(completion.to_row() for completion in wave_answers))
+                        whole += wave_answers
+                        wave_answers = []
+        except torch.OutOfMemoryError as error:
+            self.model.stack = None
+            report(-len(wave_answers), "")
+            return error.with_traceback(None)  # whose frames would keep the cache alive
+        return None
+
+    def _places(self, ids: list[AdapterId]) -> list[tuple[AdapterId, Path | None]]:
+        return [(id, None if id.is_base else self.folder.checkpoints / id.folder) for id in ids]
+
+    @property
+    def _rank(self) -> int:
+        """The largest of all adapters: smaller ones are padded."""
+        return max(saved_spec(folder).rank for _, folder in self._places(self.ids))
+
+    @property
+    def _longest_prompt(self) -> int:
+        return max(len(question.prompt) for question in self.questions)
+
+    def _begun(self) -> list[Plan]:
+        """The plans of a part that was begun before, the one in force last; none for a new part."""
+        path = plans_file(self.folder, self.part)
+        if path.exists():
+            return [Plan(**each) for each in read_json(path)]
+        # Version 0.1.0 kept the number of rows, if it chose one, and took as many adapters together.
+        rows_only = part_file(self.folder, self.part).with_suffix(".rows.json")
+        rows = self.settings.max_rows
+        if rows is None and rows_only.exists():
+            rows = int(read_json(rows_only)["rows"])
+        if rows is not None and (rows_only.exists() or part_file(self.folder, self.part).exists()):
+            return [Plan(min(rows, len(self.ids)), rows, prefill_tokens=16384)]
+        return []
+
+    def _chosen(self, workers: int) -> Plan:
+        base, settings = self.base, self.settings
+        parameters = sum(site.inputs + site.outputs for site in self.model.sites) * self._rank
+        needs = Needs.of(
+            base.model.config,
+            base.dtype,
+            parameters,
+            self._longest_prompt,
+            settings.max_new_tokens,
+            sampled=settings.temperature > 0,
+            packed=base.packed,
+            plain_head=base.plain_head,
+        )
+        kind = base.device.type
+        budget = decoding_budget(kind, available_bytes(base.device), workers, base.model.get_memory_footprint())
+        answers = len(self.questions) * settings.num_samples
+        return needs.plan(budget, len(self.ids), answers, kind, settings.max_rows)
+
+
+def _keys(group: list[AdapterId], wave: list[Job]) -> list[Answered]:
+    return [(group[job.k], job.question.problem_id, job.sample) for job in wave]
 
 
 def part_file(folder: RunDir, part: int) -> Path:
     """Where one part's completions wait until all parts are merged into `generate/completions.jsonl`."""
     return folder.stage(Stage.GENERATE) / "state" / f"part-{part}.jsonl"
+
+
+def plans_file(folder: RunDir, part: int) -> Path:
+    """What one part decoded at once: a list of plans, each in force until the next."""
+    return part_file(folder, part).with_suffix(".layout.json")

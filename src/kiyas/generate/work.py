@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 WAVE = 4
@@ -25,11 +25,25 @@ class Job:
     sample: int
 
 
-def waves(adapters: int, questions: Sequence[Question], samples: int, rows: int) -> list[list[Job]]:
-    """All work, cut into waves. All adapters of a question are in one wave, so that every wave is balanced."""
+def waves(
+    adapters: int,
+    questions: Sequence[Question],
+    samples: int,
+    rows: int,
+    made: Container[tuple[int, str, int]] = frozenset(),
+) -> list[list[Job]]:
+    """All work but what is `made` (adapter, problem, sample), cut into waves.
+
+    All adapters of a question are in one wave, so that every wave is balanced.
+    """
     per_wave = max(1, WAVE * rows // adapters)
-    asked = [(question, sample) for question in questions for sample in range(samples)]
+    asked = [
+        [Job(k, question, sample) for k in range(adapters) if (k, question.problem_id, sample) not in made]
+        for question in questions
+        for sample in range(samples)
+    ]
+    missing = [jobs for jobs in asked if jobs]
     return [
-        [Job(k, question, sample) for k in range(adapters) for question, sample in asked[start : start + per_wave]]
-        for start in range(0, len(asked), per_wave)
+        sorted((job for jobs in missing[start : start + per_wave] for job in jobs), key=lambda job: job.k)
+        for start in range(0, len(missing), per_wave)
     ]

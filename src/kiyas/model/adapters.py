@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,8 +54,8 @@ class Spec:
         return not self.targets or is_target(site.name, self.targets)
 
 
-class AdapterStack:
-    """The weights of K adapters. `theta` is [K, P] float32; `a(site)` is [K, R, I] and `b(site)` [K, O, R]."""
+class Stack:
+    """K adapters as rows of one flat tensor `theta` [K, P], of which every module's A and B are views."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class AdapterStack:
         specs: Sequence[Spec],
         sites: Sequence[Site],
         device: torch.device,
+        dtype: torch.dtype,
         theta: Tensor | None = None,
         rank: int | None = None,
     ) -> None:
@@ -70,8 +71,7 @@ class AdapterStack:
         self.ids, self.specs, self.sites = list(ids), list(specs), list(sites)
         self.rank = rank or max(spec.rank for spec in specs)
         size = sum(self.rank * (site.inputs + site.outputs) for site in sites)
-        self.theta = torch.zeros(len(ids), size, device=device) if theta is None else theta
-        self.scale_K = torch.tensor([spec.scale for spec in specs], device=device)
+        self.theta = torch.zeros(len(ids), size, device=device, dtype=dtype) if theta is None else theta
         self._a: dict[str, Tensor] = {}
         self._b: dict[str, Tensor] = {}
         for site, a_KRI, b_KOR in self._views(self.theta):
@@ -93,13 +93,41 @@ class AdapterStack:
         return len(self.ids)
 
     def a(self, name: str) -> Tensor:
+        """A of one module, [K, R, I]."""
         return self._a[name]
+
+    def scaled_b(self, name: str, dtype: torch.dtype) -> Tensor:
+        """alpha / r · B of one module, [K, O, R]."""
+        raise NotImplementedError
+
+    def select(self, chosen: Sequence[int]) -> Stack:
+        """A stack of some of the adapters, in the given order."""
+        raise NotImplementedError
+
+    def moved(self) -> list[bool]:
+        """Which adapters have any non-zero B, and so must change the base's answer."""
+        raise NotImplementedError
+
+
+class AdapterStack(Stack):
+    """Adapters that learn: `theta` is float32; `a(site)` is [K, R, I] and `b(site)` [K, O, R]."""
+
+    def __init__(
+        self,
+        ids: Sequence[AdapterId],
+        specs: Sequence[Spec],
+        sites: Sequence[Site],
+        device: torch.device,
+        theta: Tensor | None = None,
+        rank: int | None = None,
+    ) -> None:
+        super().__init__(ids, specs, sites, device, torch.float32, theta, rank)
+        self.scale_K = torch.tensor([spec.scale for spec in specs], device=device)
 
     def b(self, name: str) -> Tensor:
         return self._b[name]
 
     def scaled_b(self, name: str, dtype: torch.dtype) -> Tensor:
-        """B times alpha / rank, [K, O, R]."""
         return (self._b[name] * self.scale_K[:, None, None]).to(dtype)
 
     def rows(self, start: int, end: int) -> AdapterStack:
@@ -144,7 +172,6 @@ class AdapterStack:
                 yield site, a_KRI[k, : spec.rank], b_KOR[k, :, : spec.rank]
 
     def select(self, chosen: Sequence[int]) -> AdapterStack:
-        """A stack of some of the adapters, in the given order."""
         made = AdapterStack(
             [self.ids[k] for k in chosen], [self.specs[k] for k in chosen], self.sites, self.theta.device
         )
@@ -157,8 +184,55 @@ class AdapterStack:
         return made
 
     def moved(self) -> list[bool]:
-        """Which adapters have any non-zero B, and so must change the base's answer."""
         return [any(bool(b.any()) for _, _, b in self.weights(k)) for k in range(len(self))]
+
+
+class FrozenStack(Stack):
+    """Adapters that only answer: A and alpha / r · B in the base's own number format, ready to multiply with."""
+
+    def __init__(
+        self,
+        ids: Sequence[AdapterId],
+        specs: Sequence[Spec],
+        sites: Sequence[Site],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(ids, specs, sites, device, dtype)
+        self._moved = [False] * len(ids)
+
+    def put(self, k: int, weights: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Puts adapter k in place: float32 (A [r, I], B [O, r]) by module, on the CPU; absent modules are zero.
+
+        Whether it moved is decided here, before rounding.
+        """
+        row = torch.zeros(1, self.theta.shape[1])
+        for site, a_1RI, b_1OR in self._views(row):
+            if site.name in weights:
+                a_RI, b_OR = weights[site.name]
+                a_1RI[0, : a_RI.shape[0]] = a_RI
+                b_1OR[0, :, : b_OR.shape[1]] = b_OR * self.specs[k].scale
+        self._moved[k] = any(bool(b_OR.any()) for _, b_OR in weights.values())
+        self.theta[k] = row[0].to(self.theta.dtype)
+
+    def scaled_b(self, name: str, dtype: torch.dtype) -> Tensor:
+        return self._b[name].to(dtype)
+
+    def select(self, chosen: Sequence[int]) -> FrozenStack:
+        ids, specs = [self.ids[k] for k in chosen], [self.specs[k] for k in chosen]
+        made = FrozenStack(ids, specs, self.sites, self.theta.device, self.theta.dtype)
+        for at, k in enumerate(chosen):
+            made._moved[at] = self._moved[k]
+            if made.rank == self.rank:
+                made.theta[at] = self.theta[k]
+                continue
+            for site in self.sites:
+                made._a[site.name][at] = self._a[site.name][k, : made.rank]
+                made._b[site.name][at] = self._b[site.name][k, :, : made.rank]
+        return made
+
+    def moved(self) -> list[bool]:
+        return list(self._moved)
 
 
 def _seed(*parts: object) -> int:
@@ -216,7 +290,7 @@ class _InUse:
     """What the layers of one model apply: shared by all of them, and without a way back to the model, so that a model
     that nobody holds is gone at once."""
 
-    stack: AdapterStack | None = None
+    stack: Stack | None = None
     dropout: Dropout = field(default_factory=Dropout)
 
 
@@ -291,14 +365,14 @@ class StackedModel:
             self.sites.append(site)
 
     @property
-    def stack(self) -> AdapterStack | None:
+    def stack(self) -> Stack | None:
         return self._in_use.stack
 
     @stack.setter
-    def stack(self, stack: AdapterStack | None) -> None:
+    def stack(self, stack: Stack | None) -> None:
         self.use(stack)
 
-    def use(self, stack: AdapterStack | None, dropout: Dropout | None = None) -> None:
+    def use(self, stack: Stack | None, dropout: Dropout | None = None) -> None:
         """Makes a stack, with dropout on its inputs or without, the one that forward and backward passes apply."""
         self._in_use.stack = stack
         self._in_use.dropout = dropout or Dropout()

@@ -19,7 +19,7 @@ Shapes: K adapters, T tokens, S samples, L longest sample, H heads, G key/value 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
 
 NAME = "kiyas"
 
@@ -82,14 +81,13 @@ def _attention(
     return _current[-1].attend(layer, query, key, value, scaling, sliding_window), None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    return None
-
-
 def register() -> None:
-    """Makes `attn_implementation="kiyas"` known to transformers. May be called again."""
+    """Makes `attn_implementation="kiyas"` known to transformers. May be called again.
+
+    No mask function is registered: transformers then makes no mask, nor looks for packed samples (it would wait for the
+    device).
+    """
     AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, _no_mask)
 
 
 class _Spread(torch.autograd.Function):
@@ -130,7 +128,7 @@ class Packed:
     inverse: [K·T] slot of every token. Every token has exactly one: what is left at the end of a row forms a
     sample of its own, whose loss weight is zero.
     shapes: (S, L) per group; samples of similar length share a group.
-    cache, rows: where prefilled keys and values go, [ΣS] cache row per sample (-1: nowhere).
+    cache, rows, places: where prefilled keys and values go, [K·T] cache row and position in it of every token.
     """
 
     index: Tensor
@@ -138,43 +136,51 @@ class Packed:
     shapes: list[tuple[int, int]]
     cache: SlotCache | None = None
     rows: Tensor | None = None
+    places: Tensor | None = None
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
         K, H, T, _ = q.shape
-        spread = [
-            _Spread.apply(  # type: ignore[no-untyped-call]
-                x.transpose(1, 2).reshape(K * T, x.shape[1], x.shape[3]), self.index, self.inverse
-            )
-            for x in (q, k, v)
+        flat = [x.transpose(1, 2).reshape(K * T, x.shape[1], x.shape[3]) for x in (q, k, v)]
+        if self.cache is not None and self.rows is not None and self.places is not None:
+            self.cache.store(layer, self.rows, self.places, flat[1], flat[2])
+        sizes = [S * L for S, L in self.shapes]
+        groups = [
+            _Spread.apply(x, self.index, self.inverse).split(sizes)  # type: ignore[no-untyped-call]
+            for x in flat
         ]
-        outputs, start, sample = [], 0, 0
-        for S, L in self.shapes:
-            q_SHLE, k_SGLE, v_SGLE = (
-                x[start : start + S * L].view(S, L, x.shape[1], x.shape[2]).transpose(1, 2) for x in spread
-            )
-            if self.cache is not None and self.rows is not None:
-                self.cache.store(layer, self.rows[sample : sample + S], k_SGLE, v_SGLE)
-            repeat = H // k_SGLE.shape[1]
-            if repeat > 1:
-                k_SGLE = k_SGLE.repeat_interleave(repeat, 1)
-                v_SGLE = v_SGLE.repeat_interleave(repeat, 1)
+        outputs = []
+        for (S, L), *parts in zip(self.shapes, *groups, strict=True):
+            q_SHLE, k_SGLE, v_SGLE = (x.view(S, L, *x.shape[1:]).transpose(1, 2) for x in parts)
             mask = None
             if window is not None and window < L:
                 distance = torch.arange(L, device=q.device)[:, None] - torch.arange(L, device=q.device)
                 mask = (distance >= 0) & (distance < window)
+            shared = k_SGLE.shape[1] < H
+            if shared and not _reads_shared_heads(q_SHLE, mask):
+                k_SGLE, v_SGLE = (x.repeat_interleave(H // x.shape[1], 1) for x in (k_SGLE, v_SGLE))
+                shared = False
             out = scaled_dot_product_attention(
-                q_SHLE, k_SGLE, v_SGLE, attn_mask=mask, is_causal=mask is None, scale=scale
+                q_SHLE, k_SGLE, v_SGLE, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=shared
             )
             outputs.append(out.transpose(1, 2).reshape(S * L, H, out.shape[-1]))
-            start += S * L
-            sample += S
         slots = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         collected: Tensor = _Collect.apply(slots, self.inverse)  # type: ignore[no-untyped-call]
         return collected.view(K, T, H, -1)
 
 
+def _reads_shared_heads(q: Tensor, mask: Tensor | None) -> bool:
+    """Whether the fused kernel reads a key head for all of its query heads: flash attention does, on a CPU as well.
+
+    Memory-efficient attention does not. It runs where there is a mask, and on cards without bfloat16.
+    """
+    return q.device.type == "cpu" or (q.dtype == torch.bfloat16 and mask is None and q.shape[-1] <= 256)
+
+
 class SlotCache:
-    """Keys and values of B answers in flight: per layer [B, G, capacity, E]. Grows as the longest row needs it."""
+    """Keys and values of B answers in flight: per layer [B + 1, G, capacity, E]. Grows as the longest row needs it.
+
+    The last row is a dump: what fills up a prefill pass is written there, so that nothing has to be picked out.
+    """
 
     BLOCK = 128
 
@@ -198,52 +204,88 @@ class SlotCache:
 
     def keep(self, rows_B: Tensor) -> None:
         """Drops all rows but the given ones, which take their order."""
+        with_dump = torch.cat([rows_B, rows_B.new_tensor([self.rows])])
         self.rows = len(rows_B)
         for layer, (k_BGLE, v_BGLE) in self._layers.items():
-            self._layers[layer] = (k_BGLE[rows_B], v_BGLE[rows_B])
+            self._layers[layer] = (k_BGLE[with_dump], v_BGLE[with_dump])
 
-    def layer(self, layer: int, like_k: Tensor, like_v: Tensor) -> tuple[Tensor, Tensor]:
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the rows, without the dump."""
+        k_BGLE, v_BGLE = self._layers[layer]
+        return k_BGLE[: self.rows], v_BGLE[: self.rows]
+
+    def store(self, layer: int, row_N: Tensor, place_N: Tensor, k_NGE: Tensor, v_NGE: Tensor) -> None:
+        """Writes N tokens, each at its place in its row."""
         if layer not in self._layers:
-            self._layers[layer] = (
-                like_k.new_zeros((self.rows, like_k.shape[1], self.capacity, like_k.shape[3])),
-                like_v.new_zeros((self.rows, like_v.shape[1], self.capacity, like_v.shape[3])),
+            k_BGLE, v_BGLE = (
+                x.new_zeros((self.rows + 1, x.shape[1], self.capacity, x.shape[2])) for x in (k_NGE, v_NGE)
             )
-        return self._layers[layer]
-
-    def store(self, layer: int, rows_S: Tensor, k_SGLE: Tensor, v_SGLE: Tensor) -> None:
-        """Writes prefilled samples; a row of -1 is dropped. Right padding is stored too: lengths mask it."""
-        cache_k, cache_v = self.layer(layer, k_SGLE, v_SGLE)
-        keep = rows_S >= 0
-        L = min(k_SGLE.shape[2], self.capacity)  # the filling at a row's end may be longer than any prompt
-        cache_k[rows_S[keep], :, :L] = k_SGLE[keep, :, :L]
-        cache_v[rows_S[keep], :, :L] = v_SGLE[keep, :, :L]
+            self._layers[layer] = k_BGLE, v_BGLE
+        for cache_BGLE, x_NGE in zip(self._layers[layer], (k_NGE, v_NGE), strict=True):
+            cache_BGLE[row_N, :, place_N] = x_NGE
 
 
-@dataclass(frozen=True)
 class Decode:
-    """One new token for each of B rows, at position length[b] (0-based)."""
+    """One new token for each of B rows, at position length[b] (0-based). What all layers share is made once a step.
 
-    cache: SlotCache
-    length_B: Tensor
-    longest: int
+    Where few rows are much longer than the others (runaways), the short part is read for all rows, and the whole of the
+    long ones once more for them alone: the rest does not read along.
+    """
+
+    STEP = 16
+    """Rows are read up to a multiple of so many tokens: what a mask's rows must be aligned to, and fewer shapes."""
+    LEAST_SAVED = 2**15
+    """Tokens a layer that must be saved for long rows to be read apart: it takes six more operators."""
+
+    def __init__(self, cache: SlotCache, length_B: Tensor, lengths: Sequence[int]) -> None:
+        """`lengths` is `length_B` as the host knows it."""
+        self.cache, self.length_B = cache, length_B
+        device = length_B.device
+        self.read, long = self._cut(lengths)
+        self.row_B = torch.arange(len(lengths), device=device)
+        self.position = torch.arange(self._ceil(max(lengths)), device=device)
+        self.long_M = torch.tensor(long).to(device, non_blocking=True) if long else None
+        self._masks: dict[tuple[int | None, torch.dtype], tuple[Tensor, Tensor | None]] = {}
+
+    def _ceil(self, length: int) -> int:
+        return min(self.cache.capacity, (length // self.STEP + 1) * self.STEP)
+
+    def _cut(self, lengths: Sequence[int]) -> tuple[int, list[int]]:
+        """How far all rows are read, and which are longer. A row that is read apart is read, written, read again."""
+        ordered = sorted(lengths, reverse=True)
+        B, whole = len(ordered), self._ceil(ordered[0])
+        cost, apart = min((B * self._ceil(ordered[m]) + 3 * m * whole, m) for m in range(min(B, B // 8 + 1)))
+        if not apart or B * whole - cost < max(self.LEAST_SAVED, B * whole // 4):
+            return whole, []
+        read = self._ceil(ordered[apart])
+        return read, [b for b, length in enumerate(lengths) if length >= read]
+
+    def _mask(self, window: int | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """[B, 1, 1, read] and, for the long rows, [M, 1, 1, longest]: 0 where a row may look and -∞ elsewhere."""
+        key = (window, dtype)
+        if key not in self._masks:
+            hidden = self.position > self.length_B[:, None]
+            if window is not None:
+                hidden |= self.position <= self.length_B[:, None] - window
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+            mask = mask.masked_fill_(hidden, -torch.inf)[:, None, None, :]
+            self._masks[key] = mask[..., : self.read], None if self.long_M is None else mask[self.long_M]
+        return self._masks[key]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
         B, H, _, E = q.shape
         G = k.shape[1]
-        cache_k, cache_v = self.cache.layer(layer, k, v)
-        every = torch.arange(B, device=q.device)
-        cache_k[every, :, self.length_B] = k[:, :, 0]
-        cache_v[every, :, self.length_B] = v[:, :, 0]
-        position = torch.arange(self.longest + 1, device=q.device)
-        mask = position <= self.length_B[:, None]
-        if window is not None:
-            mask &= position > self.length_B[:, None] - window
+        self.cache.store(layer, self.row_B, self.length_B, k[:, :, 0], v[:, :, 0])
+        cache_k, cache_v = self.cache.layer(layer)
+        mask, long_mask = self._mask(window, q.dtype)
         # The heads that share a key head become its queries: no copy of the cache.
+        q = q.reshape(B, G, H // G, E)
         out = scaled_dot_product_attention(
-            q.reshape(B, G, H // G, E),
-            cache_k[:, :, : self.longest + 1],
-            cache_v[:, :, : self.longest + 1],
-            attn_mask=mask[:, None, None, :],
-            scale=scale,
+            q, cache_k[:, :, : self.read], cache_v[:, :, : self.read], attn_mask=mask, scale=scale
         )
+        if self.long_M is not None:
+            whole_k, whole_v = (x[:, :, : len(self.position)][self.long_M] for x in (cache_k, cache_v))
+            out[self.long_M] = scaled_dot_product_attention(
+                q[self.long_M], whole_k, whole_v, attn_mask=long_mask, scale=scale
+            )
         return out.reshape(B, 1, H, -1)

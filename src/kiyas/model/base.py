@@ -71,6 +71,9 @@ class Base:
         """
         model.requires_grad_(False)
         model.eval()
+        if model.device.type == "cuda":
+            # Its graph cache is keyed by exact shapes: decoding would build a graph at nearly every token.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         base = cls(model, chat, packed=False, plain_head=False)
         if base.dtype == torch.float16:
             base._probe_half(float32_modules)
@@ -88,6 +91,11 @@ class Base:
         dtype = self.model.get_input_embeddings().weight.dtype
         assert isinstance(dtype, torch.dtype)
         return dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of its weights."""
+        return sum(each.nbytes for each in {*self.model.parameters(), *self.model.buffers()})
 
     @property
     def can_recompute(self) -> bool:

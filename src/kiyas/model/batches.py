@@ -88,6 +88,7 @@ def pack(
     """
     K = len(rows)
     T = max(1, *(sum(len(sample.ids) for sample in row) for row in rows))
+    filler = cache.rows if cache is not None else 0  # the cache's dump
     segments: list[tuple[int, int, int]] = []  # first flat position, length, cache row
     places: list[list[int]] = []
     for k, row in enumerate(rows):
@@ -95,10 +96,10 @@ def pack(
         places.append([])
         for s, sample in enumerate(row):
             places[k].append(at)
-            segments.append((at, len(sample.ids), slots[k][s] if slots else -1))
+            segments.append((at, len(sample.ids), slots[k][s] if slots else filler))
             at += len(sample.ids)
         if at < end:
-            segments.append((at, end - at, -1))
+            segments.append((at, end - at, filler))
     positions = torch.zeros(K * T, dtype=torch.long)
     for at, n, _ in segments:
         positions[at : at + n] = torch.arange(n)
@@ -162,8 +163,9 @@ def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache 
             groups[-1].append(segment)
         else:
             groups.append([segment])
-    index, inverse = [], torch.zeros(tokens, dtype=torch.long)
-    shapes, rows, base = [], [], 0
+    index, inverse, base = [], torch.zeros(tokens, dtype=torch.long), 0
+    rows, places = torch.zeros(2, tokens, dtype=torch.long)
+    shapes = []
     for group in groups:
         L = group[0][1]
         for first, n, row in group:
@@ -171,10 +173,13 @@ def _layout(segments: list[tuple[int, int, int]], tokens: int, cache: SlotCache 
             slots[:n] = torch.arange(first, first + n)
             index.append(slots)
             inverse[first : first + n] = torch.arange(base, base + n)
-            rows.append(row)
+            rows[first : first + n] = row
+            if cache is not None and row < cache.rows:  # filling may be longer than the cache
+                places[first : first + n] = torch.arange(n)
             base += L
         shapes.append((len(group), L))
-    return Packed(torch.cat(index), inverse, shapes, cache, torch.tensor(rows) if cache is not None else None)
+    layout = Packed(torch.cat(index), inverse, shapes)
+    return layout if cache is None else replace(layout, cache=cache, rows=rows, places=places)
 
 
 def _token_keys(sample_key: int, length: int) -> Tensor:

@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kiyas.model.adapters import AdapterStack, Site, Spec, StackedModel
+from kiyas.model.adapters import AdapterStack, FrozenStack, Site, Spec, StackedModel
 from kiyas.runfolder.files import atomic_bytes, atomic_file, atomic_text, disk_errors, read_json
 from kiyas.types import AdapterId, KiyasError
 
@@ -61,15 +60,11 @@ def save_adapter(folder: Path, stack: AdapterStack, k: int, model: StackedModel,
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Adapter:
-    spec: Spec
-    weights: dict[str, Tensor]
-
-
-def _read(folder: Path) -> _Adapter:
-    weights_file = next((folder / name for name in (WEIGHTS, OLD_WEIGHTS) if (folder / name).is_file()), None)
-    if not (folder / CONFIG).is_file() or weights_file is None:
+def saved_spec(folder: Path | None) -> Spec:
+    """Rank and scale of a saved adapter; None is the base. Raises KiyasError when it is not a plain LoRA adapter."""
+    if folder is None:
+        return Spec(1, 1.0)
+    if not (folder / CONFIG).is_file() or _weights_file(folder) is None:
         raise KiyasError(f"no adapter in {folder}: it needs {CONFIG} and {WEIGHTS}")
     config = read_json(folder / CONFIG)
     odd = [
@@ -85,46 +80,59 @@ def _read(folder: Path) -> _Adapter:
     ]
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:
         raise KiyasError(f"{folder / CONFIG}: only plain LoRA adapters can be stacked ({', '.join(odd) or 'not LoRA'})")
-    try:
-        if weights_file.name == WEIGHTS:
-            with safe_open(weights_file, framework="pt") as file:
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        else:
-            weights = torch.load(weights_file, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise KiyasError(f"{weights_file} is broken: {error}") from error
     rank, alpha = config["r"], config["lora_alpha"]
     # Rank-stabilised LoRA (Kalajdzievski 2023) divides by the root of the rank.
-    return _Adapter(Spec(rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha), weights)
+    return Spec(rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha)
+
+
+def _weights_file(folder: Path) -> Path | None:
+    return next((folder / name for name in (WEIGHTS, OLD_WEIGHTS) if (folder / name).is_file()), None)
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    path = _weights_file(folder)
+    assert path is not None
+    try:
+        if path.name == WEIGHTS:
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return found
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise KiyasError(f"{path} is broken: {error}") from error
 
 
 def load_stack(
-    adapters: list[tuple[AdapterId, Path | None]], model: StackedModel, device: torch.device
-) -> AdapterStack:
-    """A stack of saved adapters in the given order; None is the base: an adapter of zeros.
+    adapters: list[tuple[AdapterId, Path | None]], model: StackedModel, device: torch.device, dtype: torch.dtype
+) -> FrozenStack:
+    """A stack of saved adapters in the given order, ready to answer; None is the base: an adapter of zeros.
 
-    Raises KiyasError when a folder is missing or broken, or its modules are not the model's.
+    One adapter's file is in memory at a time. Raises KiyasError when a folder is missing or broken, or its modules are
+    not the model's.
     """
-    read = [_Adapter(Spec(1, 1.0), {}) if folder is None else _read(folder) for _, folder in adapters]
-    stack = AdapterStack([id for id, _ in adapters], [each.spec for each in read], model.sites, device)
+    specs = [saved_spec(folder) for _, folder in adapters]
+    stack = FrozenStack([id for id, _ in adapters], specs, model.sites, device, dtype)
     sites = {site.name: site for site in model.sites}
-    for k, ((_, folder), adapter) in enumerate(zip(adapters, read, strict=True)):
-        names = {name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for name in adapter.weights}
+    for k, (_, folder) in enumerate(adapters):
+        if folder is None:
+            continue
+        weights = _weights(folder)
+        names = {name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for name in weights}
         unknown = sorted(names - sites.keys())
         if unknown:
             raise KiyasError(f"{folder}: adapts {unknown[0]}, which is not an adaptable layer of this base")
-        for name in names:
-            _put(stack, k, sites[name], adapter, folder)
+        stack.put(k, {name: _pair(weights, sites[name], specs[k].rank, folder) for name in names})
     return stack
 
 
-def _put(stack: AdapterStack, k: int, site: Site, adapter: _Adapter, folder: Path | None) -> None:
-    a_RI = adapter.weights.get(f"{_PREFIX}{site.name}.lora_A.weight")
-    b_OR = adapter.weights.get(f"{_PREFIX}{site.name}.lora_B.weight")
-    shapes = ((adapter.spec.rank, site.inputs), (site.outputs, adapter.spec.rank))
+def _pair(weights: dict[str, Tensor], site: Site, rank: int, folder: Path) -> tuple[Tensor, Tensor]:
+    """A [r, I] and B [O, r] of one module, float32."""
+    a_RI = weights.get(f"{_PREFIX}{site.name}.lora_A.weight")
+    b_OR = weights.get(f"{_PREFIX}{site.name}.lora_B.weight")
+    shapes = ((rank, site.inputs), (site.outputs, rank))
     if a_RI is None or b_OR is None or (tuple(a_RI.shape), tuple(b_OR.shape)) != shapes:
         raise KiyasError(f"{folder}: {site.name} has other shapes than in this base; was it trained on another base?")
-    stack.set(k, site, a_RI.float(), b_OR.float())
+    return a_RI.float(), b_OR.float()
 
 
 # -- the state that a killed training goes on from -------------------------------------------------------------------

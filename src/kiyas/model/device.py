@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import gc
 import math
@@ -165,6 +166,22 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return min([_machine_bytes(), *_group_bytes(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))])
+
+
+def resident_bytes() -> int:
+    """What this process holds of the machine's memory."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux: the libraries, about
+        return 2**29
+
+
+def give_back_large_blocks() -> None:
+    """Makes glibc return freed blocks of a megabyte and more to the system at once, where it would keep up to half as
+    much again in holes (docs/log.md). Costs page faults; so only for a base whose memory counts."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-3, 2**20)  # M_MMAP_THRESHOLD
 
 
 def release(device: torch.device) -> None:

@@ -14,18 +14,23 @@ import copy
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from kiyas.data.chat import Chat
 from kiyas.model import attention, half
 from kiyas.model.base import Base
+from kiyas.model.device import in_words
 from kiyas.types import KiyasError
+
+SMALL_VOCABULARY = 8192
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -79,13 +84,20 @@ class Shape:
     def of(cls, base: Base) -> Shape:
         return cls(base.model.config, base.dtype, base.packed, base.plain_head, base.float32_modules)
 
+    @classmethod
+    def probed(cls, folder: Path, dtype: torch.dtype, chat: Chat) -> Shape:
+        """From a model folder's configuration: what its attention and head allow is tried on one layer."""
+        config = read_config(folder)
+        base = small_base(config, 1, chat, torch.device("cpu"), torch.float32)
+        return cls(config, dtype, base.packed, base.plain_head)
+
     @property
     def layers(self) -> int:
         return int(self.config.num_hidden_layers)
 
     def base(self, layers: int, chat: Chat | None = None) -> Base:
         """A base of this shape with so many layers and random weights; inside `metered`, without contents."""
-        with told_of_small(self.config):
+        with told_of_small():
             model = AutoModelForCausalLM.from_config(shallow(self.config, layers), dtype=self.dtype)
         model.requires_grad_(False)
         model.eval()
@@ -104,6 +116,26 @@ class Shape:
         return two + (self.layers - 2) * (three - two)
 
 
+def read_config(folder: Path) -> Any:
+    """transformers' configuration of a model folder. Raises KiyasError for one that cannot be read."""
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
+
+
+def small_base(config: Any, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype) -> Base:
+    """The base with so many layers, random weights and a small vocabulary."""
+    small = shallow(config, layers)
+    small.vocab_size = min(config.vocab_size, SMALL_VOCABULARY)
+    small.pad_token_id = small.bos_token_id = small.eos_token_id = None
+    transformers_logging.set_verbosity_error()
+    torch.manual_seed(0)
+    with told_of_small():
+        model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
+    return Base.of(model, chat)
+
+
 def shallow(config: Any, layers: int) -> Any:
     """The configuration of a model with the first layers only."""
     made = copy.deepcopy(config)
@@ -115,9 +147,10 @@ def shallow(config: Any, layers: int) -> Any:
 
 
 @contextlib.contextmanager
-def told_of_small(config: Any) -> Iterator[None]:
+def told_of_small() -> Iterator[None]:
     """Says in words that a model cannot be built from its configuration alone."""
     try:
         yield
     except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        raise KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error
+        words = in_words(error)
+        raise words or KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error

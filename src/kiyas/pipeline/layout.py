@@ -15,7 +15,7 @@ from kiyas.runfolder.record import read_record, write_record
 from kiyas.study.settings import Dtype, Study
 from kiyas.types import KiyasError
 from kiyas.work import workers
-from kiyas.work.progress import tell
+from kiyas.work.progress import bar, tell
 
 SMALL_BASE = 100_000_000
 """Weights below which a CPU computes in float32 without asking what is faster."""
@@ -29,6 +29,45 @@ class Part:
     units: list[list[Any]]
     place: int
     """which of the run's devices does it, counted from 0; with fewer devices they are counted round"""
+
+
+def float32_modules(folder: RunDir, study: Study) -> None:
+    """In float16: records once which modules of the base compute in float32, and says so."""
+    record = read_record(folder)
+    if study.training.dtype is not Dtype.FLOAT16 or record.float32_modules is not None:
+        return
+    from kiyas.model.device import in_words
+    from kiyas.train.stage import probe_range, range_path
+
+    tell("float16: looking for values that leave its range")
+    with bar("probe", 1, "base") as progress:
+        first = Part(0, [], 0)
+        workers.run_parts(
+            probe_range, lanes(study, [first], lambda _, own, __: (str(folder.root), own)), progress, in_words
+        )
+    found = read_json(range_path(folder))
+    write_record(folder, record.model_copy(update={"float32_modules": tuple(found)}))
+    if found:
+        line = (
+            f"float16: the values of {len(found)} modules of the base leave its range or come near its end; these "
+            f"compute in float32 ({', '.join(found[:3])}{' …' if len(found) > 3 else ''})"
+        )
+        tell(line)
+        identity.note(folder, [line])
+
+
+def held_at_once(folder: RunDir, study: Study, trainings: list[list[Any]], longest: int) -> int | None:
+    """How many trainings a GPU holds at once; None where the processor computes."""
+    if not workers.gpus(study.training.device) or (folder.train_state / "layout.json").exists():
+        return None
+    from kiyas.model.device import in_words
+    from kiyas.train.stage import plan_parts, together_path
+
+    with bar("plan", 1, "layout") as progress:
+        first = Part(0, trainings, 0)
+        made = lanes(study, [first], lambda part, own, _: (str(folder.root), own, part.units, longest))
+        workers.run_parts(plan_parts, made, progress, in_words)
+    return int(read_json(together_path(folder)))
 
 
 def parts_of(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]], most: int | None = None) -> list[Part]:
@@ -48,18 +87,20 @@ def parts_of(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]],
 
 
 def lanes(
-    study: Study, parts: list[Part], arguments: Callable[[Part, dict[str, Any]], tuple[Any, ...]]
+    study: Study, parts: list[Part], arguments: Callable[[Part, dict[str, Any], int], tuple[Any, ...]]
 ) -> list[list[tuple[Any, ...]]]:
     """Parts by the worker that does them, one after another, as arguments for `run_parts`.
 
-    `arguments` makes them of the part and of the study as JSON, in which `training.device` is the worker's own.
+    `arguments` makes them of the part, of the study as JSON, in which `training.device` is the worker's own, and of the
+    number of workers that share that device's memory.
     """
     here = places(study, sum(len(part.units) for part in parts))
     found: list[list[tuple[Any, ...]]] = [[] for _ in here]
     for part in parts:
         place = part.place % len(here)
         own = study.training.model_copy(update={"device": here[place]})
-        found[place].append(arguments(part, study.model_copy(update={"training": own}).model_dump(mode="json")))
+        asked = study.model_copy(update={"training": own}).model_dump(mode="json")
+        found[place].append(arguments(part, asked, here.count(here[place])))
     return [lane for lane in found if lane]
 
 

@@ -18,7 +18,7 @@ from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
-from kiyas.pipeline.layout import lanes, parts_of, places, settled
+from kiyas.pipeline.layout import float32_modules, held_at_once, lanes, parts_of, places, settled
 from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
@@ -94,6 +94,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     """All trainings of all arms, stacked; log and checkpoints."""
     from kiyas.model.device import in_words
     from kiyas.pipeline.prepare import budget_steps, refuse_unfit
+    from kiyas.train.loop import layout_notes, layout_path
     from kiyas.train.stage import merge_logs, saved_step, train_part
 
     manifest = folder.manifest(Stage.DATA)
@@ -109,13 +110,21 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
         for variant in study.variants
         for arm in study.trained
     ]
-    parts = parts_of(folder, Stage.TRAIN, study, trainings) if trainings else []
+    parts = []
+    if trainings:
+        float32_modules(folder, study)
+        most = held_at_once(folder, study, trainings, max(counts[arm]["max_tokens"] for arm in study.trained))
+        parts = parts_of(folder, Stage.TRAIN, study, trainings, most)
     total = sum(steps[arm] for arm, _, _ in trainings)
     done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
     with bar("train", total, "adapter-steps", done) as progress:
-        shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, steps, part.number))
+        shared = lanes(
+            study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, steps, part.number, sharing)
+        )
         run_parts(train_part, shared, progress, in_words)
     rows = merge_logs(folder, len(parts))
+    layouts = [read_json(layout_path(folder, part.number)) for part in parts]
+    identity.note(folder, layout_notes(layouts))
     for name, arm in study.arms.items():
         if arm.checkpoints is not None:
             more, notes = adapters.adopt(name, Path(arm.checkpoints), folder, study.model_name_or_path)
@@ -123,28 +132,33 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             identity.note(folder, [f"arm {name}: {each}" for each in notes])
     write_jsonl(folder.train_log, rows)
     shutil.rmtree(folder.train_state, ignore_errors=True)
-    return {"trainings": len(trainings), "steps": steps, "checkpoints": len(saved_checkpoints(folder))}
+    saved = len(saved_checkpoints(folder))
+    return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts}
 
 
 def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     """Base and all checkpoints answer all problems."""
-    from kiyas.generate.stage import generate_part, part_file
+    from kiyas.generate.stage import generate_part, part_file, plans_file
     from kiyas.model.device import in_words
 
     study = settled(study, folder)
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
+    float32_modules(folder, study)
     parts = parts_of(folder, Stage.GENERATE, study, adapters)
     order = {row["id"]: number for number, row in enumerate(each_row(folder.problems))}
     with bar("generate", len(adapters) * len(order) * study.generation.num_samples, "answers") as progress:
-        shared = lanes(study, parts, lambda part, own: (str(folder.root), own, part.units, part.number))
+        shared = lanes(
+            study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, part.number, sharing)
+        )
         run_parts(generate_part, shared, progress, in_words)
+    layout = [read_json(plans_file(folder, part.number)) for part in parts]
     made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
     made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
     write_jsonl(folder.completions, [completion.to_row() for completion in made])
     shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
     cut = sum(completion.stop == "length" for completion in made)
-    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut}
+    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut, "layout": layout}
 
 
 def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Record(_Part):
     base: BaseModelFacts | None = None
     judge: JudgeFacts | None = None
     device: str | None = None
+    float32_modules: tuple[str, ...] | None = None
+    """in float16: what of the base computes in float32, since its values leave float16's range; None: not probed"""
     dtype: Dtype | None = None
     """the base's number format: chosen when training starts, the same to the end; None before, and up to 0.1.0"""
     overrides: tuple[str, ...] = ()

@@ -171,7 +171,7 @@ class JointTraining:
             dropout = Dropout(*(each.peft.lora_dropout for each in self.trainees[start:end]))
             self.groups.append(_Group(start, end, stack, dropout))
 
-    def try_largest(self) -> None:
+    def _try_largest(self) -> None:
         """Does the largest pass that there can be, and forgets it: what does not fit fails now, not at step 300."""
 
         def largest() -> None:
@@ -182,15 +182,19 @@ class JointTraining:
 
         self._within_memory(largest)
 
-    def run(self, report: OnProgress = lambda count, note: None) -> None:
+    def run(self, report: OnProgress = lambda count, note: None, *, try_largest: bool = False) -> None:
         """Trains to the end. Raises KiyasError when a loss is no longer a number."""
         with self._opened(), warnings.catch_warnings():
             # The flat gradient's views are strided; torch mentions it once.
             warnings.filterwarnings("ignore", message="grad and param do not obey")
+            self._keep_layout()
+            if try_largest and any(each.takes(self.step) for each in self.trainees):
+                self._try_largest()
             if self.step == 0:
                 self._validate(self.trainees)
             while running := [each for each in self.trainees if each.takes(self.step)]:
                 self._step(running, report)
+        self._keep_layout()
 
     def _step(self, running: list[Trainee], report: OnProgress) -> None:
         every = self.study.training
@@ -465,6 +469,21 @@ class JointTraining:
                     shutil.rmtree(folder)
         with JsonlWriter(path) as self.log:
             yield
+
+
+def layout_notes(layouts: Sequence[dict[str, Any]]) -> list[str]:
+    """What was unusual about how the parts computed, in words for the report."""
+    notes = []
+    for kept in layouts:
+        for each in kept["halvings"]:
+            smaller = Layout(each["pass_tokens"], each["recompute"])
+            notes.append(f"training ran out of memory at step {each['step'] + 1} and went on with {smaller}")
+    if repeats := sum(kept["repeats"] for kept in layouts):
+        notes.append(
+            f"float16: {repeats} steps of single adapters were repeated with a smaller loss scale, since a gradient "
+            "left its range; all adapters took the same number of steps"
+        )
+    return notes
 
 
 def layout_path(folder: RunDir, part: int) -> Path:

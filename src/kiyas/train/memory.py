@@ -11,6 +11,16 @@ CPU_TOKENS = 4096
 """Of a pass on a CPU: what its caches like."""
 MOST_TOKENS = 16384
 """Of a pass on a GPU: more is not faster."""
+RESERVE_BYTES = 2**30
+"""Left free on a GPU: fragmentation, and what libraries take."""
+
+
+def training_budget(kind: str, free: int, workers: int) -> int:
+    """Bytes that one of the workers that share a device may use, of those `free` before any has loaded its base.
+
+    `kind`: the type of the device. On a CPU a quarter is left to the rest of the machine.
+    """
+    return free - RESERVE_BYTES if kind == "cuda" else 3 * free // 4 // workers
 
 
 @dataclass(frozen=True)

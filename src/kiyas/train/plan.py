@@ -12,8 +12,15 @@ from kiyas.train.loop import JointTraining, Task
 from kiyas.train.memory import CPU_TOKENS, MOST_TOKENS, Layout
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
 
+SMALL_BASE = 10_000_000
+"""Weights of a base that is not planned for on a CPU."""
 ENOUGH_TOKENS = 2048
 """Passes of so many tokens keep a device busy: rather than larger ones, activations are kept."""
+
+
+def is_small(kind: str, parameters: int) -> bool:
+    """Whether the base is so small that on this type of device planning costs more than it tells."""
+    return kind != "cuda" and parameters < SMALL_BASE
 
 
 @dataclass
@@ -25,6 +32,8 @@ class Plan:
     ids: Sequence[AdapterId]
     longest: int
     """tokens of the longest sample"""
+    parameters: int
+    """of the base"""
     _passes: dict[tuple[int, Layout], int] = field(default_factory=dict)
 
     @property
@@ -68,9 +77,19 @@ class Plan:
         tasks = [Task(id, samples, 1) for id in widest]
         return JointTraining(self.shape.base(layers), tasks, {}, self.study, layout=layout)
 
-    def layout(self, budget: int, on_cpu: bool) -> Layout:
+    def chosen(self, budget: int, kind: str) -> Layout:
+        """The layout that a run takes on a type of device. Raises KiyasError where none fits the budget in bytes."""
+        asked = self.study.training.max_tokens_per_pass
+        if is_small(kind, self.parameters):
+            return Layout(asked or max(CPU_TOKENS, self.longest))
+        if asked:
+            whole = Layout(asked)
+            return whole if self.peak(whole) <= budget else Layout(asked, recompute=True)
+        return self.layout(budget, CPU_TOKENS if kind == "cpu" else MOST_TOKENS)
+
+    def layout(self, budget: int, most_tokens: int) -> Layout:
         """The fastest layout within a budget in bytes. Raises KiyasError where none fits."""
-        top = max(self.longest, min(CPU_TOKENS if on_cpu else MOST_TOKENS, self.step_tokens))
+        top = max(self.longest, min(most_tokens, self.step_tokens))
         sizes = sorted({max(self.longest, top * part // 8) for part in (1, 2, 3, 4, 6, 8)} | {self.longest})
         kept = self._largest([Layout(size) for size in sizes], budget)
         if kept is not None and kept.pass_tokens >= min(ENOUGH_TOKENS, top):

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kiyas.data import hub
 from kiyas.data.arms import tokenise
+from kiyas.data.benchmarks import question
+from kiyas.data.chat import Chat
 from kiyas.model import checkpoints
 from kiyas.model.base import Base
-from kiyas.runfolder.files import read_jsonl
+from kiyas.model.device import available_bytes, give_back_large_blocks, pick_device, pick_dtype
+from kiyas.model.meter import Shape
+from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Task, part_log, state_path
+from kiyas.train.loop import JointTraining, Task, layout_path, part_log, state_path
+from kiyas.train.memory import Layout, training_budget
+from kiyas.train.plan import Plan, is_small
 from kiyas.types import AdapterId, Example, TokenizedExample
 from kiyas.work.workers import OnProgress
+
+PROBED = 8
+"""Texts that a float16 base is probed with."""
 
 
 def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
@@ -46,11 +57,15 @@ def train_part(
     trainings: list[list[Any]],
     steps: dict[str, int],
     part: int,
+    sharing: int,
     report: OnProgress,
 ) -> None:
-    """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
+    """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data.
+
+    `sharing`: how many workers share the memory of its device.
+    """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
+    base = load_base(folder, study)
     train, validation = load_arms(folder, study, base)
     # Seeds take the draws in turn.
     turn = {seed: number for number, seed in enumerate([*study.seed_list, *study.tuning_seed_list])}
@@ -58,7 +73,64 @@ def train_part(
         Task(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
         for arm, variant, seed in trainings
     ]
-    JointTraining(base, tasks, validation, study, folder, part).run(report)
+    longest = max(len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows)
+    kind, parameters = base.device.type, base.model.num_parameters()
+    plan = Plan(Shape.of(base), study, [task.id for task in tasks], longest, parameters)
+    counts = not is_small(kind, parameters)
+    if counts and kind == "cpu":
+        give_back_large_blocks()
+    layout = kept_layout(folder, part)
+    if layout is None:
+        free = available_bytes(base.device) + base.nbytes
+        layout = plan.chosen(training_budget(kind, free, sharing), kind)
+    JointTraining(base, tasks, validation, study, folder, part, layout).run(report, try_largest=counts)
+
+
+def load_base(folder: RunDir, study: Study) -> Base:
+    """The study's base as the run computes with it."""
+    wide = read_record(folder).float32_modules
+    return Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
+
+
+def plan_parts(root: str, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, _: OnProgress) -> None:
+    """Finds out how many of the trainings a GPU can hold at once, and writes the number to `together_path`."""
+    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    path = hub.base_folder(study)
+    device = pick_device(study.training.device)
+    shape = Shape.probed(path, pick_dtype(study.training.dtype, device), Chat.load(path))
+    plan = Plan(shape, study, [AdapterId(*fields) for fields in trainings], longest, 0)
+    write_json(together_path(folder), plan.together(training_budget("cuda", available_bytes(device), 1)))
+
+
+def probe_range(root: str, study_json: dict[str, Any], _: OnProgress) -> None:
+    """In float16: finds the modules whose values leave its range on the longest samples and prompts, and writes their
+    names to `range_path`."""
+    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
+    train, _validation = load_arms(folder, study, base)
+    texts: list[Sequence[int]] = [sample.ids for draws in train.values() for sample in draws[0]]
+    texts += [base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)]
+    longest = sorted(texts, key=len)[-PROBED:]
+    write_json(range_path(folder), sorted({*base.float32_modules, *base.out_of_range(longest)}))
+
+
+def kept_layout(folder: RunDir, part: int) -> Layout | None:
+    """How a part that was begun before cuts its steps; None for a new one."""
+    path = layout_path(folder, part)
+    if not path.exists():
+        return None
+    kept = read_json(path)
+    return Layout(kept["pass_tokens"], kept["recompute"])
+
+
+def together_path(folder: RunDir) -> Path:
+    """Where the number of trainings that a GPU holds at once is kept until they are shared out."""
+    return folder.train_state / "together.json"
+
+
+def range_path(folder: RunDir) -> Path:
+    """Where the modules that leave float16's range are kept until they are recorded."""
+    return folder.train_state / "float32.json"
 
 
 def saved_step(folder: RunDir, part: int) -> int:
