@@ -26,7 +26,7 @@ from kiyas.model.checkpoints import load_stack, saved_spec
 from kiyas.model.device import available_bytes
 from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import read_record
+from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Answered, Completion, KiyasError
 from kiyas.work.progress import tell
@@ -42,7 +42,7 @@ def generate_part(
     wave is taken back and made again.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    wide = read_record(folder).float32_modules
+    wide = float32_modules(folder, study)
     base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
     model = StackedModel(base.model, study.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]

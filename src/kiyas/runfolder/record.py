@@ -122,6 +122,11 @@ def read_record(folder: RunDir) -> Record:
         ) from error
 
 
+def float32_modules(folder: RunDir, study: Study) -> tuple[str, ...] | None:
+    """What of a float16 base computes in float32 in this run; None where that is not known or does not arise."""
+    return read_record(folder).float32_modules if study.training.dtype is Dtype.FLOAT16 else None
+
+
 def write_record(folder: RunDir, record: Record) -> None:
     """Writes the record, whole or not at all."""
     write_json(folder.resolved, record.model_dump(mode="json"))

@@ -41,6 +41,8 @@ from kiyas.work.progress import tell
 from kiyas.work.workers import OnProgress
 
 _T = TypeVar("_T")
+# The flat gradient's views are strided; torch mentions it once.
+warnings.filterwarnings("ignore", message="grad and param do not obey")
 LARGEST_SCALE = 2.0**15
 SMALLEST_SCALE = 2.0**-20
 CALM_STEPS = 200
@@ -184,9 +186,7 @@ class JointTraining:
 
     def run(self, report: OnProgress = lambda count, note: None, *, try_largest: bool = False) -> None:
         """Trains to the end. Raises KiyasError when a loss is no longer a number."""
-        with self._opened(), warnings.catch_warnings():
-            # The flat gradient's views are strided; torch mentions it once.
-            warnings.filterwarnings("ignore", message="grad and param do not obey")
+        with self._opened():
             self._keep_layout()
             if try_largest and any(each.takes(self.step) for each in self.trainees):
                 self._try_largest()

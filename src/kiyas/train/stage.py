@@ -16,7 +16,7 @@ from kiyas.model.device import available_bytes, give_back_large_blocks, pick_dev
 from kiyas.model.meter import Shape
 from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json
 from kiyas.runfolder.paths import RunDir
-from kiyas.runfolder.record import read_record
+from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, layout_path, part_log, state_path
 from kiyas.train.memory import Layout, training_budget
@@ -88,7 +88,7 @@ def train_part(
 
 def load_base(folder: RunDir, study: Study) -> Base:
     """The study's base as the run computes with it."""
-    wide = read_record(folder).float32_modules
+    wide = float32_modules(folder, study)
     return Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
 
 
