@@ -18,8 +18,13 @@ from safetensors.torch import load_file
 
 import tiny
 from kiyas.check import check, costs
+from kiyas.data.chat import Chat
+from kiyas.generate.decoder import Generator
 from kiyas.generate.stage import generate_part, part_file
-from kiyas.model.checkpoints import WEIGHTS
+from kiyas.generate.work import Job, Question
+from kiyas.model.adapters import StackedModel
+from kiyas.model.base import Base
+from kiyas.model.checkpoints import WEIGHTS, load_stack
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
@@ -107,7 +112,9 @@ def weights(folder: RunDir) -> torch.Tensor:
     return torch.cat([x.flatten() for file in files for _, x in sorted(load_file(file).items())])
 
 
-def stages(root: Path, model: Path, device: str) -> tuple[RunDir, list[Any]]:
+def stages(
+    root: Path, model: Path, device: str, temperatures: tuple[float, ...] = (0.0, 0.8)
+) -> tuple[RunDir, list[Any]]:
     """Trains, and answers greedily and by sampling: the stages themselves, on one device."""
     folder = RunDir(root / device)
     fill(folder)
@@ -158,6 +165,27 @@ def _told(case: Callable[..., Any], *arguments: Any) -> Any:
         return case(*arguments)
     except Exception as error:  # noqa: BLE001 (the test shows it)
         return f"{type(error).__name__}: {error}"
+
+
+def stages_alone(name: str) -> dict[str, Any]:
+    """Counts of the stages on the shadow device; nothing is compared."""
+    with temporary() as root, stand_in.Device() as device:
+        stages(root, tiny.save(root / "base", name), "cuda", (0.8,))
+        return device.counts()
+
+
+def decoding(family: str, rows: int, tokens: int) -> dict[str, Any]:
+    """Counts of as many answers at once, each of so many tokens, by the base alone."""
+    with stand_in.Device() as device:
+        base = Base.of(tiny.model(family).to("cuda"), Chat(tiny.tokenizer(), "tiny"))
+        model = StackedModel(base.model)
+        settings = study("practice", "cuda").generation.model_copy(update={"max_new_tokens": tokens})
+        stack = load_stack([(BASE, None)], model, base.device)
+        generator = Generator(base, model, stack, settings, stop_ids=frozenset())
+        device.reset()
+        answers = list(generator.answer([Job(0, Question(f"p{i}", (1, 2, 3)), 0) for i in range(rows)], rows))
+        assert {answer.tokens for answer in answers} == {tokens}
+        return device.counts()
 
 
 def measured() -> dict[str, Any]:

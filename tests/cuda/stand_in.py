@@ -10,8 +10,9 @@ what happens is counted, and the operator runs on what the shadows wrap. There a
   the host decides by them; those that would follow from unknown numbers are made up: zero, and a comparison comes out
   as of numbers in range, the first token always wins.
 
-Both count launches, waits of the host (by the line of Kıyas that waits), copies to the device, attention calls by
-kernel, and bytes of memory. torch.cuda answers as the card would, and an allocation that does not fit raises.
+Both count launches, waits of the host for the device (by the line of Kıyas that waits; a copy to the device that is
+not asked to be asynchronous waits too), copies to the device, attention calls by kernel, and bytes of memory.
+torch.cuda answers as the card would, and an allocation that does not fit raises.
 
 Not guaranteed: an operator is taken as one launch; memory has the allocator's rounding to 512 bytes, but its
 fragmentation only as a part of `Card.reserved`; times are those of a roofline.
@@ -33,7 +34,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -55,6 +55,8 @@ class Card:
     """of the memory: by other processes"""
     shrinks: int = 0
     """how much more they take each time one asks what is free"""
+    strict: bool = True
+    """whether an allocation that does not fit raises"""
     flops: float = 70e12
     bandwidth: float = 0.7e12
 
@@ -122,7 +124,7 @@ NO_LAUNCH = {"_unsafe_view", "_reshape_alias", "lift_fresh", "set_data", "is_sam
 GATHERS = {"index_select", "embedding", "index", "gather"}
 UNLIKELY = {"gt", "ge", "any", "isnan", "isinf", "logical_not"}
 """Truth values that a meter makes up are true, except of these."""
-FEW = 2**22
+FEW = 2**18
 """Elements of integers that a meter computes."""
 
 
@@ -161,8 +163,9 @@ class Device:
             stack.enter_context(
                 _set(future.get_swap_module_params_on_conversion, future.set_swap_module_params_on_conversion, True)
             )
-            stack.enter_context(_Functions(self))
             stack.enter_context(_Operators(self))
+            _current.append(self)
+            stack.callback(_current.pop)
             self._stack = stack.pop_all()
         return self
 
@@ -234,7 +237,7 @@ class Device:
         self._count(func, name, place, shadows, args, kwargs)
         known = {id(x.inner): x for x in shadows}
         plain_args, plain_kwargs = _map(_inner, (args, kwargs))
-        out = (func if self.numbers else self._shapes(func, name))(*plain_args, **plain_kwargs)
+        out = (func if self.numbers else self._shapes(func, name, place))(*plain_args, **plain_kwargs)
         if self.numbers and name == "_to_copy" and place.type == "cpu" and any(out is x.inner for x in shadows):
             out = out.clone()
         made = [x for x in _tensors(out) if id(x) not in known]
@@ -255,10 +258,7 @@ class Device:
         if not plain or not shadows:
             return
         if name in INDEXED and isinstance(args[0], Shadow):
-            index = [x for x in args[1] if x is not None and not isinstance(x, Shadow)]
-            if index:
-                self.copies[f"index {site()}"] += len(index)
-            plain = [x for x in plain if not any(x is i for i in index)]
+            plain = [x for x in plain if not any(x is index for index in args[1])]
             allowed = True
         else:
             allowed = torch.Tag.pointwise in func.tags or name in ("fill_", "masked_fill", "masked_fill_")
@@ -271,22 +271,40 @@ class Device:
     ) -> None:
         if name in ("_to_copy", "copy_"):
             source, target = (args[1].device, args[0].device) if name == "copy_" else (args[0].device, place)
-            waits = not (kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2]))
+            blocking = not (kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2]))
             if target.type == "cpu":
                 self.waits[f"copy {site()}"] += 1
             elif source.type != "cuda":
-                self.copies[("blocking " if waits else "") + site()] += 1
+                self._copied(1, blocking)
             else:
                 self.launches[name] += 1
             return
         if name in WAITS:
             self.waits[f"{name} {site()}"] += 1
         elif name in INDEXED:
-            bools = [x for x in args[1] if isinstance(x, Tensor) and x.dtype in (torch.bool, torch.uint8)]
-            if bools:
-                self.waits[f"bool index {site()}"] += len(bools)
+            self._count_index(name, args)
         if not func.is_view and name not in NO_LAUNCH and not name.startswith(("empty", "new_empty")):
             self.launches[name] += 1
+
+    def _count_index(self, name: str, args: Any) -> None:
+        """Truth values as an index are counted first, to know how many elements there are; a mask with one number of
+        the host fills instead. What comes from the host is copied."""
+        given = [x for x in args[1] if x is not None]
+        masks = [x for x in given if x.dtype in _MASKS]
+        value = args[2] if name != "index" else None
+        if value is not None and not isinstance(value, Shadow) and len(masks) == len(given):
+            return
+        from_host = sum(not isinstance(x, Shadow) for x in (*given, *([] if value is None else [value])))
+        self._copied(from_host, True)
+        if masks:
+            self.waits[f"mask {site()}"] += len(masks)
+
+    def _copied(self, count: int, blocking: bool) -> None:
+        """Copies to the device. From memory that is not pinned, they wait until they are done unless asked not to."""
+        if count:
+            self.copies[site()] += count
+            if blocking:
+                self.waits[f"copy to device {site()}"] += count
 
     # -- memory and time ----------------------------------------------------------------------------------
 
@@ -295,19 +313,17 @@ class Device:
             storage = tensor.untyped_storage()
             key = storage._cdata
             if key not in self._sizes:
-                self._sizes[key] = size = -(-storage.nbytes() // 512) * 512
+                size = -(-storage.nbytes() // 512) * 512
+                if self.card.strict and self.live + size > self.card.room:
+                    raise torch.OutOfMemoryError(
+                        f"CUDA out of memory. Tried to allocate {size / 2**30:.2f} GiB. {self.card.name} has "
+                        f"{self.card.memory / 2**30:.2f} GiB, of which {self.live / 2**30:.2f} GiB are in use."
+                    )
+                self._sizes[key] = size
                 weakref.finalize(storage, self._freed, key)
-                self._use(size)
-
-    def _use(self, size: int) -> None:
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        self.cached = max(self.cached, self.live)
-        if self.live > self.card.room:
-            raise torch.OutOfMemoryError(
-                f"CUDA out of memory. Tried to allocate {size / 2**30:.2f} GiB. {self.card.name} has "
-                f"{self.card.memory / 2**30:.2f} GiB, of which {(self.live - size) / 2**30:.2f} GiB are in use."
-            )
+                self.live += size
+                self.peak = max(self.peak, self.live)
+                self.cached = max(self.cached, self.live)
 
     def _freed(self, key: int) -> None:
         self.live -= self._sizes.pop(key)
@@ -363,18 +379,20 @@ class Device:
 
     # -- without numbers ----------------------------------------------------------------------------------
 
-    def _shapes(self, func: Any, name: str) -> Callable[..., Any]:
+    def _shapes(self, func: Any, name: str, place: torch.device) -> Callable[..., Any]:
         """`func`, computing integers that are few and of all else only the shape."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             given = _tensors((args, kwargs))
             known = all(x.device.type == "cpu" for x in given)
             if name in ("_to_copy", "copy_") and (kwargs.get("device") is not None or name == "copy_"):
-                return self._copied(func, name, *args, **kwargs)
+                return _copied(func, name, place, *args, **kwargs)
             if name in WAITS:
                 return func(*args, **kwargs) if known else _made_up_value(name, given[0])
             if name in INDEXED:
-                args = (args[0], [_positions(x) for x in args[1]], *args[2:])
+                if name.endswith("_") and any(x is not None and x.dtype in _MASKS for x in args[1]):
+                    return func(*args, **kwargs) if known else args[0]
+                args = (args[0], [y for x in args[1] for y in _positions(x)], *args[2:])
             there = {**kwargs, "device": torch.device("meta")} if "device" in kwargs else kwargs
             meta_args, meta_kwargs = _map(_meta, (args, there))
             out = func(*meta_args, **meta_kwargs)
@@ -386,19 +404,9 @@ class Device:
 
         return run
 
-    def _copied(self, func: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        target, source = (args[0], args[1]) if name == "copy_" else (None, args[0])
-        known = source.device.type == "cpu" and (source.dtype in _WHOLE or target is not None)
-        if target is None:
-            if known and source.numel() <= FEW:
-                return func(*args, **kwargs)
-            return func(_meta(source), **{**kwargs, "device": torch.device("meta")})
-        if target.device.type == "meta":
-            return func(target, _meta(source))
-        return func(target, source) if known else target.fill_(0.5)
 
-
-_WHOLE = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_MASKS = {torch.bool, torch.uint8}
+_WHOLE = {*_MASKS, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def _tensors(x: Any) -> list[Tensor]:
@@ -432,14 +440,31 @@ def _bytes(x: Tensor) -> int:
     return min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
 
 
-def _positions(index: Tensor | None) -> Tensor | None:
-    return index.nonzero()[:, 0] if index is not None and index.dtype == torch.bool else index
+def _positions(index: Tensor | None) -> list[Tensor | None]:
+    return [*index.nonzero().unbind(1)] if index is not None and index.dtype in _MASKS else [index]
 
 
 def _made_up(name: str, x: Tensor) -> Tensor:
     if x.dtype not in _WHOLE or x.numel() > FEW:
         return x
     return torch.full(x.shape, x.dtype == torch.bool and name.rstrip("_") not in UNLIKELY, dtype=x.dtype)
+
+
+def _copied(func: Any, name: str, place: torch.device, *args: Any, **kwargs: Any) -> Any:
+    """`_to_copy` to a device, and `copy_`. Unknown numbers are 0.5 on the host."""
+    source = args[0] if name == "_to_copy" else args[1]
+    unknown = source.device.type == "meta"
+    if name == "copy_":
+        if args[0].device.type == "meta":
+            return func(args[0], _meta(source))
+        return args[0].fill_(0.5) if unknown else func(*args)
+    if place.type == "cpu":
+        dtype = kwargs.get("dtype") or source.dtype
+        return torch.full(source.shape, 0.5, dtype=dtype) if unknown else func(*args, **kwargs)
+    whole = (kwargs.get("dtype") or source.dtype) in _WHOLE
+    if whole and not unknown and source.numel() <= FEW:
+        return func(*args, **kwargs)
+    return func(_meta(source), **{**kwargs, "device": torch.device("meta")})
 
 
 def _made_up_value(name: str, x: Tensor) -> Any:
@@ -459,47 +484,41 @@ class _Operators(TorchDispatchMode):
         return self.device.run(func, args, kwargs or {})
 
 
-class _Functions(TorchFunctionMode):
-    """Attention goes through here, above autograd: which kernel runs is the card's choice."""
+_current: list[Device] = []
+_attention = functional.scaled_dot_product_attention
 
-    def __init__(self, device: Device) -> None:
-        super().__init__()
-        self.device = device
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is functional.scaled_dot_product_attention and isinstance(args[0], Shadow):
-            return self.device.attend(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+def _attend(q: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return _current[-1].attend(q, *args, **kwargs) if isinstance(q, Shadow) else _attention(q, *args, **kwargs)
+
+
+# Above autograd, since which kernel runs is the card's choice. child.py sees to it that Kıyas imports this one.
+functional.scaled_dot_product_attention = _attend
 
 
 class _Attention(torch.autograd.Function):
-    """The CPU's attention on what the shadows wrap; one launch."""
+    """The CPU's attention on what the shadows wrap; computed again in the backward pass, as fused kernels do."""
 
     @staticmethod
     def forward(ctx: Any, q: Any, k: Any, v: Any, mask: Any, options: dict[str, Any]) -> Tensor:
-        needed = any(ctx.needs_input_grad)
-        ctx.inputs = [x.inner.detach().requires_grad_(needed) for x in (q, k, v)]
-        with torch.set_grad_enabled(needed):
-            ctx.out = functional.scaled_dot_product_attention(*ctx.inputs, attn_mask=_inner(mask), **options)
-        return _launched(q, ctx.out.detach())
+        ctx.save_for_backward(q, k, v)
+        ctx.mask, ctx.options = None if mask is None else _inner(mask), options
+        inner = [x.inner for x in (q, k, v)]
+        return _launched(q, _attention(*inner, attn_mask=ctx.mask, **options))
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> tuple[Tensor | None, ...]:
-        made = torch.autograd.grad(ctx.out, ctx.inputs, grad.inner)
+        inner = [x.inner.detach().requires_grad_() for x in ctx.saved_tensors]
+        with torch.enable_grad():
+            out = _attention(*inner, attn_mask=ctx.mask, **ctx.options)
+        made = torch.autograd.grad(out, inner, grad.inner)
         return (*(_launched(grad, x) for x in made), None, None)
 
 
-def _launched(like: Shadow, real: Tensor) -> Shadow:
-    current = next(mode for mode in _modes() if isinstance(mode, _Operators)).device
-    current.launches["attention"] += 1
-    current._allocated([real])
-    return Shadow(real, like.device)
-
-
-def _modes() -> list[Any]:
-    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
-
-    return _get_current_dispatch_mode_stack()
+def _launched(like: Shadow, inner: Tensor) -> Shadow:
+    _current[-1].launches["attention"] += 1
+    _current[-1]._allocated([inner])
+    return Shadow(inner, like.device)
 
 
 @contextlib.contextmanager
