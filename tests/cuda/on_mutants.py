@@ -101,4 +101,5 @@ def _stages(mutated: Path | None, n: int) -> str:
 
     # Packed, with sliding windows; and padded.
     counts = [on_shadow.stages_alone(family) for family in ("gemma3", "gpt_neo")]
-    return "counts " + " ".join(f"{each['waits']} {each['copies']}" for each in counts)
+    indices = [sum(n for name, n in each["where"]["copies"].items() if name.startswith("index ")) for each in counts]
+    return "counts " + " ".join(f"{each['waits']} {each['copies']}" for each in counts) + f" indices {indices}"

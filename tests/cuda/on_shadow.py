@@ -119,7 +119,7 @@ def stages(
     folder = RunDir(root / device)
     fill(folder)
     trained(folder, study(model, device))
-    return folder, [answered(folder, study(model, device, t), part) for part, t in enumerate((0.0, 0.8))]
+    return folder, [answered(folder, study(model, device, t), part) for part, t in enumerate(temperatures)]
 
 
 @contextlib.contextmanager

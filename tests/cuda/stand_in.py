@@ -295,14 +295,14 @@ class Device:
         if value is not None and not isinstance(value, Shadow) and len(masks) == len(given):
             return
         from_host = sum(not isinstance(x, Shadow) for x in (*given, *([] if value is None else [value])))
-        self._copied(from_host, True)
+        self._copied(from_host, True, "index ")
         if masks:
             self.waits[f"mask {site()}"] += len(masks)
 
-    def _copied(self, count: int, blocking: bool) -> None:
+    def _copied(self, count: int, blocking: bool, what: str = "") -> None:
         """Copies to the device. From memory that is not pinned, they wait until they are done unless asked not to."""
         if count:
-            self.copies[site()] += count
+            self.copies[what + site()] += count
             if blocking:
                 self.waits[f"copy to device {site()}"] += count
 
