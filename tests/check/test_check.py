@@ -22,6 +22,7 @@ from kiyas.check import Checked, chat_template, check, costs, design, leaks, mea
 from kiyas.cli import main
 from kiyas.data.arms import ArmData
 from kiyas.data.chat import Chat
+from kiyas.model import meter
 from kiyas.pipeline.prepare import unexpected
 from kiyas.similarity import contamination, near_duplicates
 from kiyas.stats import inference
@@ -465,6 +466,6 @@ def test_a_base_that_cannot_be_built_is_told(tmp_path: Path, monkeypatch: pytest
     def fails(*_: object, **__: object) -> Callable[[], None]:
         raise ValueError("no such architecture")
 
-    monkeypatch.setattr(costs.AutoModelForCausalLM, "from_config", fails)
+    monkeypatch.setattr(meter.AutoModelForCausalLM, "from_config", fails)
     with pytest.raises(KiyasError, match="cannot build a small copy"):
         check(study(benchmarks={"primary": {"dataset": "practice", "problems": 2}}))
