@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import tiny
+from kiyas.generate import memory
 from kiyas.generate.decoder import Flight, Generator, NotAppliedError
 from kiyas.generate.stage import generate_part, part_file
 from kiyas.generate.work import WAVE, Job, Question, waves
@@ -153,6 +154,16 @@ def test_sampling_follows_the_distribution() -> None:
             two = torch.softmax(logits[0] / 0.7, 0)[:2]
             expected = torch.tensor([*(two / two.sum()), 0.0, 0.0])
         assert torch.allclose(seen, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_tokens_chosen_for_a_few_rows_at_a_time_are_the_same(padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of all rows at once would not fit beside a large vocabulary."""
+    settings: dict[str, Any] = {"temperature": 0.8, "top_p": 0.9, "num_samples": 3}
+    expected = answers("qwen2", 12, padded, **settings)
+    monkeypatch.setattr(memory, "CHOICE_BYTES", 5 * tiny.VOCABULARY * memory.choice_bytes(sampled=True))
+    assert memory.rows_chosen_at_once(tiny.VOCABULARY, True) == 5
+    assert answers("qwen2", 12, padded, **settings) == expected
 
 
 def test_canary_finds_an_adapter_that_is_not_applied(monkeypatch: pytest.MonkeyPatch) -> None:

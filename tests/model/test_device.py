@@ -116,13 +116,13 @@ def test_a_device_that_is_lost_costs_one_line_and_the_same_command_goes_on(
     command: list[Any] = ["demo", "--runs", str(tmp_path), *settings, "--until", "train"]
     real, folder = stage.JointTraining.run, RunDir(tmp_path / "practice")
 
-    def fails(training: stage.JointTraining, report: Any) -> None:
+    def fails(training: stage.JointTraining, report: Any, **settings: Any) -> None:
         def reported(count: int, note: str) -> None:
             report(count, note)
             if training.step == 3:
                 raise LOST
 
-        real(training, reported)
+        real(training, reported, **settings)
 
     with monkeypatch.context() as patched:
         patched.setattr(stage.JointTraining, "run", fails)

@@ -45,7 +45,7 @@ def on(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 
 def shared_out(parts: list[Part]) -> list[list[tuple[str, int]]]:
-    made = lanes(study(), parts, lambda part, own: (own["training"]["device"], part.number))
+    made = lanes(study(), parts, lambda part, own, sharing: (own["training"]["device"], part.number))
     return [[(device, number) for device, number in lane] for lane in made]
 
 
@@ -83,9 +83,9 @@ def test_a_run_goes_on_with_the_shares_of_an_older_version(tmp_path: Path, monke
     ]
     load, loaded = Base.load, []
 
-    def noted(path: Any, device: str, dtype: str) -> Base:
+    def noted(path: Any, device: str, dtype: str, float32_modules: Any) -> Base:
         loaded.append((device, dtype))
-        return load(path, device, dtype)
+        return load(path, device, dtype, float32_modules)
 
     monkeypatch.setattr(Base, "load", noted)
     stages.run(settings, folder, until=Stage.TRAIN)

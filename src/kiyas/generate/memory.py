@@ -23,6 +23,9 @@ CHOICE_BYTES = 2**28
 RESERVE_BYTES = 2**30
 """left free on a GPU: fragmentation"""
 MOST_ROWS = {"cuda": 1024, "cpu": 256}
+MOST_ROWS_OF_A_WIDE_BASE = 64
+"""on a CPU: more gain little there, and a kill loses a wave of four times as many answers"""
+WIDE = 512
 PREFILL_TOKENS = {"cuda": 16384, "cpu": 2048}
 """by type of device; more is not faster (docs/log.md)"""
 
@@ -73,6 +76,8 @@ class Needs:
     """tokens of the longest prompt"""
     longest: int
     """tokens of the longest prompt and answer together"""
+    width: int
+    """of the base's hidden states"""
     packed: bool
     """False: left-padded batches, prefilled all at once"""
 
@@ -103,6 +108,7 @@ class Needs:
             score=2 * size if packed else 8 * config.num_attention_heads,
             prompt=prompt,
             longest=prompt + max_new_tokens,
+            width=width,
             packed=packed,
         )
 
@@ -132,20 +138,20 @@ class Needs:
     def plan(self, budget: int, adapters: int, answers: int, device: str, max_rows: int | None = None) -> Plan:
         """What fits into `budget` bytes of a type of device: `adapters` with `answers` each, `max_rows` at once.
 
-        Adapters are taken together as long as their weights leave two thirds of the budget to the answers. Raises
-        KiyasError where one answer of one adapter is too much.
+        Adapters are taken together as long as their weights leave two thirds of the budget to the answers, and rows
+        share out evenly among them. Raises KiyasError where one answer of one adapter is too much.
         """
         kind = "cuda" if device == "cuda" else "cpu"
+        cap = MOST_ROWS_OF_A_WIDE_BASE if kind == "cpu" and self.width >= WIDE else MOST_ROWS[kind]
         for groups in range(1, adapters + 1):
             together = math.ceil(adapters / groups)
-            most = min(max_rows or MOST_ROWS[kind], together * answers)
+            most = min(max_rows or cap, together * answers)
             affordable = budget // 4 // self.token
             prefill = min(PREFILL_TOKENS[kind], max(together * self.prompt, affordable))
             rows = self._most_rows(Plan(together, most, prefill), budget)
-            if together == 1 and rows:
-                return Plan(1, rows, prefill)
-            if rows >= together and 3 * together * self.adapter <= budget:
-                return Plan(together, rows, prefill)
+            even = rows // together * together
+            if even and (together == 1 or (5 * even >= 4 * rows and 3 * together * self.adapter <= budget)):
+                return Plan(together, even, prefill)
         least = self.peak(Plan(1, 1, self.prompt))
         raise KiyasError(
             f"one answer of up to {self.longest} tokens does not fit into memory: decoding it takes "

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from kiyas.data import hub
 from kiyas.data.benchmarks import question
 from kiyas.generate.decoder import Generator
@@ -23,7 +21,7 @@ from kiyas.generate.work import Job, Question, waves
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack, saved_spec
-from kiyas.model.device import available_bytes
+from kiyas.model.device import available_bytes, is_out_of_memory
 from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import float32_modules
@@ -42,15 +40,20 @@ def generate_part(
     wave is taken back and made again.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    wide = float32_modules(folder, study)
-    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
-    model = StackedModel(base.model, study.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
-    questions = [
-        Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
-        for row in each_row(folder.problems)
-    ]
-    _Part(folder, part, base, model, study.generation, ids, questions).run(workers, report)
+    rank = max(saved_spec(where).rank for _, where in _places(folder, ids))
+    _Part.of(folder, study, part, ids, rank).run(workers, report)
+
+
+def try_answers(root: str, study_json: dict[str, Any], adapters: int, _: OnProgress) -> None:
+    """Before training: the widest decoding of so many adapters, so that what will not fit fails in the first minute.
+
+    Raises KiyasError where not even one answer at a time fits.
+    """
+    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    ids = [AdapterId("trial", step=step) for step in range(adapters)]
+    rank = max(study.peft_of(arm).r for arm in study.trained)
+    _Part.of(folder, study, 0, ids, rank).tried()
 
 
 @dataclass
@@ -61,7 +64,43 @@ class _Part:
     model: StackedModel
     settings: Generation
     ids: list[AdapterId]
+    rank: int
+    """the largest of all adapters: smaller ones are padded"""
     questions: list[Question]
+
+    @classmethod
+    def of(cls, folder: RunDir, study: Study, part: int, ids: list[AdapterId], rank: int) -> _Part:
+        wide = float32_modules(folder, study)
+        base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
+        model = StackedModel(base.model, study.target_modules)
+        questions = [
+            Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
+            for row in each_row(folder.problems)
+        ]
+        return cls(folder, part, base, model, study.generation, ids, rank, questions)
+
+    def tried(self) -> None:
+        """Tries the plan of a new part, and halves of it where memory runs out."""
+        plan = self._chosen(1)
+        while True:
+            try:
+                return try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self.rank)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                trouble = error.with_traceback(None)
+            plan = self._smaller(plan, trouble)
+
+    def _smaller(self, plan: Plan, trouble: Exception) -> Plan:
+        """The plan halved. Raises KiyasError where nothing is left to halve."""
+        smaller = plan.halved()
+        if smaller is None:
+            raise KiyasError(
+                f"the device ran out of memory with one answer at a time: {str(trouble).splitlines()[0]}",
+                "end what else uses its memory and run the same command again (finished answers are kept), or "
+                "lower generation.max_new_tokens and add --redo generate",
+            ) from trouble
+        return smaller
 
     def run(self, workers: int, report: OnProgress) -> None:
         """Gives all missing answers; halves the plan as often as memory runs out."""
@@ -76,13 +115,7 @@ class _Part:
         if most is not None and most < plans[-1].rows:  # lowered since the part began
             self._go_on(plans, replace(plans[-1], adapters=min(most, plans[-1].adapters), rows=most), whole)
         while (trouble := self._answered(plans[-1], whole, report)) is not None:
-            smaller = plans[-1].halved()
-            if smaller is None:
-                raise KiyasError(
-                    f"the device ran out of memory with one answer at a time: {str(trouble).splitlines()[0]}",
-                    "end what else uses its memory and run the same command again (finished answers are kept), or "
-                    "lower generation.max_new_tokens and add --redo generate",
-                ) from trouble
+            smaller = self._smaller(plans[-1], trouble)
             tell(
                 f"generate: out of memory; going on with {smaller.rows} answers of {smaller.adapters} adapters at once "
                 f"instead of {plans[-1].rows} of {plans[-1].adapters}"
@@ -113,7 +146,7 @@ class _Part:
             made = {(number[id], problem, sample) for id, problem, sample in given if id in number}
             yield group, waves(len(group), self.questions, self.settings.num_samples, plan.rows, made)
 
-    def _answered(self, plan: Plan, whole: list[Completion], report: OnProgress) -> torch.OutOfMemoryError | None:
+    def _answered(self, plan: Plan, whole: list[Completion], report: OnProgress) -> Exception | None:
         """Decodes the waves that are missing and adds each to `whole`. Returns the error that stopped it, if any."""
         have, wave_answers = {completion.key for completion in whole}, list[Completion]()
         work = [
@@ -123,10 +156,10 @@ class _Part:
         work = [(group, missing) for group, missing in work if missing]
         try:
             if work:
-                try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self._rank)
+                try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self.rank)
             with JsonlWriter(part_file(self.folder, self.part)) as writer:
                 for group, missing in work:
-                    stack = load_stack(self._places(group), self.model, self.base.device, self.base.dtype)
+                    stack = load_stack(_places(self.folder, group), self.model, self.base.device, self.base.dtype)
                     generator = Generator(
                         self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens
                     )
@@ -138,19 +171,13 @@ class _Part:
                         writer.write(*(completion.to_row() for completion in wave_answers))
                         whole += wave_answers
                         wave_answers = []
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             self.model.stack = None
             report(-len(wave_answers), "")
             return error.with_traceback(None)  # whose frames would keep the cache alive
         return None
-
-    def _places(self, ids: list[AdapterId]) -> list[tuple[AdapterId, Path | None]]:
-        return [(id, None if id.is_base else self.folder.checkpoints / id.folder) for id in ids]
-
-    @property
-    def _rank(self) -> int:
-        """The largest of all adapters: smaller ones are padded."""
-        return max(saved_spec(folder).rank for _, folder in self._places(self.ids))
 
     @property
     def _longest_prompt(self) -> int:
@@ -172,7 +199,7 @@ class _Part:
 
     def _chosen(self, workers: int) -> Plan:
         base, settings = self.base, self.settings
-        parameters = sum(site.inputs + site.outputs for site in self.model.sites) * self._rank
+        parameters = sum(site.inputs + site.outputs for site in self.model.sites) * self.rank
         needs = Needs.of(
             base.model.config,
             base.dtype,
@@ -184,9 +211,13 @@ class _Part:
             plain_head=base.plain_head,
         )
         kind = base.device.type
-        budget = decoding_budget(kind, available_bytes(base.device), workers, base.model.get_memory_footprint())
+        budget = decoding_budget(kind, available_bytes(base.device), workers, base.nbytes)
         answers = len(self.questions) * settings.num_samples
         return needs.plan(budget, len(self.ids), answers, kind, settings.max_rows)
+
+
+def _places(folder: RunDir, ids: list[AdapterId]) -> list[tuple[AdapterId, Path | None]]:
+    return [(id, None if id.is_base else folder.checkpoints / id.folder) for id in ids]
 
 
 def _keys(group: list[AdapterId], wave: list[Job]) -> list[Answered]:

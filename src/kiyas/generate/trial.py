@@ -27,15 +27,19 @@ def try_widest(base: Base, model: StackedModel, settings: Generation, plan: Plan
         return
     ids = [AdapterId("trial", step=k) for k in range(plan.adapters)]
     stack = FrozenStack(ids, [Spec(rank, 1.0)] * plan.adapters, model.sites, base.device, base.dtype)
+    short = settings.model_copy(update={"max_new_tokens": min(2, settings.max_new_tokens)})
+    generator = Generator(
+        base, model, stack, settings if base.packed else short, frozenset(), prefill_tokens=plan.prefill_tokens
+    )
+    longest = prompt + settings.max_new_tokens
+    longest = min(longest, generator.most_positions or longest)
+    question = Question("trial", (0,) * min(prompt, longest - 1))
     slots = max(1, plan.rows // plan.adapters)
-    jobs = [Job(k, Question("trial", (0,) * prompt), slot) for k in range(plan.adapters) for slot in range(slots)]
+    jobs = [Job(k, question, slot) for k in range(plan.adapters) for slot in range(slots)]
     try:
         if base.packed:
-            generator = Generator(base, model, stack, settings, frozenset(), plan.prefill_tokens)
-            longest = prompt + settings.max_new_tokens
-            Flight(generator, jobs, slots).widest(min(longest, generator.most_positions or longest))
+            Flight(generator, jobs, slots).widest(longest)
         else:
-            short = settings.model_copy(update={"max_new_tokens": min(2, settings.max_new_tokens)})
-            list(Generator(base, model, stack, short, frozenset()).answer(jobs, plan.rows))
+            list(generator.answer(jobs, plan.rows))
     finally:
         model.stack = None

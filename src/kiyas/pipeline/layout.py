@@ -56,15 +56,24 @@ def float32_modules(folder: RunDir, study: Study) -> None:
         identity.note(folder, [line])
 
 
-def held_at_once(folder: RunDir, study: Study, trainings: list[list[Any]], longest: int) -> int | None:
-    """How many trainings a GPU holds at once; None where the processor computes."""
+def held_at_once(
+    folder: RunDir, study: Study, trainings: list[list[Any]], longest: int, checkpoints: int
+) -> int | None:
+    """How many trainings a GPU holds at once; None where the processor computes.
+
+    Also tries whether `checkpoints` can answer there. `longest`: tokens of the longest sample.
+    """
     if not workers.gpus(study.training.device) or (folder.train_state / "layout.json").exists():
         return None
+    from kiyas.generate.stage import try_answers
     from kiyas.model.device import in_words
     from kiyas.train.stage import plan_parts, together_path
 
-    with bar("plan", 1, "layout") as progress:
+    tell("trying the widest decoding, and how many trainings the GPU holds at once")
+    with bar("plan", 2, "trials") as progress:
         first = Part(0, trainings, 0)
+        trial = lanes(study, [first], lambda _, own, __: (str(folder.root), own, checkpoints))
+        workers.run_parts(try_answers, trial, progress, in_words)
         made = lanes(study, [first], lambda part, own, _: (str(folder.root), own, part.units, longest))
         workers.run_parts(plan_parts, made, progress, in_words)
     return int(read_json(together_path(folder)))

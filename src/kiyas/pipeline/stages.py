@@ -6,6 +6,7 @@ missing and nothing else.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -113,7 +114,10 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     parts = []
     if trainings:
         float32_modules(folder, study)
-        most = held_at_once(folder, study, trainings, max(counts[arm]["max_tokens"] for arm in study.trained))
+        longest = max(counts[arm]["max_tokens"] for arm in study.trained)
+        answering = [arm for arm, _, seed in trainings if seed in study.seed_list]
+        checkpoints = 1 + sum(math.ceil(steps[arm] / study.training.save_steps) for arm in answering)
+        most = held_at_once(folder, study, trainings, longest, checkpoints)
         parts = parts_of(folder, Stage.TRAIN, study, trainings, most)
     total = sum(steps[arm] for arm, _, _ in trainings)
     done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
