@@ -90,9 +90,10 @@ class Plan:
     def layout(self, budget: int, most_tokens: int) -> Layout:
         """The fastest layout within a budget in bytes. Raises KiyasError where none fits."""
         top = max(self.longest, min(most_tokens, self.step_tokens))
-        sizes = sorted({max(self.longest, top * part // 8) for part in (1, 2, 3, 4, 6, 8)} | {self.longest})
+        enough = min(ENOUGH_TOKENS, top)
+        sizes = sorted({max(self.longest, each) for each in (0, enough, *(top * n // 8 for n in (1, 2, 3, 4, 6, 8)))})
         kept = self._largest([Layout(size) for size in sizes], budget)
-        if kept is not None and kept.pass_tokens >= min(ENOUGH_TOKENS, top):
+        if kept is not None and kept.pass_tokens >= enough:
             return kept
         again = self._largest([Layout(size, recompute=True) for size in sizes], budget)
         found = again or kept
