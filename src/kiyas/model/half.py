@@ -21,6 +21,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from kiyas.model.quantized import Linear4bit, computes_in
+
 LIMIT = 2.0**14
 """A quarter of float16's range: training moves values."""
 
@@ -41,9 +43,16 @@ def _in_float32(module: nn.Module, args: Any, output: Tensor) -> Tensor:
 
 def _in_own_type(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     x, *others = args
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return (x.to(weight.dtype), *others)
+    return (x.to(computes_in(module)), *others)
+
+
+def narrow(model: PreTrainedModel) -> None:
+    """Takes back what `prepare` and `widen` made float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.half()
+    for _, linear in _linears(model):
+        if isinstance(linear, Linear4bit):
+            linear.dtype = torch.float16
 
 
 def widen(model: PreTrainedModel, modules: Iterable[str]) -> None:
@@ -78,12 +87,16 @@ def as_float32(model: PreTrainedModel, see: Callable[[str, float], None] | None 
 
 
 def _upcast(module: nn.Module, args: Any) -> None:
+    if isinstance(module, Linear4bit):
+        module.narrow_dtype, module.dtype = module.dtype, torch.float32  # type: ignore[assignment]
     for parameter in module.parameters(recurse=False):
         parameter.narrow_data = parameter.data  # type: ignore[attr-defined]
         parameter.data = parameter.data.float()
 
 
 def _downcast(module: nn.Module, args: Any, output: Tensor) -> None:
+    if isinstance(module, Linear4bit):
+        module.dtype = module.narrow_dtype
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.narrow_data  # type: ignore[attr-defined]
         del parameter.narrow_data  # type: ignore[attr-defined]
