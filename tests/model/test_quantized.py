@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from transformers import Qwen2Config
 from transformers.pytorch_utils import Conv1D
 
 import tiny
+from kiyas.check.cards import CARDS
 from kiyas.data.chat import Chat
 from kiyas.model.base import Base
-from kiyas.model.quantized import Linear4bit, quantise
+from kiyas.model.meter import Shape, metered
+from kiyas.model.quantized import BYTES, Linear4bit, quantise
+from kiyas.study.settings import Peft
 from kiyas.train.loop import JointTraining
-from kiyas.train.memory import Layout
-from kiyas.types import KiyasError
+from kiyas.train.memory import Layout, training_budget
+from kiyas.train.plan import Plan
+from kiyas.types import AdapterId, KiyasError
 from trainings import VALIDATION, close, losses, runs, study
 
 pytest.importorskip("bitsandbytes")
 FORMATS = (torch.float32, torch.bfloat16, torch.float16)
 WHOLE = Layout(10_000)
+NF4 = torch.tensor(
+    [
+        *(-1.0, -0.6961928, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0),
+        *(0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0),
+    ]
+)
 
 
 def in_4bit(family: str = "qwen2", dtype: torch.dtype = torch.float32, change: Any = None) -> Base:
@@ -64,3 +78,160 @@ def test_equals_the_dequantised_weights(family: str, dtype: torch.dtype) -> None
         for kind in ("train", "validation"):
             assert losses(packed, run.id, kind) == pytest.approx(losses(plain, run.id, kind), rel=rel)
     assert close(packed.stack.theta, plain.stack.theta, {torch.float32: 1e-4}.get(dtype, 0.1))
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_the_gradient_of_the_input_is_that_of_the_dequantised_weights(dtype: torch.dtype) -> None:
+    layer, noise = nn.Linear(96, 64, dtype=dtype), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        layer.weight.normal_(0, 0.1, generator=noise)
+    packed = Linear4bit.of(layer)
+    x, wanted = (torch.randn(3, 5, n, generator=noise).to(dtype) for n in (96, 64))
+    with torch.no_grad():  # as when the base is probed: bitsandbytes' own layer passes no gradient after this
+        packed(x)
+    found = []
+    for forward in (packed, lambda x: nn.functional.linear(x, packed.dequantised(), layer.bias)):
+        at = x.clone().requires_grad_()
+        y = forward(at)
+        (y * wanted).sum().backward()
+        assert at.grad is not None and y.dtype == at.grad.dtype == dtype
+        found.append((y.detach(), at.grad))
+    assert all(torch.equal(mine, reference) for mine, reference in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (96, 96), (32, 48), (10, 33), (7, 9)])
+def test_weights_are_the_nearest_of_nf4(shape: tuple[int, int]) -> None:
+    """Against the values of QLoRA's appendix E; blocks of 64 go over the ends of rows."""
+    layer = nn.Linear(shape[1], shape[0])
+    with torch.no_grad():
+        layer.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    flat = nn.functional.pad(layer.weight.detach().flatten(), (0, -layer.weight.numel() % 64)).view(-1, 64)
+    scale = flat.abs().amax(1, keepdim=True)
+    nearest = NF4[(flat / scale)[..., None].sub(NF4).abs().argmin(-1)] * scale
+    expected = nearest.flatten()[: layer.weight.numel()].view(shape)
+    assert torch.allclose(Linear4bit.of(layer).dequantised(), expected, atol=1e-6)
+
+
+def test_stack_equals_solo() -> None:
+    stacked = train(in_4bit())
+    for run in runs((8, 8, 8)):
+        assert losses(stacked, run.id) == pytest.approx(losses(train(in_4bit(), chosen=[run]), run.id), rel=1e-5)
+
+
+@pytest.mark.parametrize("layout", [Layout(60), Layout(10_000, recompute=True), Layout(60, recompute=True)])
+def test_every_layout_trains_the_same(layout: Layout) -> None:
+    whole, cut = train(in_4bit(), 6), train(in_4bit(), 6, layout)
+    for run in runs():
+        assert losses(whole, run.id) == pytest.approx(losses(cut, run.id), rel=1e-5)
+    assert close(whole.stack.theta, cut.stack.theta, 1e-4)
+
+
+def test_no_dequantised_weight_is_kept_for_the_backward_pass() -> None:
+    base, kept = in_4bit(), set[torch.Size]()
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        kept.add(x.shape)
+        return x
+
+    training = JointTraining(base, runs(), VALIDATION, study(), layout=WHOLE)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        training.backward([each.batch(0) for each in training.trainees], 0)
+    whole = {torch.Size((site.outputs, site.inputs)) for site in training.model.sites}
+    assert kept and not kept & (whole | {shape[::-1] for shape in whole})
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gpt2"])
+def test_what_transformers_loads_is_what_we_quantise(family: str, tmp_path: Path) -> None:
+    loaded = Base.load(tiny.save(tmp_path / "m", family), "cpu", "bfloat16", load_in_4bit=True)
+    made = in_4bit(family, torch.bfloat16)
+    assert loaded.nbytes == pytest.approx(made.nbytes, abs=64)  # rotary frequencies
+    assert loaded.parameters == made.parameters == tiny.base(family).model.num_parameters()
+    ours, theirs = (dict(each.model.named_buffers()) for each in (made, loaded))
+    packed = [name for name in ours if name.endswith(("weight", "absmax"))]
+    assert len(packed) >= 16 and all(torch.equal(ours[name], theirs[name]) for name in packed)
+    for head in (made.model.get_output_embeddings(), loaded.model.get_output_embeddings()):
+        assert type(head) is nn.Linear and head.weight.dtype == torch.bfloat16
+    ours, theirs = (dict(each.model.named_parameters()) for each in (made, loaded))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours) and ours.keys() == theirs.keys()
+
+
+def test_out_of_range_modules_compute_in_float32() -> None:
+    def stretch(model: Any) -> None:
+        model.model.layers[0].mlp.down_proj.weight *= 1e5
+
+    on = in_4bit(dtype=torch.float16, change=stretch)
+    assert on.packed and on.float32_modules == ("model.layers.0.mlp",)
+    layers = [module for module in on.model.modules() if isinstance(module, Linear4bit)]
+    assert {layer.weight.dtype for layer in layers} == {torch.uint8}
+    assert {layer.absmax.dtype for layer in layers} == {torch.float32}
+    assert sum(layer.dtype == torch.float32 for layer in layers) == 3
+    whole, narrow = train(in_4bit(change=stretch)), train(on)
+    for run in runs():
+        assert losses(narrow, run.id) == pytest.approx(losses(whole, run.id), rel=1e-2)
+
+
+def test_a_base_that_is_quantised_already_is_refused(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(KiyasError, match=r"quantised already \(gptq\)"):
+        Base.load(folder, "cpu")
+
+
+def test_bitsandbytes_is_not_heard(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "m")
+    code = f"from kiyas.model.base import Base; Base.load({str(folder)!r}, 'cpu', load_in_4bit=True)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+# -- memory, without contents --------------------------------------------------------------------------------------
+
+
+def shape_7b(dtype: torch.dtype = torch.bfloat16) -> Shape:
+    """Qwen2.5-7B's, in 4 bits."""
+    config = Qwen2Config(
+        vocab_size=152_064,
+        hidden_size=3584,
+        intermediate_size=18_944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        tie_word_embeddings=False,
+    )
+    return Shape(config, dtype, packed=True, plain_head=True, load_in_4bit=True)
+
+
+def test_weights_of_7b() -> None:
+    shape = shape_7b()
+    head, linear = 2 * 152_064 * 3584, 28 * (2 * 3584**2 + 2 * 3584 * 512 + 3 * 3584 * 18_944)
+    assert shape.nbytes == pytest.approx(2 * head + BYTES * linear, rel=0.001)
+    assert 5.5e9 < shape.nbytes < 6e9
+
+
+@pytest.mark.parametrize(
+    ("trainings", "card", "dtype"), [(2, "24gb", torch.bfloat16), (1, "t4", torch.float16)], ids=["24 GB", "T4"]
+)
+def test_7b_fits(trainings: int, card: str, dtype: torch.dtype) -> None:
+    asked = study(effective_batch_size=16).model_copy(update={"peft": Peft(r=16)})
+    ids = [AdapterId("x", seed=seed) for seed in range(trainings)]
+    plan = Plan(shape_7b(dtype), asked, ids, 1024, 7_600_000_000)
+    room = CARDS[card].room
+    budget = training_budget(room.kind, room.free, 1)
+    layout = plan.chosen(budget, room.kind)
+    assert plan.shape.nbytes + trainings * plan.adapter_bytes < plan.peak(layout) <= budget
+    assert plan.together(budget) == trainings
+
+
+def test_the_meter_counts_the_dequantised_weight() -> None:
+    with metered() as meter:
+        layer = Linear4bit.of(nn.Linear(3584, 18_944, bias=False, dtype=torch.bfloat16))
+        x = torch.empty(8, 3584, dtype=torch.bfloat16, requires_grad=True)
+        meter.peak = before = meter.live
+        y = layer(x)
+        assert meter.peak - before == pytest.approx(2 * 3584 * 18_944, rel=0.02)
+        meter.peak = meter.live
+        y.sum().backward()
+        assert meter.peak - before == pytest.approx(2 * 3584 * 18_944, rel=0.02)
+        assert meter.live - before < 2**20

@@ -89,6 +89,7 @@ class Checked:
 
 def check(study: Study, card: Card | None = None) -> Checked:
     """Measures a study; with a card, memory and time are its. Raises KiyasError for one that cannot run."""
+    identity.refuse_missing_packages(study)
     size = identity.parameters(study)
     tell("check: reading, splitting and tokenising the data")
     prepared = prepare(study)

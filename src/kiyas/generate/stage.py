@@ -42,8 +42,8 @@ def generate_part(
     wave is taken back and made again.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    wide = float32_modules(folder, study)
-    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
+    wide, own = float32_modules(folder, study), study.training
+    base = Base.load(hub.base_folder(study), own.device, own.dtype, wide, own.load_in_4bit)
     model = StackedModel(base.model, study.target_modules)
     ids = [AdapterId(*fields) for fields in adapters]
     questions = [
@@ -182,9 +182,10 @@ class _Part:
             sampled=settings.temperature > 0,
             packed=base.packed,
             plain_head=base.plain_head,
+            load_in_4bit=base.load_in_4bit,
         )
         kind = base.device.type
-        budget = decoding_budget(kind, available_bytes(base.device), workers, base.model.get_memory_footprint())
+        budget = decoding_budget(kind, available_bytes(base.device), workers, base.nbytes)
         answers = len(self.questions) * settings.num_samples
         return needs.plan(budget, len(self.ids), answers, kind, settings.max_rows)
 

@@ -106,7 +106,7 @@ class Base:
     def parameters(self) -> int:
         """Its weights, however they are kept."""
         packed = (module for module in self.model.modules() if isinstance(module, quantized.Linear4bit))
-        return self.model.num_parameters() + sum(module.in_features * module.out_features for module in packed)
+        return int(self.model.num_parameters()) + sum(module.in_features * module.out_features for module in packed)
 
     @property
     def nbytes(self) -> int:

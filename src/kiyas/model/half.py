@@ -69,7 +69,9 @@ def as_float32(model: PreTrainedModel, see: Callable[[str, float], None] | None 
 
     `see` is called with the name of the module that a layer is in, and the largest absolute input or output.
     """
-    handles = []
+    handles, packed = [], {linear: linear.dtype for _, linear in _linears(model) if isinstance(linear, Linear4bit)}
+    for each in packed:
+        each.dtype = torch.float32
     for name, linear in _linears(model):
         handles.append(linear.register_forward_pre_hook(_upcast, prepend=True))
         handles.append(linear.register_forward_hook(_downcast))
@@ -84,19 +86,17 @@ def as_float32(model: PreTrainedModel, see: Callable[[str, float], None] | None 
     finally:
         for handle in handles:
             handle.remove()
+        for each, dtype in packed.items():
+            each.dtype = dtype
 
 
 def _upcast(module: nn.Module, args: Any) -> None:
-    if isinstance(module, Linear4bit):
-        module.narrow_dtype, module.dtype = module.dtype, torch.float32  # type: ignore[assignment]
     for parameter in module.parameters(recurse=False):
         parameter.narrow_data = parameter.data  # type: ignore[attr-defined]
         parameter.data = parameter.data.float()
 
 
 def _downcast(module: nn.Module, args: Any, output: Tensor) -> None:
-    if isinstance(module, Linear4bit):
-        module.dtype = module.narrow_dtype
     for parameter in module.parameters(recurse=False):
         parameter.data = parameter.narrow_data  # type: ignore[attr-defined]
         del parameter.narrow_data  # type: ignore[attr-defined]

@@ -3,7 +3,8 @@
 Theory of operation. Every weight becomes one of 16 values, times a float32 scale for each block of 64; the output head,
 embeddings and norms keep their number format. A layer's weights are dequantised when it computes, once in the forward
 pass and once in the backward pass, and never kept. bitsandbytes does the arithmetic, but its own layer is not used: on
-some processors it repacks its weights at the first pass without gradients, and from then on passes no gradient back.
+processors with AVX512-BF16 it repacks its weights at the first pass without gradients, and from then on passes no
+gradient back.
 
 It is another base than the one in 16 bits: its answers differ before anything is trained.
 """
@@ -35,7 +36,7 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
 class Linear4bit(nn.Linear):
     """A frozen linear layer whose weights are packed in 4 bits. Computes in `dtype`, whatever its input is in."""
 
-    weight: Tensor  # type: ignore[assignment]
+    weight: Tensor
     """two weights a byte, uint8 [in · out / 2, 1]"""
     absmax: Tensor
     """scales of the blocks, float32"""
@@ -81,28 +82,30 @@ class Linear4bit(nn.Linear):
         self.dtype = torch.float32
         return super().float()
 
-    @property
-    def _state(self) -> Any:
+    def _state(self, *shape: int) -> Any:
         from bitsandbytes.functional import QuantState
 
-        shape = torch.Size((self.out_features, self.in_features))
-        return QuantState(self.absmax, shape=shape, dtype=self.dtype, blocksize=BLOCK, quant_type=TYPE)
+        return QuantState(self.absmax, shape=torch.Size(shape), dtype=self.dtype, blocksize=BLOCK, quant_type=TYPE)
 
     def dequantised(self) -> Tensor:
         """Its weights in `dtype`, [O, I]."""
-        import bitsandbytes
+        from bitsandbytes.functional import dequantize_4bit
 
-        whole: Tensor = bitsandbytes.functional.dequantize_4bit(self.weight, self._state)
-        return whole
+        O, I = self.out_features, self.in_features
+        # As one row: on a CPU blocks that go on in the next row are read wrong (bitsandbytes 0.50.2).
+        whole: Tensor = dequantize_4bit(self.weight, self._state(O * I))
+        return whole.view(O, I)
 
     def forward(self, input: Tensor) -> Tensor:
-        import bitsandbytes
-
         x, bias = input.to(self.dtype), None if self.bias is None else self.bias.to(self.dtype)
         if torch.is_grad_enabled() and x.requires_grad:
             y: Tensor = _Product.apply(x, self, bias)  # type: ignore[no-untyped-call]
-        else:  # on a GPU few rows are multiplied without dequantising
-            y = bitsandbytes.matmul_4bit(x, self.weight, self._state, bias=bias)
+        elif x.is_cuda and self.in_features % BLOCK == 0:
+            from bitsandbytes import matmul_4bit  # few rows are multiplied without dequantising
+
+            y = matmul_4bit(x, self.weight, self._state(self.out_features, self.in_features), bias=bias)
+        else:
+            y = nn.functional.linear(x, self.dequantised(), bias)
         return y
 
 
@@ -136,7 +139,7 @@ def adopt(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def loading(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """Arguments for `from_pretrained`: each tensor is quantised as it is read, so that the base is never there whole."""
+    """Arguments for `from_pretrained`: each tensor is quantised as it is read; the base is never there whole."""
     from transformers import BitsAndBytesConfig
 
     how = BitsAndBytesConfig(
@@ -156,7 +159,7 @@ def computes_in(linear: nn.Module) -> torch.dtype:
 
 
 def refuse_quantised(folder: Path) -> None:
-    """Raises KiyasError for a base whose files are quantised already: here that is done while loading, or not at all."""
+    """Raises KiyasError for a base whose files are quantised already: that is done while loading, or not at all."""
     config = read_json(folder / "config.json")
     if "quantization_config" in config:
         method = config["quantization_config"].get("quant_method", "by an unknown method")

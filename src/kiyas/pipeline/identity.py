@@ -7,6 +7,7 @@ refused, with the stage to do again. What was declared before there were results
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import math
 import subprocess
@@ -54,10 +55,22 @@ FALSIFIES: dict[str, Stage | None] = {
     "report": Stage.REPORT,
 }
 
+QUANTIZED = ("bitsandbytes", "accelerate")
+"""Packages that `training.load_in_4bit` needs."""
+
 
 def pinned(study: Study, folder: RunDir) -> Study:
     """With the commits of its Hub repositories: those that the run folder was started with, else those of now."""
     return hub.pinned(study, read_record(folder).study if folder.resolved.exists() else None)
+
+
+def refuse_missing_packages(study: Study) -> None:
+    """Raises KiyasError where a setting needs a package that is not installed: before anything is spent."""
+    missing = [name for name in QUANTIZED if importlib.util.find_spec(name) is None]
+    if study.training.load_in_4bit and missing:
+        raise KiyasError(
+            f"training.load_in_4bit needs {' and '.join(missing)}, not installed here", "pip install 'kiyas[quantized]'"
+        )
 
 
 def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> Tier:
@@ -71,7 +84,8 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")
     # Before anything is spent: a machine that cannot isolate as asked is found out now.
     tier = choose(study.judge.isolation, study.judge.python)
-    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
+    packages = ["torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair"]
+    packages += QUANTIZED if study.training.load_in_4bit else ()
     if text:
         atomic_text(folder.study_copy, text)
     record = Record(

@@ -41,6 +41,8 @@ def run(
     Raises KiyasError when the folder holds another study's results or is in use.
     """
     with folder.lock():
+        if folder.manifest(Stage.GENERATE) is None or redo is not None:
+            identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, text, overrides or [], redo)
         if redo is not None:

@@ -74,7 +74,7 @@ def train_part(
         for arm, variant, seed in trainings
     ]
     longest = max(len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows)
-    kind, parameters = base.device.type, base.model.num_parameters()
+    kind, parameters = base.device.type, base.parameters
     plan = Plan(Shape.of(base), study, [task.id for task in tasks], longest, parameters)
     counts = not is_small(kind, parameters)
     if counts and kind == "cpu":
@@ -88,16 +88,16 @@ def train_part(
 
 def load_base(folder: RunDir, study: Study) -> Base:
     """The study's base as the run computes with it."""
-    wide = float32_modules(folder, study)
-    return Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
+    wide, own = float32_modules(folder, study), study.training
+    return Base.load(hub.base_folder(study), own.device, own.dtype, wide, own.load_in_4bit)
 
 
 def plan_parts(root: str, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, _: OnProgress) -> None:
     """Finds out how many of the trainings a GPU can hold at once, and writes the number to `together_path`."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     path = hub.base_folder(study)
-    device = pick_device(study.training.device)
-    shape = Shape.probed(path, pick_dtype(study.training.dtype, device), Chat.load(path))
+    own, device = study.training, pick_device(study.training.device)
+    shape = Shape.probed(path, pick_dtype(own.dtype, device), Chat.load(path), own.load_in_4bit)
     plan = Plan(shape, study, [AdapterId(*fields) for fields in trainings], longest, 0)
     write_json(together_path(folder), plan.together(training_budget("cuda", available_bytes(device), 1)))
 
@@ -106,7 +106,7 @@ def probe_range(root: str, study_json: dict[str, Any], _: OnProgress) -> None:
     """In float16: finds the modules whose values leave its range on the longest samples and prompts, and writes their
     names to `range_path`."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
+    base = load_base(folder, study)
     train, _validation = load_arms(folder, study, base)
     texts: list[Sequence[int]] = [sample.ids for draws in train.values() for sample in draws[0]]
     texts += [base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)]
