@@ -150,7 +150,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
             *remarks.chat_remarks(told),
-            *remarks.cost_remarks(cost, seeds),
+            *remarks.cost_remarks(study, cost),
         ],
     )
 

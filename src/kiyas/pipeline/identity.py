@@ -11,6 +11,7 @@ import importlib.util
 import json
 import math
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,12 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")
     # Before anything is spent: a machine that cannot isolate as asked is found out now.
     tier = choose(study.judge.isolation, study.judge.python)
-    packages = ["torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair"]
-    packages += QUANTIZED if study.training.load_in_4bit else ()
     if text:
         atomic_text(folder.study_copy, text)
     record = Record(
         kind=Kind.RUN,
         name=study.name,
-        packages={name: importlib.metadata.version(name) for name in packages},
+        packages=_packages(study),
         git=_git_revision(),
         study=study,
         declared_sha256=declared(study),
@@ -119,10 +118,19 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     if (before, record.base) != (now, base):
         kept = record.declared_before and before["compare"] == now["compare"]
         stamp = declared(study) if kept else record.declared_sha256
-        changed = record.model_copy(update={"study": study, "base": base, "declared_sha256": stamp})
+        versions = {**record.packages, **_packages(study, record.packages)}
+        update = {"study": study, "base": base, "declared_sha256": stamp, "packages": versions}
+        changed = record.model_copy(update=update)
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
     return record.judge.tier
+
+
+def _packages(study: Study, known: Collection[str] = ()) -> dict[str, str]:
+    """Versions of the packages that the numbers depend on, without those that are known."""
+    names = ["torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair"]
+    names += QUANTIZED if study.training.load_in_4bit else ()
+    return {name: importlib.metadata.version(name) for name in names if name not in known}
 
 
 def changes(before: Any, now: Any, at: str = "") -> list[str]:
