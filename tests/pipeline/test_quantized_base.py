@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from kiyas import cli
-from kiyas.check import check, page
+from kiyas.check import check
+from kiyas.check.cards import CARDS, Card
+from kiyas.check.page import page
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 
+SHORT = {"budget": {"steps": 4}, "max_length": 256}
 SMALL = [
     "training.budget.steps=4",
     "training.save_steps=4",
@@ -51,7 +54,8 @@ def test_a_whole_study(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert "training.load_in_4bit" in capfd.readouterr().err
 
 
-def test_check_plans_for_4_bits() -> None:
+@pytest.mark.parametrize("card", [None, CARDS["t4"]], ids=["here", "t4"])
+def test_check_plans_for_4_bits(card: Card | None) -> None:
     pytest.importorskip("bitsandbytes")
     known: dict[str, Any] = {
         "name": "t",
@@ -60,12 +64,10 @@ def test_check_plans_for_4_bits() -> None:
         "judge": {"isolation": "best"},
     }
     whole, packed = (
-        check(
-            Study.model_validate({**known, "training": {"budget": {"steps": 4}, "max_length": 256, "load_in_4bit": on}})
-        )
-        for on in (False, True)
+        check(Study.model_validate({**known, "training": {**SHORT, "load_in_4bit": on}}), card) for on in (False, True)
     )
-    assert packed.costs.memory_bytes < whole.costs.memory_bytes
+    if card is not None:  # here libraries count, too
+        assert packed.costs.memory_bytes < whole.costs.memory_bytes
     assert packed.costs.train_s > 0 and packed.costs.adapter_parameters == whole.costs.adapter_parameters
     assert "4-bit" in page(packed) and "4-bit" not in page(whole)
 

@@ -160,10 +160,8 @@ def computes_in(linear: nn.Module) -> torch.dtype:
 
 def refuse_quantised(folder: Path) -> None:
     """Raises KiyasError for a base whose files are quantised already: that is done while loading, or not at all."""
-    config = read_json(folder / "config.json")
-    if "quantization_config" in config:
-        method = config["quantization_config"].get("quant_method", "by an unknown method")
+    if "quantization_config" in read_json(folder / "config.json"):
         raise KiyasError(
-            f"the weights of the base model in {folder} are quantised already ({method})",
+            f"the weights of the base model in {folder} are quantised already (quantization_config in config.json)",
             "take the model in 16 bits; training.load_in_4bit=true quantises it when it is loaded",
         )
