@@ -118,6 +118,16 @@ def test_weights_are_the_nearest_of_nf4(shape: tuple[int, int]) -> None:
     assert torch.allclose(Linear4bit.of(layer).dequantised(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_the_product_that_gpus_take_reads_the_same_weights(dtype: torch.dtype) -> None:
+    from bitsandbytes import matmul_4bit
+
+    layer = Linear4bit.of(nn.Linear(128, 48, dtype=dtype).requires_grad_(False))
+    x = torch.randn(3, 5, 128, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = matmul_4bit(x, layer.weight, layer._state(48, 128), bias=layer.bias)
+    assert torch.allclose(found, layer(x), atol=1e-2 if dtype == torch.bfloat16 else 2e-3)
+
+
 def test_stack_equals_solo() -> None:
     stacked = train(in_4bit())
     for run in runs((8, 8, 8)):

@@ -39,7 +39,8 @@ def test_a_whole_study(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     pytest.importorskip("bitsandbytes")
     assert demo(tmp_path, "training.load_in_4bit=true") == 0
     out, err = capfd.readouterr()
-    assert "another base than the 16-bit one" in out and "kernels" not in out + err
+    assert "another base than the 16-bit one" in out and "another base than the 16-bit one" in err
+    assert "kernels" not in out + err
     packed, record = RunDir(tmp_path / "practice"), read_record(RunDir(tmp_path / "practice"))
     assert record.study is not None and record.study.training.load_in_4bit
     assert {"bitsandbytes", "accelerate"} <= record.packages.keys()

@@ -210,3 +210,5 @@ def _say_what_computes(study: Study, folder: RunDir) -> None:
     for line in filter(None, found):
         tell(line)
         identity.note(folder, [line])
+    if study.training.load_in_4bit:  # the report has a remark of its own
+        tell("the base is loaded in 4 bits (NF4): another base than the 16-bit one")
