@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from kiyas import report
 from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import LearningRatePoint
-from kiyas.report import author_blocks, charts, markdown, methods, tables
+from kiyas.report import author_blocks, charts, markdown, methods, tables, terminal
 from kiyas.report.language import Language, languages, phrases
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import HUB_BENCHMARKS, Study
@@ -280,6 +281,26 @@ def test_methods_in_turkish(told: Path) -> None:
     ):
         assert part in text, part
     assert "et al." not in text and "{" not in text
+
+
+def test_a_base_in_4_bits_is_said_to_be_another(told: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(told, tmp_path / "run")
+    path = run / "resolved.json"
+    resolved = json.loads(path.read_text())
+    resolved["study"]["training"]["load_in_4bit"] = True
+    resolved["packages"]["bitsandbytes"] = "0.50.2"
+    path.write_text(json.dumps(resolved))
+    findings = on_a_grid(run)
+    for language, cited, another in (
+        ("en", "blocks of 64 weights; Dettmers et al. 2023)", "base in 4-bit NF4: another base than the 16-bit one"),
+        ("tr", "Dettmers vd. 2023", "base modelinin 4 bite (NF4) nicemlenmiş biçimidir"),
+    ):
+        words = Language(language)
+        text = "\n".join(methods.paragraphs(run, findings, words))
+        assert cited in text and "bitsandbytes 0.50.2" in text
+        assert another in terminal.render(findings, words, width=400, color=False)
+    plain = "\n".join(methods.paragraphs(told, on_a_grid(told), Language("en")))
+    assert "NF4" not in plain and "base_in_4bit" not in {remark.code for remark in analyse(told).remarks}
 
 
 def test_methods_of_an_import_invent_nothing(tmp_path: Path) -> None:

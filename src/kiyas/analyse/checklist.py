@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score, by_weight
 from kiyas.analyse.load import Loaded
@@ -26,6 +27,7 @@ def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) ->
     found = [
         *_declared(loaded),
         *_base(scores),
+        *_quantised(loaded),
         *_owed(scores),
         *_tests(loaded),
         *_seeds(loaded, choices),
@@ -57,6 +59,14 @@ def _base(scores: tuple[Score, ...]) -> list[Remark]:
         return [Remark("no_verdicts", WARN)]
     measured = any(score.adapter.is_base for score in scores)
     return [Remark("base_measured", OK) if measured else Remark("base_missing", WARN)]
+
+
+def _quantised(loaded: Loaded) -> list[Remark]:
+    """Is the base that was trained on another one than its name says?"""
+    study = loaded.record.study
+    if study is None or not study.training.load_in_4bit:
+        return []
+    return [Remark("base_in_4bit", NOTE, {"base": Path(study.model_name_or_path).name})]
 
 
 def _owed(scores: tuple[Score, ...]) -> list[Remark]:

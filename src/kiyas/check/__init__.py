@@ -89,6 +89,7 @@ class Checked:
 
 def check(study: Study, card: Card | None = None) -> Checked:
     """Measures a study; with a card, memory and time are its. Raises KiyasError for one that cannot run."""
+    identity.refuse_missing_packages(study)
     size = identity.parameters(study)
     tell("check: reading, splitting and tokenising the data")
     prepared = prepare(study)
@@ -149,7 +150,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
             *remarks.chat_remarks(told),
-            *remarks.cost_remarks(cost, seeds),
+            *remarks.cost_remarks(study, cost),
         ],
     )
 

@@ -49,11 +49,12 @@ class Card:
         return self.computes if wanted is Dtype.AUTO else wanted
 
     def speed(
-        self, parameters: int, adapter: int, cached: int, needed: Memory, itemsize: int
+        self, parameters: int, moved: int, adapter: int, cached: int, needed: Memory, itemsize: int
     ) -> tuple[float, float, float, float]:
         """Seconds of a token: trained, forward only, prefilled, decoded (as in `Speed`).
 
-        `adapter`: parameters of one. `cached`: bytes of one answer's keys and values. `itemsize`: bytes of a weight.
+        `moved`: bytes of the base's weights that a decoding step reads and writes. `adapter`: parameters of one.
+        `cached`: bytes of one answer's keys and values. `itemsize`: bytes of a number that is computed with.
         """
         rate = TRAINED * self.flops * (0.5 if itemsize == 4 else 1.0)
         # Forward 2 FLOP a weight; backward 2 for activations, and 2 more for the adapter's own weights.
@@ -61,8 +62,8 @@ class Card:
         backward = (2 * parameters + 4 * adapter) / rate
         again = forward if needed.layout.recompute else 0.0
         rows, adapters = needed.decoding.rows, needed.decoding.adapters
-        read = itemsize * (parameters + adapters * adapter) + rows * cached
-        step = max(read / (STREAMED * self.bandwidth), rows * forward, LAUNCH_S) / rows
+        streamed = moved + itemsize * adapters * adapter + rows * cached
+        step = max(streamed / (STREAMED * self.bandwidth), rows * forward, LAUNCH_S) / rows
         return forward + backward + again, forward, forward, step
 
 

@@ -142,18 +142,20 @@ def estimate(
     device, dtype, here = _device(study)
     if card is not None:
         device, dtype = torch.device("cpu"), getattr(torch, card.dtype(study.training.dtype))
-    size = sum(path.stat().st_size for path in identity.model_files(study))
-    weights = (identity.parameters(study) or size // 2) * dtype.itemsize
+    size, in_4bit = sum(path.stat().st_size for path in identity.model_files(study)), study.training.load_in_4bit
+    parameters = identity.parameters(study) or size // 2
     workers = (1, 1)
     if card is None:
         train, generate = (len(layout.places(here, units)) for units in (max(1, work.trainings), work.checkpoints + 1))
         workers = (train, generate)
     with _threads(1 if max(workers) > 1 else None), errors_in_words():
         probe = small_base(config, 1, chat, device, dtype)
+        shape = Shape(config, dtype, probe.packed, probe.plain_head, load_in_4bit=in_4bit)
+        weights = shape.nbytes if in_4bit else parameters * dtype.itemsize
         room = card.room if card else _room(device, max(workers))
         needed = memory(
             study,
-            Shape(config, dtype, probe.packed, probe.plain_head),
+            shape,
             weights,
             trainings(study)[: math.ceil(work.trainings / workers[0])] or [AdapterId(next(iter(study.arms)))],
             work.checkpoints + 1,
@@ -161,7 +163,7 @@ def estimate(
             work.longest,
             work.longest_prompt,
             room,
-            weights // dtype.itemsize,
+            parameters,
         )
         most = (needed.layout.pass_tokens, needed.decoding.rows)
         if card is None:
@@ -169,7 +171,9 @@ def estimate(
         else:
             adapter = _Bench(study, work, probe).adapter * config.num_hidden_layers
             cached = (work.prompt_tokens + work.answer_tokens) * cache_bytes(config, dtype)
-            speed = Speed(*card.speed(weights // dtype.itemsize, adapter, cached, needed, dtype.itemsize))
+            # In 4 bits: read, written as what is computed with, and read again.
+            moved = weights + in_4bit * 2 * parameters * dtype.itemsize
+            speed = Speed(*card.speed(parameters, moved, adapter, cached, needed, dtype.itemsize))
     judge_s, trouble = _judging(study, work, problems)
 
     def generating(answer: int) -> float:
@@ -313,7 +317,10 @@ def _measure(
     `most`: tokens of a training pass, and answers at once.
     """
     layers = int(config.num_hidden_layers)
-    one, two = (_Bench(study, work, small_base(config, n, chat, device, dtype)) for n in (1, min(2, layers)))
+    one, two = (
+        _Bench(study, work, small_base(config, n, chat, device, dtype, study.training.load_in_4bit))
+        for n in (1, min(2, layers))
+    )
     mean = statistics.fmean(map(sum, work.lengths))
     batch = one.training.trainees[0].recipe.effective_batch_size * work.trainings
     sizes = _grown(one.train, min(int(most[0] / mean), batch)), _grown(lambda rows: one.decode(rows, 2), most[1])

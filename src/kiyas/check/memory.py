@@ -77,6 +77,7 @@ def memory(
         sampled=settings.temperature > 0,
         packed=shape.packed,
         plain_head=shape.plain_head,
+        load_in_4bit=shape.load_in_4bit,
     )
     budget = decoding_budget(room.kind, room.free - weights, room.workers, weights)
     share = math.ceil(checkpoints / room.workers)

@@ -122,6 +122,11 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "training and benchmark both use it here; with another system message the model may answer differently",
         "set it explicitly: dataset: {{system: ...}}",
     ),
+    "base_in_4bit": (
+        "the base is loaded in 4 bits (4-bit NF4)",
+        "it is another base than the 16-bit one, and the conclusions will be about it",
+        "",
+    ),
     "pad_is_end": (
         "the padding token is the end of turn ({token})",
         "trainers that mask padding never teach the model to stop; Kıyas trains on the end of turn anyway",

@@ -139,8 +139,10 @@ def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
         yield Remark("end_no_stop", Level.NOTE, {"token": chat.end_of_turn, "stops": list(chat.stop_tokens)})
 
 
-def cost_remarks(costs: Costs, seeds: int) -> Iterator[Remark]:
+def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:
     """About the limits of the machine and of the conclusion."""
+    if study.training.load_in_4bit:
+        yield Remark("base_in_4bit", Level.NOTE, {})
     if costs.memory.trouble or costs.memory_bytes > costs.memory_here:
         values = {"needed": costs.memory_bytes, "here": costs.memory_here, "trouble": costs.memory.trouble}
         yield Remark("memory", Level.WARNING, values)
@@ -150,5 +152,5 @@ def cost_remarks(costs: Costs, seeds: int) -> Iterator[Remark]:
         yield Remark("no_isolation", Level.WARNING, {"reason": costs.judge_trouble.splitlines()[0]})
     if costs.wanted not in ("auto", "cpu") and costs.device == "cpu" and not costs.on_card:
         yield Remark("device_elsewhere", Level.WARNING, {"wanted": costs.wanted})
-    if seeds == 1:
+    if len(study.seed_list) == 1:
         yield Remark("one_seed", Level.WARNING, {})

@@ -80,6 +80,8 @@ class Needs:
     """of the base's hidden states"""
     packed: bool
     """False: left-padded batches, prefilled all at once"""
+    dequantised: int = 0
+    """the largest layer of a base in 4 bits, while it computes"""
 
     @classmethod
     def of(
@@ -93,8 +95,9 @@ class Needs:
         sampled: bool,
         packed: bool = True,
         plain_head: bool = True,
+        load_in_4bit: bool = False,
     ) -> Needs:
-        """`config` is the base's, `prompt` the longest prompt; `packed` and `plain_head` as in `Base`."""
+        """`config` is the base's, `prompt` the longest prompt; the last three as in `Base`."""
         width, size, vocabulary = config.hidden_size, dtype.itemsize, config.vocab_size
         mlp = getattr(config, "intermediate_size", None) or 4 * width
         # Norms compute in float32. A gated MLP has three tensors of its width at once, attention about eight.
@@ -110,6 +113,7 @@ class Needs:
             longest=prompt + max_new_tokens,
             width=width,
             packed=packed,
+            dequantised=mlp * width * size if load_in_4bit else 0,
         )
 
     @property
@@ -133,7 +137,7 @@ class Needs:
         # Compaction leaves at most half of the rows, and copies the adapters that they belong to.
         copied = min(plan.adapters - 1, plan.rows // 2) * self.adapter
         compacted = stack + copied + (cache + growing + step) // 2
-        return max(stack + cache + max(growing, step, prefill), compacted)
+        return max(stack + cache + max(growing, step, prefill), compacted) + self.dequantised
 
     def plan(self, budget: int, adapters: int, answers: int, device: str, max_rows: int | None = None) -> Plan:
         """What fits into `budget` bytes of a type of device: `adapters` with `answers` each, `max_rows` at once.

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kiyas.data import hub
 from kiyas.data.benchmarks import question
 from kiyas.generate.decoder import Generator
 from kiyas.generate.memory import Needs, Plan, decoding_budget
@@ -24,7 +23,6 @@ from kiyas.model.checkpoints import load_stack, saved_spec
 from kiyas.model.device import available_bytes, is_out_of_memory
 from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Answered, Completion, KiyasError
 from kiyas.work.progress import tell
@@ -70,8 +68,8 @@ class _Part:
 
     @classmethod
     def of(cls, folder: RunDir, study: Study, part: int, ids: list[AdapterId], rank: int) -> _Part:
-        wide = float32_modules(folder, study)
-        base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
+        own, wide = study.training, float32_modules(folder, study)
+        base = Base.load(hub.base_folder(study), own.device, own.dtype, wide, own.load_in_4bit)
         model = StackedModel(base.model, study.target_modules)
         questions = [
             Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
@@ -209,6 +207,7 @@ class _Part:
             sampled=settings.temperature > 0,
             packed=base.packed,
             plain_head=base.plain_head,
+            load_in_4bit=base.load_in_4bit,
         )
         kind = base.device.type
         budget = decoding_budget(kind, available_bytes(base.device), workers, base.nbytes)

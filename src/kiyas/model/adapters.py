@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from kiyas.model.quantized import Linear4bit, computes_in
 from kiyas.types import AdapterId, KiyasError
 
 
@@ -334,10 +335,7 @@ class StackedLinear(nn.Module):
         self._in_use = in_use
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.base.weight
-        assert isinstance(weight, Tensor)
-        if weight.is_floating_point():  # in float16 the residual stream is wider (half.py)
-            x = x.to(weight.dtype)
+        x = x.to(computes_in(self.base))  # in float16 the residual stream is wider (half.py)
         y: Tensor = self.base(x)
         stack = self._in_use.stack
         if stack is None:
@@ -381,7 +379,9 @@ class StackedModel:
     def conv1d(self) -> bool:
         """Whether the layers keep their weights transposed (GPT-2's Conv1D): PEFT's `fan_in_fan_out`."""
         first = self.model.get_submodule(self.sites[0].name)
-        return isinstance(first, StackedLinear) and isinstance(first.base, Conv1D)
+        if not isinstance(first, StackedLinear):
+            return False
+        return first.base.conv1d if isinstance(first.base, Linear4bit) else isinstance(first.base, Conv1D)
 
 
 def is_target(name: str, targets: Sequence[str]) -> bool:

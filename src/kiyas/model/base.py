@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
 from kiyas.data.chat import Chat
-from kiyas.model import attention, half
+from kiyas.model import attention, half, quantized
 from kiyas.model.device import in_words, pick_device, pick_dtype
 from kiyas.types import KiyasError
 
@@ -45,6 +45,7 @@ class Base:
         device: str = "auto",
         dtype: str = "auto",
         float32_modules: Sequence[str] | None = None,
+        load_in_4bit: bool = False,
     ) -> Base:
         """Loads a model folder. Raises KiyasError when it is absent, broken or not a causal language model."""
         transformers_logging.set_verbosity_error()
@@ -54,14 +55,18 @@ class Base:
         if not (folder / "config.json").is_file():
             raise KiyasError(f"no model in {folder}: it holds no config.json")
         chat = Chat.load(folder)
+        format = pick_dtype(dtype, where)
+        in_4bit = quantized.loading(format, where) if load_in_4bit else {}
         try:
+            quantized.refuse_quantised(folder)
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=pick_dtype(dtype, where), local_files_only=True, trust_remote_code=False
+                folder, dtype=format, local_files_only=True, trust_remote_code=False, **in_4bit
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise in_words(error) or KiyasError(f"cannot load the model in {folder}: {reason}") from error
-        return cls.of(model.to(where), chat, float32_modules)
+        model = quantized.adopt(model) if load_in_4bit else model.to(where)
+        return cls.of(model, chat, float32_modules)
 
     @classmethod
     def of(cls, model: PreTrainedModel, chat: Chat, float32_modules: Sequence[str] | None = None) -> Base:
@@ -91,6 +96,17 @@ class Base:
         dtype = self.model.get_input_embeddings().weight.dtype
         assert isinstance(dtype, torch.dtype)
         return dtype
+
+    @property
+    def load_in_4bit(self) -> bool:
+        """Whether its linear layers are kept in 4 bits."""
+        return any(isinstance(module, quantized.Linear4bit) for module in self.model.modules())
+
+    @property
+    def parameters(self) -> int:
+        """Its weights, however they are kept."""
+        packed = (module for module in self.model.modules() if isinstance(module, quantized.Linear4bit))
+        return int(self.model.num_parameters()) + sum(module.in_features * module.out_features for module in packed)
 
     @property
     def nbytes(self) -> int:
@@ -127,7 +143,7 @@ class Base:
                     f"{type(self.model).__name__} leaves float16's range in {self.float32_modules[0]}",
                     "set training.dtype=float32",
                 )
-            self.model.half()
+            half.narrow(self.model)
             own = torch.cat([self.model(input_ids=x).logits[0] for x in self._probe_samples()])
             self._refuse_infinite(own, "set training.dtype=float32")
 

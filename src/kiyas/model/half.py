@@ -21,6 +21,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from kiyas.model.quantized import Linear4bit, computes_in
+
 LIMIT = 2.0**14
 """A quarter of float16's range: training moves values."""
 
@@ -41,9 +43,16 @@ def _in_float32(module: nn.Module, args: Any, output: Tensor) -> Tensor:
 
 def _in_own_type(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     x, *others = args
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return (x.to(weight.dtype), *others)
+    return (x.to(computes_in(module)), *others)
+
+
+def narrow(model: PreTrainedModel) -> None:
+    """Takes back what `prepare` and `widen` made float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.half()
+    for _, linear in _linears(model):
+        if isinstance(linear, Linear4bit):
+            linear.dtype = torch.float16
 
 
 def widen(model: PreTrainedModel, modules: Iterable[str]) -> None:
@@ -60,7 +69,9 @@ def as_float32(model: PreTrainedModel, see: Callable[[str, float], None] | None 
 
     `see` is called with the name of the module that a layer is in, and the largest absolute input or output.
     """
-    handles = []
+    handles, packed = [], {linear: linear.dtype for _, linear in _linears(model) if isinstance(linear, Linear4bit)}
+    for each in packed:
+        each.dtype = torch.float32
     for name, linear in _linears(model):
         handles.append(linear.register_forward_pre_hook(_upcast, prepend=True))
         handles.append(linear.register_forward_hook(_downcast))
@@ -75,6 +86,8 @@ def as_float32(model: PreTrainedModel, see: Callable[[str, float], None] | None 
     finally:
         for handle in handles:
             handle.remove()
+        for each, dtype in packed.items():
+            each.dtype = dtype
 
 
 def _upcast(module: nn.Module, args: Any) -> None:

@@ -14,6 +14,7 @@ import copy
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from kiyas.data.chat import Chat
-from kiyas.model import attention, half
+from kiyas.model import attention, half, quantized
 from kiyas.model.base import Base
 from kiyas.model.device import in_words
 from kiyas.types import KiyasError
@@ -79,17 +80,19 @@ class Shape:
     packed: bool
     plain_head: bool
     float32_modules: tuple[str, ...] = ()
+    load_in_4bit: bool = False
 
     @classmethod
     def of(cls, base: Base) -> Shape:
-        return cls(base.model.config, base.dtype, base.packed, base.plain_head, base.float32_modules)
+        config = base.model.config
+        return cls(config, base.dtype, base.packed, base.plain_head, base.float32_modules, base.load_in_4bit)
 
     @classmethod
-    def probed(cls, folder: Path, dtype: torch.dtype, chat: Chat) -> Shape:
+    def probed(cls, folder: Path, dtype: torch.dtype, chat: Chat, load_in_4bit: bool) -> Shape:
         """From a model folder's configuration: what its attention and head allow is tried on one layer."""
         config = read_config(folder)
         base = small_base(config, 1, chat, torch.device("cpu"), torch.float32)
-        return cls(config, dtype, base.packed, base.plain_head)
+        return cls(config, dtype, base.packed, base.plain_head, load_in_4bit=load_in_4bit)
 
     @property
     def layers(self) -> int:
@@ -99,6 +102,8 @@ class Shape:
         """A base of this shape with so many layers and random weights; inside `metered`, without contents."""
         with told_of_small():
             model = AutoModelForCausalLM.from_config(shallow(self.config, layers), dtype=self.dtype)
+        if self.load_in_4bit:
+            quantized.quantise(model)
         model.requires_grad_(False)
         model.eval()
         if self.packed:
@@ -107,6 +112,16 @@ class Shape:
             half.prepare(model)
             half.widen(model, self.float32_modules)
         return Base(model, chat, self.packed, self.plain_head)  # type: ignore[arg-type]
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Of the weights of all layers."""
+
+        def measure(layers: int) -> int:
+            with metered():
+                return self.base(layers).nbytes
+
+        return self.grown(measure)
 
     def grown(self, measure: Callable[[int], int]) -> int:
         """What `measure` of all layers would be, from two layers and three."""
@@ -118,13 +133,16 @@ class Shape:
 
 def read_config(folder: Path) -> Any:
     """transformers' configuration of a model folder. Raises KiyasError for one that cannot be read."""
+    quantized.refuse_quantised(folder)
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
 
 
-def small_base(config: Any, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype) -> Base:
+def small_base(
+    config: Any, layers: int, chat: Chat, device: torch.device, dtype: torch.dtype, load_in_4bit: bool = False
+) -> Base:
     """The base with so many layers, random weights and a small vocabulary."""
     small = shallow(config, layers)
     small.vocab_size = min(config.vocab_size, SMALL_VOCABULARY)
@@ -133,7 +151,7 @@ def small_base(config: Any, layers: int, chat: Chat, device: torch.device, dtype
     torch.manual_seed(0)
     with told_of_small():
         model = AutoModelForCausalLM.from_config(small, dtype=dtype).to(device)
-    return Base.of(model, chat)
+    return Base.of(quantized.quantise(model) if load_in_4bit else model, chat)
 
 
 def shallow(config: Any, layers: int) -> Any:

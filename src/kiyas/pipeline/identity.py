@@ -7,9 +7,11 @@ refused, with the stage to do again. What was declared before there were results
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import math
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,22 @@ FALSIFIES: dict[str, Stage | None] = {
     "report": Stage.REPORT,
 }
 
+QUANTIZED = ("bitsandbytes", "accelerate")
+"""Packages that `training.load_in_4bit` needs."""
+
 
 def pinned(study: Study, folder: RunDir) -> Study:
     """With the commits of its Hub repositories: those that the run folder was started with, else those of now."""
     return hub.pinned(study, read_record(folder).study if folder.resolved.exists() else None)
+
+
+def refuse_missing_packages(study: Study) -> None:
+    """Raises KiyasError where a setting needs a package that is not installed: before anything is spent."""
+    missing = [name for name in QUANTIZED if importlib.util.find_spec(name) is None]
+    if study.training.load_in_4bit and missing:
+        raise KiyasError(
+            f"training.load_in_4bit needs {' and '.join(missing)}, not installed here", "pip install 'kiyas[quantized]'"
+        )
 
 
 def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> Tier:
@@ -71,13 +85,12 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")
     # Before anything is spent: a machine that cannot isolate as asked is found out now.
     tier = choose(study.judge.isolation, study.judge.python)
-    packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair")
     if text:
         atomic_text(folder.study_copy, text)
     record = Record(
         kind=Kind.RUN,
         name=study.name,
-        packages={name: importlib.metadata.version(name) for name in packages},
+        packages=_packages(study),
         git=_git_revision(),
         study=study,
         declared_sha256=declared(study),
@@ -105,10 +118,19 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     if (before, record.base) != (now, base):
         kept = record.declared_before and before["compare"] == now["compare"]
         stamp = declared(study) if kept else record.declared_sha256
-        changed = record.model_copy(update={"study": study, "base": base, "declared_sha256": stamp})
+        versions = {**record.packages, **_packages(study, record.packages)}
+        update = {"study": study, "base": base, "declared_sha256": stamp, "packages": versions}
+        changed = record.model_copy(update=update)
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
     return record.judge.tier
+
+
+def _packages(study: Study, known: Collection[str] = ()) -> dict[str, str]:
+    """Versions of the packages that the numbers depend on, without those that are known."""
+    names = ["torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "altair"]
+    names += QUANTIZED if study.training.load_in_4bit else ()
+    return {name: importlib.metadata.version(name) for name in names if name not in known}
 
 
 def changes(before: Any, now: Any, at: str = "") -> list[str]:

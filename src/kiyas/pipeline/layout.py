@@ -166,7 +166,9 @@ def number_format(study: Study) -> tuple[Dtype, str]:
     for shape in shapes:
         common[shape] += math.prod(shape) if len(shape) == 2 else 0
     outputs, inputs = common.most_common(1)[0][0]
-    chosen, why = pick_cpu_dtype(size, (outputs, inputs))
+    # In 4 bits its weights take the same memory whatever they are multiplied in.
+    kept = 0 if study.training.load_in_4bit else size
+    chosen, why = pick_cpu_dtype(kept, (outputs, inputs))
     return Dtype(str(chosen).removeprefix("torch.")), why
 
 

@@ -42,6 +42,8 @@ def run(
     Raises KiyasError when the folder holds another study's results or is in use.
     """
     with folder.lock():
+        if folder.manifest(Stage.GENERATE) is None or redo is not None:
+            identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, text, overrides or [], redo)
         if redo is not None:
@@ -212,3 +214,5 @@ def _say_what_computes(study: Study, folder: RunDir) -> None:
     for line in filter(None, found):
         tell(line)
         identity.note(folder, [line])
+    if study.training.load_in_4bit:  # the report has a remark of its own
+        tell("the base is loaded in 4 bits (NF4): another base than the 16-bit one")

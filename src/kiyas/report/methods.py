@@ -25,7 +25,7 @@ from kiyas.study.settings import HUB_BENCHMARKS, PRACTICE, Benchmark, Study, Tes
 from kiyas.types import LogKind
 
 DIGITS = 12
-PACKAGES = ("torch", "transformers")
+PACKAGES = ("torch", "transformers", "bitsandbytes")
 
 
 def references() -> str:
@@ -106,7 +106,8 @@ class _Told:
         facts = self.source(base.name_or_path, study.model_revision)
         facts += self.say("parameters", n=self.words.integer(base.parameters) if base.parameters else None)
         facts += self.say("fingerprint", digest=base.fingerprint[:DIGITS] if base.fingerprint else None)
-        return self.say("base", name=with_facts(shown(base.name_or_path), facts))
+        said = self.say("base", name=with_facts(shown(base.name_or_path), facts))
+        return said + (self.say("base_in_4bit") if study.training.load_in_4bit else [])
 
     def arms(self, study: Study, counts: Mapping[str, Mapping[str, Any]]) -> list[str]:
         said = []

@@ -170,6 +170,10 @@ class Training(Recipe):
     """Number format of the frozen base: float32, float16 or bfloat16. auto: on a GPU bfloat16, on Volta and Turing (a
     T4) float16; on a CPU float32 for small bases, for large ones whichever is faster there. Chosen once per run.
     Adapters are in float32."""
+    load_in_4bit: bool = False
+    """Keeps the base's linear layers in 4 bits (NF4, as in QLoRA), in a quarter of the memory: 7B on 16 GB. That is
+    another base than the one in 16 bits, and the conclusions are about it. `dtype` is what it computes in. Needs
+    `pip install 'kiyas[quantized]'`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """auto: all GPUs, else the CPU; cpu; cuda: all GPUs; cuda:1: that one; mps: untested. GPUs are those that
     CUDA_VISIBLE_DEVICES names."""

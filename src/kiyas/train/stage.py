@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def train_part(
     `sharing`: how many workers share the memory of its device.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = load_base(folder, study)
+    base = _base(folder, study)
     train, validation = load_arms(folder, study, base)
     # Seeds take the draws in turn.
     turn = {seed: number for number, seed in enumerate([*study.seed_list, *study.tuning_seed_list])}
@@ -74,7 +75,7 @@ def train_part(
         for arm, variant, seed in trainings
     ]
     longest = max(len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows)
-    kind, parameters = base.device.type, base.model.num_parameters()
+    kind, parameters = base.device.type, base.parameters
     plan = Plan(Shape.of(base), study, [task.id for task in tasks], longest, parameters)
     counts = not is_small(kind, parameters)
     if counts and kind == "cpu":
@@ -86,18 +87,18 @@ def train_part(
     JointTraining(base, tasks, validation, study, folder, part, layout).run(report, try_largest=counts)
 
 
-def load_base(folder: RunDir, study: Study) -> Base:
-    """The study's base as the run computes with it."""
-    wide = float32_modules(folder, study)
-    return Base.load(hub.base_folder(study), study.training.device, study.training.dtype, wide)
+def _base(folder: RunDir, study: Study) -> Base:
+    own = study.training
+    return Base.load(hub.base_folder(study), own.device, own.dtype, float32_modules(folder, study), own.load_in_4bit)
 
 
 def plan_parts(root: str, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, _: OnProgress) -> None:
     """Finds out how many of the trainings a GPU can hold at once, and writes the number to `together_path`."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     path = hub.base_folder(study)
-    device = pick_device(study.training.device)
-    shape = Shape.probed(path, pick_dtype(study.training.dtype, device), Chat.load(path))
+    own, device = study.training, pick_device(study.training.device)
+    shape = Shape.probed(path, pick_dtype(own.dtype, device), Chat.load(path), own.load_in_4bit)
+    shape = replace(shape, float32_modules=float32_modules(folder, study) or ())
     plan = Plan(shape, study, [AdapterId(*fields) for fields in trainings], longest, 0)
     write_json(together_path(folder), plan.together(training_budget("cuda", available_bytes(device), 1)))
 
@@ -106,7 +107,7 @@ def probe_range(root: str, study_json: dict[str, Any], _: OnProgress) -> None:
     """In float16: finds the modules whose values leave its range on the longest samples and prompts, and writes their
     names to `range_path`."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = Base.load(hub.base_folder(study), study.training.device, study.training.dtype)
+    base = _base(folder, study)
     train, _validation = load_arms(folder, study, base)
     texts: list[Sequence[int]] = [sample.ids for draws in train.values() for sample in draws[0]]
     texts += [base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)]
