@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kiyas.data import hub
 from kiyas.data.benchmarks import question
 from kiyas.generate.decoder import Generator
 from kiyas.generate.memory import Needs, Plan, decoding_budget
@@ -23,6 +24,7 @@ from kiyas.model.checkpoints import load_stack, saved_spec
 from kiyas.model.device import available_bytes, is_out_of_memory
 from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Answered, Completion, KiyasError
 from kiyas.work.progress import tell
