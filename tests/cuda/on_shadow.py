@@ -96,13 +96,13 @@ def trained(folder: RunDir, settings: Study, kill_after: int | None = None) -> N
         if kill_after is not None and next(steps) == kill_after:
             raise KilledError
 
-    train_part(str(folder.root), settings.model_dump(mode="json"), TRAININGS, STEPS, 0, report)
+    train_part(str(folder.root), settings.model_dump(mode="json"), TRAININGS, STEPS, 0, 1, report)
 
 
 def answered(folder: RunDir, settings: Study, part: int) -> list[dict[str, Any]]:
     """By the base and the last checkpoints."""
     adapters = [[*asdict(BASE).values()], *([arm, variant, seed, STEPS[arm]] for arm, variant, seed in TRAININGS)]
-    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, lambda count, note: None)
+    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, 1, lambda count, note: None)
     return sorted(read_jsonl(part_file(folder, part)), key=str)
 
 
@@ -180,7 +180,7 @@ def decoding(family: str, rows: int, tokens: int) -> dict[str, Any]:
         base = Base.of(tiny.model(family).to("cuda"), Chat(tiny.tokenizer(), "tiny"))
         model = StackedModel(base.model)
         settings = study("practice", "cuda").generation.model_copy(update={"max_new_tokens": tokens})
-        stack = load_stack([(BASE, None)], model, base.device)
+        stack = load_stack([(BASE, None)], model, base.device, base.dtype)
         generator = Generator(base, model, stack, settings, stop_ids=frozenset())
         device.reset()
         answers = list(generator.answer([Job(0, Question(f"p{i}", (1, 2, 3)), 0) for i in range(rows)], rows))

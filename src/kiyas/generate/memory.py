@@ -22,6 +22,8 @@ CHOICE_BYTES = 2**28
 """of logits and what is made of them to choose the next tokens of a step"""
 RESERVE_BYTES = 2**30
 """left free on a GPU: fragmentation"""
+FEWEST_EACH = 4
+"""answers of each adapter at once, rather than more adapters together"""
 MOST_ROWS = {"cuda": 1024, "cpu": 256}
 PREFILL_TOKENS = {"cuda": 16384, "cpu": 2048}
 """by type of device; more is not faster (docs/log.md)"""
@@ -132,8 +134,9 @@ class Needs:
     def plan(self, budget: int, adapters: int, answers: int, device: str, max_rows: int | None = None) -> Plan:
         """What fits into `budget` bytes of a type of device: `adapters` with `answers` each, `max_rows` at once.
 
-        Adapters are taken together as long as their weights leave two thirds of the budget to the answers. Raises
-        KiyasError where one answer of one adapter is too much.
+        Adapters are taken together as long as their weights leave two thirds of the budget to the answers, and each
+        has several at once: all have as many, and what is left over would idle. Raises KiyasError where one answer of
+        one adapter is too much.
         """
         kind = "cuda" if device == "cuda" else "cpu"
         for groups in range(1, adapters + 1):
@@ -144,8 +147,9 @@ class Needs:
             rows = self._most_rows(Plan(together, most, prefill), budget)
             if together == 1 and rows:
                 return Plan(1, rows, prefill)
-            if rows >= together and 3 * together * self.adapter <= budget:
-                return Plan(together, rows, prefill)
+            enough = max(together, min(FEWEST_EACH * together, most))
+            if rows >= enough and 3 * together * self.adapter <= budget:
+                return Plan(together, rows // together * together, prefill)
         least = self.peak(Plan(1, 1, self.prompt))
         raise KiyasError(
             f"one answer of up to {self.longest} tokens does not fit into memory: decoding it takes "
