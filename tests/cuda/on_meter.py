@@ -4,6 +4,7 @@ the guard: see child.py. Cards are those of `stand_in.CARDS`."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,11 +46,11 @@ def config(layers: int) -> Qwen2Config:
     )
 
 
-def base(layers: int) -> Base:
-    """In the number format of the card."""
+def base(layers: int, float32_modules: Sequence[str] = ()) -> Base:
+    """In the number format of the card, but for some modules."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config(layers), dtype=pick_dtype("auto", "cuda"))
-    made = Base.of(model.to("cuda"), Chat(tiny.tokenizer(), "tiny"), float32_modules=())
+    made = Base.of(model.to("cuda"), Chat(tiny.tokenizer(), "tiny"), float32_modules)
     assert made.packed and made.plain_head
     return made
 
@@ -89,7 +90,9 @@ def training(
 ) -> dict[str, Any]:
     """Training steps in passes of so many tokens, on a card that is never full."""
     with meter("24gb", strict=False) as device:
-        loop = JointTraining(base(layers), tasks(adapters, batch, steps), {}, study(dropout, batch), layout=Layout(tokens))
+        loop = JointTraining(
+            base(layers), tasks(adapters, batch, steps), {}, study(dropout, batch), layout=Layout(tokens)
+        )
         device.reset()
         loop.run()
         return device.counts()
@@ -152,26 +155,26 @@ def costs() -> dict[str, Any]:
 # -- what a card holds --------------------------------------------------------------------------------------------
 
 
-def trained(card: str, adapters: int, layers: int = LAYERS, batch: int = 1, shrinks: int = 0) -> dict[str, Any]:
-    """The largest pass and one step as the stage plans them: for steps of 16 samples and all layers, whatever is run.
+def trained(card: str, adapters: int, shrinks: int = 0, wide: Sequence[int] = ()) -> dict[str, Any]:
+    """The largest pass, and a step, as the stage plans them for steps of 16 samples.
 
-    `shrinks`: bytes that other processes take between plan and run.
+    `shrinks`: bytes that other processes take between plan and run. `wide`: layers whose MLP computes in float32.
     """
-    with meter(card, strict=layers == LAYERS) as device:
+    modules = tuple(f"model.layers.{layer}.mlp" for layer in wide)
+    with meter(card) as device:
         settings = study()
         # As plan_parts and train_part do.
-        shape = Shape(config(LAYERS), pick_dtype("auto", "cuda"), packed=True, plain_head=True)
+        shape = Shape(config(LAYERS), pick_dtype("auto", "cuda"), True, True, modules)
         plan = Plan(shape, settings, ids(adapters), LENGTH, 0)
         free = available_bytes(torch.device("cuda"))
         together = plan.together(training_budget("cuda", free, 1))
         plan = Plan(shape, settings, ids(adapters)[:together], LENGTH, 0)
-        made = base(layers)
-        if layers == LAYERS:
-            free = available_bytes(made.device) + made.nbytes
+        made = base(LAYERS, modules)
+        free = available_bytes(made.device) + made.nbytes
         layout = plan.chosen(training_budget("cuda", free, 1), "cuda")
         device.card.taken += shrinks
         device.reset()
-        loop = JointTraining(made, tasks(together, batch), {}, study(batch=batch), layout=layout)
+        loop = JointTraining(made, tasks(together, 1), {}, study(batch=1), layout=layout)
         loop.run(try_largest=True)
         return {
             "together": together,
@@ -186,14 +189,24 @@ def trained(card: str, adapters: int, layers: int = LAYERS, batch: int = 1, shri
         }
 
 
-def answering(card: str, adapters: int, prompt: int = 500, tokens: int = 8192, shrinks: int = 0) -> dict[str, Any]:
+def answering(
+    card: str, adapters: int, prompt: int = 500, tokens: int = 8192, shrinks: int = 0, wide: Sequence[int] = ()
+) -> dict[str, Any]:
     """The widest decoding that the stage plans for so many checkpoints, tried as it does before it starts."""
     with meter(card) as device:
-        made = base(LAYERS)
+        made = base(LAYERS, [f"model.layers.{layer}.mlp" for layer in wide])
         model = StackedModel(made.model)
         settings = study(max_new_tokens=tokens).generation
         parameters = sum(site.inputs + site.outputs for site in model.sites) * 16
-        needs = memory.Needs.of(made.model.config, made.dtype, parameters, prompt, tokens, sampled=False)
+        needs = memory.Needs.of(
+            made.model.config,
+            made.dtype,
+            parameters,
+            prompt,
+            tokens,
+            sampled=False,
+            float32_modules=made.float32_modules,
+        )
         budget = memory.decoding_budget("cuda", available_bytes(made.device), 1, made.nbytes)
         plan = needs.plan(budget, adapters, 41, "cuda")
         device.card.taken += shrinks
@@ -216,3 +229,8 @@ def answering(card: str, adapters: int, prompt: int = 500, tokens: int = 8192, s
             "attention": list(device.attention),
         }
 
+
+def on_a_t4() -> dict[str, Any]:
+    """The published study, and 163 checkpoints, on a base of which some modules compute in float32."""
+    wide = (1, 2, 5, 26, 27)
+    return {"trained": trained("t4", 2, wide=wide), "answering": answering("t4", 163, wide=wide)}

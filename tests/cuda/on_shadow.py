@@ -25,10 +25,10 @@ from kiyas.generate.work import Job, Question
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import WEIGHTS, load_stack
-from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.runfolder.files import read_json, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
-from kiyas.train.loop import part_log
+from kiyas.train.loop import layout_notes, layout_path, part_log
 from kiyas.train.stage import train_part
 from kiyas.types import BASE, Example
 
@@ -153,6 +153,30 @@ def family(name: str) -> dict[str, Any]:
             "resumed": torch.equal(weights(again), b) and logs[1] == logs[2],
             "counts": device.counts(),
         }
+
+
+def out_of_memory() -> dict[str, Any]:
+    """Other processes take the card's memory during a training, on a card that raises when it is full."""
+    with temporary() as root:
+        model = tiny.save(root / "base")
+        calm, crowded = RunDir(root / "calm"), RunDir(root / "crowded")
+        for folder in (calm, crowded):
+            fill(folder)
+        with stand_in.Device() as device:
+            trained(calm, study(model, "cuda"))
+        with stand_in.Device(stand_in.Card()) as device:
+            steps = itertools.count(1)
+
+            def report(count: int, note: str) -> None:
+                if next(steps) == 2:  # less than the largest pass has needed
+                    left = device.live + 2 * (device.peak - device.live) // 3
+                    device.card.taken = device.card.memory - device.card.reserved - left
+
+            settings = study(model, "cuda").model_dump(mode="json")
+            train_part(str(crowded.root), settings, TRAININGS, STEPS, 0, 1, report)
+        a, b = weights(calm), weights(crowded)
+        layout = read_json(layout_path(crowded, 0))
+        return {"weights": float((a - b).norm() / a.norm()), "said": layout_notes([layout]), "free": device.card.room}
 
 
 def families() -> dict[str, Any]:

@@ -85,19 +85,25 @@ def test_a_grouped_cache_is_not_expanded(costs: dict[str, Any]) -> None:
     assert not any("math" in kernel for kernel in costs["decoding attention"])
 
 
-def fits(found: dict[str, Any], near: float = 0.03) -> None:
+def fits(found: dict[str, Any], near: float = 0.05) -> None:
     """On the card, beside 1.5 GB for the context and fragmentation; and as predicted. The issue asks for 10 %."""
     assert found["free"] >= 0
     assert found["predicted"] == pytest.approx(found["peak"], rel=near)
     assert not any("math" in kernel for kernel in found["attention"])
 
 
-def cases(table: dict[Any, Any], fast: tuple[str, int]) -> list[Any]:
-    return [pytest.param(*key, marks=() if key == fast else pytest.mark.slow) for key in table]
+def test_a_t4_fits_with_modules_in_float32(on_cuda: OnCuda) -> None:
+    """As Qwen2 will need: the MLPs of five layers leave float16's range."""
+    found = on_cuda("on_meter.on_a_t4")
+    for each in found.values():
+        fits(each)
+    assert (found["trained"]["layout"], found["trained"]["halvings"]) == ("passes of at most 2,048 tokens", 0)
+    assert (found["answering"]["adapters"], found["answering"]["rows"]) == (6, 24)
 
 
-@pytest.mark.parametrize(("card", "adapters"), cases(TRAINED, ("t4", 2)))
+@pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(("card", "adapters"), TRAINED)
 def test_training_fits_as_planned(on_cuda: OnCuda, card: str, adapters: int) -> None:
     """All layers, on a card that raises when it is full: the largest pass, then a step."""
     found = on_cuda("on_meter.trained", card=card, adapters=adapters)
@@ -107,10 +113,11 @@ def test_training_fits_as_planned(on_cuda: OnCuda, card: str, adapters: int) -> 
     assert found["peak"] / 1e9 == pytest.approx(peak, rel=0.01) and found["halvings"] == 0
 
 
-@pytest.mark.parametrize(("card", "checkpoints"), cases(ANSWERED, ("t4", 163)))
+@pytest.mark.slow
+@pytest.mark.parametrize(("card", "checkpoints"), ANSWERED)
 def test_decoding_fits_as_planned(on_cuda: OnCuda, card: str, checkpoints: int) -> None:
     found = on_cuda("on_meter.answering", card=card, adapters=checkpoints)
-    fits(found, 0.05)
+    fits(found)
     adapters, rows, peak = ANSWERED[card, checkpoints]
     assert (found["adapters"], found["rows"]) == (adapters, rows)
     assert found["peak"] / 1e9 == pytest.approx(peak, rel=0.01)

@@ -43,3 +43,10 @@ def test_check_measures_the_card(on_cuda: OnCuda) -> None:
     assert (found["device"], found["wanted"], found["workers"]) == ("A card", "cuda", [1, 1])
     assert found["memory_here"] <= 8.5e9 and 0 < found["memory_bytes"] < 1e8
     assert found["train_s"] > 0 and found["generate_s"] > 0 and found["counts"]["launches"] > 1000
+
+
+def test_memory_that_runs_out_halves_the_passes(on_cuda: OnCuda) -> None:
+    """In the middle of a training, on a card that raises when it is full: the same weights, and the report says so."""
+    found = on_cuda("on_shadow.out_of_memory")
+    assert found["said"] == ["training ran out of memory at step 3 and went on with passes of at most 300 tokens"]
+    assert found["weights"] <= 1e-5

@@ -10,6 +10,7 @@ Not guaranteed: what the allocator loses to fragmentation (RESERVE_BYTES is for 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -90,12 +91,14 @@ class Needs:
         sampled: bool,
         packed: bool = True,
         plain_head: bool = True,
+        float32_modules: Sequence[str] = (),
     ) -> Needs:
-        """`config` is the base's, `prompt` the longest prompt; `packed` and `plain_head` as in `Base`."""
+        """`config` is the base's, `prompt` the longest prompt; the others are as in `Base`."""
         width, size, vocabulary = config.hidden_size, dtype.itemsize, config.vocab_size
         mlp = getattr(config, "intermediate_size", None) or 4 * width
         # Norms compute in float32. A gated MLP has three tensors of its width at once, attention about eight.
-        token = size * (max(3 * mlp, 8 * width) + 4 * width) + 8 * width
+        wide = 4 if float32_modules else size
+        token = wide * (max(3 * mlp, 8 * width) + 4 * width) + 8 * width
         return cls(
             cache=cache_bytes(config, dtype),
             layers=config.num_hidden_layers,

@@ -182,6 +182,7 @@ class _Part:
             sampled=settings.temperature > 0,
             packed=base.packed,
             plain_head=base.plain_head,
+            float32_modules=base.float32_modules,
         )
         kind = base.device.type
         budget = decoding_budget(kind, available_bytes(base.device), workers, base.model.get_memory_footprint())
