@@ -23,10 +23,12 @@ from kiyas.generate.decoder import Generator
 from kiyas.generate.stage import generate_part, part_file
 from kiyas.generate.work import Job, Question
 from kiyas.model.adapters import StackedModel
+from kiyas.model.attention import Decode, SlotCache
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import WEIGHTS, load_stack
 from kiyas.runfolder.files import read_json, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import Kind, Record, write_record
 from kiyas.study.settings import Study
 from kiyas.train.loop import layout_notes, layout_path, part_log
 from kiyas.train.stage import train_part
@@ -83,6 +85,7 @@ def fill(folder: RunDir) -> None:
         write_jsonl(folder.arm_data(arm), rows)
     write_jsonl(folder.problems, [{"id": f"p{i}", "statement": text(30)} for i in range(4)])
     folder.train_state.mkdir(parents=True)
+    write_record(folder, Record(kind=Kind.RUN, name="t"))
 
 
 class KilledError(Exception):
@@ -113,13 +116,13 @@ def weights(folder: RunDir) -> torch.Tensor:
 
 
 def stages(
-    root: Path, model: Path, device: str, temperatures: tuple[float, ...] = (0.0, 0.8)
+    root: Path, model: Path, device: str, temperatures: tuple[float, ...] = (0.0, 0.8), dtype: str = "float32"
 ) -> tuple[RunDir, list[Any]]:
     """Trains, and answers greedily and by sampling: the stages themselves, on one device."""
     folder = RunDir(root / device)
     fill(folder)
-    trained(folder, study(model, device))
-    return folder, [answered(folder, study(model, device, t), part) for part, t in enumerate(temperatures)]
+    trained(folder, study(model, device, dtype=dtype))
+    return folder, [answered(folder, study(model, device, t, dtype=dtype), part) for part, t in enumerate(temperatures)]
 
 
 @contextlib.contextmanager
@@ -191,10 +194,23 @@ def _told(case: Callable[..., Any], *arguments: Any) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-def stages_alone(name: str) -> dict[str, Any]:
+def stages_alone(name: str, dtype: str = "float32") -> dict[str, Any]:
     """Counts of the stages on the shadow device; nothing is compared."""
     with temporary() as root, stand_in.Device() as device:
-        stages(root, tiny.save(root / "base", name), "cuda", (0.8,))
+        stages(root, tiny.save(root / "base", name), "cuda", (0.8,), dtype)
+        return device.counts()
+
+
+def runaway() -> dict[str, Any]:
+    """Counts of a decoding step with one row much longer than the others."""
+    with stand_in.Device() as device, torch.no_grad():
+        lengths = [20] * 15 + [4000]
+        cache = SlotCache(len(lengths))
+        cache.reserve(max(lengths) + 1)
+        step = Decode(cache, torch.tensor(lengths).to("cuda"), lengths)
+        assert step.long_M is not None
+        q, k, v = (torch.ones(len(lengths), heads, 1, 8, device="cuda") for heads in (4, 2, 2))
+        assert step.attend(0, q, k, v, None, None).shape == (16, 1, 4, 8)
         return device.counts()
 
 

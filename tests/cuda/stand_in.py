@@ -218,6 +218,7 @@ class Device:
             "memory_allocated": lambda device=None: self.live,
             "memory_reserved": lambda device=None: self.cached,
             "max_memory_allocated": lambda device=None: self.peak,
+            "max_memory_reserved": lambda device=None: self.cached,
             "reset_peak_memory_stats": lambda device=None: reset_peak(),
             "synchronize": wait,
             "get_rng_state": lambda device=None: nothing,

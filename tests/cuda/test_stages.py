@@ -1,4 +1,4 @@
-"""The stages on a T4 that is not there: no bfloat16, no flash attention."""
+"""The stages on a T4 that is not there: no bfloat16, no flash attention. And the benchmark for cards, on some."""
 
 from __future__ import annotations
 
@@ -23,3 +23,15 @@ def test_stages_in_float16(on_cuda: OnCuda, wild: bool) -> None:
     assert found["layout"] == [{"pass_tokens": 600, "recompute": False, "halvings": [], "repeats": 0}]
     assert not any("flash" in kernel or "math float16" in kernel for kernel in found["attention"])
     assert found["live"] == 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_cards_runs_through(on_cuda: OnCuda) -> None:
+    found = on_cuda("on_benchmark.small")
+    assert found["code"] == 0 and sum(row["ok"] is True for row in found["rows"]) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("card", ["t4", "h100"])
+def test_its_proofs_of_memory(on_cuda: OnCuda, card: str) -> None:
+    assert [row["ok"] for row in on_cuda("on_benchmark.memory", card=card)] == [True, True]
