@@ -3,7 +3,7 @@
 # Prints a table; with OUT=FOLDER also FOLDER/gpu.json. More arguments go to gpu.py, e.g. --tiny.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=${PYTHON:-python3}
+python=${PYTHON:-$(test -x .venv/bin/python && echo .venv/bin/python || echo python3)}
 "$python" -c "import torch, kiyas" 2>/dev/null || "$python" -m pip install --quiet -e '.[train]'
 "$python" -c "import trl, peft" 2>/dev/null || "$python" -m pip install --quiet trl peft datasets ||
   echo "TRL cannot be installed here: no times against it" >&2
