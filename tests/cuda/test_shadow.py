@@ -16,8 +16,8 @@ import tiny
 OnCuda = Callable[..., Any]
 
 
-QUICK = ["qwen2", "gemma3", "gemma2"]
-"""Packed, packed with sliding windows, padded. The other families take as long again."""
+QUICK = ["qwen2", "gemma2"]
+"""Packed and padded. The other families take twice as long again."""
 FAMILIES = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in tiny.CONFIGS]
 
 
