@@ -99,7 +99,9 @@ def _stages(mutated: Path | None, n: int) -> str:
     SourceFileLoader.get_code = mutant  # type: ignore[assignment,method-assign]
     import on_shadow
 
-    # Packed, with sliding windows; and padded.
-    counts = [on_shadow.stages_alone(family) for family in ("gemma3", "gpt_neo")]
+    # Packed in float16, with sliding windows; padded; a long row read apart.
+    counts = [on_shadow.stages_alone("gemma3", "float16"), on_shadow.stages_alone("gpt_neo"), on_shadow.runaway()]
+    if mutated is not None and mutated.stem == "meter":
+        assert on_shadow.measured()["counts"]["launches"] > 1000, "check has measured something else"
     indices = [sum(n for name, n in each["where"]["copies"].items() if name.startswith("index ")) for each in counts]
     return "counts " + " ".join(f"{each['waits']} {each['copies']}" for each in counts) + f" indices {indices}"

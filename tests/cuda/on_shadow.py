@@ -23,12 +23,14 @@ from kiyas.generate.decoder import Generator
 from kiyas.generate.stage import generate_part, part_file
 from kiyas.generate.work import Job, Question
 from kiyas.model.adapters import StackedModel
+from kiyas.model.attention import Decode, SlotCache
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import WEIGHTS, load_stack
-from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.runfolder.files import read_json, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import Kind, Record, write_record
 from kiyas.study.settings import Study
-from kiyas.train.loop import part_log
+from kiyas.train.loop import layout_notes, layout_path, part_log
 from kiyas.train.stage import train_part
 from kiyas.types import BASE, Example
 
@@ -83,6 +85,7 @@ def fill(folder: RunDir) -> None:
         write_jsonl(folder.arm_data(arm), rows)
     write_jsonl(folder.problems, [{"id": f"p{i}", "statement": text(30)} for i in range(4)])
     folder.train_state.mkdir(parents=True)
+    write_record(folder, Record(kind=Kind.RUN, name="t"))
 
 
 class KilledError(Exception):
@@ -96,13 +99,13 @@ def trained(folder: RunDir, settings: Study, kill_after: int | None = None) -> N
         if kill_after is not None and next(steps) == kill_after:
             raise KilledError
 
-    train_part(str(folder.root), settings.model_dump(mode="json"), TRAININGS, STEPS, 0, report)
+    train_part(str(folder.root), settings.model_dump(mode="json"), TRAININGS, STEPS, 0, 1, report)
 
 
 def answered(folder: RunDir, settings: Study, part: int) -> list[dict[str, Any]]:
     """By the base and the last checkpoints."""
     adapters = [[*asdict(BASE).values()], *([arm, variant, seed, STEPS[arm]] for arm, variant, seed in TRAININGS)]
-    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, lambda count, note: None)
+    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, 1, lambda count, note: None)
     return sorted(read_jsonl(part_file(folder, part)), key=str)
 
 
@@ -113,13 +116,13 @@ def weights(folder: RunDir) -> torch.Tensor:
 
 
 def stages(
-    root: Path, model: Path, device: str, temperatures: tuple[float, ...] = (0.0, 0.8)
+    root: Path, model: Path, device: str, temperatures: tuple[float, ...] = (0.0, 0.8), dtype: str = "float32"
 ) -> tuple[RunDir, list[Any]]:
     """Trains, and answers greedily and by sampling: the stages themselves, on one device."""
     folder = RunDir(root / device)
     fill(folder)
-    trained(folder, study(model, device))
-    return folder, [answered(folder, study(model, device, t), part) for part, t in enumerate(temperatures)]
+    trained(folder, study(model, device, dtype=dtype))
+    return folder, [answered(folder, study(model, device, t, dtype=dtype), part) for part, t in enumerate(temperatures)]
 
 
 @contextlib.contextmanager
@@ -155,9 +158,34 @@ def family(name: str) -> dict[str, Any]:
         }
 
 
-def families() -> dict[str, Any]:
-    """Every family of the contract tests; a failure is told by its text, so that the others still count."""
-    return {name: _told(family, name) for name in tiny.CONFIGS}
+def out_of_memory() -> dict[str, Any]:
+    """Other processes take the card's memory during a training, on a card that raises when it is full."""
+    with temporary() as root:
+        model = tiny.save(root / "base")
+        calm, crowded = RunDir(root / "calm"), RunDir(root / "crowded")
+        for folder in (calm, crowded):
+            fill(folder)
+        with stand_in.Device() as device:
+            trained(calm, study(model, "cuda"))
+        with stand_in.Device(stand_in.Card()) as device:
+            steps = itertools.count(1)
+
+            def report(count: int, note: str) -> None:
+                if next(steps) == 2:  # less than the largest pass has needed
+                    left = device.live + 2 * (device.peak - device.live) // 3
+                    device.card.taken = device.card.memory - device.card.reserved - left
+
+            settings = study(model, "cuda").model_dump(mode="json")
+            train_part(str(crowded.root), settings, TRAININGS, STEPS, 0, 1, report)
+        a, b = weights(calm), weights(crowded)
+        layout = read_json(layout_path(crowded, 0))
+        return {"weights": float((a - b).norm() / a.norm()), "said": layout_notes([layout]), "free": device.card.room}
+
+
+def quick(families: list[str]) -> dict[str, Any]:
+    """For every run of the tests. A failure is told by its text, so that the others still count."""
+    others = {case.__name__: _told(case) for case in (out_of_memory, measured)}
+    return {**others, "families": {name: _told(family, name) for name in families}}
 
 
 def _told(case: Callable[..., Any], *arguments: Any) -> Any:
@@ -167,10 +195,23 @@ def _told(case: Callable[..., Any], *arguments: Any) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-def stages_alone(name: str) -> dict[str, Any]:
+def stages_alone(name: str, dtype: str = "float32") -> dict[str, Any]:
     """Counts of the stages on the shadow device; nothing is compared."""
     with temporary() as root, stand_in.Device() as device:
-        stages(root, tiny.save(root / "base", name), "cuda", (0.8,))
+        stages(root, tiny.save(root / "base", name), "cuda", (0.8,), dtype)
+        return device.counts()
+
+
+def runaway() -> dict[str, Any]:
+    """Counts of a decoding step with one row much longer than the others."""
+    with stand_in.Device() as device, torch.no_grad():
+        lengths = [20] * 15 + [4000]
+        cache = SlotCache(len(lengths))
+        cache.reserve(max(lengths) + 1)
+        step = Decode(cache, torch.tensor(lengths).to("cuda"), lengths)
+        assert step.long_M is not None
+        q, k, v = (torch.ones(len(lengths), heads, 1, 8, device="cuda") for heads in (4, 2, 2))
+        assert step.attend(0, q, k, v, None, None).shape == (16, 1, 4, 8)
         return device.counts()
 
 
@@ -180,7 +221,7 @@ def decoding(family: str, rows: int, tokens: int) -> dict[str, Any]:
         base = Base.of(tiny.model(family).to("cuda"), Chat(tiny.tokenizer(), "tiny"))
         model = StackedModel(base.model)
         settings = study("practice", "cuda").generation.model_copy(update={"max_new_tokens": tokens})
-        stack = load_stack([(BASE, None)], model, base.device)
+        stack = load_stack([(BASE, None)], model, base.device, base.dtype)
         generator = Generator(base, model, stack, settings, stop_ids=frozenset())
         device.reset()
         answers = list(generator.answer([Job(0, Question(f"p{i}", (1, 2, 3)), 0) for i in range(rows)], rows))

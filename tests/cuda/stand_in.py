@@ -74,11 +74,11 @@ class Card:
         return "math" if grouped or (q.dtype == torch.bfloat16 and not ampere) else "efficient"
 
 
-# Sustained figures, about 70 % of the data sheets'.
-T4 = Card("Tesla T4", (7, 5), int(15.6 * GB), flops=30e12, bandwidth=0.24e12)
+# The memory that `kiyas check --card` reckons with; sustained figures, about 70 % of the data sheets'.
+T4 = Card("Tesla T4", (7, 5), 15 * GB, flops=30e12, bandwidth=0.24e12)
 A10 = Card("NVIDIA A10G")
-A100 = Card("NVIDIA A100-SXM4-40GB", (8, 0), 42 * GB, flops=220e12, bandwidth=1.1e12)
-H100 = Card("NVIDIA H100 80GB HBM3", (9, 0), 85 * GB, flops=550e12, bandwidth=2.4e12)
+A100 = Card("NVIDIA A100-SXM4-40GB", (8, 0), 40 * GB, flops=220e12, bandwidth=1.1e12)
+H100 = Card("NVIDIA H100 80GB HBM3", (9, 0), 80 * GB, flops=550e12, bandwidth=2.4e12)
 CARDS = {"t4": T4, "24gb": A10, "a100-40": A100, "h100": H100}
 
 
@@ -107,6 +107,15 @@ class Shadow(torch.Tensor):
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Shadow({self.inner!r})"
+
+    @property  # type: ignore[override]
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Shadow) -> None:
+        torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.inner = value.inner
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
@@ -209,6 +218,7 @@ class Device:
             "memory_allocated": lambda device=None: self.live,
             "memory_reserved": lambda device=None: self.cached,
             "max_memory_allocated": lambda device=None: self.peak,
+            "max_memory_reserved": lambda device=None: self.cached,
             "reset_peak_memory_stats": lambda device=None: reset_peak(),
             "synchronize": wait,
             "get_rng_state": lambda device=None: nothing,
@@ -344,11 +354,13 @@ class Device:
         self.bytes += moved
         self.flops += flops
         self.seconds += max(flops / self.card.flops, moved / self.card.bandwidth, 3e-6)
-        # Kernels of attention's backward add up the queries' gradients in float32, and expand grouped heads.
+        # Kernels of attention's backward add up gradients in float32, of the queries or of all; flash expands grouped
+        # heads.
         if name.endswith("_attention_backward"):
             q, k = args[1], args[2]
+            sums = 4 * q.numel() * (3 if "efficient" in name else 1)
             grouped = 2 * _bytes(q) if q.shape[1] != k.shape[1] else 0
-            self.peak = max(self.peak, self.live + 4 * q.numel() + grouped)
+            self.peak = max(self.peak, self.live + sums + grouped)
 
     # -- attention ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 from typing import Any
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 import tiny
 from kiyas.model.adapters import AdapterStack, Dropout, Spec, StackedModel
 from kiyas.model.batches import Batch
+from kiyas.model.meter import Shape, metered
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining
+from kiyas.train.loop import JointTraining, Task
 from kiyas.train.memory import Layout
-from kiyas.types import AdapterId, KiyasError
+from kiyas.train.plan import Plan
+from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from trainings import VALIDATION, close, losses, runs, study
 
 
@@ -184,3 +187,22 @@ def test_a_training_that_nobody_holds_is_gone() -> None:
         assert [each for each in held if each() is not None] == []
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_modules_in_float32_are_planned_for(recompute: bool) -> None:
+    """Layer by layer: what is measured on two layers and three says what a deeper base takes."""
+    config = copy.deepcopy(tiny.CONFIGS["qwen2"])
+    config.num_hidden_layers, config.layer_types = 6, ["full_attention"] * 6
+    wide = ("model.layers.1.mlp", "model.layers.4.mlp", "model.layers.5.self_attn")
+    layout, samples = Layout(400, recompute), [TokenizedExample((0,) * 200, 1)] * 2
+    peaks = {}
+    for modules in ((), wide):
+        shape = Shape(config, torch.float16, True, True, modules)
+        plan = Plan(shape, study(), [AdapterId("x")], 200, 0)
+        with metered() as meter:
+            training = JointTraining(shape.base(6), [Task(AdapterId("x"), samples, 1)], {}, study(), layout=layout)
+            training.backward([samples], 0)
+        peaks[modules] = meter.peak
+        assert plan.peak(layout) == pytest.approx(meter.peak, rel=0.05)
+    assert peaks[wide] > peaks[()]

@@ -10,6 +10,7 @@ Not guaranteed: what the allocator loses to fragmentation (RESERVE_BYTES is for 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +23,8 @@ CHOICE_BYTES = 2**28
 """of logits and what is made of them to choose the next tokens of a step"""
 RESERVE_BYTES = 2**30
 """left free on a GPU: fragmentation"""
+FEWEST_EACH = 4
+"""answers of each adapter at once, rather than more adapters together"""
 MOST_ROWS = {"cuda": 1024, "cpu": 256}
 MOST_ROWS_OF_A_WIDE_BASE = 64
 """on a CPU: more gain little there, and a kill loses a wave of four times as many answers"""
@@ -96,12 +99,14 @@ class Needs:
         packed: bool = True,
         plain_head: bool = True,
         load_in_4bit: bool = False,
+        float32_modules: Sequence[str] = (),
     ) -> Needs:
-        """`config` is the base's, `prompt` the longest prompt; the last three as in `Base`."""
+        """`config` is the base's, `prompt` the longest prompt; the others are as in `Base`."""
         width, size, vocabulary = config.hidden_size, dtype.itemsize, config.vocab_size
         mlp = getattr(config, "intermediate_size", None) or 4 * width
         # Norms compute in float32. A gated MLP has three tensors of its width at once, attention about eight.
-        token = size * (max(3 * mlp, 8 * width) + 4 * width) + 8 * width
+        wide = 4 if float32_modules else size
+        token = wide * (max(3 * mlp, 8 * width) + 4 * width) + 8 * width
         return cls(
             cache=cache_bytes(config, dtype),
             layers=config.num_hidden_layers,
@@ -142,8 +147,9 @@ class Needs:
     def plan(self, budget: int, adapters: int, answers: int, device: str, max_rows: int | None = None) -> Plan:
         """What fits into `budget` bytes of a type of device: `adapters` with `answers` each, `max_rows` at once.
 
-        Adapters are taken together as long as their weights leave two thirds of the budget to the answers, and rows
-        share out evenly among them. Raises KiyasError where one answer of one adapter is too much.
+        Adapters are taken together as long as their weights leave two thirds of the budget to the answers, and each
+        has several at once: all have as many, and what is left over would idle. Raises KiyasError where one answer of
+        one adapter is too much.
         """
         kind = "cuda" if device == "cuda" else "cpu"
         cap = MOST_ROWS_OF_A_WIDE_BASE if kind == "cpu" and self.width >= WIDE else MOST_ROWS[kind]
@@ -153,9 +159,11 @@ class Needs:
             affordable = budget // 4 // self.token
             prefill = min(PREFILL_TOKENS[kind], max(together * self.prompt, affordable))
             rows = self._most_rows(Plan(together, most, prefill), budget)
-            even = rows // together * together
-            if even and (together == 1 or (5 * even >= 4 * rows and 3 * together * self.adapter <= budget)):
-                return Plan(together, even, prefill)
+            if together == 1 and rows:
+                return Plan(1, rows, prefill)
+            enough = max(together, min(FEWEST_EACH * together, most))
+            if rows >= enough and 3 * together * self.adapter <= budget:
+                return Plan(together, rows // together * together, prefill)
         least = self.peak(Plan(1, 1, self.prompt))
         raise KiyasError(
             f"one answer of up to {self.longest} tokens does not fit into memory: decoding it takes "

@@ -210,6 +210,7 @@ class _Part:
             packed=base.packed,
             plain_head=base.plain_head,
             load_in_4bit=base.load_in_4bit,
+            float32_modules=base.float32_modules,
         )
         kind = base.device.type
         budget = decoding_budget(kind, available_bytes(base.device), workers, base.nbytes)

@@ -60,7 +60,8 @@ def widen(model: PreTrainedModel, modules: Iterable[str]) -> None:
     chosen = set(modules)
     for name, linear in _linears(model):
         if _owner(name) in chosen:
-            linear.float()
+            for parameter in linear.parameters(recurse=False):  # `linear.float()` cannot where there are no contents
+                parameter.data = parameter.data.float()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +99,11 @@ class Shape:
     @property
     def layers(self) -> int:
         return int(self.config.num_hidden_layers)
+
+    @property
+    def wide_kinds(self) -> Counter[str]:
+        """How many layers have each of the modules that compute in float32, named as in the first layer."""
+        return Counter(re.sub(r"\.\d+\.", ".0.", name, count=1) for name in self.float32_modules)
 
     def base(self, layers: int, chat: Chat | None = None) -> Base:
         """A base of this shape with so many layers and random weights; inside `metered`, without contents."""

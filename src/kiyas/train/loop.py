@@ -179,7 +179,10 @@ class JointTraining:
         def largest() -> None:
             group = self.groups[0]
             longest = max((s for each in self.trainees for s in each.samples), key=lambda sample: len(sample.ids))
-            row = [longest] * (self.layout.pass_tokens // len(group.stack) // len(longest.ids))
+            whole, rest = divmod(self.layout.pass_tokens // len(group.stack), len(longest.ids))
+            row = [longest] * whole
+            if rest > 1:  # samples of several lengths fill a pass
+                row.append(TokenizedExample(longest.ids[:rest], min(longest.start, rest - 1)))
             self.backward([row if k < group.end else [] for k in range(len(self.trainees))], 0)
 
         self._within_memory(largest)

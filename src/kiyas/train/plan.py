@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kiyas.model.meter import Shape, metered
@@ -62,21 +62,33 @@ class Plan:
             lengths = [self.longest] * (row // self.longest) + [rest] * (rest > 1)
             samples = [TokenizedExample((0,) * length, 1) for length in lengths]
 
-            def measure(layers: int) -> int:
+            def measure(layers: int, float32_modules: tuple[str, ...] = ()) -> int:
                 with metered() as meter:
-                    training = self._training(layers, together, samples, layout)
+                    training = self._training(layers, together, samples, layout, float32_modules)
                     meter.peak = meter.live  # a base in 4 bits is built from one that is not
                     training.backward([samples] * together, 0)
                     return meter.peak
 
-            self._passes[together, layout] = self.shape.grown(measure)
+            few = min(2, self.shape.layers)
+            wider = {name: measure(few, (name,)) - measure(few) for name in self.shape.wide_kinds}
+            self._passes[together, layout] = self.shape.grown(measure) + sum(
+                count * wider[name] for name, count in self.shape.wide_kinds.items()
+            )
         return self._passes[together, layout] + (trainings - together) * self.adapter_bytes
 
-    def _training(self, layers: int, together: int, samples: list[TokenizedExample], layout: Layout) -> JointTraining:
+    def _training(
+        self,
+        layers: int,
+        together: int,
+        samples: list[TokenizedExample],
+        layout: Layout,
+        float32_modules: tuple[str, ...] = (),
+    ) -> JointTraining:
         """The trainings with the largest rank, on some layers of the base."""
         widest = sorted(self.ids, key=lambda id: -self.study.peft_of(id.arm).r)[:together]
         tasks = [Task(id, samples, 1) for id in widest]
-        return JointTraining(self.shape.base(layers), tasks, {}, self.study, layout=layout)
+        base = replace(self.shape, float32_modules=float32_modules).base(layers)
+        return JointTraining(base, tasks, {}, self.study, layout=layout)
 
     def chosen(self, budget: int, kind: str) -> Layout:
         """The layout that a run takes on a type of device. Raises KiyasError where none fits the budget in bytes."""

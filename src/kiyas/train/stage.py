@@ -92,7 +92,9 @@ def _base(folder: RunDir, study: Study) -> Base:
     return Base.load(hub.base_folder(study), own.device, own.dtype, float32_modules(folder, study), own.load_in_4bit)
 
 
-def plan_parts(root: str, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, _: OnProgress) -> None:
+def plan_parts(
+    root: str, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, report: OnProgress
+) -> None:
     """Finds out how many of the trainings a GPU can hold at once, and writes the number to `together_path`."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     path = hub.base_folder(study)
@@ -101,9 +103,10 @@ def plan_parts(root: str, study_json: dict[str, Any], trainings: list[list[Any]]
     shape = replace(shape, float32_modules=float32_modules(folder, study) or ())
     plan = Plan(shape, study, [AdapterId(*fields) for fields in trainings], longest, 0)
     write_json(together_path(folder), plan.together(training_budget("cuda", available_bytes(device), 1)))
+    report(1, "")
 
 
-def probe_range(root: str, study_json: dict[str, Any], _: OnProgress) -> None:
+def probe_range(root: str, study_json: dict[str, Any], report: OnProgress) -> None:
     """In float16: finds the modules whose values leave its range on the longest samples and prompts, and writes their
     names to `range_path`."""
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
@@ -113,6 +116,7 @@ def probe_range(root: str, study_json: dict[str, Any], _: OnProgress) -> None:
     texts += [base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)]
     longest = sorted(texts, key=len)[-PROBED:]
     write_json(range_path(folder), sorted({*base.float32_modules, *base.out_of_range(longest)}))
+    report(1, "")
 
 
 def kept_layout(folder: RunDir, part: int) -> Layout | None:
