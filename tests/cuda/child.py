@@ -6,6 +6,7 @@ process of its own. ARGUMENTS is JSON; what the function returns is written to R
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -21,7 +22,7 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     # Tensors that wrap another one cannot be views in inference mode. Before kiyas is imported: it decorates with it.
-    torch.inference_mode = torch.no_grad  # type: ignore[assignment,misc]
+    torch.inference_mode = lambda on=True: torch.no_grad() if on else contextlib.nullcontext()  # type: ignore[assignment,misc]
     sys.path.insert(1, str(Path(__file__).parent.parent))  # for tiny.py
     importlib.import_module("stand_in")  # before Kıyas, too
     module, _, function = case.rpartition(".")
