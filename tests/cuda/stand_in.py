@@ -108,6 +108,16 @@ class Shadow(torch.Tensor):
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Shadow({self.inner!r})"
 
+    @property
+    def data(self) -> Tensor:
+        own: Tensor = torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+        return own
+
+    @data.setter
+    def data(self, other: Shadow) -> None:
+        torch.Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
+        self.inner = other.inner
+
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
