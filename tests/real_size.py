@@ -28,7 +28,9 @@ CONTESTS = range(301, 387)
 DIFFICULTY = {"a": "easy", "b": "easy", "c": "medium", "d": "medium", "e": "hard", "f": "hard", "g": "hard"}
 
 
-def fill(hub: Hub, model: Path, shared_data: Path, rows: int = ROWS, contests: range = CONTESTS, also: int = 500) -> None:
+def fill(
+    hub: Hub, model: Path, shared_data: Path, rows: int = ROWS, contests: range = CONTESTS, also: int = 500
+) -> None:
     """`rows` of each data set; `also`: problems of each secondary benchmark, at most."""
     hub.add("models", "Qwen/Qwen2.5-Coder-1.5B-Instruct", model)
     for name, solutions in (("Deep", SOLUTIONS), ("Diverse", 1)):
@@ -99,8 +101,8 @@ def release(contests: range) -> dict[str, bytes]:
         day = datetime.date(2023, 5, 13) + datetime.timedelta(weeks=contest - 301)
         for letter, difficulty in DIFFICULTY.items():
             rows.append(_problem(f"abc{contest}_{letter}", f"abc{contest}", "atcoder", difficulty, day, noise))
-        for n in range(3):
-            rows.append(_problem(f"{3000 + 4 * contest + n}", f"weekly-{contest}", "leetcode", "medium", day, noise))
+        ids = [str(3000 + 4 * contest + n) for n in range(3)]
+        rows += [_problem(id, f"weekly-{contest}", "leetcode", "medium", day, noise) for id in ids]
     share = -(-len(rows) // 5)
     return {f"test{n + 1 if n else ''}.jsonl": lines(rows[n * share : (n + 1) * share]) for n in range(5)}
 
@@ -134,7 +136,7 @@ def human_eval() -> list[dict[str, Any]]:
     return [
         {
             "task_id": f"HumanEval/{n}",
-            "prompt": f'def add_{n}(x: int) -> int:\n    """ Return x plus {n}.\n    >>> add_{n}(1)\n    {n + 1}\n    """\n',
+            "prompt": f'def add_{n}(x: int) -> int:\n    """ Return x plus {n}.\n    """\n',
             "canonical_solution": f"    return x + {n}\n",
             "test": f"def check(candidate):\n    assert candidate(3) == {n + 3}\n    assert candidate(0) == {n}\n",
             "entry_point": f"add_{n}",

@@ -6,16 +6,17 @@ Every `N seeds x P problems: D points` is one of the design table's, and every `
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 import tiny
@@ -27,27 +28,28 @@ from kiyas.study.file import load
 from kiyas.study.settings import Study
 
 PRESETS = resources.files("kiyas.study") / "presets"
-HUB = ("deep-vs-diverse", "deep-vs-diverse-as-published", "deep-vs-diverse-reasoning")
 TRAINED_ON = 4_700
 """Rows of an arm: 5,000 less what is held out or too long."""
 PROMPT, LONGEST_PROMPT = 400, 1500
 """Tokens of a problem as the model is asked it."""
 PRIMARY, ALSO = 300, 164 + 257
 """Problems: of the primary benchmark as the headers count them, of HumanEval and MBPP."""
-CARD = {"T4": "t4", "card with 24 GB": "24gb", "A100 (40 GB)": "a100-40", "H100": "h100"}
+CARDS_NAMED = {"A100 (40 GB)": "a100-40", "H100": "h100"}
+GRID = ["training.learning_rate=[1.0e-4, 2.0e-4, 4.0e-4]", "training.tuning_seeds=10"]
 
 
 def header(preset: str) -> str:
     """The comment at the top, as one line."""
     text = (PRESETS / f"{preset}.yaml").read_text(encoding="utf-8")
-    lines = [line.removeprefix("#").strip() for line in text.splitlines()[: text.splitlines().index(f"name: {preset}")]]
-    return " ".join(lines)
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return " ".join(line.removeprefix("#").strip() for line in lines)
 
 
 def study(preset: str, folder: Path, more: list[str]) -> Study:
-    file = folder / "study.yaml"
+    """As written to the folder."""
+    file = folder / f"{preset}.yaml"
     file.write_text((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    return load(file, [f"model_name_or_path={folder / 'model'}", *more])
+    return load(file, more)
 
 
 @pytest.fixture(scope="module")
@@ -121,23 +123,40 @@ def tokens(text: str) -> tuple[int, int]:
     return sample, answer
 
 
-@pytest.mark.parametrize("preset", [file.name.removesuffix(".yaml") for file in PRESETS.iterdir() if "yaml" in file.name])
-def test_what_it_can_detect(preset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "preset", [file.name.removesuffix(".yaml") for file in PRESETS.iterdir() if file.name.endswith(".yaml")]
+)
+def test_what_it_can_detect(preset: str) -> None:
     text = header(preset)
     cells = re.findall(r"(\d+) seeds? x (\d+) problems(?: x (\d+) answers)?: ([\d.]+) points", text)
     for seeds, problems, samples, points in cells:
         found = 100 * design.sees(int(seeds), int(problems), int(samples or 1))
         assert f"{found:.{len(points.partition('.')[2])}f}" == points, (seeds, problems, samples)
-    if preset == "own-data":
-        return
-    own = load(_file(preset, tmp_path))
-    assert int(cells[0][0]) == len(own.seed_list), "the study's own design comes first"
-    assert (own.generation.num_samples, cells[0][2]) == (1, "")
-    if own.benchmarks.primary.ids is not None:
-        assert int(cells[0][1]) == len(own.benchmarks.primary.ids)
+    assert cells
+    own = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8"))
+    assert int(cells[0][0]) == own["seeds"], "the study's own design comes first"
+    assert (own["generation"].get("num_samples", 1), cells[0][2]) == (1, "")
+    if "ids" in own["benchmarks"]["primary"]:
+        assert int(cells[0][1]) == len(own["benchmarks"]["primary"]["ids"])
 
 
-def _file(preset: str, folder: Path) -> Path:
-    file = folder / f"{preset}.yaml"
-    file.write_text((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    return file
+@pytest.mark.parametrize(
+    ("preset", "more", "said"),
+    [
+        ("deep-vs-diverse", [], r"([\d.]+) h on one (A100 \(40 GB\))"),
+        ("deep-vs-diverse-as-published", [], r"([\d.]+) h on one (A100 \(40 GB\))"),
+        ("deep-vs-diverse-reasoning", [], r"([\d.]+) h on one (H100)"),
+        pytest.param("deep-vs-diverse", GRID, r"takes ([\d.]+) h instead()", marks=pytest.mark.slow),
+        pytest.param("deep-vs-diverse-reasoning", ["seeds=10"], r"ten seeds take ([\d.]+) h()", marks=pytest.mark.slow),
+    ],
+)
+def test_what_it_takes(folder: Path, monkeypatch: pytest.MonkeyPatch, preset: str, more: list[str], said: str) -> None:
+    monkeypatch.setattr(costs, "_judging", lambda *_: (0.0, ""))
+    text = header(preset)
+    found = re.search(said, text)
+    assert found is not None, text
+    card = CARDS_NAMED[found[2] or re.search(r"h on one (A100 \(40 GB\)|H100)", text)[1]]  # type: ignore[index]
+    assert f"--card {card}" in text and "not measured" in text
+    assert hours(
+        study(preset, folder, [f"model_name_or_path={folder / 'model'}", *more]), card, tokens(text)
+    ) == pytest.approx(float(found[1]), rel=0.1)
