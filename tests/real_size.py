@@ -1,8 +1,8 @@
 """A Hub with everything that the presets fetch, of the size that the real ones have; what it says is made up.
 
-Shapes are the real ones: 5,000 rows a data set, with statements, solutions and reasoning as long as those published; the
-contests of LiveCodeBench's release_v5 with their dates; HumanEval's 164 and MBPP's 257 problems. The private tests of
-LiveCodeBench are packed as there, but small: test_release.py is about large ones.
+Shapes are the real ones: 5,000 rows a data set, with statements, solutions and reasoning of about the real length;
+the contests of LiveCodeBench's release_v5 with their dates; HumanEval's 164 and MBPP's 257 problems. The private tests
+of LiveCodeBench are packed as there, but small: test_release.py is about large ones.
 """
 
 from __future__ import annotations

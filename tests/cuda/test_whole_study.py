@@ -1,7 +1,7 @@
 """The presets themselves, from the Hub to the report, on a CUDA device that is not there.
 
 Qwen's architecture, vocabulary, tokenizer and chat template, with two small layers of random weights. What is shortened
-is what a vocabulary of 152,000 makes slow on a CPU: steps, samples of a step and of the validation sets, answers.
+is what a vocabulary of 152,000 makes slow on a CPU: steps, samples of a step and of validation, seeds, answers.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SHORT = [
     "training.eval_steps=2",
     "training.logging_steps=1",
     "training.effective_batch_size=1",
-    "training.max_tokens_per_pass=2048",
+    "training.max_tokens_per_pass=1024",
     "generation.max_new_tokens=3",
     "judge.isolation=best",
 ]
-ONE_SEED = ["seeds=1", "arms.one-solution.draws=1"]
+SMALL = ["seeds=1", "arms.one-solution.draws=1", "dataset.validation_fraction=0.02", "benchmarks.primary.problems=3"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ def looked_at(run: Whole, dtype: str) -> None:
 
 
 def test_the_preset_in_small(whole: Callable[..., Whole]) -> None:
-    few = [*ONE_SEED, "benchmarks.primary.problems=3"]
-    run = whole("deep-vs-diverse", "a100-40", few, rows=60, contests=range(380, 387), also=2)
+    run = whole("deep-vs-diverse", "a100-40", SMALL, rows=60, contests=range(380, 387), also=2)
     looked_at(run, "bfloat16")
     platforms = [row.get("benchmark", row["platform"]) for row in read_jsonl(run.folder.problems)]
     assert platforms == 3 * ["atcoder"] + 2 * ["humaneval"] + 2 * ["mbpp"]
@@ -100,20 +99,18 @@ def test_the_preset_in_small(whole: Callable[..., Whole]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_preset_in_float16(whole: Callable[..., Whole]) -> None:
-    few = [*ONE_SEED, "benchmarks.primary.problems=3"]
-    looked_at(whole("deep-vs-diverse", "t4", few, rows=60, contests=range(380, 387), also=2), "float16")
+    looked_at(whole("deep-vs-diverse", "t4", SMALL, rows=60, contests=range(380, 387), also=2), "float16")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("preset", ["deep-vs-diverse"])
-def test_the_preset_at_full_size(whole: Callable[..., Whole], preset: str) -> None:
-    run = whole(preset, "a100-40", ["dataset.validation_fraction=0.002"])
+def test_the_preset_at_full_size(whole: Callable[..., Whole]) -> None:
+    run = whole("deep-vs-diverse", "a100-40", ["seeds=3", "dataset.validation_fraction=0.002"])
     looked_at(run, "bfloat16")
     arms = counts(run, Stage.DATA)["arms"]
     assert 4000 < arms["deep"]["train"] < 5000 and 800 < arms["deep"]["groups"] <= 1000
     assert arms["one-solution"]["draws"] == 3
+    assert run.facts["data MB"] < 1500
     problems = read_jsonl(run.folder.problems)
     assert len(problems) == 4 * len(real_size.CONTESTS) + 164 + 257
     assert all(len(row["tests"]) == 22 for row in problems if row["platform"] == "atcoder")
-    assert run.facts["data MB"] < 1500

@@ -93,12 +93,12 @@ def kiyas(hub: Hub, folder: Path, *arguments: str) -> str:
     ],
 )
 def test_the_trial_that_the_header_gives(hub: Hub, tmp_path: Path, preset: str, more: list[str]) -> None:
-    """The very command, after `kiyas init`; only the steps' size and the answers' length are cut for the test."""
+    """The very command, after `kiyas init`; only steps and answers are cut short for the test."""
     kiyas(hub, tmp_path, "init", "--preset", preset)
     lines = (tmp_path / "study.yaml").read_text(encoding="utf-8").splitlines()
     (command,) = [line.removeprefix("#   kiyas ") for line in lines if line.startswith("#   kiyas ")]
-    small = ["training.effective_batch_size=1", "generation.max_new_tokens=4", "judge.isolation=best"]
-    kiyas(hub, tmp_path, *shlex.split(command), *small, "training.workers=1", *more)
+    small = [*SMALL, "training.budget={steps: 3}"]
+    kiyas(hub, tmp_path, *shlex.split(command), *small, *more)
     folder = RunDir(tmp_path / "runs" / "trial")
     assert len(read_jsonl(folder.problems)) == 5, "no secondary benchmark"
     assert len(read_jsonl(folder.completions)) == 5 * (1 + 3)
