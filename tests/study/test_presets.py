@@ -97,8 +97,7 @@ def test_the_trial_that_the_header_gives(hub: Hub, tmp_path: Path, preset: str, 
     kiyas(hub, tmp_path, "init", "--preset", preset)
     lines = (tmp_path / "study.yaml").read_text(encoding="utf-8").splitlines()
     (command,) = [line.removeprefix("#   kiyas ") for line in lines if line.startswith("#   kiyas ")]
-    small = [*SMALL, "training.budget={steps: 3}"]
-    kiyas(hub, tmp_path, *shlex.split(command), *small, *more)
+    kiyas(hub, tmp_path, *shlex.split(command), *SMALL, *more)
     folder = RunDir(tmp_path / "runs" / "trial")
     assert len(read_jsonl(folder.problems)) == 5, "no secondary benchmark"
     assert len(read_jsonl(folder.completions)) == 5 * (1 + 3)
