@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import tiny
-from hub_server import Hub, lines, livecodebench_row, parquet, serve
+from hub_server import Hub, around, lines, livecodebench_row, parquet, serve
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir
 
@@ -58,7 +58,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator
             row["public_test_cases"] = json.dumps([{**test, "testtype": "stdin"} for test in problem["tests"]])
             parts[list(parts)[number % 5]].append(row)
         parts["test.jsonl"] += [
-            livecodebench_row(301, "2023-05-13"),
+            livecodebench_row(300, "2023-04-29"),
             livecodebench_row(365, "2024-08-03", difficulty="hard"),
         ]
         parts["test.jsonl"][-1]["question_id"] = "abc365_f"
@@ -77,6 +77,33 @@ def hub(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator
         yield running
 
 
+def kiyas(hub: Hub, folder: Path, *arguments: str) -> str:
+    """What the command line prints, with this Hub."""
+    command, environment = [sys.executable, "-m", "kiyas", *arguments], around(hub.endpoint, folder)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("preset", "more"),
+    [
+        ("deep-vs-diverse", []),
+        pytest.param("deep-vs-diverse-reasoning", ["training.max_length=2048"], marks=pytest.mark.slow),
+    ],
+)
+def test_the_trial_that_the_header_gives(hub: Hub, tmp_path: Path, preset: str, more: list[str]) -> None:
+    """The very command, after `kiyas init`; only steps and answers are cut short for the test."""
+    kiyas(hub, tmp_path, "init", "--preset", preset)
+    lines = (tmp_path / "study.yaml").read_text(encoding="utf-8").splitlines()
+    (command,) = [line.removeprefix("#   kiyas ") for line in lines if line.startswith("#   kiyas ")]
+    kiyas(hub, tmp_path, *shlex.split(command), *SMALL, *more)
+    folder = RunDir(tmp_path / "runs" / "trial")
+    assert len(read_jsonl(folder.problems)) == 5, "no secondary benchmark"
+    assert len(read_jsonl(folder.completions)) == 5 * (1 + 3)
+    assert (folder.report / "index.html").exists()
+
+
 @pytest.mark.parametrize(
     ("preset", "more", "arms"),
     [
@@ -91,16 +118,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iterator
     ],
 )
 def test_preset(hub: Hub, tmp_path: Path, shared_data: Path, preset: str, more: list[str], arms: int) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
-
-    def kiyas(*arguments: str) -> None:
-        command = [sys.executable, "-m", "kiyas", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-
-    kiyas("init", "study.yaml", "--preset", preset)
-    kiyas("run", "study.yaml", *SMALL, *more)
+    kiyas(hub, tmp_path, "init", "study.yaml", "--preset", preset)
+    kiyas(hub, tmp_path, "run", "study.yaml", *SMALL, *more)
     folder = RunDir(tmp_path / "runs" / preset)
     every = read_jsonl(folder.problems)
     problems = [problem for problem in every if "benchmark" not in problem]

@@ -150,7 +150,7 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
         f"{{dataset: {json.dumps(str(problems.resolve()))}}}"
         if problems
         else "{dataset: livecodebench, release: release_v5, platform: atcoder, difficulty: [easy, medium], "
-        "from: 2024-08, to: 2025-02}"
+        "from: 2023-05, to: 2025-02}"
     )
     several = f"   # the adapters name several bases: {', '.join(bases)}" if len(bases) > 1 else ""
     lines = [
