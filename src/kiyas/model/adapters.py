@@ -268,9 +268,7 @@ class Dropout:
             self._threshold, self._scale = self._threshold.to(device), self._scale.to(device)
         noise = self.token_KN[..., None] * self._features[key]
         noise ^= noise >> 15
-        noise *= 0x7FEB352D  # the multipliers of Chris Wellons' lowbias32
-        noise ^= noise >> 13
-        noise *= -0x7B935975
+        noise *= 0x7FEB352D  # a multiplier of Chris Wellons' lowbias32; a second round is not better (docs/log.md)
         noise += noise >> 16
         return noise.view(torch.int16)[..., :inputs] < self._threshold
 
