@@ -83,9 +83,9 @@ def test_a_run_goes_on_with_the_shares_of_an_older_version(tmp_path: Path, monke
     ]
     load, loaded = Base.load, []
 
-    def noted(path: Any, device: str, dtype: str, float32_modules: Any) -> Base:
+    def noted(path: Any, device: str, dtype: str, *others: Any) -> Base:
         loaded.append((device, dtype))
-        return load(path, device, dtype, float32_modules)
+        return load(path, device, dtype, *others)
 
     monkeypatch.setattr(Base, "load", noted)
     stages.run(settings, folder, until=Stage.TRAIN)

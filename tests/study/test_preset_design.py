@@ -140,14 +140,15 @@ def test_what_it_can_detect(preset: str) -> None:
         assert int(cells[0][1]) == len(own["benchmarks"]["primary"]["ids"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "more", "said"),
     [
         ("deep-vs-diverse", [], r"([\d.]+) h on one (A100 \(40 GB\))"),
         ("deep-vs-diverse-as-published", [], r"([\d.]+) h on one (A100 \(40 GB\))"),
         ("deep-vs-diverse-reasoning", [], r"([\d.]+) h on one (H100)"),
-        pytest.param("deep-vs-diverse", GRID, r"takes ([\d.]+) h instead()", marks=pytest.mark.slow),
-        pytest.param("deep-vs-diverse-reasoning", ["seeds=10"], r"ten seeds take ([\d.]+) h()", marks=pytest.mark.slow),
+        ("deep-vs-diverse", GRID, r"takes ([\d.]+) h instead()"),
+        ("deep-vs-diverse-reasoning", ["seeds=10"], r"ten seeds take ([\d.]+) h()"),
     ],
 )
 def test_what_it_takes(folder: Path, monkeypatch: pytest.MonkeyPatch, preset: str, more: list[str], said: str) -> None:

@@ -62,6 +62,8 @@ def widen(model: PreTrainedModel, modules: Iterable[str]) -> None:
         if _owner(name) in chosen:
             for parameter in linear.parameters(recurse=False):  # `linear.float()` cannot where there are no contents
                 parameter.data = parameter.data.float()
+            if isinstance(linear, Linear4bit):
+                linear.dtype = torch.float32
 
 
 @contextlib.contextmanager

@@ -77,11 +77,6 @@ class Linear4bit(nn.Linear):
         )
         return cls((whole.shape[0], whole.shape[1]), packed, state.absmax, bias, weight.dtype, conv1d)
 
-    def float(self) -> Linear4bit:
-        """Computes in float32 from now on."""
-        self.dtype = torch.float32
-        return super().float()
-
     def _state(self, *shape: int) -> Any:
         from bitsandbytes.functional import QuantState
 

@@ -372,7 +372,8 @@ class JointTraining:
         if not id.variant:
             raise KiyasError(
                 f"the training loss of {id.arm} (seed {id.seed}) is {progress.loss_sum} at step {self.step}",
-                "lower training.learning_rate, or check the data around that step",
+                "lower training.learning_rate, or check the data around that step"
+                + ("; or values left float16's range in the model: training.dtype=float32" if self.in_half else ""),
             )
         self._write("diverged", trainee, {})
         progress.stopped, progress.loss_sum = self.step, 0.0
