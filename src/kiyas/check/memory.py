@@ -14,6 +14,9 @@ from kiyas.train.memory import Layout, training_budget
 from kiyas.train.plan import Plan
 from kiyas.types import AdapterId, KiyasError
 
+FIRST_PASS_BYTES = 2**27
+"""What libraries take on a CPU when they first compute (measured, about)."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -85,9 +88,10 @@ def memory(
         decoding = needs.plan(budget, share, answers, room.kind, settings.max_rows)
     except KiyasError as error:
         trouble, decoding = trouble or str(error.args[0]), Decoding(1, 1, prompt)
+    taken = room.taken + (FIRST_PASS_BYTES if room.kind == "cpu" else 0)
     return Memory(
-        training=plan.peak(layout) + room.taken,
-        answering=weights + needs.peak(decoding) + room.taken,
+        training=plan.peak(layout) + taken,
+        answering=weights + needs.peak(decoding) + taken,
         trainings=together,
         layout=layout,
         decoding=decoding,
