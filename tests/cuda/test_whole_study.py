@@ -89,6 +89,7 @@ def looked_at(run: Whole, dtype: str) -> None:
     assert run.facts["waits"] > 0 and run.facts["launches"] > 1000, "it ran on the device"
 
 
+@pytest.mark.slow
 def test_the_preset_in_small(whole: Callable[..., Whole]) -> None:
     run = whole("deep-vs-diverse", "a100-40", SMALL, rows=60, contests=range(380, 387), also=2)
     looked_at(run, "bfloat16")

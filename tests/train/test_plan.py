@@ -32,7 +32,10 @@ def plan(trainings: int, longest: int = 512, settings: Study | None = None, **se
     return Plan(shape(**settings_of_shape), settings or study(), ids, longest, 100_000_000)
 
 
-@pytest.mark.parametrize(("trainings", "budget"), [(1, 0.35), (3, 0.8), (9, 0.45)])
+@pytest.mark.parametrize(
+    ("trainings", "budget"),
+    [(1, 0.35), pytest.param(3, 0.8, marks=pytest.mark.slow), pytest.param(9, 0.45, marks=pytest.mark.slow)],
+)
 def test_the_chosen_layout_fits_and_more_memory_is_used(trainings: int, budget: float) -> None:
     asked = plan(trainings)
     layout = asked.chosen(int(budget * GB), "cuda")
@@ -59,6 +62,7 @@ def test_what_does_not_fit_is_refused_with_what_it_needs() -> None:
         plan(3).chosen(GB // 20, "cuda")
 
 
+@pytest.mark.slow
 def test_trainings_that_do_not_fit_together_follow_in_parts() -> None:
     asked = plan(60)
     for budget in (0.3, 0.6):
