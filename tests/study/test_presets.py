@@ -85,12 +85,10 @@ def kiyas(hub: Hub, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "more"),
-    [
-        ("deep-vs-diverse", []),
-        pytest.param("deep-vs-diverse-reasoning", ["training.max_length=2048"], marks=pytest.mark.slow),
-    ],
+    [("deep-vs-diverse", []), ("deep-vs-diverse-reasoning", ["training.max_length=2048"])],
 )
 def test_the_trial_that_the_header_gives(hub: Hub, tmp_path: Path, preset: str, more: list[str]) -> None:
     """The very command, after `kiyas init`; only steps and answers are cut short for the test."""
