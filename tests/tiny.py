@@ -89,6 +89,21 @@ CHATML = (
 )
 
 
+def real_config(layers: int = 28, **more: Any) -> Qwen2Config:
+    """The shape of Qwen2.5-Coder-1.5B."""
+    return Qwen2Config(
+        vocab_size=151_936,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_hidden_layers=layers,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        max_position_embeddings=32_768,
+        tie_word_embeddings=True,
+        **more,
+    )
+
+
 def model(family: str, seed: int = 0) -> PreTrainedModel:
     torch.manual_seed(seed)
     made = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[family])).eval()

@@ -11,7 +11,7 @@ from typing import Any
 import on_shadow
 import stand_in
 import torch
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM
 
 import tiny
 from kiyas.data.chat import Chat
@@ -33,23 +33,10 @@ LAYERS = 28
 LENGTH = 1024
 
 
-def config(layers: int) -> Qwen2Config:
-    return Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=layers,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        max_position_embeddings=32_768,
-        tie_word_embeddings=True,
-    )
-
-
 def base(layers: int, float32_modules: Sequence[str] = ()) -> Base:
     """In the number format of the card, but for some modules."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config(layers), dtype=pick_dtype("auto", "cuda"))
+        model = AutoModelForCausalLM.from_config(tiny.real_config(layers), dtype=pick_dtype("auto", "cuda"))
     made = Base.of(model.to("cuda"), Chat(tiny.tokenizer(), "tiny"), float32_modules)
     assert made.packed and made.plain_head
     return made
@@ -164,7 +151,7 @@ def trained(card: str, adapters: int, shrinks: int = 0, wide: Sequence[int] = ()
     with meter(card) as device:
         settings = study()
         # As plan_parts and train_part do.
-        shape = Shape(config(LAYERS), pick_dtype("auto", "cuda"), True, True, modules)
+        shape = Shape(tiny.real_config(LAYERS), pick_dtype("auto", "cuda"), True, True, modules)
         plan = Plan(shape, settings, ids(adapters), LENGTH, 0)
         free = available_bytes(torch.device("cuda"))
         together = plan.together(training_budget("cuda", free, 1))

@@ -26,14 +26,7 @@ from kiyas.study.settings import Generation
 from kiyas.types import AdapterId, KiyasError
 
 GIB = 2**30
-REAL = Qwen2Config(  # Qwen2.5-Coder-1.5B
-    hidden_size=1536,
-    intermediate_size=8960,
-    num_hidden_layers=28,
-    num_attention_heads=12,
-    num_key_value_heads=2,
-    vocab_size=151_936,
-)
+REAL = tiny.real_config()
 PARAMETERS = 18_464_768
 
 

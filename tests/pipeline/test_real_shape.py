@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM
 
+import tiny
 from kiyas import practice
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
@@ -45,17 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"needs {NEEDED / 1e9:.0f} GB of free memory")
     folder = tmp_path_factory.mktemp("real")
     base = folder / "base"
-    config = Qwen2Config(
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=28,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        vocab_size=151936,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=0,
-    )
+    config = tiny.real_config(bos_token_id=None, eos_token_id=0)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(base)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):

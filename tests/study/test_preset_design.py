@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM
 
 import tiny
 from kiyas.check import costs, design
@@ -56,16 +56,7 @@ def study(preset: str, folder: Path, more: list[str]) -> Study:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Qwen2.5-Coder-1.5B without its weights: a file of their size, with nothing in it."""
     folder = tmp_path_factory.mktemp("real")
-    config = Qwen2Config(
-        vocab_size=151_936,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=28,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        max_position_embeddings=32_768,
-        tie_word_embeddings=True,
-    )
+    config = tiny.real_config()
     config.save_pretrained(folder / "model")
     tiny.tokenizer().save_pretrained(folder / "model")
     with torch.device("meta"):

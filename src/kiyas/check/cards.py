@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kiyas.check.memory import Memory, Room
+from kiyas.model.device import RESERVE_BYTES
 from kiyas.study.settings import Dtype
 from kiyas.types import KiyasError
 
@@ -37,7 +38,7 @@ class Card:
     @property
     def room(self) -> Room:
         # The reserve is set aside by the plan of the run, too; here it is set aside once.
-        return Room("cuda", self.memory - RESERVED + 2**30)
+        return Room("cuda", self.memory - RESERVED + RESERVE_BYTES)
 
     def dtype(self, wanted: Dtype) -> Dtype:
         """The number format there. Raises KiyasError for one that the card does not compute."""

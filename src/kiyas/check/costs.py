@@ -157,7 +157,8 @@ def estimate(
             study,
             shape,
             weights,
-            trainings(study)[: math.ceil(work.trainings / workers[0])] or [AdapterId(next(iter(study.arms)))],
+            layout.all_trainings(study)[: math.ceil(work.trainings / workers[0])]
+            or [AdapterId(next(iter(study.arms)))],
             work.checkpoints + 1,
             work.problems * work.samples,
             work.longest,
@@ -204,16 +205,6 @@ def estimate(
         answers=work.answers,
         measured_s=time.perf_counter() - started,
     )
-
-
-def trainings(study: Study) -> list[AdapterId]:
-    """Of all arms, seeds and learning rates, in the order in which they are shared out."""
-    return [
-        AdapterId(arm, variant, seed)
-        for seed in (*study.seed_list, *study.tuning_seed_list)
-        for variant in study.variants
-        for arm in study.trained
-    ]
 
 
 def _room(device: torch.device, workers: int) -> Room:

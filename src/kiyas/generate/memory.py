@@ -17,12 +17,11 @@ from typing import Any
 import torch
 
 from kiyas.model.attention import SlotCache
+from kiyas.model.device import RESERVE_BYTES
 from kiyas.types import KiyasError
 
 CHOICE_BYTES = 2**28
 """of logits and what is made of them to choose the next tokens of a step"""
-RESERVE_BYTES = 2**30
-"""left free on a GPU: fragmentation"""
 FEWEST_EACH = 4
 """answers of each adapter at once, rather than more adapters together"""
 MOST_ROWS = {"cuda": 1024, "cpu": 256}

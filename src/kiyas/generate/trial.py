@@ -23,7 +23,7 @@ def try_widest(base: Base, model: StackedModel, settings: Generation, plan: Plan
     Everything is freed again. Raises torch.OutOfMemoryError as decoding would. A base that cannot pack is tried with
     one step after its prompts only, not with full rows.
     """
-    if base.device.type == "cpu" and base.model.num_parameters() < WORTH_PARAMETERS:
+    if base.device.type == "cpu" and base.parameters < WORTH_PARAMETERS:
         return
     ids = [AdapterId("trial", step=k) for k in range(plan.adapters)]
     stack = FrozenStack(ids, [Spec(rank, 1.0)] * plan.adapters, model.sites, base.device, base.dtype)

@@ -17,6 +17,8 @@ import torch
 
 from kiyas.types import KiyasError
 
+RESERVE_BYTES = 2**30
+"""Left free on a GPU: fragmentation, and what libraries take."""
 AGAIN = "run the same command again: finished work is kept"
 
 _MEMORY = (

@@ -13,7 +13,7 @@ from kiyas.runfolder.files import read_json, write_json
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record, write_record
 from kiyas.study.settings import Dtype, Study
-from kiyas.types import KiyasError
+from kiyas.types import AdapterId, KiyasError
 from kiyas.work import workers
 from kiyas.work.progress import bar, tell
 
@@ -77,6 +77,17 @@ def held_at_once(
         made = lanes(study, [first], lambda part, own, _: (str(folder.root), own, part.units, longest))
         workers.run_parts(plan_parts, made, progress, in_words)
     return int(read_json(together_path(folder)))
+
+
+def all_trainings(study: Study) -> list[AdapterId]:
+    """Of all arms, seeds and learning rates, in the order in which they are shared out."""
+    # Seeds together: the arms of one seed see the same order of samples, and stack best.
+    return [
+        AdapterId(arm, variant, seed)
+        for seed in (*study.seed_list, *study.tuning_seed_list)
+        for variant in study.variants
+        for arm in study.trained
+    ]
 
 
 def parts_of(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]], most: int | None = None) -> list[Part]:

@@ -19,7 +19,7 @@ from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
-from kiyas.pipeline.layout import float32_modules, held_at_once, lanes, parts_of, places, settled
+from kiyas.pipeline.layout import all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
 from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Study
@@ -106,13 +106,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     # Settings of training may have changed since the data were prepared.
     refuse_unfit(study, counts)
     study, steps = settled(study, folder), budget_steps(study, counts)
-    # Seeds together: the arms of one seed see the same order of samples, and stack best.
-    trainings: list[list[Any]] = [
-        [arm, variant, seed]
-        for seed in (*study.seed_list, *study.tuning_seed_list)
-        for variant in study.variants
-        for arm in study.trained
-    ]
+    trainings: list[list[Any]] = [[*id.training] for id in all_trainings(study)]
     parts = []
     if trainings:
         float32_modules(folder, study)

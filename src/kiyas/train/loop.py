@@ -34,7 +34,7 @@ from kiyas.model.device import is_out_of_memory, release
 from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Peft, Recipe, Study
-from kiyas.train.memory import CPU_TOKENS, Layout
+from kiyas.train.memory import Layout, unplanned
 from kiyas.train.optimizer import AdamW, schedule
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from kiyas.work.progress import tell
@@ -156,7 +156,7 @@ class JointTraining:
         self.longest = max(
             len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows
         )
-        self.cut(layout or Layout(study.training.max_tokens_per_pass or max(CPU_TOKENS, self.longest)))
+        self.cut(layout or unplanned(study.training.max_tokens_per_pass, self.longest))
         self.log: JsonlWriter | None = None
         self.rows: list[dict[str, Any]] = []
 
@@ -179,10 +179,10 @@ class JointTraining:
         def largest() -> None:
             group = self.groups[0]
             longest = max((s for each in self.trainees for s in each.samples), key=lambda sample: len(sample.ids))
-            whole, rest = divmod(self.layout.pass_tokens // len(group.stack), len(longest.ids))
-            row = [longest] * whole
-            if rest > 1:  # samples of several lengths fill a pass
-                row.append(TokenizedExample(longest.ids[:rest], min(longest.start, rest - 1)))
+            row = [
+                TokenizedExample(longest.ids[:length], min(longest.start, length - 1))
+                for length in self.layout.row(len(group.stack), len(longest.ids))
+            ]
             self.backward([row if k < group.end else [] for k in range(len(self.trainees))], 0)
 
         self._within_memory(largest)

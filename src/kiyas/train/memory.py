@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from kiyas.model.device import RESERVE_BYTES
 from kiyas.types import KiyasError
 
 CPU_TOKENS = 4096
 """Of a pass on a CPU: what its caches like."""
 MOST_TOKENS = 16384
 """Of a pass on a GPU: more is not faster."""
-RESERVE_BYTES = 2**30
-"""Left free on a GPU: fragmentation, and what libraries take."""
 
 
 def training_budget(kind: str, free: int, workers: int) -> int:
@@ -21,6 +20,11 @@ def training_budget(kind: str, free: int, workers: int) -> int:
     `kind`: the type of the device. On a CPU a quarter is left to the rest of the machine.
     """
     return free - RESERVE_BYTES if kind == "cuda" else 3 * free // 4 // workers
+
+
+def unplanned(asked: int | None, longest: int) -> Layout:
+    """Where memory is not asked: the tokens that the study asks for, or what a CPU likes."""
+    return Layout(asked or max(CPU_TOKENS, longest))
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Layout:
             )
         most = min(adapters, self.pass_tokens // longest)
         return math.ceil(adapters / math.ceil(adapters / most))
+
+    def row(self, together: int, longest: int) -> list[int]:
+        """Lengths of the samples of one adapter that fill a pass: the longest, and what is left."""
+        whole, rest = divmod(self.pass_tokens // together, longest)
+        return [longest] * whole + [rest] * (rest > 1)
 
     def smaller(self, longest: int, can_recompute: bool) -> Layout | None:
         """The next layout that needs less memory; None when there is none."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 from kiyas.model.meter import Shape, metered
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task
-from kiyas.train.memory import CPU_TOKENS, MOST_TOKENS, Layout
+from kiyas.train.memory import CPU_TOKENS, MOST_TOKENS, Layout, unplanned
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
 
 SMALL_BASE = 10_000_000
@@ -57,11 +57,9 @@ class Plan:
         trainings = trainings or len(self.ids)
         together = layout.together(trainings, self.longest)
         if (together, layout) not in self._passes:
-            row = layout.pass_tokens // together
-            rest = row % self.longest
-            lengths = [self.longest] * (row // self.longest) + [rest] * (rest > 1)
-            samples = [TokenizedExample((0,) * length, 1) for length in lengths]
+            samples = [TokenizedExample((0,) * length, 1) for length in layout.row(together, self.longest)]
 
+            @cache  # two layers are asked for by `grown`, and once for each kind of module in float32
             def measure(layers: int, float32_modules: tuple[str, ...] = ()) -> int:
                 with metered() as meter:
                     training = self._training(layers, together, samples, layout, float32_modules)
@@ -94,7 +92,7 @@ class Plan:
         """The layout that a run takes on a type of device. Raises KiyasError where none fits the budget in bytes."""
         asked = self.study.training.max_tokens_per_pass
         if is_small(kind, self.parameters):
-            return Layout(asked or max(CPU_TOKENS, self.longest))
+            return unplanned(asked, self.longest)
         if asked:
             whole = Layout(asked)
             return whole if self.peak(whole) <= budget else Layout(asked, recompute=True)
