@@ -149,6 +149,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
         remarks=[
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
+            *remarks.problem_remarks(prepared.doubts(study)),
             *remarks.chat_remarks(told),
             *remarks.cost_remarks(study, cost),
         ],

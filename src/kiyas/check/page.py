@@ -137,6 +137,11 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "Kıyas stops there; other software continues unless it is configured to stop",
         "",
     ),
+    "problems_found_wrong": (
+        "{what}",
+        "a benchmark must prove itself: tests that never run accept every program, broken ones refuse every program",
+        "mend these problems, or leave them out",
+    ),
     "memory": (
         "the study does not fit into memory: {trouble_words}",
         "it would stop before it is finished",

@@ -139,6 +139,12 @@ def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
         yield Remark("end_no_stop", Level.NOTE, {"token": chat.end_of_turn, "stops": list(chat.stop_tokens)})
 
 
+def problem_remarks(doubts: list[str]) -> Iterator[Remark]:
+    """About problems that do not prove themselves."""
+    for doubt in doubts:
+        yield Remark("problems_found_wrong", Level.WARNING, {"what": doubt})
+
+
 def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:
     """About the limits of the machine and of the conclusion."""
     if study.training.load_in_4bit:

@@ -11,7 +11,7 @@ from typing import Any
 from kiyas import judge
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
-from kiyas.judging.stage import check_ready, verdicts
+from kiyas.judging.stage import prove, sound, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, KiyasError
 from kiyas.work.progress import bar
@@ -28,6 +28,8 @@ class Rejudged:
     other_programs: int
     tier: judge.Tier | None
     """None where no program could be judged again"""
+    doubts: list[str]
+    """what was found wrong with problems, in sentences; answers to a refused one stay as recorded"""
 
     def __str__(self) -> str:
         """What was found, in a sentence or a few."""
@@ -39,7 +41,7 @@ class Rejudged:
             "recorded as not solved and solved": gained,
             "passed a different number of tests": len(self.differences) - gained - lost,
             "had no verdict before": self.owed,
-            "stay as recorded (no tests for their problem, or no program)": self.kept,
+            "stay as recorded (no tests for their problem, it is refused, or no program)": self.kept,
             "contain a program that, by our extraction, differs from the recorded one": self.other_programs,
         }
         return "; ".join(
@@ -47,6 +49,7 @@ class Rejudged:
                 f"{len(self.rows)} answers were judged again" + (f" ({self.tier} isolation)" if self.tier else ""),
                 f"{compared - len(self.differences)} of {compared} recorded verdicts are confirmed",
                 *(f"{count} {what}" for what, count in parts.items() if count),
+                *self.doubts,
             ]
         )
 
@@ -71,13 +74,15 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     }
     if not problems:
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
-    check_ready(problems.values(), settings)
+    used = [problem for id, problem in problems.items() if id in {answer.id for answer in answers.values()}]
+    findings = prove(used, settings)
+    good = sound(used, findings, "the problems")
     wanted: dict[tuple[str, str], list[Answered]] = {}
     found: dict[Answered, Row] = {}
     others = 0
     for key, answer in answers.items():
         program, extraction = _program(answer)
-        if program is None or answer.id not in problems:
+        if program is None or answer.id not in good:
             continue
         others += answer.program is not None and program.strip() != answer.program.strip()
         found[key] = {"program": program, "extraction": extraction}
@@ -98,7 +103,8 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     differences = [row for key in sorted(found) if (row := _difference(key, answers[key], found[key])) is not None]
     owed = sum(answers[key].missing for key in found)
     rows = {key: {**row, **_recorded(answers[key])} for key, row in found.items()}
-    return Rejudged(rows, differences, len(answers) - len(found), owed, others, tier)
+    doubts = judge.in_words(findings, len(used))
+    return Rejudged(rows, differences, len(answers) - len(found), owed, others, tier, doubts)
 
 
 def _program(answer: Answer) -> tuple[str | None, Any]:

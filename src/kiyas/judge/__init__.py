@@ -14,6 +14,7 @@ from .formats import FORMATS, outlines, problem_from_row, read_problems
 from .formats.format import Format
 from .pool import judge
 from .programs import programs_from_row, read_programs
+from .proof import Finding, in_words, prove, sound
 from .ready import check_ready
 from .tiers import TierReport, probe
 from .types import (
@@ -37,6 +38,7 @@ __all__ = [
     "FORMATS",
     "ExceptionInfo",
     "Extraction",
+    "Finding",
     "Format",
     "InputError",
     "JudgeError",
@@ -50,16 +52,18 @@ __all__ = [
     "TestResult",
     "Tier",
     "TierReport",
-    "TierReports",
     "Verdict",
     "check_ready",
     "extract",
+    "in_words",
     "judge",
     "outlines",
     "probe",
     "problem_from_row",
     "programs_from_row",
+    "prove",
     "read_problems",
     "read_programs",
     "self_check",
+    "sound",
 ]

@@ -12,6 +12,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +21,24 @@ from . import tiers
 from .formats import FORMATS, read_problems
 from .pool import judge
 from .programs import problem_of, program_files, read_programs
-from .types import InputError, Isolation, JudgeError, Limits, Mode, Outcome, Problem, SandboxError, Tier, Verdict
+from .proof import Finding, in_words, prove, sound
+from .types import (
+    InputError,
+    Isolation,
+    JudgeError,
+    Limits,
+    Mode,
+    Outcome,
+    Problem,
+    Program,
+    SandboxError,
+    Tier,
+    Verdict,
+)
 from .version import VERSION
 
+FINDINGS = "problems_found_wrong"
+"""key of FILE.meta.json"""
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.
@@ -133,33 +150,64 @@ def _run(args: argparse.Namespace) -> int:
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)
     meta = _settings(args, files, tier)
-    programs = read_programs(files)
-    # Refuses what cannot be judged before --out is touched; runs nothing yet.
-    verdicts = judge(
-        programs,
-        asked,
-        mode=args.mode,
-        limits=Limits(args.time_limit, args.memory_limit),
-        workers=args.workers,
-        isolation=tier.value,
-        python=args.python,
-        stop_early=args.stop_early,
-    )
+    how: dict[str, Any] = {
+        "mode": args.mode,
+        "limits": Limits(args.time_limit, args.memory_limit),
+        "workers": args.workers,
+        "isolation": tier.value,
+        "python": args.python,
+    }
     with contextlib.ExitStack() as stack:
-        done = 0
+        done, findings = 0, None
         out: IO[bytes] = sys.stdout.buffer
         if args.out:
             path = Path(args.out)
-            done = _resume(path, meta, [*files, Path(args.problems)])
+            done, findings = _resume(path, meta, [*files, Path(args.problems)])
+        if findings is None:
+            findings = prove(asked.values(), **how)
+        # Refuses what cannot be judged before --out is touched; runs nothing yet.
+        sound(asked.values(), findings, args.problems)
+        for line in in_words(findings, len(asked)):
+            print(line, file=sys.stderr)
+        refused = {finding.problem_id: finding.reason for finding in findings if finding.refused}
+        programs, judged = (islice(read_programs(files), done, None) for _ in range(2))
+        verdicts = judge(
+            (program for program in judged if program.problem_id not in refused),
+            asked,
+            **how,
+            stop_early=args.stop_early,
+        )
+        if args.out:
+            _remember(path, meta, findings)
             out = stack.enter_context(path.open("ab", buffering=0))
         if done:
             print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
-        for _ in range(done):
-            next(programs, None)
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
-        counts = _write(verdicts, out, expected - done, args.mode == "both")
+        counts = _write(_with_refused(programs, verdicts, refused), out, expected - done, args.mode == "both")
     print(f"isolation: {tier}", file=sys.stderr)
     return 2 if counts[Outcome.IE] else 0
+
+
+def _with_refused(
+    programs: Iterator[Program], verdicts: Iterator[Verdict], refused: dict[str, str]
+) -> Iterator[Verdict | Refused]:
+    """All programs in input order: those of refused problems have a reason in place of a verdict."""
+    for program in programs:
+        if program.problem_id in refused:
+            yield Refused(program, refused[program.problem_id])
+        else:
+            yield next(verdicts)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A program whose problem cannot be judged by."""
+
+    program: Program
+    reason: str
+
+    def to_row(self) -> dict[str, Any]:
+        return {"verdict": None, "detail": f"the problem is refused: {self.reason}"}
 
 
 def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[int, dict[str, Problem]]:
@@ -194,12 +242,15 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
-    """How many verdicts the file holds already. Refuses one made with other settings; drops a torn last line."""
+def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> tuple[int, list[Finding] | None]:
+    """How many verdicts the file holds already, and what was found wrong with the problems (None: not yet proven).
+
+    Refuses a file made with other settings; drops a torn last line.
+    """
     if out.resolve() in {file.resolve() for file in files}:
         raise InputError(str(out), 0, "is one of the inputs", "name another --out")
-    settings = Path(f"{out}.meta.json")
-    rows = 0
+    settings = _settings_file(out)
+    rows, findings = 0, None
     try:
         if out.exists() and out.stat().st_size:
             if not settings.exists():
@@ -214,13 +265,27 @@ def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
                 which = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
                 raise InputError(str(out), 0, f"was made with other settings: {which}", "name another --out")
             rows = _repair(out)
+            findings = [Finding(**each) for each in before.get(FINDINGS, [])]
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = settings.with_name(settings.name + ".tmp")
-        temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(settings)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
-    return rows
+    return rows, findings
+
+
+def _settings_file(out: Path) -> Path:
+    return Path(f"{out}.meta.json")
+
+
+def _remember(out: Path, meta: dict[str, Any], findings: list[Finding]) -> None:
+    """Writes the settings, and what was found wrong with the problems, beside the verdicts."""
+    settings = _settings_file(out)
+    temporary = settings.with_name(settings.name + ".tmp")
+    found = {FINDINGS: [asdict(finding) for finding in findings]}
+    try:
+        temporary.write_text(json.dumps({**meta, **found}, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(settings)
+    except OSError as error:
+        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
 
 
 def _repair(out: Path) -> int:
@@ -240,7 +305,7 @@ def _repair(out: Path) -> int:
     return rows
 
 
-def _row(verdict: Verdict) -> dict[str, Any]:
+def _row(verdict: Verdict | Refused) -> dict[str, Any]:
     program = verdict.program
     row = {**program.row, **verdict.to_row()}
     if program.extraction is not None:
@@ -249,9 +314,10 @@ def _row(verdict: Verdict) -> dict[str, Any]:
     return row
 
 
-def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: bool) -> Counter[Outcome]:
+def _write(verdicts: Iterator[Verdict | Refused], out: IO[bytes], expected: int, both: bool) -> Counter[Outcome]:
     counts: Counter[Outcome] = Counter()
     differing: list[str] = []
+    refused = 0
     progress = _Progress(expected)
     for verdict in verdicts:
         try:
@@ -263,6 +329,9 @@ def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: boo
             raise
         except OSError as error:
             raise _OutputError(error.strerror or str(error)) from None
+        if isinstance(verdict, Refused):
+            refused += 1
+            continue
         counts[verdict.verdict] += 1
         if both and verdict.livecodebench is not None and verdict.accepted != (verdict.livecodebench is Outcome.AC):
             differing.append(
@@ -272,6 +341,8 @@ def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: boo
         progress.step(counts)
     progress.end()
     print(_summary(counts), file=sys.stderr)
+    if refused:
+        print(f"{refused} programs have no verdict: their problems are refused, for the reasons above", file=sys.stderr)
     if both:
         print(f"the modes differ on {len(differing)} of {sum(counts.values())} programs", file=sys.stderr)
         for line in differing:

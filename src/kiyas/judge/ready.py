@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
 from collections.abc import Iterable
 
 from . import tiers
+from .extract import syntax_tree
 from .sandbox import Job, Sandbox, last_words
 from .types import JudgeError, Mode, Problem
 
@@ -20,6 +23,8 @@ for name in input().split():
         absent[name] = f"{type(error).__name__}: {error}"
 print("\\n" + json.dumps(absent))
 """
+SOLUTION = "solution"
+"""the module that tests may import the program from"""
 IMPORT_S = 60.0
 """CPU seconds that all imports together may take"""
 
@@ -34,15 +39,38 @@ def check_ready(
     chosen, needed = known_mode(mode), dict[str, str]()
     for problem in problems:
         check_mode(problem, chosen)
-        for module in problem.modules:
+        for module in (*problem.modules, *imports(problem.test_code)):
             needed.setdefault(module, problem.id)
     if needed and (absent := missing_modules(needed, isolation, python)):
-        first, names = next(iter(absent)), ", ".join(absent)
-        raise JudgeError(
-            f"the tests of problem {needed[first]} import {names}, and the interpreter for programs "
-            f"({python or 'the standard library only'}) cannot ({absent[first]}): install {names} in an environment "
-            "and name its interpreter, --python PATH (in a study file: judge.python)"
-        )
+        first = next(iter(absent))
+        raise lacks(f"the tests of problem {needed[first]} import", list(absent), python, absent[first])
+
+
+def lacks(who: str, modules: list[str], python: str | None, reason: str = "") -> JudgeError:
+    """What to say where the interpreter for programs has not what `who` needs."""
+    names = ", ".join(modules)
+    return JudgeError(
+        f"{who} {names}, and the interpreter for programs ({python or 'the standard library only'}) cannot"
+        f"{f' ({reason})' if reason else ''}: install {names} in an environment "
+        "and name its interpreter, --python PATH (in a study file: judge.python)"
+    )
+
+
+def imports(code: str | None) -> list[str]:
+    """Modules beyond the standard library that test code cannot do without: those that no `try` guards."""
+    todo: list[ast.AST] = [tree] if code and (tree := syntax_tree(code)) is not None else []
+    found: dict[str, None] = {}
+    while todo:
+        match todo.pop():
+            case ast.Try():
+                continue
+            case ast.Import(names=names):
+                found |= dict.fromkeys(each.name.partition(".")[0] for each in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                found[module.partition(".")[0]] = None
+            case node:
+                todo += ast.iter_child_nodes(node)
+    return [name for name in found if name not in sys.stdlib_module_names and name != SOLUTION]
 
 
 def known_mode(mode: str) -> Mode:

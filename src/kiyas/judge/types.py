@@ -171,6 +171,10 @@ class Program:
     """file:line it was read from, for messages"""
 
 
+MISSING = "missing module: "
+"""the flag of a program that imports what its interpreter does not have, before the module's name"""
+
+
 @dataclass(frozen=True)
 class ExceptionInfo:
     """The uncaught exception as the end of stderr shows it (so the program could have written it there itself)."""

@@ -21,6 +21,7 @@ from .types import (
     DEFAULT_MEMORY_MB,
     DEFAULT_OUTPUT_MB,
     DEFAULT_TIME_S,
+    MISSING,
     PRIORITY,
     ExceptionInfo,
     Limits,
@@ -173,7 +174,7 @@ def _classify(run: Execution, limits: Resolved, output_bytes: int, finish: Compa
         missing = re.search(r"'([^']+)'", error.message)
         name = missing[1].partition(".")[0] if missing else "?"
         if name not in sys.stdlib_module_names:
-            flags.append(f"missing module: {name}")
+            flags.append(f"{MISSING}{name}")
 
     def ended(verdict: Outcome, detail: str) -> TestResult:
         return TestResult(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from kiyas import judge
 from kiyas.runfolder import rows
@@ -59,6 +60,24 @@ def check_ready(problems: Iterable[judge.Problem], settings: Judge) -> None:
         raise KiyasError(error.args[0], error.hint) from error
 
 
+def prove(problems: list[judge.Problem], settings: Judge) -> list[judge.Finding]:
+    """What is wrong with these problems as a study's settings judge them. Raises KiyasError as `check_ready`."""
+    try:
+        return judge.prove(problems, **_how(settings))
+    except judge.SandboxError:
+        raise
+    except judge.JudgeError as error:
+        raise KiyasError(error.args[0], error.hint) from error
+
+
+def sound(problems: list[judge.Problem], findings: list[judge.Finding], source: str, listed: bool = False) -> set[str]:
+    """The ids of the problems that are not refused. Raises KiyasError where most are, or any of those `listed`."""
+    try:
+        return judge.sound(problems, findings, source, listed)
+    except judge.JudgeError as error:
+        raise KiyasError(error.args[0], error.hint) from error
+
+
 def verdicts(
     programs: Iterable[tuple[str, str]], problems: Iterable[judge.Problem], settings: Judge
 ) -> Iterator[judge.Verdict]:
@@ -66,12 +85,19 @@ def verdicts(
     return judge.judge(
         (judge.Program(problem, program) for problem, program in programs),
         problems,
-        mode=settings.mode,
-        limits=judge.Limits(settings.time_limit_s, settings.memory_limit_mb),
-        workers=settings.workers,
-        isolation=settings.isolation,
-        python=settings.python,
+        **_how(settings),
     )
+
+
+def _how(settings: Judge) -> dict[str, Any]:
+    """A study's settings as `judge.judge` and `judge.prove` take them."""
+    return {
+        "mode": settings.mode,
+        "limits": judge.Limits(settings.time_limit_s, settings.memory_limit_mb),
+        "workers": settings.workers,
+        "isolation": settings.isolation,
+        "python": settings.python,
+    }
 
 
 def _verdicts_so_far(folder: RunDir) -> dict[Answered, judge.Outcome]:

@@ -12,7 +12,7 @@ from kiyas.data import benchmarks, hub
 from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arms
 from kiyas.data.chat import Chat
 from kiyas.interop import adapters
-from kiyas.judging.stage import check_ready
+from kiyas.judging.stage import check_ready, prove, sound
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.study.settings import Study
@@ -27,6 +27,8 @@ class Prepared:
     counts: dict[str, dict[str, Any]]
     problems: list[dict[str, Any]]
     arms: dict[str, ArmData]
+    findings: dict[str, list[judge.Finding]]
+    """what the problems of each benchmark were found to be wrong in; the refused ones are not in `problems`"""
 
     def asked(self, study: Study) -> dict[str, list[dict[str, Any]]]:
         """The problems of each benchmark, by label, the primary one first."""
@@ -40,6 +42,14 @@ class Prepared:
     def steps(self, study: Study) -> dict[str, int]:
         """Optimizer steps per arm under the study's budget."""
         return budget_steps(study, self.counts)
+
+    def doubts(self, study: Study) -> list[str]:
+        """What was found wrong with problems, in sentences."""
+        lines = []
+        for label, rows in self.asked(study).items():
+            refused = sum(finding.refused for finding in self.findings[label])
+            lines += [f"{label}: {each}" for each in judge.in_words(self.findings[label], len(rows) + refused)]
+        return lines
 
     def sentences(self) -> list[str]:
         """One line an arm: what is trained on, and what was left out."""
@@ -64,8 +74,7 @@ def prepare(study: Study) -> Prepared:
 
     Raises KiyasError for data that is broken or unfit, and for problems that cannot be judged as the study says.
     """
-    problems = benchmarks.read_all(study.benchmarks)
-    check_ready((judge.problem_from_row(row, "kiyas") for row in problems), study.judge)
+    problems, findings = _proven(study, benchmarks.read_all(study.benchmarks))
     arms, chat = read_arms(study), Chat.load(hub.base_folder(study))
     samples = drop_too_long(arms, chat, study)
     derive(arms, samples, chat, study)
@@ -73,7 +82,22 @@ def prepare(study: Study) -> Prepared:
     counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
     refuse_unfit(study, counts)
     _refuse_other_seeds(study)
-    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms)
+    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms, findings)
+
+
+def _proven(study: Study, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[judge.Finding]]]:
+    """The problems that prove themselves, without their own solutions, and what is wrong with the others."""
+    problems = [judge.problem_from_row(row, "kiyas") for row in rows]
+    check_ready(problems, study.judge)
+    good: set[str] = set()
+    findings = {}
+    for label, benchmark in study.benchmarks.named.items():
+        key = None if benchmark is study.benchmarks.primary else label
+        own = [problem for row, problem in zip(rows, problems, strict=True) if row.get("benchmark") == key]
+        findings[label] = prove(own, study.judge)
+        good |= sound(own, findings[label], benchmark.dataset, listed=benchmark.ids is not None)
+    kept = [{key: value for key, value in row.items() if key != "solutions"} for row in rows if row["id"] in good]
+    return kept, findings
 
 
 def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:

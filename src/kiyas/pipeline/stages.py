@@ -83,14 +83,24 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     for name, examples in prepared.examples.items():
         write_jsonl(folder.arm_data(name), [asdict(example) for example in examples])
     write_jsonl(folder.problems, prepared.problems)
-    found = contaminated_by(study, prepared)
-    write_json(folder.contamination, [asdict(each) for each in found])
+    contaminated = contaminated_by(study, prepared)
+    write_json(folder.contamination, [asdict(each) for each in contaminated])
     for line in prepared.sentences():
         tell(f"data: {line}")
-    for each in found:
+    for each in contaminated:
         if each.found:
             tell(f"data: {len(each.found)} problems of {each.benchmark} appear in the training data of {each.arm}")
-    return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
+    doubts = prepared.doubts(study)
+    for line in doubts:
+        tell(f"data: {line}")
+    identity.note(folder, doubts)
+    wrong = [{"benchmark": label, **asdict(each)} for label, found in prepared.findings.items() for each in found]
+    return {
+        "arms": prepared.counts,
+        "problems": len(prepared.problems),
+        "tests": prepared.tests,
+        "problems_found_wrong": wrong,
+    }
 
 
 def train(study: Study, folder: RunDir) -> dict[str, Any]:

@@ -1,0 +1,283 @@
+"""Does a benchmark test anything? Asked of its problems before programs are judged by them.
+
+Tests that never run accept every program; tests that are broken refuse every program. Both look like results. So tests
+by data must expect something, test code must refuse two programs that solve nothing, and the row's own solution, where
+there is one, must pass. What does not prove itself is refused by name; nothing is mended by guessing.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from .extract import syntax_tree
+from .pool import judge
+from .ready import SOLUTION, check_ready, known_mode, lacks
+from .types import MISSING, InputError, Limits, Mode, Outcome, Problem, Program, SandboxError, Verdict
+
+SHOWN = 8
+FOREIGN = {"np", "numpy", "pd", "pandas", "plt", "pytest", "torch", "scipy"}
+"""names that tests mean a library by, where they do not define them"""
+STOPPERS = {"sys.exit", "exit", "quit", "os._exit", "unittest.main", "pytest.main", "raise SystemExit"}
+# AtCoder's, Codeforces' and LeetCode's ways to say that an answer is one of many, in English and Japanese.
+SEVERAL = re.compile(
+    r"\b(?:print|output|return|find|give|report) any\b|\bany (?:one )?of (?:them|these)\b|\bin any order\b|"
+    r"\bany (?:valid|correct|possible|suitable|such) (?:answer|solution|output|one)\b|"
+    r"\b(?:multiple|several|many) (?:\w+ ){0,3}(?:answers|solutions|outputs)\b|"
+    r"どれを(?:出力|答え)|いずれを(?:出力|答え)|いずれか(?:1|１|一|ひと)つを",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a problem. `refused`: programs must not be judged by it; else it is a remark."""
+
+    problem_id: str
+    reason: str
+    refused: bool = True
+
+
+def prove(
+    problems: Iterable[Problem],
+    *,
+    mode: str = "strict",
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    workers: int | None = None,
+    isolation: str = "strong",
+    python: str | None = None,
+) -> list[Finding]:
+    """What is wrong with these problems, in their order; [] where all of them prove themselves.
+
+    Tests by standard input or JSON are read, not run. Test code is run with a program that is empty, and with one that
+    has every name that the tests take and raises when it is called; a checker is shown an empty output; a row's own
+    solutions (the first three) are judged. The arguments are those of `judge`, and so are the errors.
+    """
+    problems, chosen = list(problems), known_mode(mode)
+    check_ready(problems, mode=mode, isolation=isolation, python=python)
+    findings = {problem.id: found for problem in problems if (found := _read(problem, chosen)) is not None}
+    trials = [trial for problem in problems if problem.id not in findings for trial in _trials(problem)]
+    if not trials:  # most benchmarks by data: no sandbox is needed to read them
+        return [findings[problem.id] for problem in problems if problem.id in findings]
+    verdicts = judge(
+        (trial.program for trial in trials),
+        {trial.problem.id: trial.problem for trial in trials},
+        mode=mode,
+        limits=limits,
+        workers=workers,
+        isolation=isolation,
+        python=python,
+        stop_early=True,
+    )
+    seen: dict[str, list[tuple[_Trial, Verdict]]] = {}
+    for trial, verdict in zip(trials, verdicts, strict=True):
+        seen.setdefault(trial.of, []).append((trial, verdict))
+    for problem in problems:
+        if problem.id in seen and (found := _concluded(problem, seen[problem.id], python)) is not None:
+            findings[problem.id] = found
+    return [findings[problem.id] for problem in problems if problem.id in findings]
+
+
+def sound(problems: Collection[Problem], findings: Iterable[Finding], source: str, listed: bool = False) -> set[str]:
+    """The ids of the problems that are not refused.
+
+    Raises InputError where most are refused, and where any is and the problems are `listed` by id.
+    """
+    refused = [finding for finding in findings if finding.refused]
+    if refused and (listed or 2 * len(refused) > len(problems)):
+        lines = [f"{len(refused)} of {len(problems)} problems cannot be judged:", *_lines(refused)]
+        hint = "mend these problems, or take them out of `ids`" if listed else "mend the problems: see docs/judge.md"
+        raise InputError(source, 0, "\n  ".join(lines), hint)
+    return {problem.id for problem in problems} - {finding.problem_id for finding in refused}
+
+
+def in_words(findings: Iterable[Finding], total: int) -> list[str]:
+    """What was refused and what is to be remarked, for people: a sentence each, with the first names."""
+    sentences = []
+    for refused, what in ((True, "are refused, for every arm and model alike"), (False, "deserve a look")):
+        chosen = [finding for finding in findings if finding.refused is refused]
+        if chosen:
+            sentences.append(f"{len(chosen)} of {total} problems {what}: {'; '.join(_lines(chosen))}")
+    return sentences
+
+
+def _lines(findings: list[Finding]) -> list[str]:
+    """Problems with the same reason are named together."""
+    by_reason: dict[str, list[str]] = {}
+    for finding in findings:
+        by_reason.setdefault(finding.reason, []).append(finding.problem_id)
+    lines = [f"{_some(ids)}: {reason}" for reason, ids in by_reason.items()]
+    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more reasons"]
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+# --- read, not run -----------------------------------------------------------------------------------------------
+
+
+def _read(problem: Problem, mode: Mode) -> Finding | None:
+    reason = _of_test_code(problem) if problem.test_code is not None else _of_data(problem, mode)
+    return Finding(problem.id, reason) if reason else None
+
+
+def _of_data(problem: Problem, mode: Mode) -> str:
+    if problem.checker is not None:
+        return ""  # it is asked about an empty output
+    if all(_blank(test.output, problem.entry_point is not None) for test in problem.tests):
+        return "no test expects anything, so a program that does nothing would pass"
+    if mode is not Mode.LIVECODEBENCH and SEVERAL.search(problem.statement):
+        return "its statement accepts several answers, and it has no checker: right programs would fail"
+    return ""
+
+
+def _blank(expected: str, is_json: bool) -> bool:
+    return json.loads(expected) is None if is_json else not expected.strip()
+
+
+def _of_test_code(problem: Problem) -> str:
+    code = problem.test_code or ""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        return f"its test code is not Python{where}: {getattr(error, 'msg', '') or error}"
+    if not body:
+        return "its test code is empty, so every program would pass"
+    if (stopper := _stopper(body)) and not getattr(problem, "solutions", ()):
+        return f"its test code ends the interpreter by itself ({stopper}), so every program would fail"
+    lost = sorted(_lost(code, problem))
+    if lost and not getattr(problem, "solutions", ()):
+        return f"its test code uses {', '.join(lost)} without importing it"
+    return ""
+
+
+def _stopper(body: list[ast.stmt]) -> str:
+    """What ends the interpreter where the tests' own lines run, outside of functions and main guards."""
+    todo: list[ast.AST] = [*body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "__name__" in ast.dump(node.test):
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.Raise) and node.exc is not None and "SystemExit" in ast.dump(node.exc):
+            return "raise SystemExit"
+        if isinstance(node, ast.Call):
+            name, exits = ast.unparse(node.func), {each.arg: each.value for each in node.keywords}.get("exit")
+            if name in STOPPERS and not (isinstance(exits, ast.Constant) and exits.value is False):
+                return name
+        todo += ast.iter_child_nodes(node)
+    return ""
+
+
+def taken(code: str) -> set[str]:
+    """Names that test code uses and does not define: those it takes from the program."""
+    tree = syntax_tree(code)
+    if tree is None:
+        return set()
+    used, defined, modules = set(), set(dir(builtins)) | {"__name__", "__file__"}, {SOLUTION}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name):
+                defined.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                defined.add(name)
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                defined.add(name)
+            case ast.ImportFrom(module=module, names=names) if module in modules:
+                used |= {each.name for each in names} - {"*"}
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                defined |= {(each.asname or each.name).partition(".")[0] for each in names}
+    of_module = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == SOLUTION
+    }
+    return (used - defined) | (of_module if f"import {SOLUTION}" in code else set())
+
+
+def _lost(code: str, problem: Problem) -> set[str]:
+    """Modules that the tests use by name and never import: the program is not what should give them."""
+    tree = ast.parse(f"{problem.preamble}\n{code}") if syntax_tree(problem.preamble) else ast.parse(code)
+    given = {
+        (each.asname or each.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for each in node.names
+    }
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    based = {
+        node.value.id for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    modules = (based & taken(code)) & (sys.stdlib_module_names | FOREIGN)
+    return modules - given - called - {SOLUTION, problem.entry_point or ""}
+
+
+# --- run ---------------------------------------------------------------------------------------------------------
+
+NOTHING = ""
+CALLED = """\
+class _Called(BaseException):
+    pass
+
+
+def {name}(*_, **__):
+    raise _Called
+
+"""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A program that must fail, or the row's own, which must pass."""
+
+    of: str
+    problem: Problem
+    program: Program
+    own: bool
+
+
+def _trials(problem: Problem) -> Iterator[_Trial]:
+    sources: list[tuple[str, bool]] = []
+    few = replace(problem)
+    if problem.test_code is not None:
+        names = sorted(taken(problem.test_code) | ({problem.entry_point} if problem.entry_point else set()))
+        stub = "".join(CALLED.format(name=name) for name in names if name.isidentifier())
+        sources = [(NOTHING, False), *([(stub, False)] if stub else [])]
+    elif problem.checker is not None:
+        few = replace(few, tests=problem.tests[:1])
+        silent = CALLED.format(name=problem.entry_point).replace("raise _Called", "return None")
+        sources = [(NOTHING if problem.entry_point is None else silent, False)]
+    sources += [(solution, True) for solution in getattr(problem, "solutions", ())]
+    for number, (source, own) in enumerate(sources):
+        asked = replace(problem if own else few, id=f"{problem.id}\n{number}")
+        yield _Trial(problem.id, asked, Program(asked.id, source), own)
+
+
+def _concluded(problem: Problem, seen: list[tuple[_Trial, Verdict]], python: str | None) -> Finding | None:
+    for _, verdict in seen:
+        if verdict.verdict is Outcome.IE:
+            raise SandboxError(f"problem {problem.id} cannot be proven: {verdict.detail}")
+    if any(verdict.accepted for trial, verdict in seen if not trial.own):
+        if problem.test_code is None:
+            return Finding(problem.id, "its checker accepts an empty output")
+        return Finding(problem.id, "its tests accept a program that does nothing: they never run, or check nothing")
+    own = [verdict for trial, verdict in seen if trial.own]
+    if not own or any(verdict.accepted for verdict in own):
+        return None
+    for flag in (flag for verdict in own for flag in verdict.flags):
+        if flag.startswith(MISSING):
+            raise lacks(f"the own solution of problem {problem.id} imports", [flag.removeprefix(MISSING)], python)
+    late = [verdict for verdict in own if verdict.verdict in (Outcome.TLE, Outcome.MLE)]
+    said = f"its own solution is {(late or own)[0].verdict} ({(late or own)[0].detail})"
+    return Finding(problem.id, said, refused=not late)
