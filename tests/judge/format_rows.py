@@ -23,7 +23,12 @@ def assertion(out, exp, atol):
 
 EXAMPLES = {
     "kiyas": Example(
-        {"id": "double", "statement": "Double it.", "tests": [{"input": "21\n", "output": "42\n"}]},
+        {
+            "id": "double",
+            "statement": "Double it.",
+            "tests": [{"input": "21\n", "output": "42\n"}],
+            "solutions": ["print(int(input()) * 2)"],
+        },
         "print(2 * int(input()))",
         "print(int(input()))",
     ),

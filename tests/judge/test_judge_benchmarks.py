@@ -65,11 +65,14 @@ def test_the_tests_tell_right_from_wrong(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_declared_is_whole(name: str) -> None:
-    """Its own solution is a text, sample tests are fewer, and a hidden test is not in the question."""
+    """Its own solutions are accepted, sample tests are fewer, and a hidden test is not in the question."""
     format, row = FORMATS[name], EXAMPLES[name].row
     assert len((ROOT / f"src/kiyas/judge/formats/{name}.py").read_text(encoding="utf-8").splitlines()) < 80
-    if format.solution is not None:
-        assert isinstance(format.solution(row), str) and format.solution(row)
+    if format.solutions is not None:
+        own = format.solutions(row)
+        assert 0 < len(own) <= 3 and problem_from_row(row).solutions == own
+        assert set(judged(problem_from_row(row), *own, python=sys.executable)) == {Outcome.AC}
+        assert not any(each in problem_from_row(row).question for each in own)
     if format.public is not None:
         assert 0 < problem_from_row(format.public(row)).total < problem_from_row(row).total
     problem = problem_from_row(row)

@@ -75,20 +75,20 @@ def question(row: dict[str, Any]) -> str:
 
 
 def solutions(benchmark: Benchmark) -> dict[str, str]:
-    """The benchmark's own solution of each problem, by id, where it has them; else none."""
+    """What the benchmark's own solution of each problem adds to its statement, by id, where it has one; else none."""
     known = benchmark.known
-    if benchmark.dataset == PRACTICE or (known is not None and known.solution is None):
+    if benchmark.dataset == PRACTICE or (known is not None and known.solutions is None):
         return {}
     found = {}
     for row in (
         _hub_rows(benchmark, known) if known is not None else (row for _, row in rows_of(Path(benchmark.dataset)))
     ):
         format = known or judge.formats.recognise(row)
-        if format.solution is None:
+        if format.solutions is None:
             break  # a large file of another format is not read to its end
-        solution = format.solution(row)
-        if isinstance(solution, str) and solution:
-            found[format.problem(row).id] = solution
+        if own := format.solutions(row):
+            problem = format.problem(row)
+            found[problem.id] = own[0].removeprefix(problem.statement)
     return found
 
 

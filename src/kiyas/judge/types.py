@@ -131,6 +131,8 @@ class Problem:
     difficulty: str = ""
     date: str = ""
     tags: tuple[str, ...] = ()
+    solutions: tuple[str, ...] = ()
+    """the benchmark's own solutions, at most three programs in Python 3; never shown to a model or another program"""
 
     def complete(self, source: str) -> str:
         """The program as it is run: after what the statement gives."""
@@ -144,8 +146,8 @@ class Problem:
 
     def to_row(self) -> dict[str, Any]:
         """The judge's own format, without empty values."""
-        lists = {"tests": [asdict(test) for test in self.tests], "modules": [*self.modules], "tags": [*self.tags]}
-        row = {**asdict(self), **lists}
+        row = asdict(self)
+        row |= {key: list(value) for key, value in row.items() if isinstance(value, tuple)}
         return {key: value for key, value in row.items() if value not in (None, "", [])}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from kiyas.judge.rows import BadRowError, Row, located, rows
 from kiyas.judge.types import InputError, Problem
@@ -31,6 +32,7 @@ FORMATS: dict[str, Format] = {
 """All formats, by name."""
 MOST = {"time_limit_s": 1e6, "memory_limit_mb": 1e7, "tolerance": 1e300}
 SHOWN = 3
+T = TypeVar("T")
 
 
 def read_problems(
@@ -72,7 +74,7 @@ def outline(row: Row, format: str | None = None) -> Problem:
     chosen = _chosen(row, format)
     if chosen.public is None:
         return problem_from_row(row, chosen.name)
-    return replace(_read(chosen, chosen.public(row), lambda problem: problem), tests=())
+    return replace(_read(chosen, chosen.public(row), chosen.problem), tests=())
 
 
 def _read_each(path: str | Path, format: str | None, read: Callable[[Row], Problem | None]) -> list[Problem]:
@@ -126,15 +128,16 @@ def _lacks(format: Format, row: Row) -> str:
 def problem_from_row(row: Row, format: str | None = None) -> Problem:
     """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
     chosen = _chosen(row, format)
-    problem = _read(chosen, row, _checked)
+    problem = _checked(_read(chosen, row, chosen.problem))
     tests = f"{problem.test_code}\n{problem.checker}"
     named = [module for module in chosen.modules if re.search(rf"\b{re.escape(module)}\b", tests)]
-    return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])))
+    own = _read(chosen, row, chosen.solutions) if chosen.solutions is not None else ()
+    return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])), solutions=own)
 
 
-def _read(format: Format, row: Row, check: Callable[[Problem], Problem]) -> Problem:
+def _read(format: Format, row: Row, part: Callable[[Row], T]) -> T:
     try:
-        return check(format.problem(row))
+        return part(row)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BadRowError(f"it cannot be read as {format.name}: {type(error).__name__}: {error}") from error
 

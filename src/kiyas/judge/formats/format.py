@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
@@ -16,6 +18,7 @@ __all__ = [
     "Row",
     "Test",
     "imported",
+    "python3",
     "take",
     "take_json",
     "take_tests",
@@ -37,8 +40,8 @@ class Format:
     """a row as a problem; raises BadRowError"""
     modules: tuple[str, ...] = ()
     """modules beyond the standard library that its tests import"""
-    solution: Callable[[Row], object] | None = None
-    """the benchmark's own solution of a row, None where that has none; None: the benchmark has none"""
+    solutions: Callable[[Row], tuple[str, ...]] | None = None
+    """the row's own solutions, at most three programs in Python 3 that can be judged; None: the benchmark has none"""
     public: Callable[[Row], Row] | None = None
     """the row with its sample tests only; None: its sample tests are not marked"""
     title: str = ""
@@ -68,3 +71,32 @@ def imported(code: object) -> set[str]:
     found = _IMPORT.findall(code) if isinstance(code, str) else []
     names = [name for several, one in found for name in (several or one).split(",")]
     return {name.split()[0].partition(".")[0] for name in names if name.strip()} - {""}
+
+
+MOST_SOLUTIONS = 3
+MOST_TRIED = 20
+
+
+def python3(sources: Iterable[object]) -> tuple[str, ...]:
+    """The first three of the sources that are programs in Python 3, without a fence around them."""
+    found: list[str] = []
+    for source, _ in zip(sources, range(MOST_TRIED), strict=False):
+        text = _FENCED.sub(r"\1", source) if isinstance(source, str) else ""
+        if text.strip() and tree(text) is not None:
+            found.append(text)
+        if len(found) == MOST_SOLUTIONS:
+            break
+    return tuple(found)
+
+
+_FENCED = re.compile(r"\A\s*```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+
+
+def tree(code: str) -> ast.Module | None:
+    """The syntax tree; None where it is not Python 3."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

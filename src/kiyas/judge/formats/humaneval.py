@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from .format import Format, Problem, Row, imported, take
+from .format import Format, Problem, Row, imported, python3, take
 
 COLUMNS = ("task_id", "prompt", "entry_point", "test")
 CHECK = re.compile(r"^def check\(", re.M)
@@ -39,12 +39,17 @@ def problem(row: Row) -> Problem:
     )
 
 
+def solutions(row: Row) -> tuple[str, ...]:
+    solution = take(row, "canonical_solution", str, "")
+    return python3([take(row, "prompt", str, "") + solution]) if solution.strip() else ()
+
+
 FORMAT = Format(
     name="humaneval",
     columns=COLUMNS,
     differs=differs,
     problem=problem,
-    solution=lambda row: row.get("canonical_solution"),
+    solutions=solutions,
     title="HumanEval",
     citation="""\
 @misc{chen2021codex,

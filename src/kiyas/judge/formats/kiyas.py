@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .format import Format, Problem, Row, Test, take, take_tests, take_texts
+from .format import Format, Problem, Row, Test, python3, take, take_tests, take_texts
 
 
 def problem(row: Row) -> Problem:
@@ -27,4 +27,8 @@ def problem(row: Row) -> Problem:
     )
 
 
-FORMAT = Format(name="kiyas", columns=("id", "tests|test_code"), problem=problem)
+def solutions(row: Row) -> tuple[str, ...]:
+    return python3(take_texts(row, "solutions", []))
+
+
+FORMAT = Format(name="kiyas", columns=("id", "tests|test_code"), problem=problem, solutions=solutions)

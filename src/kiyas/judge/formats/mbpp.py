@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, take, take_texts
+from .format import BadRowError, Format, Problem, Row, python3, take, take_texts
 
 
 def problem(row: Row) -> Problem:
@@ -28,7 +28,7 @@ FORMAT = Format(
     columns=("task_id", "test_list"),
     differs=lambda row: "it has a 'test' too" if row.get("test") is not None else "",
     problem=problem,
-    solution=lambda row: row.get("code"),
+    solutions=lambda row: python3([row.get("code")]),
     title="MBPP",
     citation="""\
 @misc{austin2021mbpp,

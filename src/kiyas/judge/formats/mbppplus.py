@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .format import Format, Problem, Row, take, take_texts
+from .format import Format, Problem, Row, python3, take, take_texts
 
 
 def problem(row: Row) -> Problem:
@@ -23,7 +23,7 @@ FORMAT = Format(
     columns=("task_id", "prompt", "test_list", "test"),
     problem=problem,
     modules=("numpy",),
-    solution=lambda row: row.get("code"),
+    solutions=lambda row: python3([row.get("code")]),
     title="MBPP+",
     citation="""\
 @inproceedings{liu2023evalplus,
