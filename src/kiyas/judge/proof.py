@@ -150,10 +150,10 @@ def _of_test_code(problem: Problem) -> str:
         return f"its test code is not Python{where}: {getattr(error, 'msg', '') or error}"
     if not body:
         return "its test code is empty, so every program would pass"
-    if (stopper := _stopper(body)) and not getattr(problem, "solutions", ()):
+    if (stopper := _stopper(body)) and not problem.solutions:
         return f"its test code ends the interpreter by itself ({stopper}), so every program would fail"
     lost = sorted(_lost(code, problem))
-    if lost and not getattr(problem, "solutions", ()):
+    if lost and not problem.solutions:
         return f"its test code uses {', '.join(lost)} without importing it"
     return ""
 
@@ -249,7 +249,7 @@ class _Trial:
 
 def _trials(problem: Problem) -> Iterator[_Trial]:
     sources: list[tuple[str, bool]] = []
-    few = replace(problem)
+    few = replace(problem, solutions=())
     if problem.test_code is not None:
         names = sorted(taken(problem.test_code) | ({problem.entry_point} if problem.entry_point else set()))
         stub = "".join(CALLED.format(name=name) for name in names if name.isidentifier())
@@ -258,9 +258,9 @@ def _trials(problem: Problem) -> Iterator[_Trial]:
         few = replace(few, tests=problem.tests[:1])
         silent = CALLED.format(name=problem.entry_point).replace("raise _Called", "return None")
         sources = [(NOTHING if problem.entry_point is None else silent, False)]
-    sources += [(solution, True) for solution in getattr(problem, "solutions", ())]
+    sources += [(solution, True) for solution in problem.solutions]
     for number, (source, own) in enumerate(sources):
-        asked = replace(problem if own else few, id=f"{problem.id}\n{number}")
+        asked = replace(problem if own else few, id=f"{problem.id}\n{number}", solutions=())
         yield _Trial(problem.id, asked, Program(asked.id, source), own)
 
 
