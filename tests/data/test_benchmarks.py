@@ -15,7 +15,9 @@ from kiyas.data import benchmarks, hub
 from kiyas.judge import JudgeError
 from kiyas.pipeline import stages, status
 from kiyas.pipeline.prepare import prepare
+from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import read_record
 from kiyas.study.file import parse
 from kiyas.study.settings import HUB_BENCHMARKS, Benchmark, Study
 from kiyas.types import KiyasError
@@ -111,6 +113,35 @@ def test_what_the_judge_could_not_judge_is_refused(act: Any, tmp_path: Path) -> 
         act(study(path))
     with pytest.raises(KiyasError, match="mode livecodebench knows no assert-style problems"):
         act(study(problems(tmp_path / "he.jsonl", HUMANEVAL), mode="livecodebench"))
+
+
+BROKEN = {**HUMANEVAL, "task_id": "HumanEval/1", "canonical_solution": "    return x\n"}
+
+
+def test_a_problem_that_does_not_prove_itself_is_left_out_for_all(tmp_path: Path) -> None:
+    path = problems(tmp_path / "he.jsonl", HUMANEVAL, BROKEN)
+    folder = RunDir(tmp_path / "run")
+    stages.run(study(path), folder, until=Stage.DATA)
+    (kept,) = read_jsonl(folder.problems)
+    assert kept["id"] == "HumanEval/0" and "solutions" not in kept
+    manifest = folder.manifest(Stage.DATA)
+    assert manifest is not None and manifest["counts"]["problems"] == 1
+    (wrong,) = manifest["counts"]["problems_found_wrong"]
+    assert (wrong["benchmark"], wrong["problem_id"], wrong["refused"]) == ("he", "HumanEval/1", True)
+    (note,) = read_record(folder).notes
+    assert "1 of 2 problems are refused" in note and "HumanEval/1: its own solution is WA" in note
+    (remark,) = [each for each in check(study(path)).remarks if each.code == "problems_found_wrong"]
+    assert remark.values["what"] == note
+
+
+def test_a_benchmark_that_does_not_prove_itself_is_refused(tmp_path: Path) -> None:
+    listed = study(problems(tmp_path / "he.jsonl", HUMANEVAL, BROKEN))
+    primary = listed.benchmarks.primary.model_copy(update={"ids": ["HumanEval/0", "HumanEval/1"]})
+    listed = listed.model_copy(update={"benchmarks": listed.benchmarks.model_copy(update={"primary": primary})})
+    most = study(problems(tmp_path / "most.jsonl", HUMANEVAL, BROKEN, {**BROKEN, "task_id": "HumanEval/2"}))
+    for settings, count in ((listed, "1 of 2"), (most, "2 of 3")):
+        with pytest.raises(KiyasError, match=rf"{count} problems cannot be judged:\n  HumanEval/1.*own solution is WA"):
+            prepare(settings)
 
 
 def test_an_interpreter_that_has_them_is_accepted(tmp_path: Path) -> None:

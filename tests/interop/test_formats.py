@@ -227,7 +227,8 @@ def test_samples_of_the_plus_tasks(tmp_path: Path, capsys: pytest.CaptureFixture
     human = {**HUMANEVAL, "test": f"import numpy as np\n\n{HUMANEVAL['test']}"}
     code = "def double(x):\n    return 2 * abs(x)\n"
     mbpp = {
-        "task_id": 7, "code": code, "prompt": "Double it.", "source_file": "x", "test_imports": [],
+        "task_id": 7, "code": "def double(x): return 2 * x", "prompt": "Double it.", "source_file": "x",
+        "test_imports": [],
         "test_list": ["assert double(2) == 4"], "test": "import numpy as np\nassert double(-1) == -2\n",
     }  # fmt: skip
     model = tmp_path / "in" / "deep__checkpoint-100"

@@ -88,3 +88,25 @@ def test_a_sandbox_that_keeps_failing_stops_the_stage(folder: RunDir, monkeypatc
     monkeypatch.setattr(judge, "judge", fails)
     with pytest.raises(KiyasError, match=r"16 of 16 programs could not be judged[^(]*\(the worker died\)"):
         run(folder)
+
+
+def test_programs_that_all_fail_outside_their_own_code_stop_the_run(tmp_path: Path) -> None:
+    made = RunDir(tmp_path)
+    row = {"id": "p", "statement": "s", "test_code": "import statistics\nassert double(2) == missing_from_tests"}
+    write_jsonl(made.problems, [row])
+
+    def answered(*answers: str) -> None:
+        made.judgments.unlink(missing_ok=True)
+        completions = [
+            Completion(AdapterId("x", "", 0, n), "p", 0, each, 1, 1, "eos") for n, each in enumerate(answers)
+        ]
+        write_jsonl(made.completions, [completion.to_row() for completion in completions])
+        with bar("judge", len(answers), "programs") as progress:
+            judge_completions(made, Judge(isolation="best"), progress.update)
+
+    right = [f"def double(x):\n    return 2 * x  # {n}\n" for n in range(20)]
+    with pytest.raises(KiyasError, match=r"20 of 20 programs fail in the same way.*NameError.*missing_from_tests"):
+        answered(*right)
+    assert len(read_jsonl(made.judgments)) == 20
+    answered(*right[:19])  # too few to say so
+    answered(*right[:18], *(f"def double(x):\n    return y  # {n}\n" for n in range(2)))  # their own failure

@@ -18,6 +18,7 @@ from .proof import Finding, in_words, prove, sound
 from .ready import check_ready
 from .tiers import TierReport, probe
 from .types import (
+    MISSING,
     ExceptionInfo,
     Extraction,
     InputError,
@@ -36,6 +37,7 @@ from .types import (
 
 __all__ = [
     "FORMATS",
+    "MISSING",
     "ExceptionInfo",
     "Extraction",
     "Finding",

@@ -47,7 +47,41 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
             f"{broken} of {len(completions)} programs could not be judged: the sandbox failed ({reason})",
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
+    refuse_common_failure(rows.judgments(folder))
     return {outcome.value: n for outcome, n in sorted(counts.items())}
+
+
+NEARLY_ALL = 0.95
+FEWEST = 20
+"""programs that it takes to speak of nearly all"""
+
+
+def refuse_common_failure(judgments: Iterable[Judgment]) -> None:
+    """Raises KiyasError where nearly all programs fail in one and the same way outside their own code.
+
+    That is a missing module, or an exception that was raised in no line of the program: the benchmark or the
+    interpreter is at fault then, not the models.
+    """
+    known = [each for each in judgments if not each.missing and (each.program or "").strip()]
+    ways = Counter(way for each in known if (way := _foreign_failure(each)))
+    for way, count in ways.most_common(1):
+        if len(known) >= FEWEST and count >= NEARLY_ALL * len(known):
+            raise KiyasError(
+                f"{count} of {len(known)} programs fail in the same way, outside their own code: {way}. "
+                "That is the fault of the benchmark or the interpreter, not of the models: no conclusion is drawn",
+                "mend it (for a missing module: judge.python), then judge again: --redo judge",
+            )
+
+
+def _foreign_failure(judgment: Judgment) -> str:
+    """How a program failed for which it cannot be blamed; "" where it can."""
+    for flag in judgment.flags:
+        if flag.startswith(judge.MISSING):
+            return flag
+    for test in judgment.tests:
+        if test.verdict is judge.Outcome.RE and test.exception is not None and test.exception.line is None:
+            return f"{test.exception.type}: {test.exception.message}"
+    return ""
 
 
 def check_ready(problems: Iterable[judge.Problem], settings: Judge) -> None:
