@@ -19,6 +19,7 @@ from .ready import check_ready
 from .tiers import TierReport, probe
 from .types import (
     MISSING,
+    AfterTimeout,
     ExceptionInfo,
     Extraction,
     InputError,
@@ -38,6 +39,7 @@ from .types import (
 __all__ = [
     "FORMATS",
     "MISSING",
+    "AfterTimeout",
     "ExceptionInfo",
     "Extraction",
     "Finding",

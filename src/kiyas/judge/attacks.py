@@ -18,7 +18,7 @@ from typing import Any
 
 from .sandbox import Sandbox
 from .tiers import choose
-from .types import Limits, Mode, Outcome, Problem, Program, Test, Tier, Verdict
+from .types import AfterTimeout, Limits, Mode, Outcome, Problem, Program, Test, Tier, Verdict
 from .verdicts import Resolved, judge_program
 
 RIGHT = "print(42)\n"
@@ -156,4 +156,4 @@ def _attack(sandbox: Sandbox, case: Case) -> str:
 def run_case(sandbox: Sandbox, source: str, asked: Problem, limits: Limits, mode: Mode = Mode.STRICT) -> Verdict:
     """One verdict from this sandbox. Raises SandboxError."""
     program, resolved = Program(asked.id, source), Resolved.of(limits, asked)
-    return judge_program(sandbox, program, asked, mode, resolved, False, lambda alone: nullcontext())
+    return judge_program(sandbox, program, asked, mode, resolved, AfterTimeout.STOP, False, lambda alone: nullcontext())

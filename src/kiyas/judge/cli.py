@@ -23,6 +23,7 @@ from .pool import judge
 from .programs import problem_of, program_files, read_programs
 from .proof import Finding, in_words, prove, sound
 from .types import (
+    AfterTimeout,
     InputError,
     Isolation,
     JudgeError,
@@ -92,6 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="append verdicts to this file; run again to resume")
     parser.add_argument(
         "--python", metavar="PATH", help="interpreter for the programs, with its packages (default: ours, with none)"
+    )
+    parser.add_argument(
+        "--after-timeout",
+        choices=[after.value for after in AfterTimeout],
+        default="stop",
+        help="after a program's first time-out: stop (its other tests count as not passed; default) or continue",
     )
     parser.add_argument("--stop-early", action="store_true", help="stop a program at its first failed test")
     parser.add_argument("--format", choices=list(FORMATS), help="format of the problems, where it is not recognised")
@@ -175,6 +182,7 @@ def _run(args: argparse.Namespace) -> int:
             (program for program in judged if program.problem_id not in refused),
             asked,
             **how,
+            after_timeout=args.after_timeout,
             stop_early=args.stop_early,
         )
         if args.out:
@@ -228,6 +236,7 @@ def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[s
         "memory_limit": args.memory_limit,
         "tier": tier.value,
         "python": args.python,
+        "after_timeout": args.after_timeout,
         "stop_early": args.stop_early,
         "problems": _digest(Path(args.problems)),
         "programs": [_digest(file) for file in files],

@@ -11,9 +11,9 @@ from dataclasses import astuple, dataclass, field
 
 from . import tiers
 from .programs import problem_of
-from .ready import check_ready, known_mode
+from .ready import check_ready, known_after, known_mode
 from .sandbox import Sandbox
-from .types import JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .types import AfterTimeout, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
 from .verdicts import Resolved, judge_program
 
 ATTEMPTS = 3
@@ -29,11 +29,13 @@ def judge(
     workers: int | None = None,
     isolation: str = "strong",
     python: str | None = None,
+    after_timeout: str = "stop",
     stop_early: bool = False,
 ) -> Iterator[Verdict]:
     """Judge programs, one verdict each, in input order, as a stream.
 
     `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
+    `after_timeout`: stop (a program's other tests are not run) or continue; `stop_early`: stop at any failed test.
     `isolation`: strong, standard, weak, or best (the best that holds here).
     At once, before anything runs, raises SandboxError if the tier asked for does not hold, and JudgeError for problems
     that cannot be judged so (`check_ready`); later InputError for a program whose problem is unknown. Work that a
@@ -41,7 +43,7 @@ def judge(
     Closing the iterator, or Ctrl-C, ends every process that was started.
     """
     known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}
-    chosen = known_mode(mode)
+    chosen, after = known_mode(mode), known_after(after_timeout)
     count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
@@ -50,7 +52,7 @@ def judge(
             raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
-    return _Pool(known, chosen, limits, defaults, count, tier, python, stop_early).stream(iter(programs))
+    return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early).stream(iter(programs))
 
 
 def usable_cores() -> int:
@@ -100,6 +102,7 @@ class _Pool:
     workers: int
     tier: Tier
     python: str | None
+    after_timeout: AfterTimeout
     stop_early: bool
     gate: Gate = field(default_factory=Gate)
     todo: queue.Queue[tuple[int, Program, Problem] | None] = field(default_factory=queue.Queue)
@@ -160,7 +163,14 @@ class _Pool:
                         if sandbox is None:
                             sandbox = self.sandboxes[number] = Sandbox(self.tier, self.python)
                         verdict = judge_program(
-                            sandbox, program, problem, self.mode, limits, self.stop_early, self.gate
+                            sandbox,
+                            program,
+                            problem,
+                            self.mode,
+                            limits,
+                            self.after_timeout,
+                            self.stop_early,
+                            self.gate,
                         )
                         break
                     except Exception as error:  # noqa: BLE001  (ours, not the program's: judged again)

@@ -72,6 +72,14 @@ class Isolation(StrEnum):
     BEST = "best"
 
 
+class AfterTimeout(StrEnum):
+    """What happens to a program's other tests after its first time-out."""
+
+    STOP = "stop"
+    """they are not run, and count as not passed"""
+    CONTINUE = "continue"
+
+
 class Mode(StrEnum):
     STRICT = "strict"
     LIVECODEBENCH = "livecodebench"
@@ -241,7 +249,7 @@ _TEXTS = ("signal", "got", "stderr", "detail")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one program earned. `tests` are in the order of the problem's tests; fewer after `stop_early`."""
+    """What one program earned. `tests` are in the order of the problem's tests; fewer where it was stopped."""
 
     program: Program
     verdict: Outcome
@@ -261,6 +269,11 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         return self.verdict is Outcome.AC
+
+    @property
+    def not_run(self) -> int:
+        """Tests that were not run, after `stop_early` or a time-out: they count as not passed."""
+        return self.total - len(self.tests) if self.tests else 0
 
     @property
     def cpu_s(self) -> float:
@@ -288,6 +301,8 @@ class Verdict:
             "flags": list(self.flags),
             "tier": self.tier.value,
         }
+        if self.not_run:
+            row["not_run"] = self.not_run
         if self.livecodebench is not None:
             row["verdict_livecodebench"] = self.livecodebench.value
         return row

@@ -23,6 +23,7 @@ from .types import (
     DEFAULT_TIME_S,
     MISSING,
     PRIORITY,
+    AfterTimeout,
     ExceptionInfo,
     Limits,
     Mode,
@@ -37,7 +38,7 @@ from .types import (
 
 SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
-# Beside other programs, one is killed only at this multiple of its limit; between the two it is judged again alone.
+# On a crowded machine a program is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
 Comparison = Callable[[Execution], "TestResult"]
@@ -63,9 +64,16 @@ class Resolved:
 
 
 def judge_program(
-    sandbox: Sandbox, program: Program, problem: Problem, mode: Mode, resolved: Resolved, stop_early: bool, gate: Gate
+    sandbox: Sandbox,
+    program: Program,
+    problem: Problem,
+    mode: Mode,
+    resolved: Resolved,
+    after_timeout: AfterTimeout,
+    stop_early: bool,
+    gate: Gate,
 ) -> Verdict:
-    """Run all tests of one program. `gate(alone)` is held while a test runs."""
+    """Run the tests of one program. `gate(alone)` is held while a test runs."""
     if mode is Mode.LIVECODEBENCH:
         return _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
     results: list[TestResult] = []
@@ -75,7 +83,8 @@ def judge_program(
         result, run = _attempt(sandbox, replace(job, code=code, keep_code=keep_code), resolved, finish, gate)
         results.append(result)
         code = code or run.code
-        if result.verdict is Outcome.CE or (stop_early and result.verdict is not Outcome.AC):
+        late = result.verdict is Outcome.TLE and after_timeout is AfterTimeout.STOP
+        if result.verdict is Outcome.CE or late or (stop_early and result.verdict is not Outcome.AC):
             break
     if results[-1].verdict is Outcome.CE and not stop_early:
         results += [results[-1]] * (problem.total - len(results))
@@ -94,6 +103,8 @@ def _verdict(sandbox: Sandbox, program: Program, problem: Problem, results: list
     decisive = next((n for n, result in enumerate(results, 1) if result.verdict is outcome), 0)
     detail = "" if outcome is Outcome.AC else f"test {decisive}: {results[decisive - 1].detail}"
     passed = sum(result.verdict is Outcome.AC for result in results)
+    if results[-1].verdict is Outcome.TLE and len(results) < problem.total:
+        flags.append(f"stopped at its first time-out: {problem.total - len(results)} tests not run")
     return Verdict(program, outcome, passed, problem.total, tuple(results), detail, sandbox.tier, tuple(flags))
 
 
@@ -135,9 +146,11 @@ def _attempt(
 ) -> tuple[TestResult, Execution]:
     """Side by side with others first; near a limit of time once more, alone, and then it counts."""
     for alone in (False, True):
-        cpu_s = limits.time_s * (1.0 if alone else CROWD)
+        crowded_s = limits.time_s * (1.0 if alone else CROWD)
         with gate(alone):
-            run = sandbox.run(replace(job, cpu_s=cpu_s, wall_s=3 * limits.time_s + WALL_SLACK_S))
+            run = sandbox.run(
+                replace(job, cpu_s=limits.time_s, crowded_cpu_s=crowded_s, wall_s=3 * limits.time_s + WALL_SLACK_S)
+            )
         finished_late = not run.killed and limits.time_s < run.cpu_s
         starved = run.killed == "wall" and run.cpu_s + run.waited_s > 0.3 * limits.time_s
         if not alone and (finished_late or starved):

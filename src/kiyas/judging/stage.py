@@ -120,6 +120,7 @@ def verdicts(
         (judge.Program(problem, program) for problem, program in programs),
         problems,
         **_how(settings),
+        after_timeout=settings.after_timeout,
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from kiyas.judge import FORMATS, Format
-from kiyas.judge.types import Isolation, Mode
+from kiyas.judge.types import AfterTimeout, Isolation, Mode
 from kiyas.types import BASE_ARM
 
 PRACTICE = "practice"
@@ -469,6 +469,8 @@ class Judge(Section):
     """Interpreter whose packages the programs may import. Default: the standard library only."""
     workers: Count | None = None
     """Programs judged at once. Default: one per CPU core."""
+    after_timeout: AfterTimeout = AfterTimeout.STOP
+    """After a program's first time-out: stop (its other tests are not run and count as not passed), or continue."""
 
     @field_validator("mode")
     @classmethod

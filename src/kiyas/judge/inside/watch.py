@@ -89,6 +89,14 @@ def waited_s(pid: int) -> float:
     return 0.0
 
 
+WAITING = 0.05
+
+
+def is_crowded(pid: int, wall: float) -> bool:
+    """Whether the process had to wait for a processor for more than a small part of its time."""
+    return waited_s(pid) > WAITING * wall
+
+
 class Watch:
     """CPU seconds and memory of the process tree, from /proc."""
 
@@ -296,7 +304,7 @@ def watch_program(
             break
         cpu, used_kb = watch.look_twice(limit_kb)
         wall = time.monotonic() - start
-        if cpu > job["cpu_s"]:
+        if cpu > job["crowded_cpu_s"] or (cpu > job["cpu_s"] and not is_crowded(program, wall)):
             killed = "cpu"
         elif used_kb > limit_kb:
             killed = "memory"

@@ -114,7 +114,7 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
 def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     """Limits of this job, uid, capabilities, and what the zygote could not give up for us."""
     tier, uid = zygote.tier, zygote.program_uid
-    data, seconds = min(job["memory"] + MEMORY_SLACK, zygote.most_data), int(job["cpu_s"]) + 2
+    data, seconds = min(job["memory"] + MEMORY_SLACK, zygote.most_data), int(job["crowded_cpu_s"]) + 2
     if zygote.limits_data:
         resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
