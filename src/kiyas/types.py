@@ -184,6 +184,8 @@ class Judgment:
     tier: str = ""
     recorded: bool = False
     """read from somebody's results, not produced by our judge"""
+    not_run: int = 0
+    """tests that were not run, since the program was stopped at a time-out: how many would pass is not known"""
 
     @property
     def key(self) -> Answered:
@@ -199,8 +201,13 @@ class Judgment:
 
     @property
     def share(self) -> float | None:
-        """Share of the tests passed; None where it is not known."""
+        """Share of the tests passed, at least: a test that was not run counts as failed. None where it is not known."""
         return self.passed / self.total if self.total and self.passed is not None else None
+
+    @property
+    def share_most(self) -> float | None:
+        """As `share`, at most: as if every test that was not run had passed."""
+        return (self.passed + self.not_run) / self.total if self.total and self.passed is not None else None
 
     @property
     def partly(self) -> bool:
@@ -228,6 +235,7 @@ class Judgment:
             tuple(map(str, listed(row.get("flags")))),
             str(row.get("tier") or ""),
             bool(row.get("recorded")),
+            int(row.get("not_run") or 0),
         )
 
     @staticmethod

@@ -39,6 +39,7 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
     answers = loaded.answers[adapter]
     every = [each for judged in answers.values() for each in judged]
     shares = [each.share for each in every if each.share is not None]
+    most = [each.share_most for each in every if each.share_most is not None]
     partial = tuple(
         problem
         for problem, judged in answers.items()
@@ -63,6 +64,7 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
         missing=missing,
         partial=partial,
         same_as_base=_same_as_base(loaded, adapter),
+        tests_passed_most=float(np.mean(most)) if most else None,
     )
 
 

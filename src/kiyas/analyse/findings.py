@@ -152,6 +152,8 @@ class Score:
     missing: int
     partial: tuple[str, ...]
     same_as_base: float | None = None
+    tests_passed_most: float | None = None
+    """as `tests_passed`, if all tests had passed that were not run after a time-out"""
 
 
 @dataclass(frozen=True)
@@ -294,6 +296,8 @@ class Cell:
     samples: int
     passed: int | None
     total: int | None
+    not_run: int = 0
+    """tests that were not run after a time-out"""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def cell(judged: list[Judgment]) -> Cell:
     if failing:
         commonest = Counter(each.verdict for each in failing).most_common(1)[0][0]
         shown = next(each for each in failing if each.verdict is commonest)
-    return Cell(shown.verdict or "", len(judged) - len(failing), len(judged), shown.passed, shown.total)
+    return Cell(shown.verdict or "", len(judged) - len(failing), len(judged), shown.passed, shown.total, shown.not_run)
 
 
 def grid(loaded: Loaded, columns: list[AdapterId]) -> tuple[GridRow, ...]:

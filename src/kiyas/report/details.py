@@ -114,7 +114,9 @@ def partial(findings: Findings, words: Language) -> Table:
         def show(row: _Partly, words: Language) -> str:
             cell = row.problem.cells[place_of[adapter]]
             if row.problem.problem in partly.get(adapter, ()):
-                return words("cell.of", solved=cell.passed, n=cell.total)
+                passed = cell.passed or 0
+                most = f"–{passed + cell.not_run}" if cell.not_run else ""
+                return words("cell.of", solved=f"{passed}{most}", n=cell.total)
             return "✓" if cell.samples and cell.right == cell.samples else ""
 
         return Column(str(adapter), show=show, numeric=True, title=sentences.short(words, adapter, seed=seeds))
@@ -127,6 +129,7 @@ def partial(findings: Findings, words: Language) -> Table:
         Column("verdict", lambda row: row.cell.verdict),
         Column("passed", lambda row: row.cell.passed),
         Column("total", lambda row: row.cell.total),
+        Column("not_run", lambda row: row.cell.not_run),
     )
     printed = list({row.problem.problem: row for row in rows}.values())
     return table(

@@ -92,6 +92,12 @@ class Language:
         text = self.number(100 * share)
         return f"+{text}" if signed and not text.startswith(MINUS) and text.strip("0.,") else text
 
+    def between(self, least: float | None, most: float | None) -> str:
+        """A share of which only bounds are known."""
+        if least is None or most is None or math.isclose(least, most):
+            return self.percent(least)
+        return self.share_interval(Interval(least, most))
+
     def share_interval(self, interval: Interval | None) -> str:
         if interval is None or not math.isfinite(interval.low):
             return DASH

@@ -57,7 +57,8 @@ class _Result(Scored):
     adapters: tuple[AdapterId, ...]
     several: bool
     against: Contrast | Pair | None
-    tests_passed: float | None
+    tests_passed: tuple[float | None, float | None]
+    """at least and at most: not all tests of a program are run after a time-out"""
 
     @property
     def mean(self) -> bool:
@@ -81,6 +82,11 @@ def _seed(row: _Result, words: Language) -> str:
     return DASH if row.adapters[0].is_base else str(row.adapters[0].seed)
 
 
+def tests_passed(least: float | None, most: float | None) -> dict[str, float | None]:
+    """The columns of the file."""
+    return {"tests_passed": least, "tests_passed_most": most}
+
+
 def results(findings: Findings, words: Language) -> Table:
     """Base, then each arm: a row per seed, and the mean when there are several."""
     rows: list[_Result] = []
@@ -90,12 +96,13 @@ def results(findings: Findings, words: Language) -> Table:
         pair_of = {pair.b: pair for pair in contrast.pairs} if contrast else {}
         if several:
             measured = (found.mean, found.solved, findings.problems, found.missing, found.interval)
-            rows.append(_Result(found.arm, *measured, found.adapters, several, contrast, None))
+            rows.append(_Result(found.arm, *measured, found.adapters, several, contrast, (None, None)))
         for adapter in found.adapters:
             if score := findings.score(adapter):
                 measured = (score.rate, score.solved, score.problems, score.missing, score.interval)
                 pair = pair_of.get(adapter)
-                rows.append(_Result(found.arm, *measured, (adapter,), several, pair, score.tests_passed))
+                passed = (score.tests_passed, score.tests_passed_most)
+                rows.append(_Result(found.arm, *measured, (adapter,), several, pair, passed))
     columns: tuple[Column[_Result], ...] = (
         Column(
             "arm",
@@ -118,8 +125,8 @@ def results(findings: Findings, words: Language) -> Table:
         ),
         Column(
             "tests_passed",
-            lambda row: row.tests_passed,
-            lambda row, words: "" if row.mean else words.percent(row.tests_passed),
+            lambda row: tests_passed(*row.tests_passed),
+            lambda row, words: "" if row.mean else words.between(*row.tests_passed),
             numeric=True,
             terminal=False,
         ),
@@ -331,7 +338,12 @@ def checkpoints(findings: Findings, words: Language) -> Table:
         Column("samples", lambda row: row.score.samples),
         OWED,
         INTERVAL,
-        number("tests_passed", lambda row: row.score.tests_passed, Language.percent),
+        Column(
+            "tests_passed",
+            lambda row: tests_passed(row.score.tests_passed, row.score.tests_passed_most),
+            lambda row, words: words.between(row.score.tests_passed, row.score.tests_passed_most),
+            numeric=True,
+        ),
         number("validation_loss", lambda row: row.loss, lambda words, loss: words.number(loss, 3)),
         mark("chosen", lambda row: row.chosen),
         Column("at_k", lambda row: {f"pass@{k}": value for k, value in row.score.at_k.items()}),
