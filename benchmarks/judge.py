@@ -1,22 +1,27 @@
 """What judging costs: Kıyas' tiers against a cold `python` per test and any other checker, each beside its floor.
 
     python benchmarks/judge.py PROGRAMS... --problems PROBLEMS [--repeat 3] [--user nobody]
-        [--checker 'python other.py {programs} {problems} {out}'] [--stop-early] [--mode both]
+        [--checker 'python other.py {programs} {problems} {out}' | --livecodebench] [--stop-early] [--mode both]
 
 1. Programs that end by themselves: milliseconds per test that ran, the best of the repetitions, which take turns. Those
    that meet the time limit are timed apart (there the limit is what takes the time, whoever judges).
-2. What a one-test program and each further test of a program cost one worker, by a small program with 1 and with 41
+2. The mix: all programs, with those that meet the time limit, under `--mix-limit` (6 s, LiveCodeBench's own), as
+   `kiyas judge` judges them by default (a program is stopped at its first time-out), and the other checker.
+3. What a one-test program and each further test of a program cost one worker, by a small program with 1 and with 41
    tests; beside them the floors: fork, exit and wait of an interpreter as small as Python gets, and the same in new
    namespaces. Memory of a worker: proportional set size of the processes below the judge.
 
 Nothing is isolated or prepared in the cold ways (`-I -S`: at its cheapest; `python`: as it is mostly done). `--checker`
 gives a command that judges files in Kıyas' own formats, with as many workers as it likes; it is timed as a whole.
-If it writes JSON lines with "passed" to {out}, programs on which it differs are listed. `--user` drops root first.
+If it writes JSON lines with "passed" to {out}, programs on which it differs are listed. `--livecodebench` is such a
+command: it installs the package `nvidia-livecodebench` in an environment of its own (numpy and tqdm beside it, nothing
+else) and calls its checker with our number of workers. `--user` drops root first.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pwd
@@ -57,6 +62,29 @@ def timed(prepare, n=300):
     return (time.perf_counter() - began) / n
 pss = next(line for line in open("/proc/self/smaps_rollup") if line.startswith("Pss:")).split()[1]
 print(timed(lambda: 0), timed(lambda: -unshare(0x7E020000)), pss)  # user, pid, mount, net, ipc, uts, cgroup
+"""
+LIVECODEBENCH = """
+import json, sys
+from livecodebench.evaluation.compute_code_generation_metrics import evaluate_generations
+programs, problems, out, workers, timeout = sys.argv[1:]
+def rows(path):
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+def sample(row):
+    tests = {"inputs": [t["input"] for t in row["tests"]], "outputs": [t["output"] for t in row["tests"]]}
+    if "entry_point" in row:
+        tests["fn_name"] = row["entry_point"].rpartition(".")[2]
+    return {"input_output": json.dumps(tests)}
+if __name__ == "__main__":
+    samples = {row["id"]: sample(row) for row in rows(problems)}
+    asked = rows(programs)
+    results, _ = evaluate_generations(
+        [samples[row["problem_id"]] for row in asked], [[row["program"]] for row in asked],
+        num_process_evaluate=int(workers), timeout=max(1, round(float(timeout))),  # it sets an alarm of whole seconds
+    )
+    with open(out, "w") as file:
+        for number in range(len(asked)):
+            print(json.dumps({"passed": all(each is True or each == 1 for each in results[number][0])}), file=file)
 """
 SMALL = "import sys\ndef solve(n):\n    return n * 2\nfor line in sys.stdin:\n    print(solve(int(line)))\n"
 Timing = tuple[float, int]
@@ -107,9 +135,20 @@ def cold(programs: list[Program], problems: list[Problem], args: argparse.Namesp
     return time.perf_counter() - began, count
 
 
-def other_checker(command: str, files: dict[str, Path]) -> float:
+def livecodebench(folder: str, workers: int) -> str:
+    """The command that runs LiveCodeBench's checker, installed in this folder."""
+    subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], check=True)
+    python = f"{folder}/venv/bin/python"
+    wanted = ["-m", "pip", "install", "--quiet", "--no-deps", "nvidia-livecodebench==26.3", "numpy", "tqdm"]
+    subprocess.run([python, *wanted], check=True)
+    Path(f"{folder}/checker.py").write_text(LIVECODEBENCH, encoding="utf-8")
+    return f"{python} {folder}/checker.py {{programs}} {{problems}} {{out}} {workers} {{limit}}"
+
+
+def other_checker(command: str, files: dict[str, Path], limit: float) -> float:
     began = time.perf_counter()
-    done = subprocess.run([word.format(**files) for word in shlex.split(command)], stdout=subprocess.DEVNULL)
+    words = [word.format(**files, limit=limit) for word in shlex.split(command)]
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if done.returncode:
         raise SystemExit(f"the checker failed with exit code {done.returncode}")
     return time.perf_counter() - began
@@ -137,13 +176,10 @@ def compare_ways(programs: list[Program], problems: list[Problem], args: argpars
     ways["cold python"] = lambda: cold(kept, problems, args, [])
     best: dict[str, Timing] = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder) / f"{name}.jsonl" for name in ("programs", "problems", "out")}
-        rows = [{"problem_id": program.problem_id, "program": program.source} for program in kept]
-        files["programs"].write_text("".join(json.dumps(row) + "\n" for row in rows))
-        files["problems"].write_text("".join(json.dumps(own_row(problem)) + "\n" for problem in problems))
+        files = written(folder, kept, problems)
         if args.checker:
             tests = ran([verdict for verdict in first if id(verdict.program) not in slow])
-            ways["the other checker"] = lambda: (other_checker(args.checker, files), tests)
+            ways["the other checker"] = lambda: (other_checker(args.checker, files, args.time_limit), tests)
         for _ in range(args.repeat):
             for way, measure in ways.items():
                 timing = measure()
@@ -157,6 +193,38 @@ def compare_ways(programs: list[Program], problems: list[Problem], args: argpars
         each = seconds / len(kept) * 1e3
         print(f"{name:<22}{seconds:>8.2f}{each:>12.2f}{tests:>7}{seconds / tests * 1e3:>9.2f}", end="")
         print(f"{usual / seconds:>11.1f}{seconds / reference:>13.2f}")
+
+
+def written(folder: str, programs: list[Program], problems: list[Problem]) -> dict[str, Path]:
+    """The files that another checker is given."""
+    files = {name: Path(folder) / f"{name}.jsonl" for name in ("programs", "problems", "out")}
+    rows = [{"problem_id": program.problem_id, "program": program.source} for program in programs]
+    files["programs"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files["problems"].write_text("".join(json.dumps(own_row(problem)) + "\n" for problem in problems))
+    return files
+
+
+def the_mix(programs: list[Program], problems: list[Problem], args: argparse.Namespace) -> None:
+    """All programs as `kiyas judge` judges them by default, and by the other checker; once each."""
+    limits, tier = Limits(args.mix_limit), args.tiers[0]
+    how = {"limits": limits, "workers": args.workers, "isolation": tier, "mode": args.mode}
+    took, verdicts = {}, {}
+    for after in ("stop", "continue"):
+        began = time.perf_counter()
+        verdicts[after] = list(judge(programs, problems, after_timeout=after, **how))
+        took[f"kiyas {tier}, {after}"] = time.perf_counter() - began
+    if args.checker:
+        with tempfile.TemporaryDirectory() as folder:
+            files = written(folder, programs, problems)
+            took["the other checker"] = other_checker(args.checker, files, args.mix_limit)
+            if files["out"].exists():
+                report_differences(verdicts["stop"], files["out"])
+    late = sum(any(test.verdict is Outcome.TLE for test in each.tests) for each in verdicts["stop"])
+    differing = sum(a.accepted != b.accepted for a, b in zip(*verdicts.values(), strict=True))
+    print(f"the mix: {len(programs)} programs, {late} meet the limit of {args.mix_limit:g} s; ", end="")
+    print(f"pass or fail differs on {differing} between stopping and running everything")
+    for way, seconds in took.items():
+        print(f"  {way:<22}{seconds:>8.2f} s{seconds / next(iter(took.values())):>8.2f}")
 
 
 def own_row(problem: Problem) -> dict[str, object]:
@@ -224,6 +292,8 @@ def main() -> None:
     parser.add_argument(
         "--checker", metavar="COMMAND", help="another checker: {programs}, {problems} and {out} are files"
     )
+    parser.add_argument("--livecodebench", action="store_true", help="LiveCodeBench's checker, installed for this")
+    parser.add_argument("--mix-limit", type=float, default=6.0, metavar="S")
     parser.add_argument("--user", help="do it all as this user (needs root)")
     args = parser.parse_args()
     # Read before root is gone; the folder may be closed to others.
@@ -237,8 +307,12 @@ def main() -> None:
         os.setuid(user.pw_uid)
         os.chdir("/")
     print(f"uid {os.geteuid()}, Python {sys.version.split()[0]}")
-    if programs:
-        compare_ways(programs, problems, args)
+    with contextlib.ExitStack() as stack:
+        if args.livecodebench:
+            args.checker = livecodebench(stack.enter_context(tempfile.TemporaryDirectory()), args.workers)
+        if programs:
+            compare_ways(programs, problems, args)
+            the_mix(programs, problems, args)
     command, _ = interpreter(None)
     floors = subprocess.run([*command, "-c", FLOOR], capture_output=True, text=True, check=True).stdout.split()
     fork, namespaces = (float(word) * 1e3 for word in floors[:2])
