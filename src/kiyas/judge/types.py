@@ -78,6 +78,13 @@ class Mode(StrEnum):
     BOTH = "both"
 
 
+class ExtractionRule(StrEnum):
+    """How the program is found in an answer."""
+
+    KIYAS = "kiyas"
+    LIVECODEBENCH = "livecodebench"
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of one test; None: what the problem says, else the default in DEFAULT_LIMITS."""
