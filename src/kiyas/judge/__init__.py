@@ -16,9 +16,11 @@ from .pool import judge
 from .programs import programs_from_row, read_programs
 from .ready import check_ready
 from .tiers import TierReport, probe
+from .tolerances import with_tolerance
 from .types import (
     ExceptionInfo,
     Extraction,
+    ExtractionRule,
     InputError,
     JudgeError,
     Limits,
@@ -30,6 +32,7 @@ from .types import (
     Test,
     TestResult,
     Tier,
+    ToleranceRule,
     Verdict,
 )
 
@@ -37,6 +40,7 @@ __all__ = [
     "FORMATS",
     "ExceptionInfo",
     "Extraction",
+    "ExtractionRule",
     "Format",
     "InputError",
     "JudgeError",
@@ -50,7 +54,7 @@ __all__ = [
     "TestResult",
     "Tier",
     "TierReport",
-    "TierReports",
+    "ToleranceRule",
     "Verdict",
     "check_ready",
     "extract",
@@ -62,4 +66,5 @@ __all__ = [
     "read_problems",
     "read_programs",
     "self_check",
+    "with_tolerance",
 ]

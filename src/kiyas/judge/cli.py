@@ -19,9 +19,25 @@ from . import tiers
 from .formats import FORMATS, read_problems
 from .pool import judge
 from .programs import problem_of, program_files, read_programs
-from .types import InputError, Isolation, JudgeError, Limits, Mode, Outcome, Problem, SandboxError, Tier, Verdict
+from .tolerances import with_statement
+from .types import (
+    ExtractionRule,
+    InputError,
+    Isolation,
+    JudgeError,
+    Limits,
+    Mode,
+    Outcome,
+    Problem,
+    SandboxError,
+    Tier,
+    ToleranceRule,
+    Verdict,
+)
+from .verdicts import CHECKER_FAILED, WITHIN
 from .version import VERSION
 
+SHOWN = 5
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.
@@ -75,6 +91,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="append verdicts to this file; run again to resume")
     parser.add_argument(
         "--python", metavar="PATH", help="interpreter for the programs, with its packages (default: ours, with none)"
+    )
+    parser.add_argument(
+        "--extraction",
+        choices=[rule.value for rule in ExtractionRule],
+        default="kiyas",
+        help="how the program is found in an answer: kiyas (default): the last block that is a program; livecodebench: "
+        "between the last two lines with three backticks",
+    )
+    parser.add_argument(
+        "--tolerance",
+        choices=[rule.value for rule in ToleranceRule],
+        default="statement",
+        help="statement (default): the error that a problem's statement allows; exact: only a problem's own tolerance",
     )
     parser.add_argument("--stop-early", action="store_true", help="stop a program at its first failed test")
     parser.add_argument("--format", choices=list(FORMATS), help="format of the problems, where it is not recognised")
@@ -144,7 +173,15 @@ def _run(args: argparse.Namespace) -> int:
         isolation=tier.value,
         python=args.python,
         stop_early=args.stop_early,
+        extraction=args.extraction,
+        tolerance=args.tolerance,
     )
+    if args.tolerance == "statement" and args.mode != "livecodebench" and (allowed := with_statement(asked.values())):
+        print(
+            f"{len(allowed)} of {len(asked)} problems are judged within the error that their statement allows: "
+            f"{', '.join(allowed[:SHOWN])}{', …' if len(allowed) > SHOWN else ''}",
+            file=sys.stderr,
+        )
     with contextlib.ExitStack() as stack:
         done = 0
         out: IO[bytes] = sys.stdout.buffer
@@ -181,6 +218,8 @@ def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[s
         "tier": tier.value,
         "python": args.python,
         "stop_early": args.stop_early,
+        "extraction": args.extraction,
+        "tolerance": args.tolerance,
         "problems": _digest(Path(args.problems)),
         "programs": [_digest(file) for file in files],
         "kiyas_version": VERSION,
@@ -224,7 +263,7 @@ def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> int:
 
 
 def _repair(out: Path) -> int:
-    """Cuts the file off before the first torn row, or the first IE, and counts the rows before it."""
+    """Cuts the file off before the first torn row, or the first IE of the sandbox, and counts the rows before it."""
     good = rows = 0
     with out.open("rb") as file:
         for line in file:
@@ -232,7 +271,9 @@ def _repair(out: Path) -> int:
                 row = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:
                 row = None
-            if not isinstance(row, dict) or row.get("verdict") == Outcome.IE:
+            if not isinstance(row, dict) or (
+                row.get("verdict") == Outcome.IE and CHECKER_FAILED not in (row.get("flags") or [])
+            ):
                 break
             good += len(line)
             rows += 1
@@ -252,6 +293,8 @@ def _row(verdict: Verdict) -> dict[str, Any]:
 def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: bool) -> Counter[Outcome]:
     counts: Counter[Outcome] = Counter()
     differing: list[str] = []
+    failed: dict[str, str] = {}
+    within = 0
     progress = _Progress(expected)
     for verdict in verdicts:
         try:
@@ -264,6 +307,9 @@ def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: boo
         except OSError as error:
             raise _OutputError(error.strerror or str(error)) from None
         counts[verdict.verdict] += 1
+        if CHECKER_FAILED in verdict.flags:
+            failed.setdefault(verdict.problem_id, verdict.detail)
+        within += any(flag.startswith(WITHIN) for flag in verdict.flags) and verdict.accepted
         if both and verdict.livecodebench is not None and verdict.accepted != (verdict.livecodebench is Outcome.AC):
             differing.append(
                 f"{verdict.problem_id}: {verdict.verdict} strict, {verdict.livecodebench} livecodebench; "
@@ -276,7 +322,11 @@ def _write(verdicts: Iterator[Verdict], out: IO[bytes], expected: int, both: boo
         print(f"the modes differ on {len(differing)} of {sum(counts.values())} programs", file=sys.stderr)
         for line in differing:
             print(f"  {line}", file=sys.stderr)
-    if counts[Outcome.IE]:
+    if within:
+        print(f"{within} accepted programs would not be, were outputs compared exactly", file=sys.stderr)
+    for id, detail in failed.items():
+        print(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out", file=sys.stderr)
+    if counts[Outcome.IE] and not failed:
         print("IE: the sandbox failed, not the program; the same command judges again from there", file=sys.stderr)
     return counts
 

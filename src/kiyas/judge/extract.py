@@ -14,9 +14,7 @@ from .thoughts import answer_of
 from .types import Extraction, ExtractionRule
 
 
-def extract(
-    answer: str, entry_point: str | None = None, rule: ExtractionRule = ExtractionRule.KIYAS
-) -> Extraction:
+def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:
     """The last block that is a program; without blocks, the whole answer if it is one.
 
     Thoughts are not part of the answer. With `entry_point`, the last block that defines it is the program, if one does.
@@ -106,8 +104,7 @@ def _chosen(blocks: list[Block], entry_point: str | None) -> Block | None:
     if ranked:
         return programs[max(ranked)[-1]]
     unparsed = [block for block in blocks if block.tree is None and not block.foreign]
-    tagged = [block for block in unparsed if block.python]
-    return (tagged or unparsed or [None])[-1]
+    return max(unparsed, key=lambda block: (block.python, block.first), default=None)
 
 
 def _which(blocks: list[Block], chosen: Block) -> str:

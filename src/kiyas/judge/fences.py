@@ -18,26 +18,31 @@ from __future__ import annotations
 
 import ast
 import bisect
+import itertools
 import keyword
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .syntax import only_values, read_syntax, returns_outside
+from .syntax import does_something, names, only_values, read_syntax, returns_outside
 
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060\u00ad\u00a0"
 PYTHON = re.compile(r"(?:[icmr]?python|pypy|py|sage)[ -]?[\d.]{0,8}(?:-repl)?|[\w./-]{1,80}\.py", re.IGNORECASE)
-FOREIGN = frozenset(
-    """ada apl applescript asm assembly awk bash basic bat batch bnf brainfuck c c# c++ cc clj clojure cmake cmd cobol
-    coffee coffeescript common-lisp console cpp cs csharp css csv cuda cxx d dart diff dockerfile dot ebnf elisp elixir
-    elm erl erlang error errors example expected f# f90 fish fortran fsharp go golang graphql groovy h haskell hpp hs
-    html http ini input java javascript jl js json json5 jsonl jsx julia kotlin kt latex lisp log lua make makefile
-    math mathematica matlab mermaid mysql nasm nim node objc objective-c objectivec ocaml octave out output pascal patch
-    perl php pl postgres postgresql powershell prolog properties ps ps1 pwsh python-console python-traceback pycon pytb
-    r racket rb result results rs ruby rust sample samples scala scheme sed sh shell shell-session sol solidity
-    sql sqlite stderr stdin stdout svg swift tcl terminal tex tests tex toml traceback ts tsv tsx typescript vb verilog
-    vhdl vim xml yaml yml zig zsh""".split()
-)
+FOREIGN = frozenset((
+    "ada", "apl", "applescript", "asm", "assembly", "awk", "bash", "basic", "bat", "batch", "bnf", "brainfuck", "c",
+    "c#", "c++", "cc", "clj", "clojure", "cmake", "cmd", "cobol", "coffee", "coffeescript", "common-lisp",
+    "console", "cpp", "cs", "csharp", "css", "csv", "cuda", "cxx", "d", "dart", "diff", "dockerfile", "dot", "ebnf",
+    "elisp", "elixir", "elm", "erl", "erlang", "error", "errors", "example", "expected", "f#", "f90", "fish",
+    "fortran", "fsharp", "go", "golang", "graphql", "groovy", "h", "haskell", "hpp", "hs", "html", "http", "ini",
+    "input", "java", "javascript", "jl", "js", "json", "json5", "jsonl", "jsx", "julia", "kotlin", "kt", "latex",
+    "lisp", "log", "lua", "make", "makefile", "math", "mathematica", "matlab", "mermaid", "mysql", "nasm", "nim",
+    "node", "objc", "objective-c", "objectivec", "ocaml", "octave", "out", "output", "pascal", "patch", "perl",
+    "php", "pl", "postgres", "postgresql", "powershell", "prolog", "properties", "ps", "ps1", "pwsh", "pycon",
+    "pytb", "python-console", "python-traceback", "r", "racket", "rb", "result", "results", "rs", "ruby", "rust",
+    "sample", "samples", "scala", "scheme", "sed", "sh", "shell", "shell-session", "sol", "solidity", "sql",
+    "sqlite", "stderr", "stdin", "stdout", "svg", "swift", "tcl", "terminal", "tests", "tex", "toml", "traceback",
+    "ts", "tsv", "tsx", "typescript", "vb", "verilog", "vhdl", "vim", "xml", "yaml", "yml", "zig", "zsh",
+))  # fmt: skip
 """Tags whose block is not a Python program, whatever it looks like."""
 TRANSPARENT = ("markdown", "md")
 
@@ -74,7 +79,7 @@ class Block:
     """in single backticks, alone on its line"""
     first: int = 0
     last: int = 0
-    """lines of the text that it takes, fences left out; `last` is the first one after it"""
+    """lines of the text with its code; `last` is the first one after them"""
 
     @property
     def python(self) -> bool:
@@ -168,10 +173,11 @@ class _Reader:
         self.blocks: list[Block] = []
         self.text: list[str] = []
         self.wrapped = ""
+        self.done = False
 
     def read(self) -> list[Block]:
         n, rest = 0, None  # `rest`: of line n, what is still to be read of it
-        while n < len(self.lines):
+        while n < len(self.lines) and not self.done:
             line = self.lines[n] if rest is None else rest
             mark = self.marks.get(n) if rest is None else _mark(line)
             rest = None
@@ -198,7 +204,9 @@ class _Reader:
         if mark.first or _LIST_MARK.fullmatch(mark.before.strip(_BLANKS + ">")):
             return True
         word, more = info(mark.rest)
-        return mark.sign != "~" and (mark.bare or bool(PYTHON.fullmatch(word)) or (word.lower() in FOREIGN and not more))
+        return mark.sign != "~" and (
+            mark.bare or bool(PYTHON.fullmatch(word)) or (word.lower() in FOREIGN and not more)
+        )
 
     # -- between blocks
 
@@ -216,6 +224,9 @@ class _Reader:
             if closes:
                 self._wrapper_ends(n + 1)
             self.text, self.wrapped = [], "" if closes else name
+            if name == "done" and self.blocks:
+                self.done = True  # what follows is another task
+                return
         rest = line[end:]
         self.text.append(rest)
         span = rest.strip(_BLANKS)
@@ -223,7 +234,7 @@ class _Reader:
         if 0 < marks < 3 and len(span) > 2 * marks and span.endswith("`" * marks):
             code = span[marks:-marks] + "\n"
             if "`" not in code and (tree := self.parser.program(code)) is not None:
-                self.blocks.append(Block("", code, tree=tree, fenced=False, inline=True, first=n, last=n + 1))
+                self.blocks.append(Block("", code, tree=tree, fenced=False, inline=True, first=n, last=n))
 
     def _wrapper_ends(self, n: int) -> None:
         """The text since the last tag is a block if it parses; between tags for code, also if it does not."""
@@ -242,7 +253,7 @@ class _Reader:
         known = PYTHON.fullmatch(word) or word.lower() in FOREIGN
         tag, code = (word, more) if known else ("", code.strip(_BLANKS))
         if (tree := self.parser.program(code)) is not None:
-            self.blocks.append(Block(tag, code + "\n", tree=tree, first=n, last=n + 1))
+            self.blocks.append(Block(tag, code + "\n", tree=tree, first=n, last=n))
 
     # -- blocks
 
@@ -261,10 +272,9 @@ class _Reader:
         self.text, self.wrapped = [], ""
         if word.lower() in TRANSPARENT:
             return n + 1, None
-        ends = self._ends(n, mark)
-        stop = next(ends)
-        if stop < len(self.lines) and self.marks[stop].opens and not "".join(self.lines[n + 1 : stop]).strip(_BLANKS):
-            return stop, None  # a fence around a fence
+        if self._is_around(n, mark):
+            return n + 1, None
+        stop = next(self._ends(n, mark))
         block = self._parsed(n, stop, mark)
         if block.tree is None and self.parser.left > 0:
             found = self._longer(n, mark, block, stop) or self._shorter(n, mark, stop)
@@ -281,6 +291,15 @@ class _Reader:
         if end.opens:
             return stop, None
         return (stop + 1, None) if end.bare else (stop, end.rest)
+
+    def _is_around(self, n: int, mark: _Mark) -> bool:
+        """The block begins with another fence: it is a fence around fences."""
+        while n + 1 < len(self.lines) and not self.lines[n + 1].strip(_BLANKS):
+            n += 1
+        inner = self.marks.get(n + 1)
+        if inner is None or not inner.first:
+            return False
+        return inner.opens or (inner.bare and (inner.sign != mark.sign or inner.length < mark.length))
 
     def _ends(self, n: int, mark: _Mark) -> Iterator[int]:
         """Lines that may end the block, in order; at last the end of the text."""
@@ -300,23 +319,31 @@ class _Reader:
             lines = [line.lstrip(_BLANKS).removeprefix(">").removeprefix(" ") for line in lines]
         closed = stop < len(self.lines) and (last is not None or not self.marks[stop].opens)
         known = PYTHON.fullmatch(word) or word.lower() in FOREIGN
-        plain = Block(word, "", closed, first=n, last=stop)
+        plain = Block(word, "", closed, first=n + 1, last=stop)
         indent = len(mark.before) - len(mark.before.lstrip(" \t")) if mark.first else 0
         readings = _dedented(lines, indent)
         plain.code = readings[0]
         if plain.foreign:
             return plain
         tag, head = (word, more) if known else ("", mark.rest.strip(_BLANKS))
-        if head and not ((tree := self.parser.tree(head)) and only_values(tree)):
+        if head and not self._is_attribute(head, readings[0]):
             for code in readings:
                 if (found := self.parser.program(f"{head}\n{code}")) is not None:
-                    return Block(tag, f"{head}\n{code}", closed, found, first=n, last=stop)
+                    return Block(tag, f"{head}\n{code}", closed, found, first=n + 1, last=stop)
         for code in readings:
             tree = self.parser.tree(code)
             if tree is not None and not (code is not readings[0] and returns_outside(tree)):
                 plain.code, plain.tree = code, tree
                 return plain
         return plain
+
+    def _is_attribute(self, head: str, code: str) -> bool:
+        """What is after the fence's language is not code: a file's name, or `title="main.py"`."""
+        tree = self.parser.tree(head)
+        if tree is None or does_something(tree):
+            return False
+        alone = self.parser.program(code)
+        return only_values(tree) or (alone is not None and not names(alone).lacking & names(tree).defined)
 
     def _longer(self, n: int, mark: _Mark, block: Block, stop: int) -> tuple[Block, int, str | None] | None:
         """The fence that seemed to close the block is in a string of it."""
@@ -349,25 +376,22 @@ class _Reader:
         return None
 
     def _without_words(self, block: Block) -> None:
-        """Words after the code are left out: a last paragraph that begins with two words that are not Python's."""
-        error = self.parser.read(block.code)
-        if not isinstance(error, SyntaxError) or not error.lineno:
-            return
+        """Words after the code are left out, from a paragraph on that begins with words which are not Python's."""
         lines = block.code.split("\n")
-        at = min(error.lineno, len(lines)) - 1
-        while at > 0 and lines[at - 1].strip():
-            at -= 1
-        if at > 0 and is_prose(lines[at]):
+        begins = (n for n in range(1, len(lines)) if not lines[n - 1].strip() and is_prose(lines[n]))
+        for at in itertools.islice(begins, _LOOSE):
             shorter = "\n".join(lines[:at]).rstrip() + "\n"
             if (tree := self.parser.program(shorter)) is not None:
                 block.code, block.tree = shorter, tree
+                return
 
 
 def is_prose(line: str) -> bool:
     """Words of a language, not of Python: two plain names never follow each other there."""
     if match := _TWO_WORDS.match(line):
         return not any(
-            keyword.iskeyword(word) or keyword.issoftkeyword(word) or word in ("print", "exec") for word in match.groups()
+            keyword.iskeyword(word) or keyword.issoftkeyword(word) or word in ("print", "exec")
+            for word in match.groups()
         )
     return bool(_OTHER_SCRIPT.match(line))
 

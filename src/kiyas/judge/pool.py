@@ -8,15 +8,31 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
+from typing import TypeVar
 
 from . import tiers
-from .programs import problem_of
+from .compare import check_checkers
+from .programs import for_problem, problem_of
 from .ready import check_ready, known_mode
 from .sandbox import Sandbox
-from .types import JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .tolerances import with_tolerance
+from .types import (
+    ExtractionRule,
+    JudgeError,
+    Limits,
+    Mode,
+    Outcome,
+    Problem,
+    Program,
+    SandboxError,
+    Tier,
+    ToleranceRule,
+    Verdict,
+)
 from .verdicts import Resolved, judge_program
 
 ATTEMPTS = 3
+Rule = TypeVar("Rule", ExtractionRule, ToleranceRule)
 
 
 def judge(
@@ -30,10 +46,14 @@ def judge(
     isolation: str = "strong",
     python: str | None = None,
     stop_early: bool = False,
+    extraction: str = "kiyas",
+    tolerance: str = "statement",
 ) -> Iterator[Verdict]:
     """Judge programs, one verdict each, in input order, as a stream.
 
     `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
+    `extraction`: how the program is found in an answer, `kiyas` or `livecodebench` (`extract`). `tolerance`: the error
+    that a problem's statement allows is allowed (`statement`), or only what the problem says itself (`exact`).
     `isolation`: strong, standard, weak, or best (the best that holds here).
     At once, before anything runs, raises SandboxError if the tier asked for does not hold, and JudgeError for problems
     that cannot be judged so (`check_ready`); later InputError for a program whose problem is unknown. Work that a
@@ -41,7 +61,10 @@ def judge(
     Closing the iterator, or Ctrl-C, ends every process that was started.
     """
     known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}
-    chosen = known_mode(mode)
+    chosen, rule = known_mode(mode), _one_of(ExtractionRule, "extraction", extraction)
+    if _one_of(ToleranceRule, "tolerance", tolerance) is ToleranceRule.STATEMENT:
+        known = {id: with_tolerance(problem) for id, problem in known.items()}
+    check_checkers(known.values())
     count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
@@ -50,7 +73,14 @@ def judge(
             raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
-    return _Pool(known, chosen, limits, defaults, count, tier, python, stop_early).stream(iter(programs))
+    return _Pool(known, chosen, limits, defaults, count, tier, python, stop_early, rule).stream(iter(programs))
+
+
+def _one_of(kind: type[Rule], name: str, value: str) -> Rule:
+    try:
+        return kind(value)
+    except ValueError:
+        raise JudgeError(f"unknown {name} {value!r}", f"one of {', '.join(kind)}") from None
 
 
 def usable_cores() -> int:
@@ -101,6 +131,7 @@ class _Pool:
     tier: Tier
     python: str | None
     stop_early: bool
+    rule: ExtractionRule
     gate: Gate = field(default_factory=Gate)
     todo: queue.Queue[tuple[int, Program, Problem] | None] = field(default_factory=queue.Queue)
     done: queue.Queue[tuple[int, Verdict | BaseException]] = field(default_factory=queue.Queue)
@@ -124,7 +155,8 @@ class _Pool:
                     if program is None:
                         exhausted = True
                         break
-                    self.todo.put((given, program, problem_of(program, self.problems)))
+                    problem = problem_of(program, self.problems)
+                    self.todo.put((given, for_problem(program, problem, self.rule), problem))
                     given += 1
                 if exhausted and yielded == given:
                     return

@@ -44,8 +44,10 @@ def only_values(tree: ast.Module) -> bool:
     """Names, constants and `name: value`, as in a sample: there is nothing to run."""
     return not any(
         isinstance(node, ast.Call)
-        or (isinstance(node, ast.stmt) and not isinstance(node, ast.Expr))
-        and not (isinstance(node, ast.AnnAssign) and node.value is None)
+        or (
+            (isinstance(node, ast.stmt) and not isinstance(node, ast.Expr))
+            and not (isinstance(node, ast.AnnAssign) and node.value is None)
+        )
         for node in ast.walk(tree)
     )
 
@@ -108,7 +110,9 @@ def names(tree: ast.Module) -> Names:
                     fetched |= {alias.name for alias in node.names}
         for name, value in ast.iter_fields(node):
             if name not in ("annotation", "returns"):
-                todo.extend(each for each in (value if isinstance(value, list) else [value]) if isinstance(each, ast.AST))
+                todo.extend(
+                    each for each in (value if isinstance(value, list) else [value]) if isinstance(each, ast.AST)
+                )
     lacking = set() if star else read - defined - imported - _BUILTIN
     return Names(frozenset(defined), frozenset(lacking), frozenset(fetched))
 
@@ -120,12 +124,18 @@ def defines(tree: ast.Module, entry_point: str) -> bool:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == name:
             if not all(_is_stub(each) for each in node.body):
                 return True
-        elif isinstance(node, ast.Assign) and any(isinstance(each, ast.Name) and each.id == name for each in node.targets):
+        elif isinstance(node, ast.Assign) and any(
+            isinstance(each, ast.Name) and each.id == name for each in node.targets
+        ):
             return True
-    return any(
-        isinstance(node, ast.Import | ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names)
-        for node in tree.body
-    ) and name not in names(tree).fetched
+    return (
+        any(
+            isinstance(node, ast.Import | ast.ImportFrom)
+            and any((alias.asname or alias.name) == name for alias in node.names)
+            for node in tree.body
+        )
+        and name not in names(tree).fetched
+    )
 
 
 def _is_stub(node: ast.stmt) -> bool:

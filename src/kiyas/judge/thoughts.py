@@ -11,6 +11,7 @@ _NAMES = (
     r"think|thinking|thoughts?|thought_process|reasoning|analysis|scratchpad|reflection|inner_monologue|antthinking|"
     r"seed:think"
 )
+_MESSAGE = r"\b[^<\n]{0,80}(?:<\|constrain\|>\w{0,20})?(?:<\|message\|>)?"
 _KINDS = (
     # (opening, closing) of each kind of thought
     (rf"<(?:{_NAMES})(?:[ \t][^<>\n]{{0,80}})?>", rf"</[ \t]{{0,4}}(?:{_NAMES})[ \t]{{0,4}}>"),
@@ -18,8 +19,8 @@ _KINDS = (
     (r"◁think▷", r"◁/think▷"),
     (r"<\|(?:begin_of_thought|begin_of_think|start_thinking|think|thinking|thought_start)\|>",
      r"<\|(?:end_of_thought|end_of_think|end_thinking|/think|/thinking|thought_end)\|>"),
-    (r"<\|channel\|>[ \t]{0,4}(?:analysis|commentary|thought|thinking)\b[^<\n]{0,80}(?:<\|constrain\|>\w{0,20})?(?:<\|message\|>)?",
-     r"<\|channel\|>[ \t]{0,4}final\b[^<\n]{0,80}(?:<\|constrain\|>\w{0,20})?(?:<\|message\|>)?"),
+    (rf"<\|channel\|>[ \t]{{0,4}}(?:analysis|commentary|thought|thinking){_MESSAGE}",
+     rf"<\|channel\|>[ \t]{{0,4}}final{_MESSAGE}"),
     (r"<\|channel>[ \t]{0,4}thought\b", r"<channel\|>"),
     (r"^Thinking\.\.\.$", r"^\.\.\.done thinking\.$"),
     (r"\A\s{0,9}analysis(?=[A-Z])", r"assistantfinal"),
@@ -52,7 +53,7 @@ def _without_thoughts(text: str) -> tuple[str, str]:
     if not tags:
         return text, ""
     last_end = {int(tag.lastgroup[1:]): tag.start() for tag in tags if tag.lastgroup and tag.lastgroup[0] == "c"}
-    kept, start, inside = list[str](), 0, -1
+    kept, start, inside, parser = list[str](), 0, -1, Parser.of(text)
     for tag in tags:
         assert tag.lastgroup is not None
         kind, opens = int(tag.lastgroup[1:]), tag.lastgroup[0] == "o"
@@ -65,6 +66,9 @@ def _without_thoughts(text: str) -> tuple[str, str]:
             if inside < 0:
                 kept.clear()  # it was opened in the prompt
             inside, start = -1, tag.end()
+            plain = parser.left > 0 and text[start : start + 200].lstrip()[:1] not in ("[", "~")
+            if plain and parser.program(text[start:]) is not None:
+                break  # tags in it are in its strings and comments
     if inside >= 0:
         return "".join(kept), "a thought that never ended"
     return "".join([*kept, text[start:]]), ""
@@ -111,7 +115,7 @@ def _code_spans(text: str) -> list[tuple[int, int]]:
     return [
         (starts[block.first], starts[min(block.first + block.code.count("\n") + 1, block.last)])
         for block in fenced_blocks(text, parser)
-        if block.tree is not None and block.fenced
+        if block.tree is not None and block.fenced and block.last > block.first
     ]
 
 

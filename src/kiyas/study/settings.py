@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from kiyas.judge import FORMATS, Format
-from kiyas.judge.types import Isolation, Mode
+from kiyas.judge.types import ExtractionRule, Isolation, Mode, ToleranceRule
 from kiyas.types import BASE_ARM
 
 PRACTICE = "practice"
@@ -463,6 +463,12 @@ class Judge(Section):
     """Memory per test. Default: the problem's own limit, else 1024."""
     mode: Mode = Mode.STRICT
     """How outputs are compared (docs/judge.md)."""
+    extraction: ExtractionRule = ExtractionRule.KIYAS
+    """How the program is found in an answer: kiyas, the last block that is a program; livecodebench, what is between
+    the last two lines with three backticks (docs/judge.md)."""
+    tolerance: ToleranceRule = ToleranceRule.STATEMENT
+    """statement: problems whose statement allows an absolute or relative error are judged within it. exact: only a
+    problem's own tolerance counts. The mode livecodebench is exact."""
     isolation: Isolation = Isolation.STRONG
     """The least isolation accepted; best: the best that this machine has."""
     python: str | None = None
