@@ -64,8 +64,13 @@ def _unfenced(
 
 
 def _visible(text: str) -> str:
-    """Without invisible characters at its ends, where Python does not accept them."""
-    return text.lstrip(INVISIBLE).rstrip(INVISIBLE) if text[:1] in INVISIBLE or text[-1:] in INVISIBLE else text
+    """Without invisible characters before and after it, where Python does not accept them."""
+    code = text.lstrip(INVISIBLE + " \t\r\n")
+    before = text[: len(text) - len(code)]
+    if any(sign in INVISIBLE for sign in before):
+        text = "".join(sign for sign in before.rpartition("\n")[2] if sign in " \t") + code
+    code = text.rstrip(INVISIBLE + " \t\r\n")
+    return code if any(sign in INVISIBLE for sign in text[len(code) :]) else text
 
 
 def _unquoted(text: str) -> str:

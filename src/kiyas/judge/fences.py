@@ -201,6 +201,8 @@ class _Reader:
         return self.blocks
 
     def _is_opener(self, mark: _Mark) -> bool:
+        if mark.sign == "`" and "`" in mark.rest:
+            return False
         if mark.first or _LIST_MARK.fullmatch(mark.before.strip(_BLANKS + ">")):
             return True
         word, more = info(mark.rest)
