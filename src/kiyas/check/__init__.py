@@ -150,6 +150,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
             *remarks.chat_remarks(told),
+            *remarks.judge_remarks(study, prepared.problems),
             *remarks.cost_remarks(study, cost),
         ],
     )

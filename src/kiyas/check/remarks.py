@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import PurePosixPath
+from typing import Any
 
 from kiyas.analyse.findings import Level, Remark
 from kiyas.check.chat_template import ChatFacts
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
+from kiyas.judge import problem_from_row
+from kiyas.judge.tolerances import with_statement
 from kiyas.pipeline.prepare import Unexpected
 from kiyas.similarity.contamination import Contamination
 from kiyas.study.settings import NO_SPLIT, Study
@@ -137,6 +140,14 @@ def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
         yield Remark("pad_is_end", Level.NOTE, {"token": chat.end_of_turn})
     if not chat.end_stops:
         yield Remark("end_no_stop", Level.NOTE, {"token": chat.end_of_turn, "stops": list(chat.stop_tokens)})
+
+
+def judge_remarks(study: Study, problems: list[dict[str, Any]]) -> Iterator[Remark]:
+    """About how answers are judged."""
+    if study.judge.allows_stated_errors:
+        ids = with_statement(problem_from_row(row, "kiyas") for row in problems)
+        if ids:
+            yield Remark("stated_tolerance", Level.NOTE, {"found": len(ids), "problems": len(problems), "ids": ids})
 
 
 def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:

@@ -49,7 +49,7 @@ TRANSPARENT = ("markdown", "md")
 _MARK = re.compile(r"`{3,}|~{3,}|'{3}(?=py)|\"{3}(?=py)")
 _BLANKS = " \t\r\x0b\x0c" + INVISIBLE
 _LIST_MARK = re.compile(r"[-*+>#•]{1,6}|\(?\w{1,3}[.)]|\*{0,2}")
-_WORD = re.compile(r"[ \t]*\{?[ \t]*\.?([\w+#./-]{1,80})")
+_WORD = re.compile(r"[ \t]*(?:\{[ \t]*)?\.?([\w+#./-]{1,80})")
 _WRAP = re.compile(
     r"\[(?P<end>/?)(?P<name>PYTHON|CODE|BEGIN|DONE|ANSWER|SOLUTION)\]"
     r"|<(?P<end2>/?)(?P<name2>code|python|py|program|answer|final_answer|solution|pre)(?:[ \t][^<>\n]{0,100})?>"

@@ -17,6 +17,7 @@ from typing import Any
 from kiyas import judge, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
+from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
 from kiyas.pipeline.layout import all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
@@ -90,6 +91,8 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     for each in found:
         if each.found:
             tell(f"data: {len(each.found)} problems of {each.benchmark} appear in the training data of {each.arm}")
+    if study.judge.allows_stated_errors and (ids := with_statement(judge.read_problems(folder.problems, "kiyas"))):
+        tell(f"data: {len(ids)} of {len(prepared.problems)} problems are judged within the error their statement allows")
     return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
 
 

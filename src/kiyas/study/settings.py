@@ -476,6 +476,11 @@ class Judge(Section):
     workers: Count | None = None
     """Programs judged at once. Default: one per CPU core."""
 
+    @property
+    def allows_stated_errors(self) -> bool:
+        """Problems are judged within the error that their statement allows."""
+        return self.tolerance is ToleranceRule.STATEMENT and self.mode is not Mode.LIVECODEBENCH
+
     @field_validator("mode")
     @classmethod
     def _one(cls, value: Mode) -> Mode:
