@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiyas.judge import compare
+from kiyas.judge import JudgeError, Problem, Test, compare
 
 TEXT = st.text(alphabet=st.sampled_from("ab1.0- \t\r\n"), max_size=30)
+
+
+def within(error: float | None) -> compare.Tolerance | None:
+    return None if error is None else compare.Tolerance(error)
 
 
 def dull_strict(got: bytes, expected: bytes) -> bool:
@@ -133,7 +137,7 @@ def test_bytes_that_are_not_text_are_shown() -> None:
     ],
 )
 def test_tokens_within_a_tolerance(got: str, expected: str, tolerance: float | None, right: bool) -> None:
-    assert (compare.strict(got.encode(), expected, tolerance) is None) is right
+    assert (compare.strict(got.encode(), expected, within(tolerance)) is None) is right
 
 
 def test_strict_beyond_a_piece() -> None:
@@ -267,4 +271,80 @@ def test_strict_json_is_reflexive(value: object) -> None:
     ],
 )
 def test_strict_json_rules(got: object, expected: object, tolerance: float | None, right: bool) -> None:
-    assert compare.strict_json(got, expected, tolerance) is right
+    assert compare.strict_json(got, expected, within(tolerance)) is right
+
+
+BIG = 7**400
+RELATIVE, ABSOLUTE = compare.Kind.RELATIVE, compare.Kind.ABSOLUTE
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tolerance", "right"),
+    [
+        ("0.49", "0.5", within(0.01), True),
+        ("0.4899999999999999999999", "0.5", within(0.01), False),
+        ("0.51", "0.5", within(0.01), True),
+        ("0.000001", "0", within(1e-6), True),
+        ("1000001", "1000000", within(1e-6), True),
+        (str(BIG), str(BIG + 1), within(1e-6), True),
+        (str(BIG), str(2 * BIG), within(1e-6), False),
+        (str(BIG), str(BIG), within(1e-6), True),
+        (str(BIG), str(BIG + 1), compare.Tolerance(1e-6, ABSOLUTE), False),
+        ("1e400", "1e401", within(1e-6), False),
+        ("1e400", "1e400", within(1e-6), True),
+        ("1e400", "inf", within(1e-6), False),
+        ("inf", "infinity", within(1e-6), True),
+        ("-inf", "inf", within(1e-6), False),
+        ("nan", "nan", within(1e-6), False),
+        ("1e-400", "0", within(1e-6), True),
+        ("1e99999999999999999999", "1", within(1e-6), False),
+        ("100.5", "100", compare.Tolerance(0.1, ABSOLUTE), False),
+        ("100.5", "100", compare.Tolerance(0.1, RELATIVE), True),
+        ("0.05", "0", compare.Tolerance(0.1, RELATIVE), False),
+        ("0.05", "0", compare.Tolerance(0.1, ABSOLUTE), True),
+        ("0", "0.0", compare.Tolerance(0.1, RELATIVE), True),
+        ("0.9", "1", compare.Tolerance(0.1, RELATIVE), True),
+        ("0.45", "0.5", compare.Tolerance(0.1, RELATIVE), True),
+        ("0.4", "0.5", compare.Tolerance(0.1, RELATIVE), False),
+    ],
+)
+def test_numbers_are_the_decimals_that_are_written(a: str, b: str, tolerance: compare.Tolerance, right: bool) -> None:
+    assert compare.close(a.encode(), b.encode(), tolerance) is right
+
+
+@pytest.mark.parametrize(
+    ("checker", "error", "kind"),
+    [
+        ("floats:1e-6", 1e-6, "either"),
+        ("floats:absolute:0.01", 0.01, "absolute"),
+        ("floats:relative:1e-9", 1e-9, "relative"),
+    ],
+)
+def test_floats_by_name(checker: str, error: float, kind: str) -> None:
+    problem = Problem("p", (Test("", ""),), checker=checker)
+    compare.check_checkers([problem])
+    assert compare.Tolerance.of(problem) == compare.Tolerance(error, compare.Kind(kind))
+
+
+def test_a_checker_that_nobody_knows() -> None:
+    with pytest.raises(JudgeError, match="problem p: the checker 'unorderd' is not known"):
+        compare.check_checkers([Problem("p", (Test("", ""),), checker="unorderd")])
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "right"),
+    [("a b\nc\n", "c\na  b", True), ("a\na\nb", "a\nb\nb", False), ("a\n\nb", "b\na", True), ("a", "a\nb", False),
+     ("a\nb", "a", False), ("", "\n", True), ("b a", "a b", False)],
+)  # fmt: skip
+def test_unordered_lines(got: str, expected: str, right: bool) -> None:
+    reason = compare.unordered(got.encode(), expected)
+    assert (reason is None) is right and (right or reason)
+
+
+@pytest.mark.parametrize(("got", "expected", "right"), [("Yes", "YES", True), ("Ä", "ä", True), ("No", "YES", False)])
+def test_case_insensitive(got: str, expected: str, right: bool) -> None:
+    assert (compare.case_insensitive(got.encode(), expected) is None) is right
+
+
+def test_bytes_that_are_not_text_equal_nothing() -> None:
+    assert compare.case_insensitive(b"\xff", "\ufffd") is not None

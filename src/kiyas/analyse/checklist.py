@@ -11,6 +11,8 @@ from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
 from kiyas.analyse.selection import Selection
 from kiyas.judge import Problem, Tier
+from kiyas.judge.tolerances import with_statement
+from kiyas.judge.verdicts import WITHIN
 from kiyas.runfolder.record import Kind
 from kiyas.study.settings import Accept, Select, as_text, day_of
 from kiyas.types import AdapterId, LogKind
@@ -41,6 +43,7 @@ def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) ->
         *(Remark("unstable_seeds", WARN, {"arm": a, "spread": s, "gain": g}) for a, (s, g) in unstable(curves).items()),
         *_adapters(scores),
         *_judge(loaded),
+        *_tolerance(loaded),
         *_stops(loaded),
     ]
     return by_weight(found)
@@ -293,6 +296,21 @@ def _judge(loaded: Loaded) -> list[Remark]:
     if tier is Tier.WEAK:
         return [Remark("weak_isolation", NOTE)]
     return [Remark("judge_tier", OK, {"tier": tier})] if tier else []
+
+
+def _tolerance(loaded: Loaded) -> list[Remark]:
+    """Problems that are judged within the error of their statement, and accepted answers that depend on it."""
+    study = loaded.record.study
+    if study is None or not study.judge.allows_stated_errors or not (ids := with_statement(loaded.problems.values())):
+        return []
+    every = [each for answers in loaded.answers.values() for judged in answers.values() for each in judged]
+    within = [each for each in every if each.solved and any(flag.startswith(WITHIN) for flag in each.flags)]
+    values = {"n": len(ids), "all": len(loaded.problems), "ids": _some(ids), "within": len(within)}
+    return [Remark("stated_tolerance", NOTE if within else OK, values)]
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
 
 
 def _stops(loaded: Loaded) -> list[Remark]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kiyas.analyse.findings import Failure
 from kiyas.judge import Outcome, Problem
-from kiyas.judge.extract import parses
+from kiyas.judge.syntax import parses
 from kiyas.types import Judgment
 
 LONGEST = 4096

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from kiyas.judge import Outcome
-from kiyas.judge.extract import fenced_blocks
+from kiyas.judge.fences import fenced_blocks
 from kiyas.types import Judgment
 
 Ints = NDArray[np.int64]

@@ -151,6 +151,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
             *remarks.problem_remarks(prepared.doubts(study)),
             *remarks.chat_remarks(told),
+            *remarks.judge_remarks(study, prepared.problems),
             *remarks.cost_remarks(study, cost),
         ],
     )

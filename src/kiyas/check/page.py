@@ -122,6 +122,11 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "training and benchmark both use it here; with another system message the model may answer differently",
         "set it explicitly: dataset: {{system: ...}}",
     ),
+    "stated_tolerance": (
+        "{found} of {problems} problems are judged within the error that their statement allows: {ids_words}",
+        "there a number may differ from the expected one by as much as the statement says",
+        "to compare exactly: judge: {{tolerance: exact}}",
+    ),
     "base_in_4bit": (
         "the base is loaded in 4 bits (4-bit NF4)",
         "it is another base than the 16-bit one, and the conclusions will be about it",

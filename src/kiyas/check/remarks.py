@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import PurePosixPath
+from typing import Any
 
 from kiyas.analyse.findings import Level, Remark
 from kiyas.check.chat_template import ChatFacts
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
+from kiyas.judge import problem_from_row
+from kiyas.judge.tolerances import with_statement
 from kiyas.pipeline.prepare import Unexpected
 from kiyas.similarity.contamination import Contamination
 from kiyas.study.settings import NO_SPLIT, Study
@@ -143,6 +146,14 @@ def problem_remarks(doubts: list[str]) -> Iterator[Remark]:
     """About problems that do not prove themselves."""
     for doubt in doubts:
         yield Remark("problems_found_wrong", Level.WARNING, {"what": doubt})
+
+
+def judge_remarks(study: Study, problems: list[dict[str, Any]]) -> Iterator[Remark]:
+    """About how answers are judged."""
+    if study.judge.allows_stated_errors:
+        ids = with_statement(problem_from_row(row, "kiyas") for row in problems)
+        if ids:
+            yield Remark("stated_tolerance", Level.NOTE, {"found": len(ids), "problems": len(problems), "ids": ids})
 
 
 def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:

@@ -60,11 +60,16 @@ def _texts(value: Any) -> list[str]:
 
 def _program(made: str, doc: Row) -> str:
     """The whole program: out of its fence, and behind the prompt where it is only the rest of a function."""
-    program = judge.extract(made).program or made if "```" in made else made
+    program = judge.extract(made, _name(doc)).program or made if "```" in made else made
     prompt = doc.get("prompt")
     if "entry_point" not in doc or not isinstance(prompt, str) or prompt.strip() in program:
         return program
     return prompt + program
+
+
+def _name(doc: Row) -> str | None:
+    name = doc.get("entry_point")
+    return name if isinstance(name, str) else None
 
 
 def _verdict(row: Row, samples: int, where: str, odd: Counter[str]) -> judge.Outcome | None:

@@ -81,7 +81,7 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     found: dict[Answered, Row] = {}
     others = 0
     for key, answer in answers.items():
-        program, extraction = _program(answer)
+        program, extraction = _program(answer, problems.get(answer.id), settings)
         if program is None or answer.id not in good:
             continue
         others += answer.program is not None and program.strip() != answer.program.strip()
@@ -107,9 +107,9 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     return Rejudged(rows, differences, len(answers) - len(found), owed, others, tier, doubts)
 
 
-def _program(answer: Answer) -> tuple[str | None, Any]:
+def _program(answer: Answer, problem: judge.Problem | None, settings: Judge) -> tuple[str | None, Any]:
     if answer.chat and answer.text is not None:
-        extraction = judge.extract(answer.text)
+        extraction = judge.extract(answer.text, problem.entry_point if problem else None, settings.extraction)
         return extraction.program, {"method": extraction.method, "reason": extraction.reason}
     return answer.program, "recorded"
 

@@ -17,11 +17,13 @@ from .programs import programs_from_row, read_programs
 from .proof import Finding, in_words, prove, sound
 from .ready import check_ready
 from .tiers import TierReport, probe
+from .tolerances import with_tolerance
 from .types import (
     MISSING,
     AfterTimeout,
     ExceptionInfo,
     Extraction,
+    ExtractionRule,
     InputError,
     JudgeError,
     Limits,
@@ -33,6 +35,7 @@ from .types import (
     Test,
     TestResult,
     Tier,
+    ToleranceRule,
     Verdict,
 )
 
@@ -42,6 +45,7 @@ __all__ = [
     "AfterTimeout",
     "ExceptionInfo",
     "Extraction",
+    "ExtractionRule",
     "Finding",
     "Format",
     "InputError",
@@ -56,6 +60,7 @@ __all__ = [
     "TestResult",
     "Tier",
     "TierReport",
+    "ToleranceRule",
     "Verdict",
     "check_ready",
     "extract",
@@ -70,4 +75,5 @@ __all__ = [
     "read_programs",
     "self_check",
     "sound",
+    "with_tolerance",
 ]

@@ -22,8 +22,10 @@ from .formats import FORMATS, read_problems
 from .pool import judge
 from .programs import problem_of, program_files, read_programs
 from .proof import Finding, in_words, prove, sound
+from .tolerances import with_statement
 from .types import (
     AfterTimeout,
+    ExtractionRule,
     InputError,
     Isolation,
     JudgeError,
@@ -34,10 +36,13 @@ from .types import (
     Program,
     SandboxError,
     Tier,
+    ToleranceRule,
     Verdict,
 )
+from .verdicts import CHECKER_FAILED, WITHIN
 from .version import VERSION
 
+SHOWN = 5
 FINDINGS = "problems_found_wrong"
 """key of FILE.meta.json"""
 DESCRIPTION = """\
@@ -99,6 +104,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=[after.value for after in AfterTimeout],
         default="stop",
         help="after a program's first time-out: stop (its other tests count as not passed; default) or continue",
+    )
+    parser.add_argument(
+        "--extraction",
+        choices=[rule.value for rule in ExtractionRule],
+        default="kiyas",
+        help="how the program is found in an answer: kiyas (default): the last block that is a program; livecodebench: "
+        "between the last two lines with three backticks",
+    )
+    parser.add_argument(
+        "--tolerance",
+        choices=[rule.value for rule in ToleranceRule],
+        default="statement",
+        help="statement (default): the error that a problem's statement allows; exact: only a problem's own tolerance",
     )
     parser.add_argument("--stop-early", action="store_true", help="stop a program at its first failed test")
     parser.add_argument("--format", choices=list(FORMATS), help="format of the problems, where it is not recognised")
@@ -163,7 +181,14 @@ def _run(args: argparse.Namespace) -> int:
         "workers": args.workers,
         "isolation": tier.value,
         "python": args.python,
+        "tolerance": args.tolerance,
     }
+    if args.tolerance == "statement" and args.mode != "livecodebench" and (allowed := with_statement(asked.values())):
+        print(
+            f"{len(allowed)} of {len(asked)} problems are judged within the error that their statement allows: "
+            f"{', '.join(allowed[:SHOWN])}{', …' if len(allowed) > SHOWN else ''}",
+            file=sys.stderr,
+        )
     with contextlib.ExitStack() as stack:
         done, findings = 0, None
         out: IO[bytes] = sys.stdout.buffer
@@ -184,6 +209,7 @@ def _run(args: argparse.Namespace) -> int:
             **how,
             after_timeout=args.after_timeout,
             stop_early=args.stop_early,
+            extraction=args.extraction,
         )
         if args.out:
             _remember(path, meta, findings)
@@ -238,6 +264,8 @@ def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[s
         "python": args.python,
         "after_timeout": args.after_timeout,
         "stop_early": args.stop_early,
+        "extraction": args.extraction,
+        "tolerance": args.tolerance,
         "problems": _digest(Path(args.problems)),
         "programs": [_digest(file) for file in files],
         "kiyas_version": VERSION,
@@ -298,7 +326,7 @@ def _remember(out: Path, meta: dict[str, Any], findings: list[Finding]) -> None:
 
 
 def _repair(out: Path) -> int:
-    """Cuts the file off before the first torn row, or the first IE, and counts the rows before it."""
+    """Cuts the file off before the first torn row, or the first IE of the sandbox, and counts the rows before it."""
     good = rows = 0
     with out.open("rb") as file:
         for line in file:
@@ -306,7 +334,9 @@ def _repair(out: Path) -> int:
                 row = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:
                 row = None
-            if not isinstance(row, dict) or row.get("verdict") == Outcome.IE:
+            if not isinstance(row, dict) or (
+                row.get("verdict") == Outcome.IE and CHECKER_FAILED not in (row.get("flags") or [])
+            ):
                 break
             good += len(line)
             rows += 1
@@ -326,7 +356,8 @@ def _row(verdict: Verdict | Refused) -> dict[str, Any]:
 def _write(verdicts: Iterator[Verdict | Refused], out: IO[bytes], expected: int, both: bool) -> Counter[Outcome]:
     counts: Counter[Outcome] = Counter()
     differing: list[str] = []
-    refused = 0
+    refused = within = 0
+    failed: dict[str, str] = {}
     progress = _Progress(expected)
     for verdict in verdicts:
         try:
@@ -342,6 +373,9 @@ def _write(verdicts: Iterator[Verdict | Refused], out: IO[bytes], expected: int,
             refused += 1
             continue
         counts[verdict.verdict] += 1
+        if CHECKER_FAILED in verdict.flags:
+            failed.setdefault(verdict.problem_id, verdict.detail)
+        within += any(flag.startswith(WITHIN) for flag in verdict.flags) and verdict.accepted
         if both and verdict.livecodebench is not None and verdict.accepted != (verdict.livecodebench is Outcome.AC):
             differing.append(
                 f"{verdict.problem_id}: {verdict.verdict} strict, {verdict.livecodebench} livecodebench; "
@@ -356,7 +390,11 @@ def _write(verdicts: Iterator[Verdict | Refused], out: IO[bytes], expected: int,
         print(f"the modes differ on {len(differing)} of {sum(counts.values())} programs", file=sys.stderr)
         for line in differing:
             print(f"  {line}", file=sys.stderr)
-    if counts[Outcome.IE]:
+    if within:
+        print(f"{within} accepted programs would not be, were outputs compared exactly", file=sys.stderr)
+    for id, detail in failed.items():
+        print(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out", file=sys.stderr)
+    if counts[Outcome.IE] and not failed:
         print("IE: the sandbox failed, not the program; the same command judges again from there", file=sys.stderr)
     return counts
 

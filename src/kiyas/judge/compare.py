@@ -6,14 +6,84 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation, localcontext
+from enum import StrEnum
 from typing import Any
 
-_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
+from .types import JudgeError, Problem
+
+_NUMBER = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
 
 
-def strict(got: bytes | bytearray, expected: str, tolerance: float | None = None) -> str | None:
+class Kind(StrEnum):
+    """What an error is measured against."""
+
+    EITHER = "either"
+    ABSOLUTE = "absolute"
+    RELATIVE = "relative"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """|a - b| <= error (absolute), error · |b| (relative), or error · max(1, |b|) (either)."""
+
+    error: float
+    kind: Kind = Kind.EITHER
+
+    @classmethod
+    def of(cls, problem: Problem) -> Tolerance | None:
+        """What the problem says itself, or by its built-in checker."""
+        if match := FLOATS.fullmatch(problem.checker or ""):
+            return cls(float(match["error"]), Kind(match["kind"] or "either"))
+        return None if problem.tolerance is None else cls(problem.tolerance)
+
+
+FLOATS = re.compile(
+    r"floats:(?:(?P<kind>absolute|relative):)?(?P<error>[0-9]{1,9}(?:\.[0-9]{1,30})?(?:e-?[0-9]{1,3})?)"
+)
+
+
+def built_in(checker: str) -> bool:
+    """`unordered`, `case-insensitive`, `floats:…`; any other checker is Python source."""
+    return checker in NAMED or FLOATS.fullmatch(checker) is not None
+
+
+def check_checkers(problems: Iterable[Problem]) -> None:
+    """Raises JudgeError for a checker that is neither built in nor Python source that defines `check`."""
+    for problem in problems:
+        if problem.checker is not None and not built_in(problem.checker) and "check" not in problem.checker:
+            raise JudgeError(
+                f"problem {problem.id}: the checker {problem.checker[:60]!r} is not known",
+                "unordered, case-insensitive, floats:1e-6, floats:absolute:1e-6, floats:relative:1e-6, or Python "
+                "source of check(input, expected, output)",
+            )
+
+
+def unordered(got: bytes | bytearray, expected: str) -> str | None:
+    """The same lines in any order; white space as in `strict`, empty lines do not count."""
+    ours, theirs = (Counter(tuple(line) for line in _token_lines(text, 0) if line) for text in (got, expected))
+    if ours == theirs:
+        return None
+    lacking, surplus = theirs - ours, ours - theirs
+    line, what = (next(iter(lacking)), "missing") if lacking else (next(iter(surplus)), "not expected")
+    return f"in any order: the line {_show(b' '.join(line))} is {what}"
+
+
+def case_insensitive(got: bytes | bytearray, expected: str) -> str | None:
+    """As `strict`, upper and lower case being the same."""
+    return strict(got.decode("utf-8", "surrogateescape").lower().encode("utf-8", "surrogateescape"), expected.lower())
+
+
+NAMED: dict[str, Callable[[bytes | bytearray, str], str | None]] = {
+    "unordered": unordered,
+    "case-insensitive": case_insensitive,
+}
+
+
+def strict(got: bytes | bytearray, expected: str, tolerance: Tolerance | None = None) -> str | None:
     """Line by line, token by token. With a tolerance, tokens that are numbers may differ by it.
 
     White space inside and at the end of a line, and empty lines at the very end, do not count. Outputs may be large:
@@ -78,30 +148,46 @@ def _token_lines(text: Any, start: int) -> Iterator[list[bytes]]:
         start = end + 1
 
 
-def close(a: bytes, b: bytes, tolerance: float) -> bool:
-    """|a - b| <= tolerance · max(1, |b|) for two decimal numbers; infinities by sign; nan is close to nothing."""
+def close(a: bytes, b: bytes, tolerance: Tolerance) -> bool:
+    """Two decimal numbers within the tolerance; infinities by sign; nan is close to nothing."""
     if not (_NUMBER.fullmatch(a) and _NUMBER.fullmatch(b)):
         return False
-    return close_numbers(float(a), float(b), tolerance)
+    return close_numbers(a.decode(), b.decode(), tolerance)
 
 
-def close_numbers(a: float, b: float, tolerance: float) -> bool:
-    if math.isinf(a) or math.isinf(b):
-        return a == b
-    return abs(a - b) <= tolerance * max(1.0, abs(b))
+def close_numbers(a: str, b: str, tolerance: Tolerance) -> bool:
+    """As the decimals that are written there: the borders count, and so does every digit."""
+    x, y = float(a), float(b)
+    if math.isfinite(x) and math.isfinite(y):
+        gap, limit = abs(x - y), tolerance.error * _scale(abs(y), tolerance.kind)
+        doubt = 1e-15 * (abs(x) + abs(y) + limit)
+        if math.isfinite(gap + limit) and abs(gap - limit) > doubt:
+            return bool(gap < limit)
+    elif math.isnan(x) or math.isnan(y):
+        return False
+    try:
+        with localcontext(Context(prec=max(50, len(a) + len(b) + 50), Emax=MAX_EMAX, Emin=MIN_EMIN)):
+            exact_x, exact_y = Decimal(a), Decimal(b)
+            if exact_x.is_infinite() or exact_y.is_infinite():
+                return exact_x == exact_y
+            scale = _scale(abs(exact_y), tolerance.kind)
+            return bool(abs(exact_x - exact_y) <= Decimal(repr(tolerance.error)) * scale)
+    except (ArithmeticError, MemoryError):
+        return False
 
 
-def strict_json(got: Any, expected: Any, tolerance: float | None = None) -> bool:
+def _scale(size: Any, kind: Kind) -> Any:
+    return 1 if kind is Kind.ABSOLUTE else size if kind is Kind.RELATIVE else max(1, size)
+
+
+def strict_json(got: Any, expected: Any, tolerance: Tolerance | None = None) -> bool:
     """Equal as JSON: numbers by value, but true is not 1; within the tolerance where one is given."""
     if isinstance(got, bool) or isinstance(expected, bool):
         return got is expected
     if isinstance(got, int | float) and isinstance(expected, int | float):
         if got == expected:
             return True
-        try:
-            return tolerance is not None and close_numbers(float(got), float(expected), tolerance)
-        except OverflowError:
-            return False
+        return tolerance is not None and close_numbers(_digits(got), _digits(expected), tolerance)
     if isinstance(got, list) and isinstance(expected, list):
         return len(got) == len(expected) and all(
             strict_json(a, b, tolerance) for a, b in zip(got, expected, strict=True)
@@ -109,6 +195,11 @@ def strict_json(got: Any, expected: Any, tolerance: float | None = None) -> bool
     if isinstance(got, dict) and isinstance(expected, dict):
         return got.keys() == expected.keys() and all(strict_json(got[k], expected[k], tolerance) for k in got)
     return type(got) is type(expected) and bool(got == expected)
+
+
+def _digits(number: int | float) -> str:
+    """Also of an integer with more digits than `str` writes."""
+    return str(Decimal(number)) if isinstance(number, int) else repr(number)
 
 
 def livecodebench(got: str, expected: str) -> str | None:

@@ -1,104 +1,121 @@
-"""The program in a model's answer. Never raises, whatever the answer."""
+"""The program in a model's answer. Never raises, whatever the answer, and takes time linear in it.
+
+The parts: thoughts.py says what the answer is, fences.py which blocks are in it, syntax.py what a block is; here is
+which of them is the program.
+"""
 
 from __future__ import annotations
 
 import ast
-import re
-import warnings
 
-from .types import Extraction
-
-_THINK = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<tag>[^\s`]*)[^`]*$")
-_LONGEST_PARSED = 2_000_000
+from .fences import INVISIBLE, Block, Parser, fenced_blocks
+from .syntax import defines, does_something, names, only_values
+from .thoughts import answer_of
+from .types import Extraction, ExtractionRule
 
 
-def extract(answer: str) -> Extraction:
-    """The last fenced block that parses as Python; without a fence, the whole answer if it parses.
+def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:
+    """The last block that is a program; without blocks, the whole answer if it is one.
 
-    Closed `<think>` blocks are removed first, and all before a `</think>` whose opening was in the prompt. `~~~` fences
-    and a last fence that is never closed count. A block that is only a literal (a sample output) is taken only if there
-    is no other. If no block parses, the last one tagged Python is taken, else the last: its verdict will be CE.
+    Thoughts are not part of the answer. With `entry_point`, the last block that defines it is the program, if one does.
+    A block in another language, one of values only (a sample), and one that uses names which only an earlier block
+    defines (a usage, a test) is not a program; blocks tagged Python go before others. If nothing parses, the last block
+    tagged Python is taken, else the last untagged one: its verdict will be CE.
+
+    `livecodebench`: what is between the last two lines with three backticks, as LiveCodeBench does.
     """
     other_rule = livecodebench_rule(answer)
-    text = _THINK.sub("", answer)
-    end = text.lower().rfind("</think>")
-    if end >= 0:
-        text = text[end + len("</think>") :]
-    blocks = fenced_blocks(text)
-    if not blocks:
-        stripped = text.strip()
-        if stripped and parses(text):
-            return Extraction(text, "whole", "no fence; the whole answer parses", other_rule)
-        reason = "the answer is empty" if not stripped else "no fence, and the whole answer is not Python"
-        return Extraction("", "none", reason, other_rule)
-    parsing = [block for block in blocks if parses(block.code)]
-    programs = [block for block in parsing if not only_literals(block.code)]
-    if programs or parsing:
-        block = (programs or parsing)[-1]
-        after = len(blocks) - 1 - blocks.index(block)
-        reason = f"block {blocks.index(block) + 1} of {len(blocks)}" + (
-            f", {after} after it passed over" if after else ""
+    if rule is ExtractionRule.LIVECODEBENCH:
+        method, reason = ("livecodebench", "between the last two lines with three backticks")
+        if not other_rule.strip():
+            method, reason = "none", "nothing between two lines with three backticks"
+        return Extraction(other_rule, method, reason, other_rule)
+    text, unended = answer_of(answer)
+    parser = Parser.of(text)
+    stripped = text.strip(" \t\r\n" + INVISIBLE)
+    if not stripped:
+        return Extraction("", "none", unended or "the answer is empty", other_rule)
+    if not stripped.startswith(("~", "[", "`")) and "[DONE]" not in text and parser.program(_visible(text)):
+        return Extraction(_visible(text), "whole", "no fence; the whole answer parses", other_rule)
+    blocks = fenced_blocks(text, parser)
+    chosen = _chosen(blocks, entry_point)
+    if chosen is not None:
+        reason = _which(blocks, chosen)
+        method = "fence-unparsed" if chosen.tree is None else "fence" if chosen.closed else "unclosed-fence"
+        if chosen.tree is None:
+            reason = "no fenced block parses as Python"
+        return Extraction(chosen.code, method, reason, other_rule)
+    return _unfenced(text, stripped, bool(blocks), entry_point, parser, unended, other_rule)
+
+
+def _unfenced(
+    text: str, stripped: str, fenced: bool, entry_point: str | None, parser: Parser, unended: str, other_rule: str
+) -> Extraction:
+    if fenced:
+        return Extraction("", "none", "no block is a Python program", other_rule)
+    if entry_point is not None and _is_body(text):
+        return Extraction(text, "body", "no fence; the answer is the body of a function", other_rule)
+    for code in filter(None, (_visible(text), _unquoted(stripped))):
+        if (tree := parser.tree(code)) is not None:
+            if not only_values(tree):
+                return Extraction(code, "whole", "no fence; the whole answer parses", other_rule)
+            return Extraction("", "none", "no fence, and the whole answer is only a value", other_rule)
+    return Extraction("", "none", unended or "no fence, and the whole answer is not Python", other_rule)
+
+
+def _visible(text: str) -> str:
+    """Without invisible characters before and after it, where Python does not accept them."""
+    code = text.lstrip(INVISIBLE + " \t\r\n")
+    before = text[: len(text) - len(code)]
+    if any(sign in INVISIBLE for sign in before):
+        text = "".join(sign for sign in before.rpartition("\n")[2] if sign in " \t") + code
+    code = text.rstrip(INVISIBLE + " \t\r\n")
+    return code if any(sign in INVISIBLE for sign in text[len(code) :]) else text
+
+
+def _unquoted(text: str) -> str:
+    """Out of one pair of single or double backticks around all of it; "" without them."""
+    marks = len(text) - len(text.lstrip("`"))
+    return text[marks:-marks] if 0 < marks < 3 and text.endswith("`" * marks) else ""
+
+
+def _is_body(text: str) -> bool:
+    """The indented rest of a function, as base models complete it."""
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    if first[:1] not in (" ", "\t"):
+        return False
+    tree = Parser.of(text).tree(f"def _():\n{text}\n")
+    return tree is not None and any(isinstance(node, ast.Return | ast.Yield) for node in ast.walk(tree))
+
+
+def _chosen(blocks: list[Block], entry_point: str | None) -> Block | None:
+    """The block that is the program, or the one to be judged as CE; None where there is none."""
+    parsing = [block for block in blocks if block.tree is not None and not block.foreign]
+    programs = [block for block in parsing if block.tree is not None and not only_values(block.tree)]
+    if entry_point is not None:
+        definers = [block for block in programs if block.tree is not None and defines(block.tree, entry_point)]
+        if definers:
+            return max(enumerate(definers), key=lambda pair: (pair[1].python, pair[0]))[1]
+    ranked = []
+    earlier = set[str]()
+    for number, block in enumerate(programs):
+        assert block.tree is not None
+        found = names(block.tree)
+        usage = bool((found.lacking | found.fetched) & (earlier - found.defined))
+        earlier |= found.defined
+        ranked.append(
+            (not usage, does_something(block.tree), not block.inline, block.python, not found.lacking, number)
         )
-        return Extraction(block.code, "fence" if block.closed else "unclosed-fence", reason, other_rule)
-    tagged = [block for block in blocks if block.tag.lower() in ("python", "py", "python3")]
-    return Extraction((tagged or blocks)[-1].code, "fence-unparsed", "no fenced block parses as Python", other_rule)
+    if ranked:
+        return programs[max(ranked)[-1]]
+    unparsed = [block for block in blocks if block.tree is None and not block.foreign]
+    return max(unparsed, key=lambda block: (block.python, block.first), default=None)
 
 
-class _Block:
-    """`code` is the block without the indentation of its fence (in a list, for example)."""
-
-    def __init__(self, tag: str, indent: int) -> None:
-        self.tag, self.indent, self.lines, self.closed = tag, indent, list[str](), False
-
-    @property
-    def code(self) -> str:
-        lines = []
-        for line in self.lines:
-            spaces = len(line) - len(line.lstrip(" \t"))
-            lines.append(line[min(self.indent, spaces) :])
-        return "\n".join(lines) + "\n"
-
-
-def fenced_blocks(text: str) -> list[_Block]:
-    """Blocks between fences; a fence is closed by one of the same sign, at least as long, with nothing after it."""
-    blocks: list[_Block] = []
-    fence = ""
-    for line in text.replace("\r\n", "\n").split("\n"):
-        match = _FENCE.match(line)
-        if not fence:
-            if match:
-                fence = match["fence"]
-                blocks.append(_Block(match["tag"], len(match["indent"])))
-        elif match and match["fence"][0] == fence[0] and len(match["fence"]) >= len(fence) and not match["tag"]:
-            blocks[-1].closed, fence = True, ""
-        else:
-            blocks[-1].lines.append(line)
-    return [block for block in blocks if block.code.strip()]
-
-
-def syntax_tree(code: str) -> ast.Module | None:
-    """None for text that is not Python, or that is too long or too deep for the parser."""
-    if len(code) > _LONGEST_PARSED:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
-
-
-def parses(code: str) -> bool:
-    return syntax_tree(code) is not None
-
-
-def only_literals(code: str) -> bool:
-    """Nothing but bare names and constants, as in a sample's output: such a program could do nothing."""
-    tree = syntax_tree(code)
-    return tree is not None and not any(
-        isinstance(node, ast.Call | ast.stmt) and not isinstance(node, ast.Expr) for node in ast.walk(tree)
-    )
+def _which(blocks: list[Block], chosen: Block) -> str:
+    number = next(n for n, block in enumerate(blocks, 1) if block is chosen)
+    after = len(blocks) - number
+    return f"block {number} of {len(blocks)}" + (f", {after} after it passed over" if after else "")
 
 
 def livecodebench_rule(answer: str) -> str:

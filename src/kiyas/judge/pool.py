@@ -8,15 +8,32 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
+from typing import TypeVar
 
 from . import tiers
-from .programs import problem_of
-from .ready import check_ready, known_after, known_mode
+from .compare import check_checkers
+from .programs import for_problem, problem_of
+from .ready import check_ready, known_mode
 from .sandbox import Sandbox
-from .types import AfterTimeout, JudgeError, Limits, Mode, Outcome, Problem, Program, SandboxError, Tier, Verdict
+from .tolerances import with_tolerance
+from .types import (
+    AfterTimeout,
+    ExtractionRule,
+    JudgeError,
+    Limits,
+    Mode,
+    Outcome,
+    Problem,
+    Program,
+    SandboxError,
+    Tier,
+    ToleranceRule,
+    Verdict,
+)
 from .verdicts import Resolved, judge_program
 
 ATTEMPTS = 3
+Rule = TypeVar("Rule", AfterTimeout, ExtractionRule, ToleranceRule)
 
 
 def judge(
@@ -31,11 +48,15 @@ def judge(
     python: str | None = None,
     after_timeout: str = "stop",
     stop_early: bool = False,
+    extraction: str = "kiyas",
+    tolerance: str = "statement",
 ) -> Iterator[Verdict]:
     """Judge programs, one verdict each, in input order, as a stream.
 
     `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
     `after_timeout`: stop (a program's other tests are not run) or continue; `stop_early`: stop at any failed test.
+    `extraction`: how the program is found in an answer, `kiyas` or `livecodebench` (`extract`). `tolerance`: the error
+    that a problem's statement allows is allowed (`statement`), or only what the problem says itself (`exact`).
     `isolation`: strong, standard, weak, or best (the best that holds here).
     At once, before anything runs, raises SandboxError if the tier asked for does not hold, and JudgeError for problems
     that cannot be judged so (`check_ready`); later InputError for a program whose problem is unknown. Work that a
@@ -43,7 +64,11 @@ def judge(
     Closing the iterator, or Ctrl-C, ends every process that was started.
     """
     known = problems if isinstance(problems, Mapping) else {problem.id: problem for problem in problems}
-    chosen, after = known_mode(mode), known_after(after_timeout)
+    chosen, rule = known_mode(mode), _one_of(ExtractionRule, "extraction", extraction)
+    after = _one_of(AfterTimeout, "after_timeout", after_timeout)
+    if _one_of(ToleranceRule, "tolerance", tolerance) is ToleranceRule.STATEMENT:
+        known = {id: with_tolerance(problem) for id, problem in known.items()}
+    check_checkers(known.values())
     count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
@@ -52,7 +77,14 @@ def judge(
             raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
-    return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early).stream(iter(programs))
+    return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early, rule).stream(iter(programs))
+
+
+def _one_of(kind: type[Rule], name: str, value: str) -> Rule:
+    try:
+        return kind(value)
+    except ValueError:
+        raise JudgeError(f"unknown {name} {value!r}", f"one of {', '.join(kind)}") from None
 
 
 def usable_cores() -> int:
@@ -104,6 +136,7 @@ class _Pool:
     python: str | None
     after_timeout: AfterTimeout
     stop_early: bool
+    rule: ExtractionRule
     gate: Gate = field(default_factory=Gate)
     todo: queue.Queue[tuple[int, Program, Problem] | None] = field(default_factory=queue.Queue)
     done: queue.Queue[tuple[int, Verdict | BaseException]] = field(default_factory=queue.Queue)
@@ -127,7 +160,8 @@ class _Pool:
                     if program is None:
                         exhausted = True
                         break
-                    self.todo.put((given, program, problem_of(program, self.problems)))
+                    problem = problem_of(program, self.problems)
+                    self.todo.put((given, for_problem(program, problem, self.rule), problem))
                     given += 1
                 if exhausted and yielded == given:
                     return

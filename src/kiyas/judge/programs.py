@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from .extract import extract
 from .rows import BadRowError, Row, located, rows
-from .types import InputError, Problem, Program
+from .types import ExtractionRule, InputError, Problem, Program
 
 
 def read_programs(path: str | Path | Iterable[str | Path]) -> Iterator[Program]:
@@ -51,6 +52,14 @@ def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
     raise InputError(file or "programs", int(line or 0), reason, "check --problems")
 
 
+def for_problem(program: Program, problem: Problem, rule: ExtractionRule) -> Program:
+    """The program as it is found in its answer by this rule and for this problem."""
+    if program.answer is None or (rule is ExtractionRule.KIYAS and problem.entry_point is None):
+        return program
+    found = extract(program.answer, problem.entry_point, rule)
+    return replace(program, source=found.program, extraction=found)
+
+
 def programs_from_row(row: Row, origin: str = "") -> Iterator[Program]:
     problem_id = next((row[key] for key in ("problem_id", "question_id", "task_id") if row.get(key) is not None), None)
     if not isinstance(problem_id, str | int):
@@ -72,4 +81,4 @@ def programs_from_row(row: Row, origin: str = "") -> Iterator[Program]:
     if not isinstance(answer, str):
         raise BadRowError("neither 'program' nor 'answer' (nor 'code_list', 'extracted_code') is there as a string")
     found = extract(answer)
-    yield Program(problem_id, found.program, {**row, "problem_id": problem_id}, found, origin)
+    yield Program(problem_id, found.program, {**row, "problem_id": problem_id}, found, answer, origin)

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from .extract import syntax_tree
 from .pool import judge
 from .ready import SOLUTION, check_ready, known_mode, lacks
+from .syntax import syntax_tree
 from .types import MISSING, InputError, Limits, Mode, Outcome, Problem, Program, SandboxError, Verdict
 
 SHOWN = 8
@@ -51,6 +51,7 @@ def prove(
     workers: int | None = None,
     isolation: str = "strong",
     python: str | None = None,
+    tolerance: str = "statement",
 ) -> list[Finding]:
     """What is wrong with these problems, in their order; [] where all of them prove themselves.
 
@@ -72,6 +73,7 @@ def prove(
         workers=workers,
         isolation=isolation,
         python=python,
+        tolerance=tolerance,
         stop_early=True,
     )
     seen: dict[str, list[tuple[_Trial, Verdict]]] = {}
@@ -225,7 +227,7 @@ def _lost(code: str, problem: Problem) -> set[str]:
 
 # --- run ---------------------------------------------------------------------------------------------------------
 
-NOTHING = ""
+NOTHING = "pass\n"
 CALLED = """\
 class _Called(BaseException):
     pass

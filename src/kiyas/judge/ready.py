@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable
 
 from . import tiers
-from .extract import syntax_tree
 from .sandbox import Job, Sandbox, last_words
-from .types import AfterTimeout, JudgeError, Mode, Problem
+from .syntax import syntax_tree
+from .types import JudgeError, Mode, Problem
 
 # Run in the sandbox, as the tests that import these modules will be.
 ASK = """\
@@ -78,13 +78,6 @@ def known_mode(mode: str) -> Mode:
         return Mode(mode)
     except ValueError:
         raise JudgeError(f"unknown mode {mode!r}", f"one of {', '.join(Mode)}") from None
-
-
-def known_after(after_timeout: str) -> AfterTimeout:
-    try:
-        return AfterTimeout(after_timeout)
-    except ValueError:
-        raise JudgeError(f"after_timeout {after_timeout!r} is not known", f"one of {', '.join(AfterTimeout)}") from None
 
 
 def check_mode(problem: Problem, mode: Mode) -> None:

@@ -86,6 +86,20 @@ class Mode(StrEnum):
     BOTH = "both"
 
 
+class ToleranceRule(StrEnum):
+    """Where the tolerance of a problem without a `tolerance` or `checker` of its own comes from."""
+
+    STATEMENT = "statement"
+    EXACT = "exact"
+
+
+class ExtractionRule(StrEnum):
+    """How the program is found in an answer."""
+
+    KIYAS = "kiyas"
+    LIVECODEBENCH = "livecodebench"
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits of one test; None: what the problem says, else the default in DEFAULT_LIMITS."""
@@ -130,7 +144,9 @@ class Problem:
     modules: tuple[str, ...] = ()
     """modules beyond the standard library that the tests import; the interpreter for programs must have them"""
     checker: str | None = None
-    """Python source of `check(input, expected, output) -> bool`, run in the sandbox as a program of its own"""
+    """`unordered`, `case-insensitive`, `floats:absolute:1e-6`, `floats:relative:1e-6`; or Python source of
+    `check(input, expected, output)`, run in the sandbox as a program of its own: it returns true, false or a
+    score, or one of these and a sentence"""
     tolerance: float | None = None
     """numbers may differ by this, absolutely or relatively"""
     time_limit_s: float | None = None
@@ -177,6 +193,8 @@ class Program:
     row: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """the input's keys, passed through to the verdict's row"""
     extraction: Extraction | None = None
+    answer: str | None = field(default=None, repr=False, compare=False)
+    """what the program was extracted from; it is extracted again when its problem is known"""
     origin: str = field(default="", compare=False)
     """file:line it was read from, for messages"""
 

@@ -40,6 +40,10 @@ SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
 # On a crowded machine a program is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
+CHECKER_S = 10
+CHECKER_FAILED = "the checker failed"
+WITHIN = "accepted within "
+"""begins the flag of a verdict that exact comparison would refuse"""
 WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
 Comparison = Callable[[Execution], "TestResult"]
 Gate = Callable[[bool], AbstractContextManager[object]]
@@ -74,6 +78,10 @@ def judge_program(
     gate: Gate,
 ) -> Verdict:
     """Run the tests of one program. `gate(alone)` is held while a test runs."""
+    if not program.source.strip():
+        empty = TestResult(Outcome.WA, detail="there is no program")
+        verdict = _verdict(sandbox, program, problem, [empty] * (1 if stop_early else problem.total))
+        return replace(verdict, livecodebench=Outcome.WA) if mode is Mode.BOTH else verdict
     if mode is Mode.LIVECODEBENCH:
         return _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
     results: list[TestResult] = []
@@ -220,7 +228,7 @@ def _classify(run: Execution, limits: Resolved, output_bytes: int, finish: Compa
         return ended(Outcome.TLE, f"not finished after {run.wall_s:.1f} s ({slept})")
     if measures["signal"] == "SIGKILL" and run.peak_mb > 0.8 * limits.memory_bytes / 2**20:
         return ended(Outcome.MLE, "killed by the system near the memory limit")
-    if error and error.type == "MemoryError" and measures["exit_code"]:
+    if error and error.type == "MemoryError" and measures["exit_code"] == 1 and b"Traceback (most recent" in run.stderr:
         return ended(Outcome.MLE, "MemoryError")
     judged = finish(run)
     if judged.verdict is Outcome.RE:
@@ -231,17 +239,31 @@ def _classify(run: Execution, limits: Resolved, output_bytes: int, finish: Compa
         line = f" (line {error.line})" if error.line else ""
         return ended(Outcome.RE, f"{error.type}: {error.message}{line}")
     if judged.verdict is Outcome.AC:
-        return replace(judged, **measures, flags=tuple(flags))
+        return replace(judged, **measures, flags=(*flags, *judged.flags))
+    if judged.verdict is Outcome.IE:
+        return replace(ended(Outcome.IE, judged.detail), flags=(*flags, *judged.flags))
     return replace(ended(judged.verdict, judged.detail), got=judged.got or _text(run.stdout[:SHOWN]))
 
 
 def _finish_script(run: Execution, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
     if run.status != 0:
         return TestResult(Outcome.RE)
-    if problem.checker is not None:
-        return _ask_checker(sandbox, problem.checker, test, _text(run.stdout))
-    reason = compare.strict(run.stdout, test.output, problem.tolerance)
+    tolerance = compare.Tolerance.of(problem)
+    if problem.checker is not None and tolerance is None:
+        if problem.checker not in compare.NAMED:
+            return _ask_checker(sandbox, problem.checker, test, run.stdout.decode("utf-8", "surrogateescape"))
+        reason = compare.NAMED[problem.checker](run.stdout, test.output)
+    else:
+        reason = compare.strict(run.stdout, test.output)
+        if reason is not None and tolerance is not None:
+            reason = compare.strict(run.stdout, test.output, tolerance)
+            if reason is None:
+                return _within(tolerance)
     return TestResult(Outcome.AC) if reason is None else TestResult(Outcome.WA, detail=reason)
+
+
+def _within(tolerance: compare.Tolerance) -> TestResult:
+    return TestResult(Outcome.AC, flags=(f"{WITHIN}{tolerance.error:g}",))
 
 
 def _finish_function(run: Execution, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
@@ -253,11 +275,27 @@ def _finish_function(run: Execution, problem: Problem, test: Test, sandbox: Sand
     if "result" not in answer:
         return TestResult(Outcome.WA, detail="it ended without a result")
     got = json.dumps(answer["result"], ensure_ascii=False)
-    if problem.checker is not None:
-        return _ask_checker(sandbox, problem.checker, test, got)
-    if compare.strict_json(answer["result"], json.loads(test.output), problem.tolerance):
+    tolerance = compare.Tolerance.of(problem)
+    if problem.checker is not None and tolerance is None:
+        if problem.checker not in compare.NAMED:
+            return _ask_checker(sandbox, problem.checker, test, got)
+        reason = compare.NAMED[problem.checker](*_listed(answer["result"], json.loads(test.output)))
+        return TestResult(Outcome.AC) if reason is None else TestResult(Outcome.WA, got=got[:SHOWN], detail=reason)
+    expected = json.loads(test.output)
+    if compare.strict_json(answer["result"], expected):
         return TestResult(Outcome.AC)
+    if tolerance is not None and compare.strict_json(answer["result"], expected, tolerance):
+        return _within(tolerance)
     return TestResult(Outcome.WA, got=got[:SHOWN], detail=_differ(got, test.output))
+
+
+def _listed(got: Any, expected: Any) -> tuple[bytes, str]:
+    """JSON results as lines, one for each element of a list."""
+
+    def lines(value: Any) -> str:
+        return "\n".join(json.dumps(each, sort_keys=True) for each in (value if isinstance(value, list) else [value]))
+
+    return lines(got).encode(), lines(expected)
 
 
 def _differ(got: str, expected: str) -> str:
@@ -290,16 +328,36 @@ def _last_object(report: bytes) -> dict[str, Any]:
 
 
 def _ask_checker(sandbox: Sandbox, checker: str, test: Test, output: str) -> TestResult:
-    """`check(input, expected, output)`, as a program of its own; a checker that fails is our failure."""
+    """`check(input, expected, output)`, as a program of its own, with a time limit of its own.
+
+    It returns true or false, or a score (1: right), or one of these and a sentence. Bytes of the program that are not
+    UTF-8 arrive as lone surrogates. A checker that fails is neither the program's failure nor the sandbox's: IE.
+    """
     extra = json.dumps([test.input, test.output, output]).encode()
-    run = sandbox.run(Job("function", checker, extra=extra, entry_point="check", cpu_s=10, wall_s=32))
-    answer = _last_object(run.report)
-    if run.status != 0 or not isinstance(answer.get("result"), bool):
-        error = parse_exception(run.stderr)
-        raise SandboxError(
-            f"the problem's checker failed: {error.type + ': ' + error.message if error else 'no true or false'}"
-        )
-    return TestResult(Outcome.AC) if answer["result"] else TestResult(Outcome.WA, detail="refused by the checker")
+    job = Job(
+        "function", checker, extra=extra, entry_point="check", cpu_s=CHECKER_S, wall_s=3 * CHECKER_S + WALL_SLACK_S
+    )
+    run = sandbox.run(job)
+    result, words = _last_object(run.report).get("result"), ""
+    if isinstance(result, list) and len(result) == 2 and isinstance(result[1], str):
+        result, words = result
+    if run.status == 0 and not run.killed and isinstance(result, bool | int | float) and not math.isnan(result):
+        if result >= 1:
+            return TestResult(Outcome.AC)
+        score = "" if isinstance(result, bool) or result == 0 else f" (score {result:g})"
+        return TestResult(Outcome.WA, detail=f"refused by the checker{score}" + (f": {words[:500]}" if words else ""))
+    if run.killed == "judge":
+        raise SandboxError("the checker was stopped, but nothing asked for it")
+    error = parse_exception(run.stderr)
+    if run.killed:
+        reason = f"it took more {'memory' if run.killed == 'memory' else 'time or output'} than it may ({CHECKER_S} s)"
+    elif not run.compiled:
+        reason = "it does not compile"
+    elif error is not None:
+        reason = f"{error.type}: {error.message}"
+    else:
+        reason = "it returned neither true or false nor a score"
+    return TestResult(Outcome.IE, detail=f"the problem's checker failed: {reason}", flags=(CHECKER_FAILED,))
 
 
 # --- livecodebench -----------------------------------------------------------------------------------------------

@@ -23,13 +23,15 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again.
     """
     problems = judge.read_problems(folder.problems, "kiyas")
+    entry_points = {problem.id: problem.entry_point for problem in problems}
     completions = rows.completions(folder)
     have = _verdicts_so_far(folder)
     # Completions by the program they hold, in the order in which the programs are first met.
     wanted: dict[tuple[str, str], list[tuple[Completion, judge.Extraction]]] = {}
     for completion in completions:
         if completion.key not in have:
-            extraction = judge.extract(completion.text)
+            entry_point = entry_points.get(completion.problem_id)
+            extraction = judge.extract(completion.text, entry_point, settings.extraction)
             wanted.setdefault((completion.problem_id, extraction.program), []).append((completion, extraction))
     report(len(have))
     reason = ""
@@ -132,6 +134,7 @@ def _how(settings: Judge) -> dict[str, Any]:
         "workers": settings.workers,
         "isolation": settings.isolation,
         "python": settings.python,
+        "tolerance": settings.tolerance,
     }
 
 

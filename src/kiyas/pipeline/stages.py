@@ -17,6 +17,7 @@ from typing import Any
 from kiyas import judge, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
+from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions
 from kiyas.pipeline import identity
 from kiyas.pipeline.layout import all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
@@ -94,6 +95,10 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     for line in doubts:
         tell(f"data: {line}")
     identity.note(folder, doubts)
+    if study.judge.allows_stated_errors and (ids := with_statement(judge.read_problems(folder.problems, "kiyas"))):
+        tell(
+            f"data: {len(ids)} of {len(prepared.problems)} problems are judged within the error their statement allows"
+        )
     wrong = [{"benchmark": label, **asdict(each)} for label, found in prepared.findings.items() for each in found]
     return {
         "arms": prepared.counts,

@@ -241,7 +241,8 @@ def measure(model: Any, tokenizer: Any, count: int = 41) -> dict[str, int]:
     """How many of the default benchmark's programs end with which verdict."""
     problems = [problem_from_row(row, "kiyas") for row in benchmark(count)]
     texts = answers(model, tokenizer, [problem.statement for problem in problems])
-    programs = [Program(problem.id, extract(text).program) for problem, text in zip(problems, texts, strict=True)]
+    asked = zip(problems, texts, strict=True)
+    programs = [Program(problem.id, extract(text, problem.entry_point).program) for problem, text in asked]
     # Our own programs: the best isolation that holds on this machine will do.
     found = Counter(verdict.verdict.value for verdict in judge(programs, problems, isolation="best"))
     return dict(sorted(found.items()))

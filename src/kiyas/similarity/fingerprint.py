@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from kiyas.judge.extract import syntax_tree
+from kiyas.judge.syntax import syntax_tree
 
 
 def fingerprint(program: str) -> str | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from kiyas.judge import FORMATS, Format
-from kiyas.judge.types import AfterTimeout, Isolation, Mode
+from kiyas.judge.types import AfterTimeout, ExtractionRule, Isolation, Mode, ToleranceRule
 from kiyas.types import BASE_ARM
 
 PRACTICE = "practice"
@@ -463,6 +463,12 @@ class Judge(Section):
     """Memory per test. Default: the problem's own limit, else 1024."""
     mode: Mode = Mode.STRICT
     """How outputs are compared (docs/judge.md)."""
+    extraction: ExtractionRule = ExtractionRule.KIYAS
+    """How the program is found in an answer: kiyas, the last block that is a program; livecodebench, what is between
+    the last two lines with three backticks (docs/judge.md)."""
+    tolerance: ToleranceRule = ToleranceRule.STATEMENT
+    """statement: problems whose statement allows an absolute or relative error are judged within it. exact: only a
+    problem's own tolerance counts. The mode livecodebench is exact."""
     isolation: Isolation = Isolation.STRONG
     """The least isolation accepted; best: the best that this machine has."""
     python: str | None = None
@@ -471,6 +477,11 @@ class Judge(Section):
     """Programs judged at once. Default: one per CPU core."""
     after_timeout: AfterTimeout = AfterTimeout.STOP
     """After a program's first time-out: stop (its other tests are not run and count as not passed), or continue."""
+
+    @property
+    def allows_stated_errors(self) -> bool:
+        """Problems are judged within the error that their statement allows."""
+        return self.tolerance is ToleranceRule.STATEMENT and self.mode is not Mode.LIVECODEBENCH
 
     @field_validator("mode")
     @classmethod
