@@ -99,7 +99,7 @@ def test_humaneval_and_mbpp(tmp_path: Path) -> None:
     assert first.complete("def f(): return re") == "import re\n\n\ndef f(): return re"
     assert first.complete("") == "" and second.complete("x") == "x"
     future = "from __future__ import annotations\ndef f(): ..."
-    assert first.complete(future) == future
+    assert first.complete(future) == "from __future__ import annotations\nimport re\n\n\ndef f(): ..."
     assert second.test_code == "import re\nassert f() == 1\n"
 
 

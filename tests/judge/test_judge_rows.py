@@ -108,7 +108,7 @@ def packed(value: object) -> str:
     return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
 
 
-LCB: Row = {"question_id": "q", "question_content": "S", "public_test_cases": TESTS}
+LCB: Row = {"question_id": "q", "question_content": "S", "public_test_cases": TESTS, "private_test_cases": "[]"}
 
 
 @pytest.mark.parametrize("form", ["list", "json", "packed"])
@@ -187,7 +187,8 @@ def test_mbpp_rows() -> None:
     full = {**MBPP, "text": None, "prompt": "p", "test_imports": ["import a", "import b"]}
     found = problem_of(full)
     assert (found.statement, found.test_code) == ("p", "import a\nimport b\n" + tests)
-    assert problem_of({**full, "test_setup_code": "x = 1"}).test_code == "x = 1\n" + tests
+    both = problem_of({**full, "test_setup_code": "x = 1"})
+    assert both.test_code == "import a\nimport b\nx = 1\n" + tests
     for change in ({"test_list": []}, {"test_list": ["a", 3]}, {"test_imports": [3]}):
         assert next(iter(change)) in refused({**MBPP, **change})
     assert "'test_list' is a str, not a list" in refused({**MBPP, "test_list": "x"})
@@ -203,7 +204,8 @@ def test_a_format_is_recognised_by_its_keys(row: Row) -> None:
 
 
 def test_a_row_with_less_is_another_format() -> None:
-    assert problem_of({"question_id": "q", "public_test_cases": TESTS}).id == "q"
+    assert problem_of({"question_id": "q", "public_test_cases": TESTS, "private_test_cases": []}).id == "q"
+    assert "'private_test_cases' are missing" in refused({"question_id": "q", "public_test_cases": TESTS})
     for key in ("task_id", "test", "entry_point"):
         assert "is missing" in refused({k: v for k, v in HUMAN.items() if k != key})
     for key in ("task_id", "test_list"):
