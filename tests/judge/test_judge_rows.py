@@ -145,7 +145,7 @@ def test_only_the_text_in_a_pickle_counts() -> None:
 
 @pytest.mark.parametrize(
     "tests",
-    ["[", "AAAA", "!" + packed("[]"), packed(3), packed("["), packed(b"[]"), base64.b64encode(b"x").decode(),
+    ["AAAA", "!" + packed("[]"), packed(3), packed("["), packed(b"[]"), base64.b64encode(b"x").decode(),
      base64.b64encode(zlib.compress(b"nonsense")).decode()],
 )  # fmt: skip
 def test_packed_tests_that_cannot_be_read(tests: str) -> None:
@@ -289,10 +289,18 @@ def test_a_list_of_programs_gives_a_row_each() -> None:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"program": "x"}, "'problem_id' (or 'question_id') is missing"),
-        ({"problem_id": 1.5, "program": "x"}, "'problem_id' (or 'question_id') is missing"),
+        ({"program": "x"}, "none of 'problem_id', 'question_id', 'task_id' is there"),
+        ({"problem_id": 1.5, "program": "x"}, "'problem_id' is a float, not a str or int"),
         ({"problem_id": "p", "code_list": ["a", None]}, "entry 2 of 'code_list' is not a string"),
-        ({"problem_id": "p", "answer": 3, "program": 3}, "neither 'program' nor 'answer'"),
+        ({"problem_id": "p", "code_list": "a"}, "'code_list' is a str, not a list"),
+        ({"problem_id": "p", "answer": "x", "program": 3}, "'program' is a int, not a str"),
+        ({"problem_id": "p", "completion": ["x"]}, "'completion' is a list, not a str"),
+        (
+            {"problem_id": "p", "program": None, "text": "x"},
+            "it has no program; its keys: 'problem_id', 'program', 'text'",
+        ),
+        ({"problem_id": "p", "completion": "x", "solution": "y"}, "both a 'completion' and a 'solution'"),
+        ({"problem_id": "p", "program": "x", "more": json.loads("[" * 200 + "]" * 200)}, "100 levels deep"),
     ],
 )
 def test_rows_without_a_program(row: Row, told: str) -> None:

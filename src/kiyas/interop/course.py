@@ -15,6 +15,7 @@ from typing import Any
 from kiyas.interop.answers import Answer, problem_of, text_of, whole
 from kiyas.interop.files import Row
 from kiyas.judge import Outcome
+from kiyas.judge.programs import recorded
 from kiyas.types import KiyasError
 
 NAME = "results with verdicts"
@@ -40,7 +41,7 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
     problem = problem_of(_problem_id(row), row.get("problem_title"), row.get("problem_prompt"))
     verdict, passed, total = recorded_verdict(row, odd, where)
     raw = text_of(row.get("model_output_raw", row.get("answer")))
-    program = text_of(row.get("extracted_code", row.get("program")))
+    program = recorded(row)
     if raw is not None and raw.startswith(NOT_GENERATED):
         raw = program = None
     yield Answer(
@@ -64,7 +65,7 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[Outcome, 
     if total is not None and passed is not None and passed > total:
         raise KiyasError(f"{where}: {passed} tests passed of {total}")
     said = row.get("passed")
-    program = str(row.get("extracted_code", row.get("program")) or "").strip()
+    program = (recorded(row) or "").strip()
     # An object without counts is the evaluator's {"note": "No test cases available"}.
     if total is None and isinstance(said, bool) and not row.get("error") and row.get("test_results") is None:
         odd["only passed or failed was recorded, without test counts"] += 1

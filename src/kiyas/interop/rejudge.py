@@ -11,6 +11,7 @@ from typing import Any
 from kiyas import judge
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
+from kiyas.judge.programs import found_in
 from kiyas.judging.stage import check_ready, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, KiyasError
@@ -76,7 +77,7 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     found: dict[Answered, Row] = {}
     others = 0
     for key, answer in answers.items():
-        program, extraction = _program(answer)
+        program, extraction = _program(answer, problems.get(answer.id))
         if program is None or answer.id not in problems:
             continue
         others += answer.program is not None and program.strip() != answer.program.strip()
@@ -101,9 +102,9 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     return Rejudged(rows, differences, len(answers) - len(found), owed, others, tier)
 
 
-def _program(answer: Answer) -> tuple[str | None, Any]:
+def _program(answer: Answer, problem: judge.Problem | None) -> tuple[str | None, Any]:
     if answer.chat and answer.text is not None:
-        extraction = judge.extract(answer.text)
+        extraction = found_in(answer.text, problem)
         return extraction.program, {"method": extraction.method, "reason": extraction.reason}
     return answer.program, "recorded"
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 from . import tiers
 from .formats import FORMATS, read_problems
 from .pool import judge
-from .programs import problem_of, program_files, read_programs
+from .programs import fitted, problem_of, program_files, read_programs
 from .types import InputError, Isolation, JudgeError, Limits, Mode, Outcome, Problem, SandboxError, Tier, Verdict
 from .version import VERSION
 
@@ -133,7 +133,7 @@ def _run(args: argparse.Namespace) -> int:
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)
     meta = _settings(args, files, tier)
-    programs = read_programs(files)
+    programs = (fitted(program, asked[program.problem_id]) for program in read_programs(files))
     # Refuses what cannot be judged before --out is touched; runs nothing yet.
     verdicts = judge(
         programs,

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
-from kiyas.judge.rows import BadRowError, Row, located, rows
+from kiyas.judge.rows import BadRowError, Row, located, rows, why
 from kiyas.judge.types import InputError, Problem
 
 from .format import Format
@@ -214,7 +214,7 @@ def _checked(problem: Problem) -> Problem:
                     json.loads(text)
             except (ValueError, RecursionError) as error:
                 needs = "with 'entry_point', each input line and the output are JSON"
-                raise BadRowError(f"test {number}: {needs}: {error!s:.200}") from None
+                raise BadRowError(f"test {number}: {needs}: {why(error)}") from None
     return problem
 
 
