@@ -13,10 +13,16 @@ from typing import Any
 from .types import InputError, JudgeError
 
 Row = dict[str, Any]
+MOST_SAID = 400
+"""characters of a complaint"""
 
 
 class BadRowError(JudgeError):
-    """What is wrong with a row; the caller adds where."""
+    """What is wrong with a row, in one line whatever is in the row; the caller adds where."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        short = message if len(message) <= MOST_SAID else f"{message[:MOST_SAID]} …"
+        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in short), hint)
 
 
 @contextlib.contextmanager

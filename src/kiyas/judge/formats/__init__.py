@@ -99,7 +99,7 @@ def _read_each(path: str | Path, format: str | None, read: Callable[[Row, int], 
         if problem is None:
             continue
         if problem.id in seen:
-            raise InputError(str(path), line, f"problem {problem.id!r} is in line {seen[problem.id]} already")
+            raise InputError(str(path), line, f"problem {problem.id!r:.80} is in line {seen[problem.id]} already")
         seen[problem.id] = line
         problems.append(problem)
     return problems

@@ -104,7 +104,7 @@ def paired_tests(given: Row) -> tuple[tuple[Test, ...], str | None]:
     inputs, outputs = take(given, "inputs", list), take(given, "outputs", list)
     if len(inputs) != len(outputs):
         raise BadRowError(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
-    name = take(given, "fn_name", str, None)
+    name = take(given, "fn_name", str, None) or None
     if name is None:
         return tuple(
             Test(_text(i, n), _text(o, n)) for n, (i, o) in enumerate(zip(inputs, outputs, strict=True), 1)
