@@ -34,7 +34,7 @@ def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
         raise InputError(str(path), 0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not found:
         what = "no .jsonl or .json file in this folder" if Path(path).is_dir() else "no such file"
-        raise InputError(str(path), 0, what)
+        raise InputError(str(path), 0, what, "check the name")
     return found
 
 

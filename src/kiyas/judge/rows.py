@@ -21,8 +21,8 @@ class BadRowError(JudgeError):
     """What is wrong with a row, in one line whatever is in the row; the caller adds where."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        short = message if len(message) <= MOST_SAID else f"{message[:MOST_SAID]} …"
-        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in short), hint)
+        line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message[: MOST_SAID + 1])
+        super().__init__(line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]} …", hint)
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def located(path: str | Path, line: int) -> Iterator[None]:
     try:
         yield
     except BadRowError as error:
-        raise InputError(str(path), line, error.args[0], error.hint) from None
+        raise InputError(str(path), line, error.args[0], error.hint or "mend this row, or leave it out") from None
 
 
 def rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -51,18 +51,21 @@ def rows(path: Path) -> Iterator[tuple[int, Row]]:
                         raise
                     row = _parsed(path, 0, line + file.read())  # one object, over many lines
                 if not isinstance(row, dict):
-                    raise InputError(str(path), number, f"a JSON object is wanted, not {type(row).__name__}")
+                    what = f"a JSON object is wanted, not {type(row).__name__}"
+                    raise InputError(str(path), number, what, "give one object on each line, or a list of them")
                 yield number, row
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        hint = "give a file of JSON lines, or of one JSON list" if path.is_dir() else ""
+        hint = (
+            "check the name" if isinstance(error, FileNotFoundError) else "give a file of JSON lines or of a JSON list"
+        )
         raise InputError(str(path), 0, f"cannot be read: {reason}", hint) from None
 
 
 def _list_rows(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     for number, row in enumerate(_parsed(path, 0, content), 1):
         if not isinstance(row, dict):
-            raise InputError(str(path), 0, f"entry {number} of the list is not a JSON object")
+            raise InputError(str(path), 0, f"entry {number} of the list is not a JSON object", "leave it out")
         yield number, row
 
 
@@ -70,8 +73,8 @@ def _parsed(path: Path, line: int, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        hint = "" if isinstance(error, json.JSONDecodeError) else "mend this line, or leave it out"
-        raise InputError(str(path), line or getattr(error, "lineno", 0), f"not JSON: {why(error)}", hint) from None
+        place = line or getattr(error, "lineno", 0)
+        raise InputError(str(path), place, f"not JSON: {why(error)}", "mend this line, or leave it out") from None
 
 
 def why(error: Exception) -> str:

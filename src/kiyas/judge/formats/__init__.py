@@ -66,7 +66,7 @@ def read_problems(
 
     problems = _read_each(path, format, read)
     if not problems and only is None:
-        raise InputError(str(path), 0, "no problems in it")
+        raise InputError(str(path), 0, "no problems in it", "give a file with one problem on each line")
     return problems
 
 
@@ -74,7 +74,7 @@ def outlines(path: str | Path, format: str | None = None) -> list[Problem]:
     """All problems of a file as `outline` has them. Raises as `read_problems`."""
     problems = _read_each(path, format, lambda row, number: outline(row, format, number))
     if not problems:
-        raise InputError(str(path), 0, "no problems in it")
+        raise InputError(str(path), 0, "no problems in it", "give a file with one problem on each line")
     return problems
 
 
@@ -99,7 +99,9 @@ def _read_each(path: str | Path, format: str | None, read: Callable[[Row, int], 
         if problem is None:
             continue
         if problem.id in seen:
-            raise InputError(str(path), line, f"problem {problem.id!r:.80} is in line {seen[problem.id]} already")
+            raise InputError(
+                str(path), line, f"problem {problem.id!r:.80} is in line {seen[problem.id]} already", "leave one out"
+            )
         seen[problem.id] = line
         problems.append(problem)
     return problems

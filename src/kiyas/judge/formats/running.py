@@ -26,9 +26,10 @@ def _cases(function):
     for mark in getattr(function, "pytestmark", []):
         if mark.name == "parametrize":
             names, values = [*mark.args, mark.kwargs.get("argnames"), mark.kwargs.get("argvalues")][:2]
-            names = [each.strip() for each in names.split(",") if each.strip()] if isinstance(names, str) else names
+            listed = not isinstance(names, str)
+            names = names if listed else [each.strip() for each in names.split(",") if each.strip()]
             rows = [getattr(value, "values") if type(value).__name__ == "ParameterSet" else
-                    (value,) if len(names) == 1 else value for value in values]
+                    value if listed or len(names) > 1 else (value,) for value in values]
             cases = [{**case, **dict(zip(names, row, strict=True))} for case in cases for row in rows]
     return cases
 def _run_function(function):
