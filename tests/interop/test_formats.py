@@ -307,6 +307,35 @@ def test_recorded_code_is_run_as_it_is(tmp_path: Path) -> None:
     assert verdicts(tmp_path / "run") == {("p", 0): "AC", ("q", 0): "CE"}
 
 
+@pytest.mark.parametrize("key", ["completion", "solution", "program", "answer"])
+def test_human_evals_samples(key: str, tmp_path: Path) -> None:
+    """Bodies and whole functions, several a problem in no numbered order, with verdicts that are not all true."""
+    whole = key == "solution"
+    codes = [(HUMANEVAL["prompt"] if whole else "") + body for body in (GOOD, BAD, GOOD)]
+    said = (False, True, True)
+    rows = [{"task_id": "HumanEval/0", key: code, "passed": passed} for code, passed in zip(codes, said, strict=True)]
+    if key not in ("completion", "solution"):
+        rows = [{**row, "sample": n} for n, row in enumerate(rows)]
+    path = tmp_path / "in" / "base" / "samples.jsonl_results.jsonl.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    problems = put(tmp_path / "problems.jsonl", HUMANEVAL)
+    import_study([tmp_path / "in"], tmp_path / "read", problems=problems)
+    assert [*verdicts(tmp_path / "read").values()] == ["WA", "AC", "AC"]
+    import_study([tmp_path / "in"], tmp_path / "run", problems=problems, judge=JUDGE)
+    assert verdicts(tmp_path / "run") == {("HumanEval/0", n): v for n, v in enumerate(["AC", "WA", "AC"])}
+
+
+def test_samples_without_verdicts(tmp_path: Path) -> None:
+    rows = [
+        {"task_id": "HumanEval/0", "completion": f"```python\n{HUMANEVAL['prompt']}{body}```"} for body in (GOOD, BAD)
+    ]
+    put(tmp_path / "in" / "base" / "samples.jsonl", *rows)
+    problems = put(tmp_path / "problems.jsonl", HUMANEVAL)
+    import_study([tmp_path / "in"], tmp_path / "run", problems=problems, judge=JUDGE)
+    assert [*verdicts(tmp_path / "run").values()] == ["AC", "WA"]
+
+
 def test_nothing_to_judge_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(tmp_path / "in" / f"{DEEP}.jsonl", detailed("p", DOUBLE, 2))
     command = ["import", str(tmp_path / "in"), "--out", str(tmp_path / "run")]

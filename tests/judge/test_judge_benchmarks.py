@@ -49,16 +49,16 @@ def test_every_format_has_an_example() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_a_row_has_one_reader(name: str, tmp_path: Path) -> None:
     row = EXAMPLES[name].row
-    assert [format.name for format in FORMATS.values() if format.claims(row)] == [name]
+    assert kiyas.judge.formats.recognise(row).name == name
     (problem,) = read_problems(write(tmp_path / "p.jsonl", row))
-    assert problem == problem_from_row(row, name)
+    assert problem == problem_from_row(row, name, 0)
     assert problem_from_row(problem.to_row()) == problem, "our own row does not hold all of it"
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_tests_tell_right_from_wrong(name: str) -> None:
     example = EXAMPLES[name]
-    problem = problem_from_row(example.row)
+    problem = problem_from_row(example.row, number=0)
     right, wrong = judged(problem, example.right, example.wrong, python=sys.executable)
     assert right is Outcome.AC and wrong in (Outcome.WA, Outcome.RE)
 
@@ -70,12 +70,12 @@ def test_what_is_declared_is_whole(name: str) -> None:
     assert len((ROOT / f"src/kiyas/judge/formats/{name}.py").read_text(encoding="utf-8").splitlines()) < 80
     if format.solutions is not None:
         own = format.solutions(row)
-        assert 0 < len(own) <= 3 and problem_from_row(row).solutions == own
-        assert set(judged(problem_from_row(row), *own, python=sys.executable)) == {Outcome.AC}
-        assert not any(each in problem_from_row(row).question for each in own)
+        assert 0 < len(own) <= 3 and problem_from_row(row, name, 0).solutions == own
+        assert set(judged(problem_from_row(row, name, 0), *own, python=sys.executable)) == {Outcome.AC}
+        assert not any(each in problem_from_row(row, name, 0).question for each in own)
     if format.public is not None:
         assert 0 < problem_from_row(format.public(row)).total < problem_from_row(row).total
-    problem = problem_from_row(row)
+    problem = problem_from_row(row, name, 0)
     assert isinstance(row.get("test"), str) is False or row["test"] not in problem.question
     if format.hub_id is not None:
         assert format.title and format.citation.startswith("@")
@@ -104,17 +104,17 @@ def test_imported() -> None:
 
 # -- what nothing reads ---------------------------------------------------------------------------------------------
 
-APPS = {"problem_id": 1, "question": "q", "solutions": "[]", "input_output": "{}", "difficulty": "x", "url": "u"}
+APPS = {"problem_id": 1, "question": "q", "solutions": "[]", "difficulty": "x", "url": "u"}
 DS_1000 = {"prompt": "p", "reference_code": "x", "metadata": {}, "code_context": "x"}
-BIGCODEBENCH = {"task_id": "B/1", "complete_prompt": "p", "test": "import unittest", "entry_point": "f", "libs": "[]"}
+BIGCODEBENCH = {"task_id": "B/1", "complete_prompt": "p", "entry_point": "f", "libs": "[]"}
 
 
 @pytest.mark.parametrize(
     ("row", "nearest"),
     [
-        (APPS, "kiyas ('id'"),
+        (APPS, "apps ('input_output' is missing)"),
         (DS_1000, "humaneval ('task_id', 'entry_point', 'test' is missing)"),
-        (BIGCODEBENCH, "humaneval ('prompt' is missing)"),
+        (BIGCODEBENCH, "bigcodebench ('test' is missing)"),
         (
             {**EXAMPLES["humaneval"].row, "test": "import pandas\ndef check(f): ..."},
             "humaneval (its 'test' imports pandas)",

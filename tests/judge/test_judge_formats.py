@@ -64,7 +64,7 @@ def test_public_tests_only(tmp_path: Path) -> None:
     assert [len(read_problems(path, public_tests_only=only)[0].tests) for only in (True, False)] == [1, 2]
     for row, reason in (
         (VALID["kiyas"], "public_test_cases"),
-        ({**VALID["livecodebench"], "public_test_cases": "["}, "'public_test_cases' can be read neither"),
+        ({**VALID["livecodebench"], "public_test_cases": "["}, "'public_test_cases' is not JSON"),
     ):
         with pytest.raises(InputError, match=reason) as caught:
             read_problems(write(path, row), public_tests_only=True)
@@ -99,7 +99,7 @@ def test_humaneval_and_mbpp(tmp_path: Path) -> None:
     assert first.complete("def f(): return re") == "import re\n\n\ndef f(): return re"
     assert first.complete("") == "" and second.complete("x") == "x"
     future = "from __future__ import annotations\ndef f(): ..."
-    assert first.complete(future) == future
+    assert first.complete(future) == "from __future__ import annotations\nimport re\n\n\ndef f(): ..."
     assert second.test_code == "import re\nassert f() == 1\n"
 
 
@@ -151,7 +151,7 @@ def test_programs(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ('{"program": "x"}', "'problem_id'"),
-        ('{"problem_id": "a"}', "neither 'program'"),
+        ('{"problem_id": "a"}', "it has no program; its keys: 'problem_id'"),
         ('{"problem_id": "a", "code_list": [1]}', "'code_list'"),
         ("{", "not JSON"),
         ('{"problem_id": "\xff"}', "not JSON"),

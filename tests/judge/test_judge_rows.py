@@ -108,7 +108,7 @@ def packed(value: object) -> str:
     return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
 
 
-LCB: Row = {"question_id": "q", "question_content": "S", "public_test_cases": TESTS}
+LCB: Row = {"question_id": "q", "question_content": "S", "public_test_cases": TESTS, "private_test_cases": "[]"}
 
 
 @pytest.mark.parametrize("form", ["list", "json", "packed"])
@@ -145,7 +145,7 @@ def test_only_the_text_in_a_pickle_counts() -> None:
 
 @pytest.mark.parametrize(
     "tests",
-    ["[", "AAAA", "!" + packed("[]"), packed(3), packed("["), packed(b"[]"), base64.b64encode(b"x").decode(),
+    ["AAAA", "!" + packed("[]"), packed(3), packed("["), packed(b"[]"), base64.b64encode(b"x").decode(),
      base64.b64encode(zlib.compress(b"nonsense")).decode()],
 )  # fmt: skip
 def test_packed_tests_that_cannot_be_read(tests: str) -> None:
@@ -187,7 +187,8 @@ def test_mbpp_rows() -> None:
     full = {**MBPP, "text": None, "prompt": "p", "test_imports": ["import a", "import b"]}
     found = problem_of(full)
     assert (found.statement, found.test_code) == ("p", "import a\nimport b\n" + tests)
-    assert problem_of({**full, "test_setup_code": "x = 1"}).test_code == "x = 1\n" + tests
+    both = problem_of({**full, "test_setup_code": "x = 1"})
+    assert both.test_code == "import a\nimport b\nx = 1\n" + tests
     for change in ({"test_list": []}, {"test_list": ["a", 3]}, {"test_imports": [3]}):
         assert next(iter(change)) in refused({**MBPP, **change})
     assert "'test_list' is a str, not a list" in refused({**MBPP, "test_list": "x"})
@@ -203,7 +204,8 @@ def test_a_format_is_recognised_by_its_keys(row: Row) -> None:
 
 
 def test_a_row_with_less_is_another_format() -> None:
-    assert problem_of({"question_id": "q", "public_test_cases": TESTS}).id == "q"
+    assert problem_of({"question_id": "q", "public_test_cases": TESTS, "private_test_cases": []}).id == "q"
+    assert "'private_test_cases' are missing" in refused({"question_id": "q", "public_test_cases": TESTS})
     for key in ("task_id", "test", "entry_point"):
         assert "is missing" in refused({k: v for k, v in HUMAN.items() if k != key})
     for key in ("task_id", "test_list"):
@@ -287,10 +289,18 @@ def test_a_list_of_programs_gives_a_row_each() -> None:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"program": "x"}, "'problem_id' (or 'question_id') is missing"),
-        ({"problem_id": 1.5, "program": "x"}, "'problem_id' (or 'question_id') is missing"),
+        ({"program": "x"}, "none of 'problem_id', 'question_id', 'task_id' is there"),
+        ({"problem_id": 1.5, "program": "x"}, "'problem_id' is a float, not a str or int"),
         ({"problem_id": "p", "code_list": ["a", None]}, "entry 2 of 'code_list' is not a string"),
-        ({"problem_id": "p", "answer": 3, "program": 3}, "neither 'program' nor 'answer'"),
+        ({"problem_id": "p", "code_list": "a"}, "'code_list' is a str, not a list"),
+        ({"problem_id": "p", "answer": "x", "program": 3}, "'program' is a int, not a str"),
+        ({"problem_id": "p", "completion": ["x"]}, "'completion' is a list, not a str"),
+        (
+            {"problem_id": "p", "program": None, "text": "x"},
+            "it has no program; its keys: 'problem_id', 'program', 'text'",
+        ),
+        ({"problem_id": "p", "completion": "x", "solution": "y"}, "both a 'completion' and a 'solution'"),
+        ({"problem_id": "p", "program": "x", "more": json.loads("[" * 200 + "]" * 200)}, "100 levels deep"),
     ],
 )
 def test_rows_without_a_program(row: Row, told: str) -> None:

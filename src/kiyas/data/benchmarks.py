@@ -80,14 +80,13 @@ def solutions(benchmark: Benchmark) -> dict[str, str]:
     if benchmark.dataset == PRACTICE or (known is not None and known.solutions is None):
         return {}
     found = {}
-    for row in (
-        _hub_rows(benchmark, known) if known is not None else (row for _, row in rows_of(Path(benchmark.dataset)))
-    ):
+    rows = _hub_rows(benchmark, known) if known is not None else (row for _, row in rows_of(Path(benchmark.dataset)))
+    for number, row in enumerate(rows):
         format = known or judge.formats.recognise(row)
         if format.solutions is None:
             break  # a large file of another format is not read to its end
         if own := format.solutions(row):
-            problem = format.problem(row)
+            problem = judge.problem_from_row(row, format.name, number)
             found[problem.id] = own[0].removeprefix(problem.statement)
     return found
 

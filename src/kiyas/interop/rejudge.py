@@ -11,6 +11,7 @@ from typing import Any
 from kiyas import judge
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
+from kiyas.judge.programs import found_in
 from kiyas.judging.stage import prove, sound, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, KiyasError
@@ -109,7 +110,7 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
 
 def _program(answer: Answer, problem: judge.Problem | None, settings: Judge) -> tuple[str | None, Any]:
     if answer.chat and answer.text is not None:
-        extraction = judge.extract(answer.text, problem.entry_point if problem else None, settings.extraction)
+        extraction = found_in(answer.text, problem, settings.extraction)
         return extraction.program, {"method": extraction.method, "reason": extraction.reason}
     return answer.program, "recorded"
 

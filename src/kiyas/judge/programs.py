@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from .extract import extract
-from .rows import BadRowError, Row, located, rows
-from .types import ExtractionRule, InputError, Problem, Program
+from .rows import BadRowError, Row, check_depth, located, rows, take
+from .stubs import continued
+from .syntax import parses
+from .types import Extraction, ExtractionRule, InputError, Problem, Program
 
 
 def read_programs(path: str | Path | Iterable[str | Path]) -> Iterator[Program]:
     """Programs in input order, one by one: a file, a folder, a glob, or several of these.
 
-    Our own rows, LiveCodeBench's list with `code_list`, or rows with `extracted_code`.
+    Rows with one of `KEYS`, or LiveCodeBench's list with `code_list`.
     """
     for file in program_files(path):
         for number, row in rows(file):
@@ -27,20 +29,27 @@ def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
     """The files meant, sorted within a folder or glob. Raises InputError where there is none."""
     if not isinstance(path, str | Path):
         return [file for one in path for file in program_files(one)]
-    place = Path(path)
+    try:
+        found = _files(Path(path))
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), 0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not found:
+        what = "no .jsonl or .json file in this folder" if Path(path).is_dir() else "no such file"
+        raise InputError(str(path), 0, what, "check the name")
+    return found
+
+
+ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+
+
+def _files(place: Path) -> list[Path]:
     if place.is_dir():
-        endings = (".jsonl", ".json", ".jsonl.gz")
-        found = sorted(f for f in place.iterdir() if f.name.endswith(endings) and not f.name.endswith(".meta.json"))
-        if not found:
-            raise InputError(str(path), 0, "no .jsonl or .json file in this folder")
-        return found
+        return sorted(f for f in place.iterdir() if f.name.endswith(ENDINGS) and not f.name.endswith(".meta.json"))
     if place.exists():
         return [place]
-    if any(sign in str(path) for sign in "*?[") and (
-        found := sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
-    ):
-        return found
-    raise InputError(str(path), 0, "no such file")
+    if any(sign in str(place) for sign in "*?["):
+        return sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
+    return []
 
 
 def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
@@ -48,24 +57,41 @@ def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
     if program.problem_id in problems:
         return problems[program.problem_id]
     file, _, line = program.origin.rpartition(":")
-    reason = f"problem {program.problem_id!r} is not among the problems"
+    some = ", ".join(map(repr, list(problems)[:3])) + (" …" if len(problems) > 3 else "")
+    reason = f"problem {program.problem_id!r:.80} is not among the problems ({some:.200})"
     raise InputError(file or "programs", int(line or 0), reason, "check --problems")
 
 
+def found_in(answer: str, problem: Problem | None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:
+    """The program in an answer to the problem. By our own rule an answer that is only the rest of a function is one."""
+    found = extract(answer, problem.entry_point if problem else None, rule)
+    if problem is None or found.method != "none" or rule is not ExtractionRule.KIYAS:
+        return found
+    name = (problem.entry_point or "").partition(".")[0]
+    if continued(problem.stub, answer, name) is None:
+        return found
+    return Extraction(answer, "whole", "the rest of the function that is asked for", found.livecodebench)
+
+
 def for_problem(program: Program, problem: Problem, rule: ExtractionRule) -> Program:
-    """The program as it is found in its answer by this rule and for this problem."""
-    if program.answer is None or (rule is ExtractionRule.KIYAS and problem.entry_point is None):
+    """The program as it is found in its answer by this rule and for this problem; once."""
+    if program.answer is None:
         return program
-    found = extract(program.answer, problem.entry_point, rule)
-    return replace(program, source=found.program, extraction=found)
+    found = found_in(program.answer, problem, rule)
+    return replace(program, source=found.program, extraction=found, answer=None)
+
+
+IDS = ("problem_id", "question_id", "task_id")
 
 
 def programs_from_row(row: Row, origin: str = "") -> Iterator[Program]:
-    problem_id = next((row[key] for key in ("problem_id", "question_id", "task_id") if row.get(key) is not None), None)
-    if not isinstance(problem_id, str | int):
-        raise BadRowError("key 'problem_id' (or 'question_id') is missing")
-    problem_id = str(problem_id)
-    if isinstance(row.get("code_list"), list):
+    check_depth(row)
+    key = next((key for key in IDS if row.get(key) is not None), None)
+    if key is None:
+        raise BadRowError(f"none of {', '.join(map(repr, IDS))} is there", "say which problem the program answers")
+    problem_id = str(take(row, key, (str, int)))
+    if row.get("code_list") is not None:
+        take(row, "code_list", list)
         rest = {key: value for key, value in row.items() if key not in ("code_list", "output_list", "graded_list")}
         for sample, code in enumerate(row["code_list"]):
             if not isinstance(code, str):
@@ -73,12 +99,33 @@ def programs_from_row(row: Row, origin: str = "") -> Iterator[Program]:
             passed_on = {**rest, "problem_id": problem_id, "sample": sample, "program": code}
             yield Program(problem_id, code, passed_on, origin=origin)
         return
-    for key in ("program", "extracted_code"):
-        if isinstance(row.get(key), str):
-            yield Program(problem_id, row[key], {**row, "problem_id": problem_id}, origin=origin)
-            return
-    answer = row.get("answer")
-    if not isinstance(answer, str):
-        raise BadRowError("neither 'program' nor 'answer' (nor 'code_list', 'extracted_code') is there as a string")
-    found = extract(answer)
-    yield Program(problem_id, found.program, {**row, "problem_id": problem_id}, found, answer, origin)
+    key, text = _given(row)
+    found = extract(text) if key == "answer" else _fenced(text) if key in ("completion", "solution") else None
+    source, answer = (text, None) if found is None else (found.program, text)
+    yield Program(problem_id, source, {**row, "problem_id": problem_id}, found, answer, origin)
+
+
+KEYS = ("program", "extracted_code", "answer", "completion", "solution")
+"""Where a row has its program: code in all but `answer`, which is what a model wrote. The first of them counts."""
+
+
+def _given(row: Row) -> tuple[str, str]:
+    there = [key for key in KEYS if row.get(key) is not None]
+    if not there:
+        keys = ", ".join(map(repr, row)) or "none"
+        raise BadRowError(f"it has no program; its keys: {keys:.300}", f"give it as one of {', '.join(KEYS)}")
+    if there == ["completion", "solution"] and row["completion"] != row["solution"]:
+        raise BadRowError("it has both a 'completion' and a 'solution', which differ", "leave one of them out")
+    return there[0], take(row, there[0], str)
+
+
+def _fenced(text: str) -> Extraction | None:
+    """What is in the fence of a `completion` that a chat model wrote; None where it is code."""
+    return extract(text) if "```" in text and not parses(text) else None
+
+
+def recorded(row: Row) -> str | None:
+    """The program in a row of somebody's results, where it has one as a text."""
+    code = next((row[key] for key in KEYS if key != "answer" and isinstance(row.get(key), str)), None)
+    found = None if code is None else _fenced(code)
+    return code if found is None else found.program

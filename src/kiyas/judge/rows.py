@@ -13,10 +13,16 @@ from typing import Any
 from .types import InputError, JudgeError
 
 Row = dict[str, Any]
+MOST_SAID = 400
+"""characters of a complaint"""
 
 
 class BadRowError(JudgeError):
-    """What is wrong with a row; the caller adds where."""
+    """What is wrong with a row, in one line whatever is in the row; the caller adds where."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message[: MOST_SAID + 1])
+        super().__init__(line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]} …", hint)
 
 
 @contextlib.contextmanager
@@ -25,7 +31,7 @@ def located(path: str | Path, line: int) -> Iterator[None]:
     try:
         yield
     except BadRowError as error:
-        raise InputError(str(path), line, error.args[0], error.hint) from None
+        raise InputError(str(path), line, error.args[0], error.hint or "mend this row, or leave it out") from None
 
 
 def rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -38,19 +44,28 @@ def rows(path: Path) -> Iterator[tuple[int, Row]]:
                 if number == 1 and line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"[":
                     yield from _list_rows(path, line + file.read())
                     return
-                row = _parsed(path, number, line)
+                try:
+                    row = _parsed(path, number, line)
+                except InputError:
+                    if number > 1 or line.strip() != b"{":
+                        raise
+                    row = _parsed(path, 0, line + file.read())  # one object, over many lines
                 if not isinstance(row, dict):
-                    raise InputError(str(path), number, f"a JSON object is wanted, not {type(row).__name__}")
+                    what = f"a JSON object is wanted, not {type(row).__name__}"
+                    raise InputError(str(path), number, what, "give one object on each line, or a list of them")
                 yield number, row
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(str(path), 0, f"cannot be read: {reason}") from None
+        hint = (
+            "check the name" if isinstance(error, FileNotFoundError) else "give a file of JSON lines or of a JSON list"
+        )
+        raise InputError(str(path), 0, f"cannot be read: {reason}", hint) from None
 
 
 def _list_rows(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:
     for number, row in enumerate(_parsed(path, 0, content), 1):
         if not isinstance(row, dict):
-            raise InputError(str(path), 0, f"entry {number} of the list is not a JSON object")
+            raise InputError(str(path), 0, f"entry {number} of the list is not a JSON object", "leave it out")
         yield number, row
 
 
@@ -58,7 +73,17 @@ def _parsed(path: Path, line: int, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise InputError(str(path), line or getattr(error, "lineno", 0), f"not JSON: {error}") from None
+        place = line or getattr(error, "lineno", 0)
+        raise InputError(str(path), place, f"not JSON: {why(error)}", "mend this line, or leave it out") from None
+
+
+def why(error: Exception) -> str:
+    """Why some JSON cannot be read, in a line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if "limit" in str(error) and "digits" in str(error):
+        return "it has a number of more than 4300 digits"
+    return f"{error!s:.200}"
 
 
 def take(row: Row, key: str, kinds: type | tuple[type, ...], default: Any = ...) -> Any:
@@ -84,8 +109,23 @@ def take_json(row: Row, key: str, kinds: type | tuple[type, ...], default: Any =
         try:
             value = json.loads(value or "null")
         except (ValueError, RecursionError) as error:
-            raise BadRowError(f"{key!r} is not JSON: {error}") from None
+            raise BadRowError(f"{key!r} is not JSON: {why(error)}") from None
     return take({key: value}, key, kinds, default)
+
+
+def check_depth(row: Row, most: int = 100) -> None:
+    """Raises BadRowError for a row that could be read, but might be too deep to be written again."""
+    level: list[Any] = [row]
+    for _ in range(most):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise BadRowError(f"it is nested more than {most} levels deep", "leave such keys out")
 
 
 def take_texts(row: Row, key: str, default: Any = ...) -> list[str]:

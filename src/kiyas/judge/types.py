@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .stubs import completed
+
 
 class JudgeError(Exception):
     """Anything the judge raises on purpose. `hint` says what to do about it."""
@@ -141,6 +143,8 @@ class Problem:
     """assert-style: Python that fails by AssertionError; runs in the program's own module"""
     preamble: str = ""
     """assert-style: imports and helpers that the statement gives; run before the program, which need not repeat them"""
+    stub: str = ""
+    """assert-style: the head of the function that is asked for; a program that is only its rest goes behind it"""
     modules: tuple[str, ...] = ()
     """modules beyond the standard library that the tests import; the interpreter for programs must have them"""
     checker: str | None = None
@@ -159,10 +163,8 @@ class Problem:
     """the benchmark's own solutions, at most three programs in Python 3; never shown to a model or another program"""
 
     def complete(self, source: str) -> str:
-        """The program as it is run: after what the statement gives."""
-        if not self.preamble or not source.strip() or "from __future__" in source:
-            return source
-        return f"{self.preamble}\n{source}"
+        """The program as it is run: after what the statement gives, and whole."""
+        return completed(self.preamble, self.stub, (self.entry_point or "").partition(".")[0], source)
 
     @property
     def total(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kiyas import judge
+from kiyas.judge.programs import found_in
 from kiyas.runfolder import rows
 from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
@@ -23,15 +24,14 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again.
     """
     problems = judge.read_problems(folder.problems, "kiyas")
-    entry_points = {problem.id: problem.entry_point for problem in problems}
+    problem_of = {problem.id: problem for problem in problems}
     completions = rows.completions(folder)
     have = _verdicts_so_far(folder)
     # Completions by the program they hold, in the order in which the programs are first met.
     wanted: dict[tuple[str, str], list[tuple[Completion, judge.Extraction]]] = {}
     for completion in completions:
         if completion.key not in have:
-            entry_point = entry_points.get(completion.problem_id)
-            extraction = judge.extract(completion.text, entry_point, settings.extraction)
+            extraction = found_in(completion.text, problem_of.get(completion.problem_id), settings.extraction)
             wanted.setdefault((completion.problem_id, extraction.program), []).append((completion, extraction))
     report(len(have))
     reason = ""

@@ -6,6 +6,7 @@ A new benchmark is a file in this folder and a line in `_FILES`: docs/add-a-benc
 from __future__ import annotations
 
 import json
+import keyword
 import re
 from collections.abc import Callable, Container
 from dataclasses import replace
@@ -13,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
-from kiyas.judge.rows import BadRowError, Row, located, rows
+from kiyas.judge.rows import BadRowError, Row, located, rows, why
 from kiyas.judge.types import InputError, Problem
 
 from .format import Format
@@ -25,6 +26,15 @@ _FILES = (
     "humanevalplus",
     "mbpp",
     "mbppplus",
+    "bigcodebench",
+    "apps",
+    "taco",
+    "codecontests",
+    "codeforces",
+    "verifiable",
+    "leetcodedataset",
+    "kodcode",
+    "deepcoder",
 )
 FORMATS: dict[str, Format] = {
     format.name: format for format in (import_module(f".{file}", __name__).FORMAT for file in _FILES)
@@ -49,48 +59,50 @@ def read_problems(
     Raises InputError with file, line and reason; also for an id that occurs twice.
     """
 
-    def read(row: Row) -> Problem | None:
-        if only is not None and outline(row, format).id not in only:
+    def read(row: Row, number: int) -> Problem | None:
+        if only is not None and outline(row, format, number).id not in only:
             return None
-        return problem_from_row(_public(row, format) if public_tests_only else row, format)
+        return problem_from_row(_public(row, format) if public_tests_only else row, format, number)
 
     problems = _read_each(path, format, read)
     if not problems and only is None:
-        raise InputError(str(path), 0, "no problems in it")
+        raise InputError(str(path), 0, "no problems in it", "give a file with one problem on each line")
     return problems
 
 
 def outlines(path: str | Path, format: str | None = None) -> list[Problem]:
     """All problems of a file as `outline` has them. Raises as `read_problems`."""
-    problems = _read_each(path, format, lambda row: outline(row, format))
+    problems = _read_each(path, format, lambda row, number: outline(row, format, number))
     if not problems:
-        raise InputError(str(path), 0, "no problems in it")
+        raise InputError(str(path), 0, "no problems in it", "give a file with one problem on each line")
     return problems
 
 
-def outline(row: Row, format: str | None = None) -> Problem:
+def outline(row: Row, format: str | None = None, number: int | None = None) -> Problem:
     """What a problem can be chosen by. Where the format marks hidden tests, it has no tests at all: a release of
     LiveCodeBench unpacks to more than memory holds. Elsewhere it is the whole problem. Raises BadRowError."""
     chosen = _chosen(row, format)
     if chosen.public is None:
-        return problem_from_row(row, chosen.name)
-    return replace(_read(chosen, chosen.public(row), chosen.problem), tests=())
+        return problem_from_row(row, chosen.name, number)
+    return replace(_named(_read(chosen, chosen.public(row), chosen.problem), number), tests=())
 
 
-def _read_each(path: str | Path, format: str | None, read: Callable[[Row], Problem | None]) -> list[Problem]:
-    """What `read` makes of the rows; what it leaves out is None."""
+def _read_each(path: str | Path, format: str | None, read: Callable[[Row, int], Problem | None]) -> list[Problem]:
+    """What `read` makes of each row and its number, from 0; what it leaves out is None."""
     if format is not None and format not in FORMATS:
         raise InputError(str(path), 0, f"unknown format {format!r}", "one of " + ", ".join(FORMATS))
     problems: list[Problem] = []
     seen: dict[str, int] = {}
-    for number, row in rows(Path(path)):
-        with located(path, number):
-            problem = read(row)
+    for number, (line, row) in enumerate(rows(Path(path))):
+        with located(path, line):
+            problem = read(row, number)
         if problem is None:
             continue
         if problem.id in seen:
-            raise InputError(str(path), number, f"problem {problem.id!r} is in line {seen[problem.id]} already")
-        seen[problem.id] = number
+            raise InputError(
+                str(path), line, f"problem {problem.id!r:.80} is in line {seen[problem.id]} already", "leave one out"
+            )
+        seen[problem.id] = line
         problems.append(problem)
     return problems
 
@@ -125,25 +137,55 @@ def _lacks(format: Format, row: Row) -> str:
     return f"{', '.join(absent)} is missing" if absent else ""
 
 
-def problem_from_row(row: Row, format: str | None = None) -> Problem:
-    """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError."""
+def problem_from_row(row: Row, format: str | None = None, number: int | None = None) -> Problem:
+    """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError.
+
+    `number`: the row's place among the rows, from 0; the id of a problem whose row has none.
+    """
     chosen = _chosen(row, format)
-    problem = _checked(_read(chosen, row, chosen.problem))
+    problem = _read(chosen, row, lambda row: _checked(_named(chosen.problem(row), number)))
     tests = f"{problem.test_code}\n{problem.checker}"
     named = [module for module in chosen.modules if re.search(rf"\b{re.escape(module)}\b", tests)]
     own = _read(chosen, row, chosen.solutions) if chosen.solutions is not None else ()
     return replace(problem, modules=tuple(dict.fromkeys([*problem.modules, *named])), solutions=own)
 
 
+def _named(problem: Problem, number: int | None) -> Problem:
+    if problem.id:
+        return problem
+    if number is None:
+        raise BadRowError("the row has no id")
+    return replace(problem, id=str(number))
+
+
 def _read(format: Format, row: Row, part: Callable[[Row], T]) -> T:
     try:
         return part(row)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise BadRowError(f"it cannot be read as {format.name}: {type(error).__name__}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise BadRowError(f"it cannot be read as {format.name}: {type(error).__name__}: {error!s:.200}") from error
 
 
 def _chosen(row: Row, format: str | None) -> Format:
+    if language := _other_language(row):
+        raise BadRowError(
+            f"its programs are in {language}, and Kıyas runs Python 3", "leave out rows in other languages"
+        )
     return FORMATS[format] if format is not None else recognise(row)
+
+
+LANGUAGES = (
+    "bash c c# c++ clj cobol cpp cs csharp d dart elixir erl erlang fortran go go_test.go golang haskell hs java "
+    "javascript jl js julia kotlin lisp lua ml objective-c ocaml perl php pl pascal powershell python2 r racket rb "
+    "rkt ruby rs rust scala sh sql swift ts typescript vb"
+)
+
+
+def _other_language(row: Row) -> str:
+    """The language that the row names, as the translations of HumanEval and MBPP do; "": none, or Python."""
+    labels = [row.get(key) for key in ("language", "lang", "programming_language")]
+    if "entry_point" in row or "test" in row or "declaration" in row:
+        labels.append(str(row.get("task_id", "")).partition("/")[0] if "/" in str(row.get("task_id", "")) else None)
+    return next((each for each in labels if isinstance(each, str) and each.lower() in LANGUAGES.split()), "")
 
 
 def _public(row: Row, format: str | None) -> Row:
@@ -163,13 +205,33 @@ def _checked(problem: Problem) -> Problem:
     for name, most in MOST.items():
         limit = getattr(problem, name)
         if limit is not None and not 0 < limit <= most:
-            raise BadRowError(f"a {name!r} of {limit:.6g} makes no sense")
-    if problem.entry_point is not None and problem.test_code is None:
+            raise BadRowError(f"a {name!r} of {_short(limit)} makes no sense")
+    if problem.entry_point is None:
+        return problem
+    problem = replace(problem, entry_point=_entry_point(problem.entry_point, dots=problem.test_code is not None))
+    if problem.test_code is None:
         for number, test in enumerate(problem.tests, 1):
             try:
                 for text in (*test.input.split("\n"), test.output):
                     json.loads(text)
             except (ValueError, RecursionError) as error:
                 needs = "with 'entry_point', each input line and the output are JSON"
-                raise BadRowError(f"test {number}: {needs}: {error}") from None
+                raise BadRowError(f"test {number}: {needs}: {why(error)}") from None
     return problem
+
+
+def _short(limit: float) -> str:
+    try:
+        return f"{limit:.6g}"
+    except OverflowError:
+        return "more than 1e308"
+
+
+def _entry_point(given: str, dots: bool) -> str:
+    """`name` or `Class.name`; `Class().name` is the same. Assertions may have more `dots` in it."""
+    parts = given.replace("().", ".").split(".")
+    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts) or len(parts) > (
+        9 if dots else 2
+    ):
+        raise BadRowError(f"its entry point {given!r:.60} is not the name of a function", "give `name` or `Class.name`")
+    return ".".join(parts)

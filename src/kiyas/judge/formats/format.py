@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
+import math
 import re
-import warnings
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
+from kiyas.judge.stubs import parted
+from kiyas.judge.syntax import syntax_tree
 from kiyas.judge.types import Problem, Test
 
 __all__ = [
@@ -18,7 +23,14 @@ __all__ = [
     "Row",
     "Test",
     "imported",
+    "listed_tests",
+    "megabytes",
+    "needed",
+    "paired_tests",
+    "parted",
     "python3",
+    "seconds",
+    "syntax_tree",
     "take",
     "take_json",
     "take_tests",
@@ -73,6 +85,117 @@ def imported(code: object) -> set[str]:
     return {name.split()[0].partition(".")[0] for name in names if name.strip()} - {""}
 
 
+def needed(code: str) -> tuple[str, ...]:
+    """Modules beyond the standard library that test code imports, in order; the program's own is `solution`."""
+    names: list[str] = []
+    for node in ast.walk(syntax_tree(code) or ast.Module([], [])):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    tops = dict.fromkeys(name.partition(".")[0] for name in names)
+    return tuple(name for name in tops if name not in sys.stdlib_module_names and name != "solution")
+
+
+# -- tests, in the shapes that several benchmarks share ----------------------------------------------------------------
+
+
+def paired_tests(given: Row) -> tuple[tuple[Test, ...], str | None]:
+    """Tests of `{"inputs": [], "outputs": [], "fn_name"?}` (APPS), and the function that they call, if any."""
+    inputs, outputs = take(given, "inputs", list), take(given, "outputs", list)
+    if len(inputs) != len(outputs):
+        raise BadRowError(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
+    name = take(given, "fn_name", str, None) or None
+    if name is None:
+        return tuple(
+            Test(_text(i, n), _text(o, n)) for n, (i, o) in enumerate(zip(inputs, outputs, strict=True), 1)
+        ), None
+    return _calls(inputs, outputs), name
+
+
+def listed_tests(cases: list[Any], name: str | None = None) -> tuple[tuple[Test, ...], str | None]:
+    """Tests of `[{"input", "output", "type"?, "fn_name"?}]`, and the function that they call, if any.
+
+    `name`: that function, where the row says it elsewhere.
+    """
+    if not all(isinstance(case, dict) for case in cases):
+        raise BadRowError("its tests are not a list of objects")
+    names = {case.get("fn_name") for case in cases} - {None, ""}
+    kinds = {case.get("type") or case.get("testtype") or ("function_call" if names else "stdin") for case in cases}
+    if not kinds <= _KINDS.keys():
+        raise BadRowError(f"its tests are of the unknown kind {sorted(map(str, kinds - _KINDS.keys()))[0]!r}")
+    if len({_KINDS[kind] for kind in kinds}) > 1 or len(names) > 1:
+        raise BadRowError("its tests do not all call one function, nor all use standard input")
+    pairs = [(case.get("input"), case.get("output")) for case in cases]
+    if not any(_KINDS[kind] for kind in kinds):
+        return tuple(Test(_text(given, n), _text(wanted, n)) for n, (given, wanted) in enumerate(pairs, 1)), None
+    name = next(iter(names), name)
+    if not isinstance(name, str):
+        raise BadRowError("its tests call a function, and the row does not name it ('fn_name')")
+    if all(isinstance(given, str) and isinstance(wanted, str) for given, wanted in pairs):
+        return tuple(Test(given, wanted) for given, wanted in pairs), name
+    return _calls([given for given, _ in pairs], [wanted for _, wanted in pairs]), name
+
+
+_KINDS = {"stdin": False, "stdin_stdout": False, "functional": True, "function_call": True}
+"""by stdin and stdout, or by a call"""
+
+
+def _calls(inputs: list[Any], outputs: list[Any]) -> tuple[Test, ...]:
+    """A call for each list of arguments. Where every output is a list of one, it is that one, as in APPS."""
+    if wrong := next((n for n, given in enumerate(inputs, 1) if not isinstance(given, list)), 0):
+        raise BadRowError(f"test {wrong}: a function is called, and its input is not a list of arguments")
+    if all(isinstance(wanted, list) and len(wanted) == 1 for wanted in outputs):
+        outputs = [wanted[0] for wanted in outputs]
+    lines = ["\n".join(map(json.dumps, given)) for given in inputs]
+    return tuple(Test(given, json.dumps(wanted)) for given, wanted in zip(lines, outputs, strict=True))
+
+
+def _text(value: Any, number: int) -> str:
+    """A text, or its lines."""
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        value = "\n".join(value)
+    if not isinstance(value, str):
+        raise BadRowError(f"test {number}: its input or its output is a {type(value).__name__}, not a string")
+    return value
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+_MEASURE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([A-Za-z]*)\.?\s*")
+_UNITS = {
+    "": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "millisecond": 1e-3,
+    "milliseconds": 1e-3, "mb": 1.0, "megabyte": 1.0, "megabytes": 1.0, "mib": 1.0, "gb": 1024.0, "gigabyte": 1024.0,
+    "gigabytes": 1024.0, "kb": 1 / 1024, "kilobytes": 1 / 1024, "bytes": 2.0**-20,
+}  # fmt: skip
+
+
+def seconds(row: Row, key: str) -> float | None:
+    """A time limit as a number, as `2.0 seconds` or as `{"seconds", "nanos"}`; None where it is absent or 0."""
+    value = row.get(key)
+    if isinstance(value, dict):
+        value = take(value, "seconds", (int, float), 0) + take(value, "nanos", (int, float), 0) / 1e9
+    return _measure({key: value}, key) or None
+
+
+def megabytes(row: Row, key: str) -> int | None:
+    """A memory limit in MB, as a number or as `256 megabytes`; None where it is absent or 0."""
+    value = _measure(row, key)
+    return math.ceil(value) if value else None
+
+
+def _measure(row: Row, key: str) -> float | None:
+    value = take(row, key, (int, float, str), None)
+    if not isinstance(value, str):
+        return None if value is None else float(value)
+    found = _MEASURE.fullmatch(value)
+    if value.strip() and (found is None or found[2].lower() not in _UNITS):
+        raise BadRowError(f"{key!r} is {value!r:.40}: neither a number nor a number with its unit")
+    return float(found[1]) * _UNITS[found[2].lower()] if found else None
+
+
+# -- solutions ---------------------------------------------------------------------------------------------------------
+
 MOST_SOLUTIONS = 3
 MOST_TRIED = 20
 
@@ -82,7 +205,7 @@ def python3(sources: Iterable[object]) -> tuple[str, ...]:
     found: list[str] = []
     for source, _ in zip(sources, range(MOST_TRIED), strict=False):
         text = _FENCED.sub(r"\1", source) if isinstance(source, str) else ""
-        if text.strip() and tree(text) is not None:
+        if text.strip() and syntax_tree(text) is not None:
             found.append(text)
         if len(found) == MOST_SOLUTIONS:
             break
@@ -90,13 +213,3 @@ def python3(sources: Iterable[object]) -> tuple[str, ...]:
 
 
 _FENCED = re.compile(r"\A\s*```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
-
-
-def tree(code: str) -> ast.Module | None:
-    """The syntax tree; None where it is not Python 3."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None

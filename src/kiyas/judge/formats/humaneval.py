@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import sys
 
-from .format import Format, Problem, Row, imported, python3, take
+from .format import BadRowError, Format, Problem, Row, imported, parted, python3, syntax_tree, take
 
 COLUMNS = ("task_id", "prompt", "entry_point", "test")
-CHECK = re.compile(r"^def check\(", re.M)
+CHECK = re.compile(r"^(async[ \t]+)?def check\(", re.M)
 INPUTS = re.compile(r"^[ \t]*inputs = ", re.M)
 """HumanEval+ has the same columns; its tests run through a list of inputs."""
 
@@ -22,9 +22,19 @@ def differs(row: Row) -> str:
     return "its 'test' has a list of inputs" if INPUTS.search(test) else ""
 
 
+def called(test: str, name: str) -> str:
+    """The test code with the call of its `check`, without which nothing would be run."""
+    check = CHECK.search(test)
+    if check is not None and check[1]:
+        return f"{test}\n\nimport asyncio\nasyncio.run(check({name}))\n"
+    return f"{test}\n\ncheck({name})\n"
+
+
 def problem(row: Row) -> Problem:
     name, prompt = take(row, "entry_point", str), take(row, "prompt", str, "")
-    before, asked, _ = prompt.partition(f"def {name}(")
+    preamble, stub = parted(prompt, name.partition(".")[0].removesuffix("()"))
+    if stub and syntax_tree(f"{prompt.rstrip()}\n    pass\n") is None and syntax_tree(prompt) is None:
+        raise BadRowError("its 'prompt' is not Python 3", "leave out rows in other languages")
     return Problem(
         id=str(take(row, "task_id", (str, int))),
         tests=(),
@@ -32,9 +42,10 @@ def problem(row: Row) -> Problem:
         # As usual for instruction-tuned models: the prompt alone is code to go on with.
         question="Complete the following Python function. Answer with the whole function.\n\n"
         f"```python\n{prompt.strip()}\n```",
-        preamble=before if asked else "",
+        preamble=preamble,
+        stub=stub,
         entry_point=name,
-        test_code=f"{take(row, 'test', str)}\n\ncheck({name})\n",
+        test_code=called(take(row, "test", str), name),
         platform="humaneval",
     )
 

@@ -15,6 +15,7 @@ def problem(row: Row) -> Problem:
         entry_point=take(row, "entry_point", str, None),
         test_code=take(row, "test_code", str, None),
         preamble=take(row, "preamble", str, ""),
+        stub=take(row, "stub", str, ""),
         modules=tuple(take_texts(row, "modules", [])),
         checker=take(row, "checker", str, None),
         tolerance=take(row, "tolerance", (int, float), None),
@@ -31,4 +32,11 @@ def solutions(row: Row) -> tuple[str, ...]:
     return python3(take_texts(row, "solutions", []))
 
 
-FORMAT = Format(name="kiyas", columns=("id", "tests|test_code"), problem=problem, solutions=solutions)
+FORMAT = Format(
+    name="kiyas",
+    columns=("id", "tests|test_code"),
+    # DeepCoder's rows may have an id.
+    differs=lambda row: "it has a 'problem', and no 'statement'" if "problem" in row and "statement" not in row else "",
+    problem=problem,
+    solutions=solutions,
+)

@@ -11,6 +11,8 @@ from .format import BadRowError, Format, Problem, Row, Test, take, take_json, ta
 
 
 def problem(row: Row) -> Problem:
+    if row.get("private_test_cases") is None:
+        raise BadRowError("its 'private_test_cases' are missing", "take the rows as released; `[]` for none on purpose")
     tests = _tests(row, "public_test_cases") + _tests(row, "private_test_cases")
     functional = any(test.get("testtype") == "functional" for test in tests)
     entry_point = take(take_json(row, "metadata", dict, {}), "func_name", str, None)
@@ -35,6 +37,8 @@ def _tests(row: Row, key: str) -> list[Row]:
     """
     value = row.get(key) or []
     if isinstance(value, str):
+        if value.lstrip()[:1] in ("[", "{"):
+            return take_tests({key: take_json(row, key, list)}, key)
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):

@@ -10,8 +10,9 @@ def problem(row: Row) -> Problem:
     tests = take_texts(row, "test_list")
     if not tests:
         raise BadRowError("'test_list' is empty")
-    before = take(row, "test_setup_code", str, "") or "\n".join(take_texts(row, "test_imports", []))
-    statement, test_code = str(row.get("text") or row.get("prompt") or ""), "\n".join([before, *tests]) + "\n"
+    setup = [*take_texts(row, "test_imports", []), take(row, "test_setup_code", str, "")]
+    statement = take(row, "text", str, "") or take(row, "prompt", str, "")
+    test_code = "\n".join(["\n".join(filter(None, setup)), *tests]) + "\n"
     return Problem(
         id=str(take(row, "task_id", (str, int))),
         tests=(),

@@ -1,0 +1,46 @@
+"""APPS: problems of contests and of coding sites, by stdin or by calls.
+
+Rows: the data card of codeparrot/apps on the Hub. `input_output` and `solutions` are JSON texts; with `fn_name` the
+inputs are lists of arguments, and a result is mostly the only entry of a list.
+"""
+
+from __future__ import annotations
+
+from .format import BadRowError, Format, Problem, Row, paired_tests, python3, take, take_json
+
+
+def problem(row: Row) -> Problem:
+    if not row.get("input_output"):
+        raise BadRowError("its 'input_output' is empty: it has no tests", "leave out rows without tests")
+    tests, name = paired_tests(take_json(row, "input_output", dict))
+    statement, starter = take(row, "question", str), take(row, "starter_code", str, "")
+    return Problem(
+        id=str(take(row, "problem_id", (str, int), take(row, "id", (str, int), ""))),
+        tests=tests,
+        statement=statement,
+        question=f"{statement.strip()}\n\n{_how(name, starter)}",
+        entry_point=name,
+        platform="apps",
+        difficulty=take(row, "difficulty", str, ""),
+    )
+
+
+def _how(name: str | None, starter: str) -> str:
+    if name is None:
+        return "Write a Python program that reads standard input and writes standard output."
+    return f"Write the Python function `{name}`." + (
+        f" Start from:\n\n```python\n{starter.strip()}\n```" * bool(starter)
+    )
+
+
+def solutions(row: Row) -> tuple[str, ...]:
+    return python3(take_json(row, "solutions", list, []))
+
+
+FORMAT = Format(
+    name="apps",
+    columns=("question", "input_output"),
+    problem=problem,
+    solutions=solutions,
+    title="APPS",
+)

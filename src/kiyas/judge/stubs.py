@@ -1,0 +1,70 @@
+"""A prompt that is the head of a function, and answers that are only the rest of it."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import threading
+import warnings
+
+from .syntax import syntax_tree
+
+_LONGEST = 200_000
+_quiet = threading.Lock()  # the filters of warnings belong to all threads
+_FUTURE = re.compile(r"^from __future__ import [^\n]*\n?", re.MULTILINE)
+
+
+def parted(prompt: str, name: str) -> tuple[str, str]:
+    """What a prompt gives before the function or class `name`, and its head from there on, decorators included.
+
+    Two empty texts where the prompt does not begin to define it.
+    """
+    head = re.search(rf"^(?:async[ \t]+def|def|class)[ \t]+{re.escape(name)}\b", prompt, re.MULTILINE)
+    if head is None:
+        return "", ""
+    start = head.start()
+    line = prompt.count("\n", 0, start) + 1
+    for node in getattr(syntax_tree(prompt) or syntax_tree(prompt.rstrip() + "\n    pass\n"), "body", []):
+        if getattr(node, "lineno", 0) == line and (decorators := getattr(node, "decorator_list", [])):
+            start = len("".join(prompt.splitlines(keepends=True)[: decorators[0].lineno - 1]))
+    return prompt[:start], prompt[start:].rstrip() + "\n"
+
+
+def completed(preamble: str, stub: str, name: str, source: str) -> str:
+    """The program as it is run: after what the prompt gives, after its head too where it is only the rest of that."""
+    if not source.strip():
+        return source
+    source = continued(stub, source, name) or source
+    if not preamble.strip():
+        return source
+    # Imports from the future come first in a file, wherever the program has them.
+    future = "".join(_FUTURE.findall(source))
+    return f"{future}{preamble}\n{_FUTURE.sub('', source) if future else source}"
+
+
+def continued(stub: str, source: str, name: str) -> str | None:
+    """The head with its rest; None where the source is not merely a rest: it is whole, or does not fit."""
+    if not stub or len(source) > _LONGEST or _defines(source, name) or _compiles(source):
+        return None
+    body = [line for line in stub.splitlines()[1:] if line[:1] in (" ", "\t") and line.strip()]
+    indent = body[-1][: len(body[-1]) - len(body[-1].lstrip())] if body else "    "
+    # Often the first line, or each, has lost its indentation.
+    first = indent + source.lstrip()
+    for rest in (source, first, textwrap.indent(textwrap.dedent(source), indent)):
+        if _compiles(whole := f"{stub}{rest}"):
+            return whole
+    return None
+
+
+def _defines(source: str, name: str) -> bool:
+    return re.search(rf"^(?:async[ \t]+def|def|class)[ \t]+{re.escape(name)}\b", source, re.MULTILINE) is not None
+
+
+def _compiles(source: str) -> bool:
+    try:
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(source, "<program>", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return False
+    return True
