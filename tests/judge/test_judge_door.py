@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from format_rows import EXAMPLES
 
-from kiyas.judge import InputError, Limits, Outcome, Problem, judge, problem_from_row, read_problems
+from kiyas.judge import ExtractionRule, InputError, Limits, Outcome, Problem, judge, problem_from_row, read_problems
 from kiyas.judge.formats.format import BadRowError, megabytes, needed, python3, seconds
-from kiyas.judge.programs import fitted, read_programs
+from kiyas.judge.programs import for_problem, read_programs
 from kiyas.judge.stubs import continued, parted
 
 Row = dict[str, Any]
@@ -28,7 +28,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 def verdicts(problem: Problem, *rows: Row, folder: Path, python: str | None = None) -> list[Outcome]:
     path = write(folder / "a.jsonl", *({"problem_id": problem.id, **row} for row in rows))
-    programs = (fitted(program, problem) for program in read_programs(path))
+    programs = (for_problem(program, problem, ExtractionRule.KIYAS) for program in read_programs(path))
     limits = Limits(time_s=3)
     found = judge(programs, [problem], workers=1, isolation="best", python=python, limits=limits)
     return [verdict.verdict for verdict in found]

@@ -21,7 +21,8 @@ import pytest
 from format_rows import EXAMPLES
 
 from kiyas.judge import InputError, Limits, Outcome, Problem, Program, cli, judge, problem_from_row, read_problems
-from kiyas.judge.programs import fitted, read_programs
+from kiyas.judge.programs import for_problem, read_programs
+from kiyas.judge.types import ExtractionRule
 from kiyas.judge.verdicts import Resolved
 
 ALL = sorted(EXAMPLES)
@@ -136,7 +137,7 @@ def programs_of(name: str, dice: random.Random, folder: Path) -> Iterator[Progra
     path.write_bytes(content)
     try:
         for program in read_programs(path):
-            whole = fitted(program, problem)
+            whole = for_problem(program, problem, ExtractionRule.KIYAS)
             assert isinstance(problem.complete(whole.source), str) and json.dumps(whole.row)
             yield whole
     except InputError as error:

@@ -150,5 +150,5 @@ def groups_of(box: Sandbox) -> list[Path]:
 
 
 def test_tests_of_no_length() -> None:
-    verdicts = list(judge([Program("p", "")], [Problem("p", (Test("", ""),))], workers=1))
+    verdicts = list(judge([Program("p", "pass")], [Problem("p", (Test("", ""),))], workers=1))
     assert verdicts[0].verdict is Outcome.AC

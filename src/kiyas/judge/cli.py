@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
-import json
-import os
 import platform
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import tee
 from pathlib import Path
 from typing import IO, Any
 
 from . import tiers
 from .formats import FORMATS, read_problems
+from .once import Once
 from .pool import judge
-from .programs import problem_of, program_files, read_programs
-from .proof import Finding, in_words, prove, sound
+from .programs import for_problem, problem_of, program_files, read_programs
+from .proof import in_words, prove, sound
 from .tolerances import with_statement
 from .types import (
     AfterTimeout,
@@ -33,18 +27,14 @@ from .types import (
     Mode,
     Outcome,
     Problem,
-    Program,
     SandboxError,
     Tier,
     ToleranceRule,
-    Verdict,
 )
-from .verdicts import CHECKER_FAILED, WITHIN
+from .verdict_file import OutputError, Tally, close_stdout, digest, remember, resume, write
 from .version import VERSION
 
 SHOWN = 5
-FINDINGS = "problems_found_wrong"
-"""key of FILE.meta.json"""
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.
@@ -146,27 +136,18 @@ def run(args: argparse.Namespace) -> int:
     except JudgeError as error:
         print(f"kiyas judge: {error}", file=sys.stderr)
         return 1
-    except _OutputError as error:
+    except OutputError as error:
         hint = "; make room and run the same command again: it goes on from here" if args.out else ""
         print(f"kiyas judge: {args.out or 'standard output'}: cannot be written: {error}{hint}", file=sys.stderr)
-        _close_stdout()
+        close_stdout()
         return 2
     except BrokenPipeError:
-        _close_stdout()  # the reader of our verdicts has seen enough
+        close_stdout()  # the reader of our verdicts has seen enough
         return 0
     except KeyboardInterrupt:
         hint = "; the same command goes on from here" if args.out else ""
         print(f"\nkiyas judge: interrupted{hint}", file=sys.stderr)
         return 130
-
-
-class _OutputError(Exception):
-    """The verdicts cannot be written: no space, say."""
-
-
-def _close_stdout() -> None:
-    """Its buffer must not fail again at the interpreter's end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -189,12 +170,14 @@ def _run(args: argparse.Namespace) -> int:
             f"{', '.join(allowed[:SHOWN])}{', …' if len(allowed) > SHOWN else ''}",
             file=sys.stderr,
         )
+    rule = ExtractionRule(args.extraction)
     with contextlib.ExitStack() as stack:
-        done, findings = 0, None
+        done, findings, once = 0, None, Once()
         out: IO[bytes] = sys.stdout.buffer
+        everything = (for_problem(program, asked[program.problem_id], rule) for program in read_programs(files))
         if args.out:
             path = Path(args.out)
-            done, findings = _resume(path, meta, [*files, Path(args.problems)])
+            done, findings = resume(path, meta, [*files, Path(args.problems)], everything, once)
         if findings is None:
             findings = prove(asked.values(), **how)
         # Refuses what cannot be judged before --out is touched; runs nothing yet.
@@ -202,46 +185,34 @@ def _run(args: argparse.Namespace) -> int:
         for line in in_words(findings, len(asked)):
             print(line, file=sys.stderr)
         refused = {finding.problem_id: finding.reason for finding in findings if finding.refused}
-        programs, judged = (islice(read_programs(files), done, None) for _ in range(2))
+        programs, ahead = tee(everything)
         verdicts = judge(
-            (program for program in judged if program.problem_id not in refused),
+            (program for program in ahead if program.problem_id not in refused and once.is_new(program)),
             asked,
             **how,
             after_timeout=args.after_timeout,
             stop_early=args.stop_early,
-            extraction=args.extraction,
         )
         if args.out:
-            _remember(path, meta, findings)
+            remember(path, meta, findings)
             out = stack.enter_context(path.open("ab", buffering=0))
         if done:
             print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
-        counts = _write(_with_refused(programs, verdicts, refused), out, expected - done, args.mode == "both")
+        tally = Tally(expected - done, args.mode == "both")
+        for program in programs:
+            if program.problem_id in refused:
+                row = {"verdict": None, "detail": f"the problem is refused: {refused[program.problem_id]}"}
+            elif (known := once.recall(program)) is not None:
+                row = known
+            else:
+                row = next(verdicts).to_row()
+                once.remember(program, row)
+            write(out, program, row)
+            tally.count(program, row)
+        tally.say(once.reused)
     print(f"isolation: {tier}", file=sys.stderr)
-    return 2 if counts[Outcome.IE] else 0
-
-
-def _with_refused(
-    programs: Iterator[Program], verdicts: Iterator[Verdict], refused: dict[str, str]
-) -> Iterator[Verdict | Refused]:
-    """All programs in input order: those of refused problems have a reason in place of a verdict."""
-    for program in programs:
-        if program.problem_id in refused:
-            yield Refused(program, refused[program.problem_id])
-        else:
-            yield next(verdicts)
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A program whose problem cannot be judged by."""
-
-    program: Program
-    reason: str
-
-    def to_row(self) -> dict[str, Any]:
-        return {"verdict": None, "detail": f"the problem is refused: {self.reason}"}
+    return 2 if tally.counts[Outcome.IE] else 0
 
 
 def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[int, dict[str, Problem]]:
@@ -268,170 +239,9 @@ def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[s
         "stop_early": args.stop_early,
         "extraction": args.extraction,
         "tolerance": args.tolerance,
-        "problems": _digest(Path(args.problems)),
-        "programs": [_digest(file) for file in files],
+        "problems": digest(Path(args.problems)),
+        "programs": [digest(file) for file in files],
         "kiyas_version": VERSION,
         "python_version": platform.python_version(),
         "platform": platform.platform(),
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _resume(out: Path, meta: dict[str, Any], files: list[Path]) -> tuple[int, list[Finding] | None]:
-    """How many verdicts the file holds already, and what was found wrong with the problems (None: not yet proven).
-
-    Refuses a file made with other settings; drops a torn last line.
-    """
-    if out.resolve() in {file.resolve() for file in files}:
-        raise InputError(str(out), 0, "is one of the inputs", "name another --out")
-    settings = _settings_file(out)
-    rows, findings = 0, None
-    try:
-        if out.exists() and out.stat().st_size:
-            if not settings.exists():
-                raise InputError(
-                    str(out), 0, f"exists, but {settings.name} does not", "name another --out, or remove it"
-                )
-            before = json.loads(settings.read_text(encoding="utf-8"))
-            if not isinstance(before, dict):
-                raise InputError(str(settings), 0, "is not a JSON object", "name another --out")
-            differing = sorted(key for key in meta if before.get(key) != meta[key])
-            if differing:
-                which = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
-                raise InputError(str(out), 0, f"was made with other settings: {which}", "name another --out")
-            rows = _repair(out)
-            findings = [Finding(**each) for each in before.get(FINDINGS, [])]
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
-    return rows, findings
-
-
-def _settings_file(out: Path) -> Path:
-    return Path(f"{out}.meta.json")
-
-
-def _remember(out: Path, meta: dict[str, Any], findings: list[Finding]) -> None:
-    """Writes the settings, and what was found wrong with the problems, beside the verdicts."""
-    settings = _settings_file(out)
-    temporary = settings.with_name(settings.name + ".tmp")
-    found = {FINDINGS: [asdict(finding) for finding in findings]}
-    try:
-        temporary.write_text(json.dumps({**meta, **found}, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(settings)
-    except OSError as error:
-        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
-
-
-def _repair(out: Path) -> int:
-    """Cuts the file off before the first torn row, or the first IE of the sandbox, and counts the rows before it."""
-    good = rows = 0
-    with out.open("rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or (
-                row.get("verdict") == Outcome.IE and CHECKER_FAILED not in (row.get("flags") or [])
-            ):
-                break
-            good += len(line)
-            rows += 1
-    os.truncate(out, good)
-    return rows
-
-
-def _row(verdict: Verdict | Refused) -> dict[str, Any]:
-    program = verdict.program
-    row = {**program.row, **verdict.to_row()}
-    if program.extraction is not None:
-        row["extraction"] = {"method": program.extraction.method, "reason": program.extraction.reason}
-        row["program"] = program.source
-    return row
-
-
-def _write(verdicts: Iterator[Verdict | Refused], out: IO[bytes], expected: int, both: bool) -> Counter[Outcome]:
-    counts: Counter[Outcome] = Counter()
-    differing: list[str] = []
-    refused = within = 0
-    failed: dict[str, str] = {}
-    progress = _Progress(expected)
-    for verdict in verdicts:
-        try:
-            row = (json.dumps(_row(verdict)) + "\n").encode()
-            while row := row[out.write(row) :]:
-                pass
-            out.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise _OutputError(error.strerror or str(error)) from None
-        if isinstance(verdict, Refused):
-            refused += 1
-            continue
-        counts[verdict.verdict] += 1
-        if CHECKER_FAILED in verdict.flags:
-            failed.setdefault(verdict.problem_id, verdict.detail)
-        within += any(flag.startswith(WITHIN) for flag in verdict.flags) and verdict.accepted
-        if both and verdict.livecodebench is not None and verdict.accepted != (verdict.livecodebench is Outcome.AC):
-            differing.append(
-                f"{verdict.problem_id}: {verdict.verdict} strict, {verdict.livecodebench} livecodebench; "
-                f"{verdict.detail}"
-            )
-        progress.step(counts)
-    progress.end()
-    print(_summary(counts), file=sys.stderr)
-    if refused:
-        print(f"{refused} programs have no verdict: their problems are refused, for the reasons above", file=sys.stderr)
-    if both:
-        print(f"the modes differ on {len(differing)} of {sum(counts.values())} programs", file=sys.stderr)
-        for line in differing:
-            print(f"  {line}", file=sys.stderr)
-    if within:
-        print(f"{within} accepted programs would not be, were outputs compared exactly", file=sys.stderr)
-    for id, detail in failed.items():
-        print(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out", file=sys.stderr)
-    if counts[Outcome.IE] and not failed:
-        print("IE: the sandbox failed, not the program; the same command judges again from there", file=sys.stderr)
-    return counts
-
-
-def _summary(counts: Counter[Outcome]) -> str:
-    total = sum(counts.values())
-    if not total:
-        return "nothing left to judge"
-    parts = ", ".join(f"{counts[kind]} {kind}" for kind in Outcome if counts[kind])
-    return f"{total} programs: {parts} ({100 * counts[Outcome.AC] / total:.1f} % accepted)"
-
-
-class _Progress:
-    """A bar on a terminal; a plain line every ten seconds elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.start, self.last = total, time.monotonic(), 0.0
-        self.terminal = sys.stderr.isatty()
-
-    def step(self, counts: Counter[Outcome]) -> None:
-        now, done = time.monotonic() - self.start, sum(counts.values())
-        if now - self.last < (0.1 if self.terminal else 10.0):
-            return
-        self.last = now
-        rate = done / now
-        left = (self.total - done) / rate
-        text = (
-            f"{done}/{self.total}  {rate:.1f}/s  {int(left) // 60}:{int(left) % 60:02d} left  {counts[Outcome.AC]} AC"
-        )
-        if self.terminal:
-            filled = 24 * done // max(1, self.total)
-            print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=sys.stderr, flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self.terminal and self.last:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 import threading
 import warnings
 
-from .syntax import syntax_tree
+from .syntax import defines, names, syntax_tree
 
 _LONGEST = 200_000
 _quiet = threading.Lock()  # the filters of warnings belong to all threads
@@ -44,13 +45,16 @@ def completed(preamble: str, stub: str, name: str, source: str) -> str:
 
 def continued(stub: str, source: str, name: str) -> str | None:
     """The head with its rest; None where the source is not merely a rest: it is whole, or does not fit."""
-    if not stub or len(source) > _LONGEST or _defines(source, name) or _compiles(source):
+    if not stub or len(source) > _LONGEST or _defines(source, name):
+        return None
+    is_python = _compiles(source)
+    if is_python and not _is_rest(source, stub, name):
         return None
     body = [line for line in stub.splitlines()[1:] if line[:1] in (" ", "\t") and line.strip()]
     indent = body[-1][: len(body[-1]) - len(body[-1].lstrip())] if body else "    "
     # Often the first line, or each, has lost its indentation.
-    first = indent + source.lstrip()
-    for rest in (source, first, textwrap.indent(textwrap.dedent(source), indent)):
+    first, each = indent + source.lstrip(), textwrap.indent(textwrap.dedent(source), indent)
+    for rest in (each,) if is_python else (source, first, each):
         if _compiles(whole := f"{stub}{rest}"):
             return whole
     return None
@@ -58,6 +62,25 @@ def continued(stub: str, source: str, name: str) -> str | None:
 
 def _defines(source: str, name: str) -> bool:
     return re.search(rf"^(?:async[ \t]+def|def|class)[ \t]+{re.escape(name)}\b", source, re.MULTILINE) is not None
+
+
+def _is_rest(source: str, stub: str, name: str) -> bool:
+    """Whether something that is Python by itself can only be meant as the rest: statements with the function's own
+    parameters, or a class's methods."""
+    tree, head = syntax_tree(source), syntax_tree(f"{stub}    pass\n")
+    if tree is None or head is None or defines(tree, name):
+        return False
+    match head.body[-1]:
+        case ast.ClassDef():
+            return all(isinstance(node, ast.FunctionDef) and _of_class(node) for node in tree.body)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() as function:
+            parameters = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+            return bool(names(tree).lacking & parameters)
+    return False
+
+
+def _of_class(method: ast.FunctionDef) -> bool:
+    return bool(method.args.args) and method.args.args[0].arg in ("self", "cls")
 
 
 def _compiles(source: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from .stubs import completed
 
@@ -306,6 +306,12 @@ class Verdict:
     @property
     def peak_mb(self) -> float:
         return max((test.peak_mb for test in self.tests), default=0.0)
+
+    KEYS: ClassVar = (
+        *("verdict", "passed", "total", "cpu_s", "wall_s", "peak_mb", "tests", "detail", "flags", "tier"),
+        *("not_run", "verdict_livecodebench"),
+    )
+    """of `to_row`"""
 
     def to_row(self) -> dict[str, Any]:
         """The verdict's own keys; the command line puts the program's row before them."""
