@@ -92,13 +92,17 @@ NAMED = re.compile(r"\b(?:copy|dataclasses|datetime|decimal|fractions|typing)\b"
 
 @dataclass(frozen=True)
 class Job:
-    """One run of one program. `kind`: script, function, asserts, livecodebench (see inside/runner.py)."""
+    """One run of one program. `kind`: script, function, asserts, parted, livecodebench (see inside/runner.py)."""
 
     kind: str
     source: str
     stdin: str = ""
     extra: bytes = b""
     """what the kind needs besides the program"""
+    tests: bytes = b""
+    """`parted`: what only the tests' process may read (see inside/parted.py)"""
+    shared: tuple[str, ...] = ()
+    """`parted`: modules that both processes import"""
     entry_point: str | None = None
     time_limit_s: float = 6.0
     """the program's limit; it is killed at `cpu_s`"""
@@ -331,6 +335,7 @@ class Sandbox:
             "memory": job.memory_bytes,
             "sizes": (len(source), len(job.code), len(job.extra)),
             "keep_code": job.keep_code,
+            "shared": list(job.shared),
             "modules": [*MODULES.get(job.kind, ()), *sorted(set(NAMED.findall(job.source)))],
         }
         outside: list[int] = []
@@ -346,6 +351,8 @@ class Sandbox:
             for end, ends in zip(socket.socketpair(), (outside, given), strict=True):
                 ends.append(end.detach())
             given.append(memory_file(source, job.code, job.extra))
+            if job.tests:
+                given.append(memory_file(job.tests))
             socket.send_fds(self._socket, [marshal.dumps(header, 2)], given)
             while given:
                 os.close(given.pop())

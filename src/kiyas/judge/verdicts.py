@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from . import compare
+from .parting import parting
 from .sandbox import Execution, Job, Sandbox
 from .types import (
     DEFAULT_MEMORY_MB,
@@ -36,6 +37,7 @@ from .types import (
 
 SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
+SHARED = "tests share the program's process"
 # Beside other programs, one is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 WALL_SLACK_S = 2.0  # the backstop of wall time: 3 times the limit and this
@@ -109,14 +111,7 @@ def _strict_jobs(
         "memory_bytes": limits.memory_bytes,
     }
     if problem.test_code is not None:
-        token = secrets.token_bytes(TOKEN_BYTES)
-        job = Job(
-            "asserts",
-            extra=token + problem.test_code.encode("utf-8", "surrogatepass"),
-            output_bytes=limits.output_mb << 20,
-            **common,
-        )
-        yield job, partial(_finish_asserts, token=token, test_code=problem.test_code)
+        yield _assert_job(problem, common | {"output_bytes": limits.output_mb << 20})
         return
     for test in problem.tests:
         cap = max(limits.output_mb << 20, 2 * len(test.output) + (1 << 20))
@@ -127,6 +122,25 @@ def _strict_jobs(
         else:
             job = Job("script", stdin=test.input, output_bytes=cap, **common)
             yield job, partial(_finish_script, problem=problem, test=test, sandbox=sandbox)
+
+
+def _assert_job(problem: Problem, common: dict[str, Any]) -> tuple[Job, Comparison]:
+    assert problem.test_code is not None
+    token, apart = secrets.token_hex(TOKEN_BYTES // 2).encode(), parting(problem)
+    finish = partial(_finish_asserts, token=token, test_code=problem.test_code)
+    if apart is None:
+        tests = token + problem.test_code.encode("utf-8", "surrogatepass")
+        return Job("asserts", extra=tests, **common), finish
+    given = {
+        "token": token.decode(),
+        "preamble": problem.preamble,
+        "tests": problem.test_code,
+        "asked": apart.asked,
+        "own": dict(apart.own),
+    }
+    return Job(
+        "parted", extra=apart.imports.encode(), tests=json.dumps(given).encode(), shared=apart.shared, **common
+    ), finish
 
 
 def _attempt(
@@ -142,7 +156,8 @@ def _attempt(
         if not alone and (finished_late or starved):
             continue
         result = _classify(run, limits, job.output_bytes, finish)
-        return (replace(result, flags=(*result.flags, "judged again alone")) if alone else result), run
+        more = [SHARED] * (job.kind == "asserts") + ["judged again alone"] * alone
+        return replace(result, flags=(*result.flags, *more)), run
     raise AssertionError("the second attempt always counts")
 
 

@@ -1,4 +1,6 @@
-"""The last of our code that runs before the program's: three ways to run one (`livecodebench.py` has the fourth).
+"""The last of our code that runs before the program's: three ways to run one.
+
+Two more are in files of their own: `livecodebench.py`, and `parted.py` (tests in a process of their own).
 
 The process has already given up its rights. Descriptor 3 is the report, 4 the payload (the program and, after it,
 what its way of running needs). First byte of the report: `C` the program compiles, `E` it does not (the reason
@@ -24,6 +26,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # `typing` itself would cost every fork
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 REPORT, PAYLOAD = 3, 4
@@ -37,8 +40,18 @@ PREAMBLE = "\n".join(
 )
 
 
-def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, int], keep_code: bool) -> None:
-    """`sizes` in bytes, of what the payload holds: source, code, and what the kind needs besides. Never returns."""
+def run(
+    kind: str,
+    folder: str,
+    entry_point: str | None,
+    sizes: tuple[int, int, int],
+    keep_code: bool,
+    parted: Callable[[Any, str, bytes], None] | None = None,
+) -> None:
+    """`sizes` in bytes, of what the payload holds: source, code, and what the kind needs besides. Never returns.
+
+    `parted` runs the program where its tests are in another process.
+    """
     path = folder + "/main.py"
     in_source, in_code, in_extra = sizes
     try:
@@ -59,14 +72,19 @@ def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, 
         run_asserts(code, folder, in_source + in_code, in_extra)
     extra = read_at(in_source + in_code, in_extra)
     os.close(PAYLOAD)
-    if kind == "script":
+    if parted is not None:
+        os.close(REPORT)
+        parted(code, folder, extra)
+    elif kind == "script":
         os.close(REPORT)
         run_script(code, folder)
     else:
         run_function(code, folder, entry_point or "", json.loads(extra))
 
 
+INSIDE = __file__[: __file__.rindex("/") + 1]
 NOTHING = bytes(4)
+OUT_OF_MEMORY = b'{"ended_by": "MemoryError"}\n'
 CODE_CAP = 60_000
 
 
@@ -132,7 +150,7 @@ def new_module(name: str, folder: str) -> ModuleType:
 def show(error: BaseException) -> None:
     """The traceback as the interpreter prints it, without our own frames."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(INSIDE):
         trace = trace.tb_next
     BaseException.with_traceback(error, trace)
     sys.excepthook(type(error), error, trace)

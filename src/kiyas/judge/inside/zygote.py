@@ -2,8 +2,9 @@
 
     judge ──control socket──> zygote ──fork──> program
 
-One job comes as one message with five file descriptors: stdin, stdout, stderr, report, payload. The zygote itself
-never reads the payload, so a fork inherits nothing of another test. It forks the *program*, which gives up its rights
+One job comes as one message with five file descriptors: stdin, stdout, stderr, report, payload; and a sixth, the tests,
+where they have a process of their own (`parted.py`). The zygote itself never reads the last two, so a fork inherits
+nothing of another test. It forks the *program*, which gives up its rights
 and runs `runner.run`, and watches it (`watch.py`): CPU, memory and wall time over the process tree. At the end it kills
 everything that is left and answers with one line. `error …`, or no answer, means that the sandbox has failed, not the
 program. In the tier `strong` it is pid 1 of the namespaces of its worker, and its parent, the *keeper*, mounts
@@ -26,6 +27,7 @@ import sys
 from contextlib import suppress
 
 import livecodebench  # type: ignore[import-not-found,unused-ignore]
+import parted  # type: ignore[import-not-found,unused-ignore]
 import runner  # type: ignore[import-not-found,unused-ignore]
 import watch  # type: ignore[import-not-found,unused-ignore]
 
@@ -39,7 +41,7 @@ TYPE_CHECKING = False  # `typing` itself would cost every fork
 if TYPE_CHECKING:
     from typing import Any
 
-DESCRIPTORS = _socket.CMSG_SPACE(5 * 4)
+DESCRIPTORS = _socket.CMSG_SPACE(6 * 4)
 MEMORY_SLACK = 1 << 30  # of private memory, between two looks of the watch
 # What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
 # first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
@@ -91,9 +93,9 @@ def receive(control: _socket.socket) -> tuple[dict[str, Any], list[int]]:
 def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[int]) -> None:
     """In the child: limits, then no more rights, then the program. Never returns into the zygote's loop."""
     try:
-        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload; none is below its target
+        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload, tests; none below its target
             os.dup2(source, target, target < 3)
-        os.closerange(5, 4096)
+        os.closerange(len(fds), 4096)
         os.chdir(folder)
         os.setsid()
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
@@ -108,6 +110,8 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
         os._exit(1)
     if job["kind"] == "livecodebench":
         livecodebench.run(job["entry_point"], job["sizes"], job["time_limit"])
+    if job["kind"] == "parted":
+        parted.run(folder, job["sizes"], job["keep_code"], job["shared"], lambda: become_apart(zygote))
     runner.run(job["kind"], folder, job["entry_point"], job["sizes"], job["keep_code"])
 
 
@@ -131,11 +135,19 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     if tier != "strong":  # there the end of process 1 is everyone's
         linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
     # Another uid, or the zygote itself, made us undumpable: our own /proc/self (and with it /dev/stdin) would be closed
-    # to us. Where a token must stay unread, so it shall be.
-    if job["kind"] != "asserts":
+    # to us. Where a token or tests must stay unread, so it shall be.
+    if job["kind"] not in ("asserts", "parted"):
         linux.become_dumpable()
     if tier == "standard":
         linux.restrict_files(zygote.config["visible"], [folder, *namespaces.DEVICES])
+
+
+def become_apart(zygote: Zygote) -> None:
+    """In a program whose tests are in our parent: what a fork does not inherit, and our own /proc/self."""
+    if linux is not None:
+        if zygote.tier != "strong":
+            linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        linux.become_dumpable()
 
 
 # --- the zygote --------------------------------------------------------------------------------------------------
@@ -232,7 +244,7 @@ class Zygote:
         os.environ.update({"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home})
         os.environ["OMP_NUM_THREADS"] = "1"  # else numerical libraries start a thread for each core
         os.environ["PATH"] = os.path.dirname(sys.executable) + ":/usr/bin:/bin"
-        for name in ("linux", "namespaces", "runner", "livecodebench", "watch"):
+        for name in ("linux", "namespaces", "runner", "livecodebench", "parted", "watch"):
             sys.modules.pop(name, None)
 
     def fresh_folder(self, job: dict[str, Any]) -> str:
