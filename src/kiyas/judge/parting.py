@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from .types import Problem
 
 # Modules that tests may use on their side: what they do there depends on their arguments only.
-PURE = frozenset(
+PURE_NAMES = (
     "bisect cmath collections copy datetime decimal fractions functools heapq itertools json math numbers numpy "
-    "operator random re solution statistics string typing".split()
+    "operator random re solution statistics string typing"
 )
+PURE = frozenset(PURE_NAMES.split())
 # Built-ins that reach further than their arguments.
-REACHING = frozenset(
+REACHING_NAMES = (
     "__import__ breakpoint compile delattr dir eval exec exit getattr globals hasattr input locals open quit setattr "
-    "vars".split()
+    "vars"
 )
+REACHING = frozenset(REACHING_NAMES.split())
 BUILTIN = frozenset(dir(builtins))
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")

@@ -46,6 +46,7 @@ import json
 import marshal
 import os
 import re
+import secrets
 import select
 import socket
 import subprocess
@@ -129,6 +130,8 @@ class Execution:
     code: bytes
     """the compiled program, if it was asked for; sent before its first line ran"""
     killed: str
+    out_of_memory: bool
+    """it ended by an uncaught MemoryError"""
     stdout: bytes | bytearray
     stderr: bytes
     report: bytes
@@ -207,6 +210,7 @@ class Sandbox:
         if tier is not Tier.STRONG:
             self.folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
             self.folder.chmod(0o711)
+        self._mark = secrets.token_bytes(16)
         self.group: Group | None = None
         try:
             self.group = Group(str(number), PROCESSES + 8)
@@ -218,6 +222,7 @@ class Sandbox:
             "cpu": self.group.cpu_fd if self.group is not None else -1,
             "uid": self.uid,
             "closed": self.closed,
+            "mark": self._mark.hex(),
             "visible": visible,
             "control": theirs.fileno(),
             "folder": str(self.folder) if self.folder else None,
@@ -425,8 +430,9 @@ class Sandbox:
             compiled=compiled,
             code=report[5:start] if len(report) >= start else b"",
             killed="output" if too_much else killed.strip("-"),
+            out_of_memory=self._mark in kept[1],
             stdout=kept[0],
-            stderr=bytes(kept[1][-STDERR_KEPT:]),
+            stderr=bytes(kept[1].replace(self._mark, b"")[-STDERR_KEPT:]),
             report=report[start:],
             cpu_s=float(cpu_s),
             wall_s=float(wall_s),

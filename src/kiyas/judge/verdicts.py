@@ -221,7 +221,7 @@ def _classify(run: Execution, limits: Resolved, output_bytes: int, finish: Compa
         return ended(Outcome.TLE, f"not finished after {run.wall_s:.1f} s ({slept})")
     if measures["signal"] == "SIGKILL" and run.peak_mb > 0.8 * limits.memory_bytes / 2**20:
         return ended(Outcome.MLE, "killed by the system near the memory limit")
-    if error and error.type == "MemoryError" and measures["exit_code"]:
+    if run.out_of_memory and measures["exit_code"]:
         return ended(Outcome.MLE, "MemoryError")
     judged = finish(run)
     if judged.verdict is Outcome.RE:

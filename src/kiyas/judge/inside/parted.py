@@ -40,7 +40,7 @@ ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 ATOMS: dict[type, Callable[[Any], bool]] = {
     float: lambda items: True,
     bool: lambda items: True,
-    int: lambda items: -LARGE < min(items) and max(items) < LARGE,
+    int: lambda items: max(max(items), -min(items)) < LARGE,
     str: lambda items: all(map(str.isascii, items)),
 }
 # What crosses, by module and name: how it is taken apart, by its own class's methods, and put together again.
@@ -143,7 +143,7 @@ def tag_of(kind: type) -> str | None:
 
 
 class Foreign:
-    """An object of the other process: equals nothing but itself, has no special methods, is asked for its attributes."""
+    """An object of the other process: equals only itself, has no special methods, is asked for its attributes."""
 
     __slots__ = ("_ask",)
 
@@ -220,7 +220,7 @@ class Channel:
         kind = type(value)
         if value is None or kind is bool or kind is float:
             return value
-        if kind is int and -LARGE < value < LARGE or kind is str and value.isascii():
+        if (kind is int and -LARGE < value < LARGE) or (kind is str and value.isascii()):
             return value
         if id(value) in ids:
             return ["=", ids[id(value)]]
@@ -230,7 +230,7 @@ class Channel:
                 known.append(value)
             with suppress(AttributeError, KeyError):  # a class that only bears the name
                 return self.body(value, tag, known, ids, depth)
-        if isinstance(value, type) and getattr(builtins, value.__name__, None) is value:
+        if isinstance(value, type) and vars(builtins).get(type.__getattribute__(value, "__name__")) is value:
             return ["type", value.__name__]
         number = self.number_of.get(id(value))
         if number is None:
@@ -346,8 +346,7 @@ class Channel:
             value, reply = error.args, ["error"]
         ids = {id(thing): at for at, thing in enumerate(known)}
         if args is not None and self.encode(args, [], {}) != rest[1]:
-            for thing in tuple(known):
-                changed.append(self.body(thing, tag_of(type(thing)) or "", known, ids))
+            changed = [self.body(thing, tag_of(type(thing)) or "", known, ids) for thing in tuple(known)]
         tree = self.encode(value, known, ids)
         self.send([*reply, changed, tree] if reply == ["value"] else [*reply, changed, tree, name])
 
@@ -355,6 +354,7 @@ class Channel:
     def serve(self, code: Any, folder: str, imports: bytes) -> None:
         """In the program's process: the program, then what the tests import; then answers, until the tests end."""
         module = runner.new_module("solution", folder)
+        runner.hide_depth(1)
         try:
             exec(code, module.__dict__)
             exec(imports, module.__dict__)
@@ -417,17 +417,23 @@ class Names(dict[str, object]):
             self[name] = value
         return value
 
+    def attribute(self, name: str) -> object:
+        """For `from solution import name`."""
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
 
 def run_tests(channel: Channel, program: int) -> None:
     size = os.fstat(TESTS).st_size
     given = json.loads(os.pread(TESTS, size, 0))
     names = Names(channel, given["asked"], given["own"])
-    solution = sys.modules["solution"] = ModuleType("solution")
-    solution.__dict__["__getattr__"] = names.__getitem__
+    sys.modules["solution"] = ModuleType("solution")
+    sys.modules["solution"].__dict__["__getattr__"] = names.attribute
     try:
         tests = compile(given["tests"], "<tests>", "exec", dont_inherit=True)
-        if channel.receive() != ["ready"]:
-            raise ValueError("not ready")
+        channel.receive()  # that it is ready
         exec(compile(given["preamble"], "<preamble>", "exec", dont_inherit=True), names)
         exec(tests, names)
     except Gone:
@@ -445,8 +451,6 @@ def run_tests(channel: Channel, program: int) -> None:
 def report(channel: Channel, error: BaseException) -> None:
     if error is channel.last:
         channel.ask(["show"])
-        if isinstance(error, MemoryError):
-            runner.write_all(runner.OUT_OF_MEMORY)
         return
     line = None
     trace = error.__traceback__

@@ -62,12 +62,13 @@ def run(
         if in_code:
             code = marshal.loads(read_at(in_source, in_code))
         else:
+            sys.setrecursionlimit(sys.getrecursionlimit() + own_depth())  # the compiler's depth is counted from it, too
             code = compile(source, path, "exec", dont_inherit=True)
+            sys.setrecursionlimit(sys.getrecursionlimit() - own_depth())
     except BaseException as error:
         does_not_compile(error)
         os._exit(1)
     write_all(b"C" + (pack(code) if keep_code else NOTHING))
-    sys.setrecursionlimit(sys.getrecursionlimit() + own_depth())
     if kind == "asserts":
         run_asserts(code, folder, in_source + in_code, in_extra)
     extra = read_at(in_source + in_code, in_extra)
@@ -83,8 +84,9 @@ def run(
 
 
 INSIDE = __file__[: __file__.rindex("/") + 1]
+MOST = (1 << 31) - 1  # of a C int
 NOTHING = bytes(4)
-OUT_OF_MEMORY = b'{"ended_by": "MemoryError"}\n'
+MARK = b""  # on stderr: an uncaught MemoryError, which a program cannot say by writing so; the judge's random bytes
 CODE_CAP = 60_000
 
 
@@ -98,11 +100,36 @@ def pack(code: Any) -> bytes:
 
 
 def own_depth() -> int:
-    """Our frames below the program's, which a script of its own would not have."""
-    frame, depth = sys._getframe(), 0
+    """The caller's frame and those below it, which a script of its own would not have."""
+    frame, depth = sys._getframe(1), 1
     while frame.f_back is not None:
         frame, depth = frame.f_back, depth + 1
-    return depth + 1
+    return depth
+
+
+def hide_depth(more: int = 0) -> None:
+    """To be called by what calls the program, `more` frames above: our frames do not count in any recursion limit."""
+    get, put, ours = sys.getrecursionlimit, sys.setrecursionlimit, own_depth() - 1 + more
+    shown = get()
+    put(shown + ours)
+
+    def getrecursionlimit() -> int:
+        return shown
+
+    def setrecursionlimit(limit: int, /) -> None:
+        nonlocal shown
+        limit = limit.__index__() if hasattr(type(limit), "__index__") else limit
+        try:
+            put(min(limit + ours, MOST) if isinstance(limit, int) and 0 < limit <= MOST else limit)
+        except RecursionError:
+            here = own_depth() - 1 - ours
+            reason = f"cannot set the recursion limit to {limit} at the recursion depth {here}: the limit is too low"
+            raise RecursionError(reason) from None
+        shown = limit
+
+    for function in (getrecursionlimit, setrecursionlimit):
+        function.__qualname__, function.__module__ = function.__name__, "sys"
+        setattr(sys, function.__name__, function)
 
 
 def does_not_compile(error: BaseException) -> None:
@@ -148,18 +175,30 @@ def new_module(name: str, folder: str) -> ModuleType:
 
 
 def show(error: BaseException) -> None:
-    """The traceback as the interpreter prints it, without our own frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(INSIDE):
-        trace = trace.tb_next
+    """The traceback as the interpreter prints it, without our own frames. A MemoryError is marked besides."""
+    if isinstance(error, MemoryError):
+        with suppress(OSError):
+            os.write(2, MARK)
+    trace = without_ours(error.__traceback__)
+    at = trace
+    while at is not None:
+        at.tb_next = without_ours(at.tb_next)
+        at = at.tb_next
     BaseException.with_traceback(error, trace)
     sys.excepthook(type(error), error, trace)
+
+
+def without_ours(trace: Any) -> Any:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(INSIDE):
+        trace = trace.tb_next
+    return trace
 
 
 def run_script(code: Any, folder: str) -> None:
     modules = [new_module("__main__", folder)]  # a list, so that its last reference can be dropped at the end
     modules[0].__dict__.update(__annotations__={}, __cached__=None)
     status, before = 0, gc.get_stats()
+    hide_depth()
     try:
         try:
             exec(code, modules[0].__dict__)
@@ -299,6 +338,7 @@ def run_function(code: Any, folder: str, entry_point: str, arguments: list[Any])
     module = new_module("solution", folder)
     given = {**preamble(), **module.__dict__}
     module.__dict__.update(given)
+    hide_depth()
     try:
         exec(code, module.__dict__)
         result = find(module, entry_point, given)(*arguments)
@@ -351,6 +391,7 @@ def run_asserts(program: Any, folder: str, at: int, size: int) -> None:
         "str": str,
         "getpid": os.getpid,
     }
+    hide_depth(1)
     constants = tuple(filled.get(c, c) if isinstance(c, str) else c for c in _last_word.co_consts)
     try:
         eval(_last_word.replace(co_consts=constants))

@@ -319,6 +319,7 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
 def main() -> None:
     config = json.loads(sys.argv[1])
     control = _socket.socket(fileno=config["control"])
+    runner.MARK = bytes.fromhex(config["mark"])
     sys.argv = ["main.py"]
     inside = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != inside]
