@@ -25,7 +25,9 @@ def outcome(bench: Place, source: str, test_code: str, **others: Any) -> str:
     assert parting(problem) is not None, "these tests should be parted"
     verdict = bench.judge(source, problem, limits=LIMITS)
     assert SHARED not in verdict.flags
-    return verdict.verdict.value if verdict.verdict is not Outcome.RE else f"RE {verdict.detail} {verdict.tests[0].stderr}"
+    return (
+        verdict.verdict.value if verdict.verdict is not Outcome.RE else f"RE {verdict.detail} {verdict.tests[0].stderr}"
+    )
 
 
 # --- what crosses ------------------------------------------------------------------------------------------------
@@ -197,7 +199,9 @@ def test_verdicts(source: str, expected: str, detail: str, bench: Place) -> None
 
 
 def test_its_memory_and_time_are_those_of_both(bench: Place) -> None:
-    source = "import time\nkept = b'x' * (40 << 20)\ndef f(n):\n    while time.process_time() < 0.2: pass\n    return 2 * n"
+    source = (
+        "import time\nkept = b'x' * (40 << 20)\ndef f(n):\n    while time.process_time() < 0.2: pass\n    return 2 * n"
+    )
     (test,) = bench.judge(source, asserts("kept = 'y' * (40 << 20)\n" + CHECKED), limits=LIMITS).tests
     assert test.verdict is Outcome.AC and test.peak_mb > 80 and test.cpu_s >= 0.2
 
@@ -227,9 +231,21 @@ def test_its_memory_and_time_are_those_of_both(bench: Place) -> None:
 )
 @pytest.mark.parametrize("base", ["object", "int", "str", "list", "dict"])
 def test_no_special_method_of_a_program_decides(base: str, check: str, bench: Place) -> None:
-    methods = "eq ne lt gt le ge sub rsub contains getitem".split()
+    methods = ["eq", "ne", "lt", "gt", "le", "ge", "sub", "rsub", "contains", "getitem"]
     lines = [f"    def __{name}__(self, other): return True" for name in methods]
-    values = {"bool": "False", "len": "2", "iter": "iter([2])", "str": "'2'", "int": "2", "float": "2.0", "index": "2", "hash": "hash(2)", "abs": "0", "round": "2", "repr": "'2'"}
+    values = {
+        "bool": "False",
+        "len": "2",
+        "iter": "iter([2])",
+        "str": "'2'",
+        "int": "2",
+        "float": "2.0",
+        "index": "2",
+        "hash": "hash(2)",
+        "abs": "0",
+        "round": "2",
+        "repr": "'2'",
+    }
     lines += [f"    def __{name}__(self): return {value}" for name, value in values.items()]
     lines += ["    def __format__(self, spec): return '2'", "    __class__ = property(lambda self: int)"]
     source = f"class Yes({base}):\n" + "\n".join(lines) + "\ndef f(n): return Yes()"

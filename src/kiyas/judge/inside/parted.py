@@ -230,7 +230,7 @@ class Channel:
                 known.append(value)
             with suppress(AttributeError, KeyError):  # a class that only bears the name
                 return self.body(value, tag, known, ids, depth)
-        if isinstance(value, type) and vars(builtins).get(type.__getattribute__(value, "__name__")) is value:
+        if issubclass(kind, type) and vars(builtins).get(type.__dict__["__name__"].__get__(value)) is value:
             return ["type", value.__name__]
         number = self.number_of.get(id(value))
         if number is None:
@@ -266,7 +266,7 @@ class Channel:
         if tag in TOGETHER:
             return TOGETHER[tag](*self.parts(tree, known))
         if tag == "type":
-            kind = getattr(builtins, tree[1])
+            kind = vars(builtins)[tree[1]]
             if not isinstance(kind, type):
                 raise ValueError("not a type")
             return kind
@@ -349,7 +349,6 @@ class Channel:
             changed = [self.body(thing, tag_of(type(thing)) or "", known, ids) for thing in tuple(known)]
         tree = self.encode(value, known, ids)
         self.send([*reply, changed, tree] if reply == ["value"] else [*reply, changed, tree, name])
-
 
     def serve(self, code: Any, folder: str, imports: bytes) -> None:
         """In the program's process: the program, then what the tests import; then answers, until the tests end."""

@@ -12,6 +12,8 @@ is believed as little as its stdout: it can only ever be compared with an expect
 # ruff: noqa: BLE001
 from __future__ import annotations
 
+# Not the module around it, which costs every fork.
+import _signal  # type: ignore[import-not-found,unused-ignore]
 import atexit
 import builtins
 import gc
@@ -62,9 +64,10 @@ def run(
         if in_code:
             code = marshal.loads(read_at(in_source, in_code))
         else:
-            sys.setrecursionlimit(sys.getrecursionlimit() + own_depth())  # the compiler's depth is counted from it, too
+            limit = sys.getrecursionlimit()  # the compiler's depth is counted from here, too
+            sys.setrecursionlimit(limit + own_depth() + OF_A_CALL)
             code = compile(source, path, "exec", dont_inherit=True)
-            sys.setrecursionlimit(sys.getrecursionlimit() - own_depth())
+            sys.setrecursionlimit(limit)
     except BaseException as error:
         does_not_compile(error)
         os._exit(1)
@@ -85,6 +88,14 @@ def run(
 
 INSIDE = __file__[: __file__.rindex("/") + 1]
 MOST = (1 << 31) - 1  # of a C int
+OF_A_CALL = int(
+    sys.version_info < (3, 12)
+)  # before, a call of a built-in, such as `exec`, counts in the recursion depth
+# What the interpreter takes from `sys` before the modules go.
+GIVEN_UP = ("path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback")
+GIVEN_UP += ("path_hooks", "path_importer_cache", "meta_path")
+]
+INTERRUPTED = -2  # ends by SIGINT, as the interpreter does
 NOTHING = bytes(4)
 MARK = b""  # on stderr: an uncaught MemoryError, which a program cannot say by writing so; the judge's random bytes
 CODE_CAP = 60_000
@@ -109,7 +120,7 @@ def own_depth() -> int:
 
 def hide_depth(more: int = 0) -> None:
     """To be called by what calls the program, `more` frames above: our frames do not count in any recursion limit."""
-    get, put, ours = sys.getrecursionlimit, sys.setrecursionlimit, own_depth() - 1 + more
+    get, put, ours = sys.getrecursionlimit, sys.setrecursionlimit, own_depth() - 1 + OF_A_CALL + more
     shown = get()
     put(shown + ours)
 
@@ -122,9 +133,13 @@ def hide_depth(more: int = 0) -> None:
         try:
             put(min(limit + ours, MOST) if isinstance(limit, int) and 0 < limit <= MOST else limit)
         except RecursionError:
-            here = own_depth() - 1 - ours
-            reason = f"cannot set the recursion limit to {limit} at the recursion depth {here}: the limit is too low"
-            raise RecursionError(reason) from None
+            here = own_depth() - 1 - ours + 2 * OF_A_CALL
+            if here >= limit:
+                reason = (
+                    f"cannot set the recursion limit to {limit} at the recursion depth {here}: the limit is too low"
+                )
+                raise RecursionError(reason) from None
+            put(limit + ours + 1)  # this very function needs one more
         shown = limit
 
     for function in (getrecursionlimit, setrecursionlimit):
@@ -133,9 +148,11 @@ def hide_depth(more: int = 0) -> None:
 
 
 def does_not_compile(error: BaseException) -> None:
-    import traceback
-
-    write_all(("E" + "".join(traceback.format_exception_only(type(error), error))).encode("utf-8", "replace"))
+    """As the interpreter prints it."""
+    sys.stderr = text = sys.modules["io"].StringIO()
+    error.__traceback__ = None
+    sys.__excepthook__(type(error), error, None)
+    write_all(("E" + text.getvalue()).encode("utf-8", "replace"))
 
 
 def read_at(offset: int, size: int) -> bytes:
@@ -153,7 +170,9 @@ def fresh_streams() -> None:
         2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
     for name in ("stdin", "stdout", "stderr"):
-        setattr(sys, f"__{name}__", getattr(sys, name))
+        stream = getattr(sys, name)
+        stream.buffer.raw.name = f"<{name}>"
+        setattr(sys, f"__{name}__", stream)
 
 
 def fresh_builtins() -> None:
@@ -185,7 +204,17 @@ def show(error: BaseException) -> None:
         at.tb_next = without_ours(at.tb_next)
         at = at.tb_next
     BaseException.with_traceback(error, trace)
-    sys.excepthook(type(error), error, trace)
+    try:
+        sys.excepthook(type(error), error, trace)
+    except SystemExit:
+        raise
+    except BaseException as broken:
+        if broken.__context__ is error:
+            broken.__context__ = None
+        print("Error in sys.excepthook:", file=sys.stderr)
+        sys.__excepthook__(type(broken), broken.with_traceback(without_ours(broken.__traceback__)), None)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, trace)
 
 
 def without_ours(trace: Any) -> Any:
@@ -203,11 +232,11 @@ def run_script(code: Any, folder: str) -> None:
         try:
             exec(code, modules[0].__dict__)
         finally:
-            flush(quiet=True)  # the interpreter does, before anything else
+            flush(silent=True)  # the interpreter does, before anything else
     except SystemExit as ended:
         status = exit_status(ended.code)
     except BaseException as error:
-        status = 1
+        status = INTERRUPTED if type(error) is KeyboardInterrupt else 1
         try:
             show(error)
         except SystemExit as ended:  # the program's own excepthook
@@ -241,6 +270,8 @@ def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[st
         show(error)
     atexit._run_exitfuncs()
     broken = not flush()
+    for name in GIVEN_UP:
+        setattr(sys, name, None)
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, name, getattr(sys, f"__{name}__", None))
     # Its names live on as long as a function or a finalizer knows them; what is left then goes in the usual order.
@@ -257,11 +288,15 @@ def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[st
                 if name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") == private:
                     names[name] = None
         gc.collect(2)
-    broken |= not flush()
+    broken |= not flush(silent=True)
+    if status == INTERRUPTED:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        os.kill(os.getpid(), _signal.SIGINT)
     os._exit(120 if broken else status)
 
 
-def flush(quiet: bool = False) -> bool:
+def flush(silent: bool = False) -> bool:
+    """Whether both streams could be flushed. One word about stdout, but none that `silent` ends."""
     fine = True
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name, None)
@@ -273,10 +308,11 @@ def flush(quiet: bool = False) -> bool:
             if stream is not None and not closed:
                 stream.flush()
         except BaseException as error:
-            fine = quiet
-            if not quiet and name == "stdout":
+            fine = False
+            if not silent and name == "stdout":
                 with suppress(BaseException):
-                    show(error)
+                    print(f"Exception ignored in: {stream!r}", file=sys.stderr)
+                    sys.__excepthook__(type(error), error.with_traceback(without_ours(error.__traceback__)), None)
     return fine
 
 
