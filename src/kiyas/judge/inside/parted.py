@@ -142,6 +142,14 @@ def tag_of(kind: type) -> str | None:
     return None
 
 
+def builtin_type(value: Any) -> str | None:
+    """The name of a built-in type, an exception's too; None for anything else."""
+    if not issubclass(type(value), type):
+        return None
+    name = type.__getattribute__(value, "__name__")
+    return str(name) if vars(builtins).get(name) is value else None
+
+
 class Foreign:
     """An object of the other process: equals only itself, has no special methods, is asked for its attributes."""
 
@@ -230,8 +238,8 @@ class Channel:
                 known.append(value)
             with suppress(AttributeError, KeyError):  # a class that only bears the name
                 return self.body(value, tag, known, ids, depth)
-        if issubclass(kind, type) and vars(builtins).get(type.__dict__["__name__"].__get__(value)) is value:
-            return ["type", value.__name__]
+        if (name := builtin_type(value)) is not None:
+            return ["type", name]
         number = self.number_of.get(id(value))
         if number is None:
             number = self.number_of[id(value)] = len(self.given)

@@ -88,13 +88,11 @@ def run(
 
 INSIDE = __file__[: __file__.rindex("/") + 1]
 MOST = (1 << 31) - 1  # of a C int
-OF_A_CALL = int(
-    sys.version_info < (3, 12)
-)  # before, a call of a built-in, such as `exec`, counts in the recursion depth
+# Before 3.12, the call of a built-in, such as `exec`, counts in the recursion depth.
+OF_A_CALL = int(sys.version_info < (3, 12))
 # What the interpreter takes from `sys` before the modules go.
-GIVEN_UP = ("path", "argv", "ps1", "ps2", "last_type", "last_value", "last_traceback")
-GIVEN_UP += ("path_hooks", "path_importer_cache", "meta_path")
-]
+GIVEN_UP = ("argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "path")
+CACHES = ("path_hooks", "path_importer_cache", "meta_path")
 INTERRUPTED = -2  # ends by SIGINT, as the interpreter does
 NOTHING = bytes(4)
 MARK = b""  # on stderr: an uncaught MemoryError, which a program cannot say by writing so; the judge's random bytes
@@ -270,7 +268,7 @@ def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[st
         show(error)
     atexit._run_exitfuncs()
     broken = not flush()
-    for name in GIVEN_UP:
+    for name in GIVEN_UP + CACHES:
         setattr(sys, name, None)
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, name, getattr(sys, f"__{name}__", None))
