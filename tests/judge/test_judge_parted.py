@@ -2,6 +2,7 @@
 """Assert-style tests in a process of their own: what crosses, what is parted and what is not, which verdicts result."""
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import Place
-from kiyas.judge import Limits, Outcome, Problem
+from kiyas.judge import Limits, Outcome, Problem, Program, judge
 from kiyas.judge.parting import parting
 from kiyas.judge.verdicts import SHARED
 
@@ -198,6 +199,39 @@ def test_verdicts(source: str, expected: str, detail: str, bench: Place) -> None
     assert verdict.verdict == expected and detail in verdict.detail, verdict
 
 
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.abort()", "os.closerange(3, 99)", "os.kill(os.getppid(), 9)"])
+def test_an_end_in_a_shielded_call_is_no_pass(end: str, bench: Place) -> None:
+    source = f"import os\ndef f(n): {end}"
+    assert outcome(bench, source, "try: f(1)\nexcept BaseException: pass") != "AC"
+
+
+NUMPY = """
+import numpy as np
+def f(x): return np.array(x) * 2
+def total(x): return np.array(x).sum()
+def double(x): x *= 2
+def bad(x): return [7]
+"""
+NUMPY_TESTS = """
+import numpy as np
+a = np.arange(6.0).reshape(2, 3)
+assert np.allclose(f(a), a + a) and f(a).shape == (2, 3) and f(np.array([1, 2], dtype="u1")).dtype == np.uint8
+assert (f([1, 2]) == [2, 4]).all() and total([1, 2]) == 3 and type(total([1])) is np.int64 and total([True, False]) == 1
+b = a.copy()
+double(b)
+assert (b == 2 * a).all() and (f(a > 2) == [[0, 0, 0], [2, 2, 2]]).all() and f("ab").all() if 0 else True
+"""
+
+
+def test_numpy_crosses(strong: None) -> None:
+    pytest.importorskip("numpy")
+    problem = asserts(NUMPY_TESTS, modules=("numpy",))
+    assert parting(problem) is not None
+    programs = [Program("p", NUMPY), Program("p", NUMPY.replace("* 2", "* 3")), Program("p", NUMPY + "f = bad")]
+    verdicts = [v.verdict for v in judge(programs, [problem], workers=1, python=sys.executable)]
+    assert verdicts == [Outcome.AC, Outcome.WA, Outcome.WA]
+
+
 def test_its_memory_and_time_are_those_of_both(bench: Place) -> None:
     source = (
         "import time\nkept = b'x' * (40 << 20)\ndef f(n):\n    while time.process_time() < 0.2: pass\n    return 2 * n"
@@ -316,6 +350,13 @@ def known(test_code: str, others: dict[str, Any]) -> Problem:
 def test_what_is_parted(test_code: str, others: dict[str, Any], asked: set[str]) -> None:
     found = parting(known(test_code, others))
     assert found is not None and set(found.asked) == asked
+
+
+def test_an_assertion_of_a_helper_is_the_tests(bench: Place) -> None:
+    verdict = bench.judge(
+        "def f(x): return x", asserts("even(f(2))\neven(f(3))", preamble="def even(x): assert x % 2 == 0")
+    )
+    assert verdict.verdict is Outcome.WA and verdict.detail.endswith("failed: even(f(3))")
 
 
 def test_helpers_of_the_statement_are_the_statements(bench: Place) -> None:

@@ -11,7 +11,8 @@ two pipes (stdout, stderr), a socket (the report) and two files in memory (stdin
 passes their descriptors over the socket. The zygote forks the *program* and watches it (`inside/watch.py`). The judge
 meanwhile drains what comes, all at once, up to a cap. The zygote never reads the payload and runs no line of a program,
 so that every fork of it is fresh. The first process of a program compiles it and, before its first line runs, sends the
-code back; those of its other tests get that code in place of the text.
+code back; those of its other tests get that code in place of the text. Assert-style tests have a process of their own,
+the program's parent, and a sixth descriptor that only it keeps (`inside/parted.py`).
 
 What a program could still reach decides the tier. `strong`: user, pid, mount, net, ipc, uts and cgroup namespaces,
 made once per worker; a root folder with only the interpreter and the system's libraries, read-only; another uid and no
@@ -32,8 +33,8 @@ waiting for a free core does not count. Memory is the resident memory of the tre
 shared pages are counted once.
 
 What a test costs is mostly pages: each one that the zygote or the program writes to after the fork is copied first, and
-each library mapped is mapped again. So there is one fork per test, the zygote imports little, what can be prepared is
-prepared before the fork, and little of our own Python runs after it.
+each library mapped is mapped again. So there is one fork per test (two where assert-style tests are parted), the zygote
+imports little, what can be prepared is prepared before the fork, and little of our own Python runs after it.
 
 Not guaranteed: that a kernel bug cannot be exploited from inside; exact peaks of memory between two looks; without a
 control group, CPU time of grandchildren whose parent ignores SIGCHLD and which live for less than one look.

@@ -135,11 +135,13 @@ def fill(thing: Any, tag: str, parts: list[Any]) -> None:
 
 def tag_of(kind: type) -> str | None:
     """The name of the first class among its bases that crosses as data; None where there is none."""
-    for base in type.mro(kind) if kind is not type else ():
-        name = f"{base.__module__}.{base.__qualname__}"
-        if name in APART:
-            return name
-    return None
+    if kind not in _tags:
+        names = [f"{base.__module__}.{base.__qualname__}" for base in type.mro(kind)]
+        _tags[kind] = next((name for name in names if name in APART), None)
+    return _tags[kind]
+
+
+_tags: dict[type, str | None] = {}
 
 
 def builtin_type(value: Any) -> str | None:
@@ -443,6 +445,7 @@ def run_tests(channel: Channel, program: int) -> None:
         channel.receive()  # that it is ready
         exec(compile(given["preamble"], "<preamble>", "exec", dont_inherit=True), names)
         exec(tests, names)
+        channel.ask(["name", "__name__"])  # its end in a call that the tests shield must not go unseen
     except Gone:
         end_as(program)
     except BaseException as error:
@@ -459,12 +462,12 @@ def report(channel: Channel, error: BaseException) -> None:
     if error is channel.last:
         channel.ask(["show"])
         return
-    line = None
-    trace = error.__traceback__
+    line, trace = None, error.__traceback__
     while trace is not None:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == "<tests>" else None
+        if trace.tb_frame.f_code.co_filename == "<tests>":
+            line = trace.tb_lineno
         trace = trace.tb_next
-    if type(error) is AssertionError and line is not None:
+    if isinstance(error, AssertionError) and line is not None:
         runner.write_all(json.dumps({"failed_line": line}).encode() + b"\n")
     runner.show(error)
     sys.stderr.flush()
