@@ -363,7 +363,6 @@ class Channel:
     def serve(self, code: Any, folder: str, imports: bytes) -> None:
         """In the program's process: the program, then what the tests import; then answers, until the tests end."""
         module = runner.new_module("solution", folder)
-        runner.hide_depth(1)
         try:
             exec(code, module.__dict__)
             exec(imports, module.__dict__)

@@ -56,6 +56,7 @@ def run(
     """
     path = folder + "/main.py"
     in_source, in_code, in_extra = sizes
+    depth = own_depth()
     try:
         source = read_at(0, in_source)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -64,14 +65,14 @@ def run(
         if in_code:
             code = marshal.loads(read_at(in_source, in_code))
         else:
-            limit = sys.getrecursionlimit()  # the compiler's depth is counted from here, too
-            sys.setrecursionlimit(limit + own_depth() + OF_A_CALL)
+            hide_depth(depth)  # the compiler's depth is counted from here, too
             code = compile(source, path, "exec", dont_inherit=True)
-            sys.setrecursionlimit(limit)
     except BaseException as error:
         does_not_compile(error)
         os._exit(1)
     write_all(b"C" + (pack(code) if keep_code else NOTHING))
+    # What calls the program is one frame more; where calls are answered, or an expression evaluated, two.
+    hide_depth(depth + (1 if kind in ("script", "function") else 2))
     if kind == "asserts":
         run_asserts(code, folder, in_source + in_code, in_extra)
     extra = read_at(in_source + in_code, in_extra)
@@ -90,9 +91,6 @@ INSIDE = __file__[: __file__.rindex("/") + 1]
 MOST = (1 << 31) - 1  # of a C int
 # Before 3.12, the call of a built-in, such as `exec`, counts in the recursion depth.
 OF_A_CALL = int(sys.version_info < (3, 12))
-# What the interpreter takes from `sys` before the modules go.
-GIVEN_UP = ("argv", "ps1", "ps2", "last_type", "last_value", "last_traceback", "path")
-CACHES = ("path_hooks", "path_importer_cache", "meta_path")
 INTERRUPTED = -2  # ends by SIGINT, as the interpreter does
 NOTHING = bytes(4)
 MARK = b""  # on stderr: an uncaught MemoryError, which a program cannot say by writing so; the judge's random bytes
@@ -116,33 +114,36 @@ def own_depth() -> int:
     return depth
 
 
-def hide_depth(more: int = 0) -> None:
-    """To be called by what calls the program, `more` frames above: our frames do not count in any recursion limit."""
-    get, put, ours = sys.getrecursionlimit, sys.setrecursionlimit, own_depth() - 1 + OF_A_CALL + more
-    shown = get()
-    put(shown + ours)
+def hide_depth(frames: int) -> None:
+    """Our `frames` below the program's count in no recursion limit, neither the one it finds nor one that it sets."""
+    global _hidden
+    _hidden = frames + OF_A_CALL
+    _put_limit(_limit + _hidden)
 
-    def getrecursionlimit() -> int:
-        return shown
 
-    def setrecursionlimit(limit: int, /) -> None:
-        nonlocal shown
-        limit = limit.__index__() if hasattr(type(limit), "__index__") else limit
-        try:
-            put(min(limit + ours, MOST) if isinstance(limit, int) and 0 < limit <= MOST else limit)
-        except RecursionError:
-            here = own_depth() - 1 - ours + 2 * OF_A_CALL
-            if here >= limit:
-                reason = (
-                    f"cannot set the recursion limit to {limit} at the recursion depth {here}: the limit is too low"
-                )
-                raise RecursionError(reason) from None
-            put(limit + ours + 1)  # this very function needs one more
-        shown = limit
+_get_limit, _put_limit = sys.getrecursionlimit, sys.setrecursionlimit
+_limit, _hidden = _get_limit(), 0
 
-    for function in (getrecursionlimit, setrecursionlimit):
-        function.__qualname__, function.__module__ = function.__name__, "sys"
-        setattr(sys, function.__name__, function)
+
+def getrecursionlimit() -> int:
+    return _limit
+
+
+def setrecursionlimit(limit: int, /) -> None:
+    global _limit
+    limit = limit.__index__() if hasattr(type(limit), "__index__") else limit
+    try:
+        _put_limit(min(limit + _hidden, MOST) if isinstance(limit, int) and 0 < limit <= MOST else limit)
+    except RecursionError:
+        here = own_depth() - 1 - _hidden + 2 * OF_A_CALL
+        if here >= limit:
+            reason = f"cannot set the recursion limit to {limit} at the recursion depth {here}: the limit is too low"
+            raise RecursionError(reason) from None
+        _put_limit(limit + _hidden + 1)  # this very function needs one more
+    _limit = limit
+
+
+getrecursionlimit.__module__ = setrecursionlimit.__module__ = "sys"
 
 
 def does_not_compile(error: BaseException) -> None:
@@ -174,7 +175,8 @@ def fresh_streams() -> None:
 
 
 def fresh_builtins() -> None:
-    """`exit` and its friends, which the module `site` would have added."""
+    """`exit` and its friends, which the module `site` would have added; limits of recursion that do not count us."""
+    sys.getrecursionlimit, sys.setrecursionlimit = getrecursionlimit, setrecursionlimit
     site = sys.modules.get("site")
     if site is not None and not hasattr(builtins, "exit"):
         site.setquit()
@@ -225,7 +227,6 @@ def run_script(code: Any, folder: str) -> None:
     modules = [new_module("__main__", folder)]  # a list, so that its last reference can be dropped at the end
     modules[0].__dict__.update(__annotations__={}, __cached__=None)
     status, before = 0, gc.get_stats()
-    hide_depth()
     try:
         try:
             exec(code, modules[0].__dict__)
@@ -253,6 +254,9 @@ def exit_status(code: Any) -> int:
     return 1
 
 
+_kept: list[Any] = []
+
+
 def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[str, int]]) -> None:
     """What the interpreter does at its end, in its order, but for our own objects: not one page of theirs is touched.
 
@@ -268,8 +272,8 @@ def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[st
         show(error)
     atexit._run_exitfuncs()
     broken = not flush()
-    for name in GIVEN_UP + CACHES:
-        setattr(sys, name, None)
+    _kept.extend(map(sys.__dict__.get, ("argv", "path", "meta_path")))  # given up, but not freed
+    sys.argv = sys.path = sys.meta_path = None  # type: ignore[assignment]
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, name, getattr(sys, f"__{name}__", None))
     # Its names live on as long as a function or a finalizer knows them; what is left then goes in the usual order.
@@ -372,7 +376,6 @@ def run_function(code: Any, folder: str, entry_point: str, arguments: list[Any])
     module = new_module("solution", folder)
     given = {**preamble(), **module.__dict__}
     module.__dict__.update(given)
-    hide_depth()
     try:
         exec(code, module.__dict__)
         result = find(module, entry_point, given)(*arguments)
@@ -425,7 +428,6 @@ def run_asserts(program: Any, folder: str, at: int, size: int) -> None:
         "str": str,
         "getpid": os.getpid,
     }
-    hide_depth(1)
     constants = tuple(filled.get(c, c) if isinstance(c, str) else c for c in _last_word.co_consts)
     try:
         eval(_last_word.replace(co_consts=constants))

@@ -12,7 +12,7 @@ a new scratch folder for each test.
 """
 
 # pathlib is left out for its import time.
-# ruff: noqa: PTH100, PTH120, BLE001
+# ruff: noqa: PTH100, PTH120, PTH123, BLE001
 from __future__ import annotations
 
 # Of these two not the modules around them, which would bring a dozen libraries into every fork.
@@ -27,7 +27,6 @@ import sys
 from contextlib import suppress
 
 import livecodebench  # type: ignore[import-not-found,unused-ignore]
-import parted  # type: ignore[import-not-found,unused-ignore]
 import runner  # type: ignore[import-not-found,unused-ignore]
 import watch  # type: ignore[import-not-found,unused-ignore]
 
@@ -111,7 +110,7 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
     if job["kind"] == "livecodebench":
         livecodebench.run(job["entry_point"], job["sizes"], job["time_limit"])
     if job["kind"] == "parted":
-        parted.run(folder, job["sizes"], job["keep_code"], job["shared"], lambda: become_apart(zygote))
+        zygote.parted["run"](folder, job["sizes"], job["keep_code"], job["shared"], lambda: become_apart(zygote))
     runner.run(job["kind"], folder, job["entry_point"], job["sizes"], job["keep_code"])
 
 
@@ -162,6 +161,9 @@ class Zygote:
         self.program_uid = namespaces.INSIDE_UID if self.strong else config["uid"]
         self.fork_hooks: list[dict[str, Any]] = []
         self.loaded: set[str] = set()
+        self.parted: dict[str, Any] = {"__name__": "parted"}
+        with open(runner.INSIDE + "parted.py", "rb") as file:  # out of sight later, and not everyone's fork shall pay
+            self.parted_source = file.read()
         self.is_root = config["uid"] is not None
         # An interpreter that only root may read: programs get another uid all the same, and may read (and only read)
         # files of others, within what Landlock leaves them.
@@ -225,6 +227,11 @@ class Zygote:
         gc.collect()
         gc.freeze()
 
+    def load_parted(self) -> None:
+        sys.modules["runner"] = runner
+        exec(compile(self.parted_source, runner.INSIDE + "parted.py", "exec"), self.parted)
+        del sys.modules["runner"]
+
     def warm(self) -> None:
         """Import what programs import most, prepare what each of them has: streams, environment, `exit`."""
         self.load(WARM.split())
@@ -244,7 +251,7 @@ class Zygote:
         os.environ.update({"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home})
         os.environ["OMP_NUM_THREADS"] = "1"  # else numerical libraries start a thread for each core
         os.environ["PATH"] = os.path.dirname(sys.executable) + ":/usr/bin:/bin"
-        for name in ("linux", "namespaces", "runner", "livecodebench", "parted", "watch"):
+        for name in ("linux", "namespaces", "runner", "livecodebench", "watch"):
             sys.modules.pop(name, None)
 
     def fresh_folder(self, job: dict[str, Any]) -> str:
@@ -290,6 +297,8 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
             zygote.load(job["modules"])
             if job["kind"] == "function":
                 runner.preamble()
+        if job["kind"] == "parted" and "run" not in zygote.parted:
+            zygote.load_parted()
         folder = zygote.fresh_folder(job)
         gc.freeze()  # the program's collector need not look at what is ours
         program = os.fork()
