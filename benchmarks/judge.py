@@ -9,7 +9,8 @@
    `kiyas judge` judges them by default (a program is stopped at its first time-out), and the other checker.
 3. What a one-test program and each further test of a program cost one worker, by a small program with 1 and with 41
    tests; beside them the floors: fork, exit and wait of an interpreter as small as Python gets, and the same in new
-   namespaces. Memory of a worker: proportional set size of the processes below the judge.
+   namespaces; and 20 assertions, in a process of their own and in the program's. Memory of a worker: proportional set
+   size of the processes below the judge.
 
 Nothing is isolated or prepared in the cold ways (`-I -S`: at its cheapest; `python`: as it is mostly done). `--checker`
 gives a command that judges files in Kıyas' own formats, with as many workers as it likes; it is timed as a whole.
@@ -87,6 +88,7 @@ if __name__ == "__main__":
             print(json.dumps({"passed": all(each is True or each == 1 for each in results[number][0])}), file=file)
 """
 SMALL = "import sys\ndef solve(n):\n    return n * 2\nfor line in sys.stdin:\n    print(solve(int(line)))\n"
+ASSERTIONS = "def check(f):\n    for n in range(20):\n        assert f(n) == 2 * n\ncheck(solve)\n"
 Timing = tuple[float, int]
 
 
@@ -244,14 +246,17 @@ def report_differences(verdicts: list[Verdict], out: Path) -> None:
             print(f"differs: {origin}: {verdict.verdict} here ({verdict.detail}), {there} there")
 
 
-def cost_of_a_test(tier: Tier, repeat: int) -> tuple[float, float, float]:
-    """(seconds of a one-test program, seconds of each further test, MB of a worker), one worker."""
+def cost_of_a_test(tier: Tier, repeat: int) -> tuple[float, float, float, float, float]:
+    """One worker: seconds of a one-test program, of each further test, MB; seconds of assertions, parted and shared."""
     short = Problem("short", (Test("21\n", "42\n"),))
     long = Problem("long", short.tests * 41)
+    parted = Problem("parted", (), test_code=ASSERTIONS)
+    shared = Problem("shared", (), test_code="class Own: pass\n" + ASSERTIONS)
 
     def timed(problem: Problem, count: int) -> float:
         programs = [Program(problem.id, SMALL + f"# {number}\n") for number in range(count)]
-        stream = judge([Program("short", SMALL), *programs], [short, long], workers=1, isolation=tier.value)
+        problems = [short, long, parted, shared]
+        stream = judge([Program("short", SMALL), *programs], problems, workers=1, isolation=tier.value)
         next(iter(stream))  # the sandbox is up
         began = time.perf_counter()
         if any(not verdict.accepted for verdict in stream):
@@ -263,7 +268,8 @@ def cost_of_a_test(tier: Tier, repeat: int) -> tuple[float, float, float]:
     with Sandbox(tier) as sandbox:
         sandbox.run(Job("script", SMALL))
         memory = sum(map(proportional_kb, tree(sandbox.pid))) / 1024
-    return one, (many - one) / 40, memory
+    assertions = [min(timed(problem, 100) for _ in range(repeat)) for problem in (parted, shared)]
+    return one, (many - one) / 40, memory, *assertions
 
 
 def tree(pid: int) -> list[int]:
@@ -317,14 +323,19 @@ def main() -> None:
     floors = subprocess.run([*command, "-c", FLOOR], capture_output=True, text=True, check=True).stdout.split()
     fork, namespaces = (float(word) * 1e3 for word in floors[:2])
     print(f"floors: bare fork {fork:.2f} ms, in new namespaces {namespaces:.2f} ms, {int(floors[2]) / 1024:.1f} MB")
-    print(f"{'one worker':<16}{'one-test program':>17}{'further test':>14}{'x fork':>8}{'memory':>10}")
+    print(f"{'one worker':<16}{'one-test program':>17}{'further test':>14}{'x fork':>8}{'memory':>10}", end="")
+    print(f"{'20 assertions':>14}{'shared':>11}")
     for tier in args.tiers:
         try:
-            one, further, memory = cost_of_a_test(Tier(tier), args.repeat)
+            one, further, memory, parted, shared = cost_of_a_test(Tier(tier), args.repeat)
         except SandboxError as error:
             print(f"{tier}: {error}", file=sys.stderr)
             continue
-        print(f"{tier:<16}{one * 1e3:>14.2f} ms{further * 1e3:>11.2f} ms{further * 1e3 / fork:>8.1f}{memory:>7.1f} MB")
+        print(
+            f"{tier:<16}{one * 1e3:>14.2f} ms{further * 1e3:>11.2f} ms{further * 1e3 / fork:>8.1f}{memory:>7.1f} MB",
+            end="",
+        )
+        print(f"{parted * 1e3:>11.2f} ms{shared * 1e3:>8.2f} ms")
 
 
 if __name__ == "__main__":

@@ -93,14 +93,12 @@ def send():
 
 BEGINNINGS = {"": "", "walk": WALK}
 MADE = {"095-parser-bomb": "x = " + "(" * 100_000, "095-parser-bomb-minus": "x = " + "-" * 1_000_000 + "1"}
+TESTS = "def check(f):\n    assert f(2, 3) == 5\n    assert f(1, 1) == 2\ncheck(add)\n"
 PROBLEMS = {
     "add": function(),
-    "asserts": Problem(
-        "p",
-        (),
-        entry_point="add",
-        test_code="def check(f):\n    assert f(2, 3) == 5\n    assert f(1, 1) == 2\ncheck(add)\n",
-    ),
+    "asserts": Problem("p", (), entry_point="add", test_code=TESTS),
+    # Tests with a class of their own share the program's process.
+    "shared asserts": Problem("p", (), entry_point="add", test_code="class Own: pass\n" + TESTS),
     "three tests": Problem("p", problem().tests * 3),
     "10 MB of input": problem("x" * 10_000_000),
     "5 MB of output": problem("", "7" * 5_000_000 + "\n"),
@@ -125,7 +123,11 @@ def _case(key: str, row: dict[str, Any]) -> Case:
 @functools.cache
 def cases() -> list[Case]:
     text = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    return [_case(key, row) for key, row in tomllib.loads(text).items()]
+    rows = tomllib.loads(text)
+    for key, row in list(rows.items()):
+        if row.get("problem") == "asserts" and not row.pop("parted", False):
+            rows[key + "-shared"] = {**row, "problem": "shared asserts"}
+    return [_case(key, row) for key, row in rows.items()]
 
 
 def self_check(tier: Tier, python: str | None = None) -> Iterator[tuple[str, str]]:

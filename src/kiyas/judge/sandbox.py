@@ -11,7 +11,8 @@ two pipes (stdout, stderr), a socket (the report) and two files in memory (stdin
 passes their descriptors over the socket. The zygote forks the *program* and watches it (`inside/watch.py`). The judge
 meanwhile drains what comes, all at once, up to a cap. The zygote never reads the payload and runs no line of a program,
 so that every fork of it is fresh. The first process of a program compiles it and, before its first line runs, sends the
-code back; those of its other tests get that code in place of the text.
+code back; those of its other tests get that code in place of the text. Assert-style tests have a process of their own,
+the program's parent, and a sixth descriptor that only it keeps (`inside/parted.py`).
 
 What a program could still reach decides the tier. `strong`: user, pid, mount, net, ipc, uts and cgroup namespaces,
 made once per worker; a root folder with only the interpreter and the system's libraries, read-only; another uid and no
@@ -32,8 +33,8 @@ waiting for a free core does not count. Memory is the resident memory of the tre
 shared pages are counted once.
 
 What a test costs is mostly pages: each one that the zygote or the program writes to after the fork is copied first, and
-each library mapped is mapped again. So there is one fork per test, the zygote imports little, what can be prepared is
-prepared before the fork, and little of our own Python runs after it.
+each library mapped is mapped again. So there is one fork per test (two where assert-style tests are parted), the zygote
+imports little, what can be prepared is prepared before the fork, and little of our own Python runs after it.
 
 Not guaranteed: that a kernel bug cannot be exploited from inside; exact peaks of memory between two looks; without a
 control group, CPU time of grandchildren whose parent ignores SIGCHLD and which live for less than one look.
@@ -46,6 +47,7 @@ import json
 import marshal
 import os
 import re
+import secrets
 import select
 import socket
 import subprocess
@@ -92,13 +94,17 @@ NAMED = re.compile(r"\b(?:copy|dataclasses|datetime|decimal|fractions|typing)\b"
 
 @dataclass(frozen=True)
 class Job:
-    """One run of one program. `kind`: script, function, asserts, livecodebench (see inside/runner.py)."""
+    """One run of one program. `kind`: script, function, asserts, parted, livecodebench (see inside/runner.py)."""
 
     kind: str
     source: str
     stdin: str = ""
     extra: bytes = b""
     """what the kind needs besides the program"""
+    tests: bytes = b""
+    """`parted`: what only the tests' process may read (see inside/parted.py)"""
+    shared: tuple[str, ...] = ()
+    """`parted`: modules that both processes import"""
     entry_point: str | None = None
     time_limit_s: float = 6.0
     """the program's limit; it is killed at `cpu_s`"""
@@ -127,6 +133,8 @@ class Execution:
     code: bytes
     """the compiled program, if it was asked for; sent before its first line ran"""
     killed: str
+    out_of_memory: bool
+    """it ended by an uncaught MemoryError"""
     stdout: bytes | bytearray
     stderr: bytes
     report: bytes
@@ -205,6 +213,7 @@ class Sandbox:
         if tier is not Tier.STRONG:
             self.folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
             self.folder.chmod(0o711)
+        self._mark = secrets.token_bytes(16)
         self.group: Group | None = None
         try:
             self.group = Group(str(number), PROCESSES + 8)
@@ -216,6 +225,7 @@ class Sandbox:
             "cpu": self.group.cpu_fd if self.group is not None else -1,
             "uid": self.uid,
             "closed": self.closed,
+            "mark": self._mark.hex(),
             "visible": visible,
             "control": theirs.fileno(),
             "folder": str(self.folder) if self.folder else None,
@@ -334,6 +344,7 @@ class Sandbox:
             "memory": job.memory_bytes,
             "sizes": (len(source), len(job.code), len(job.extra)),
             "keep_code": job.keep_code,
+            "shared": list(job.shared),
             "modules": [*MODULES.get(job.kind, ()), *sorted(set(NAMED.findall(job.source)))],
         }
         outside: list[int] = []
@@ -349,6 +360,8 @@ class Sandbox:
             for end, ends in zip(socket.socketpair(), (outside, given), strict=True):
                 ends.append(end.detach())
             given.append(memory_file(source, job.code, job.extra))
+            if job.tests:
+                given.append(memory_file(job.tests))
             socket.send_fds(self._socket, [marshal.dumps(header, 2)], given)
             while given:
                 os.close(given.pop())
@@ -421,8 +434,9 @@ class Sandbox:
             compiled=compiled,
             code=report[5:start] if len(report) >= start else b"",
             killed="output" if too_much else killed.strip("-"),
+            out_of_memory=self._mark in kept[1],
             stdout=kept[0],
-            stderr=bytes(kept[1][-STDERR_KEPT:]),
+            stderr=bytes(kept[1].replace(self._mark, b"")[-STDERR_KEPT:]),
             report=report[start:],
             cpu_s=float(cpu_s),
             wall_s=float(wall_s),

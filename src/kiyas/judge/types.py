@@ -140,7 +140,7 @@ class Problem:
     entry_point: str | None = None
     """function-style: the function to call (`name`, `Class.method`; a method of `Solution` is found by its name)"""
     test_code: str | None = None
-    """assert-style: Python that fails by AssertionError; runs in the program's own module"""
+    """assert-style: Python that fails by AssertionError; takes names from the program's module (see parting.py)"""
     preamble: str = ""
     """assert-style: imports and helpers that the statement gives; run before the program, which need not repeat them"""
     stub: str = ""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from . import compare
+from .parting import parting
 from .sandbox import Execution, Job, Sandbox
 from .types import (
     DEFAULT_MEMORY_MB,
@@ -38,6 +39,8 @@ from .types import (
 
 SHOWN = 2048
 TOKEN_BYTES = 32  # as inside/runner.py has it
+SHARED = "tests share the program's process"
+"""the flag of a verdict that a program could have forged"""
 # On a crowded machine a program is killed only at this multiple of its limit; between the two it is judged again alone.
 CROWD = 1.25
 CHECKER_S = 10
@@ -129,14 +132,7 @@ def _strict_jobs(
         "memory_bytes": limits.memory_bytes,
     }
     if problem.test_code is not None:
-        token = secrets.token_bytes(TOKEN_BYTES)
-        job = Job(
-            "asserts",
-            extra=token + problem.test_code.encode("utf-8", "surrogatepass"),
-            output_bytes=limits.output_mb << 20,
-            **common,
-        )
-        yield job, partial(_finish_asserts, token=token, test_code=problem.test_code)
+        yield _assert_job(problem, common | {"output_bytes": limits.output_mb << 20})
         return
     for test in problem.tests:
         cap = max(limits.output_mb << 20, 2 * len(test.output) + (1 << 20))
@@ -147,6 +143,25 @@ def _strict_jobs(
         else:
             job = Job("script", stdin=test.input, output_bytes=cap, **common)
             yield job, partial(_finish_script, problem=problem, test=test, sandbox=sandbox)
+
+
+def _assert_job(problem: Problem, common: dict[str, Any]) -> tuple[Job, Comparison]:
+    assert problem.test_code is not None
+    token, apart = secrets.token_hex(TOKEN_BYTES // 2).encode(), parting(problem)
+    finish = partial(_finish_asserts, token=token, test_code=problem.test_code)
+    if apart is None:
+        tests = token + problem.test_code.encode("utf-8", "surrogatepass")
+        return Job("asserts", extra=tests, **common), finish
+    given = {
+        "token": token.decode(),
+        "preamble": problem.preamble,
+        "tests": problem.test_code,
+        "asked": apart.asked,
+        "own": dict(apart.own),
+    }
+    return Job(
+        "parted", extra=apart.imports.encode(), tests=json.dumps(given).encode(), shared=apart.shared, **common
+    ), finish
 
 
 def _attempt(
@@ -164,7 +179,8 @@ def _attempt(
         if not alone and (finished_late or starved):
             continue
         result = _classify(run, limits, job.output_bytes, finish)
-        return (replace(result, flags=(*result.flags, "judged again alone")) if alone else result), run
+        more = [SHARED] * (job.kind == "asserts") + ["judged again alone"] * alone
+        return replace(result, flags=(*result.flags, *more)), run
     raise AssertionError("the second attempt always counts")
 
 
@@ -228,7 +244,7 @@ def _classify(run: Execution, limits: Resolved, output_bytes: int, finish: Compa
         return ended(Outcome.TLE, f"not finished after {run.wall_s:.1f} s ({slept})")
     if measures["signal"] == "SIGKILL" and run.peak_mb > 0.8 * limits.memory_bytes / 2**20:
         return ended(Outcome.MLE, "killed by the system near the memory limit")
-    if error and error.type == "MemoryError" and measures["exit_code"] == 1 and b"Traceback (most recent" in run.stderr:
+    if run.out_of_memory and measures["exit_code"]:
         return ended(Outcome.MLE, "MemoryError")
     judged = finish(run)
     if judged.verdict is Outcome.RE:

@@ -1,4 +1,6 @@
-"""The last of our code that runs before the program's: three ways to run one (`livecodebench.py` has the fourth).
+"""The last of our code that runs before the program's: three ways to run one.
+
+Two more are in files of their own: `livecodebench.py`, and `parted.py` (tests in a process of their own).
 
 The process has already given up its rights. Descriptor 3 is the report, 4 the payload (the program and, after it,
 what its way of running needs). First byte of the report: `C` the program compiles, `E` it does not (the reason
@@ -10,6 +12,8 @@ is believed as little as its stdout: it can only ever be compared with an expect
 # ruff: noqa: BLE001
 from __future__ import annotations
 
+# Not the module around it, which costs every fork.
+import _signal  # type: ignore[import-not-found,unused-ignore]
 import atexit
 import builtins
 import gc
@@ -24,6 +28,7 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # `typing` itself would cost every fork
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 REPORT, PAYLOAD = 3, 4
@@ -37,10 +42,21 @@ PREAMBLE = "\n".join(
 )
 
 
-def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, int], keep_code: bool) -> None:
-    """`sizes` in bytes, of what the payload holds: source, code, and what the kind needs besides. Never returns."""
+def run(
+    kind: str,
+    folder: str,
+    entry_point: str | None,
+    sizes: tuple[int, int, int],
+    keep_code: bool,
+    parted: Callable[[Any, str, bytes], None] | None = None,
+) -> None:
+    """`sizes` in bytes, of what the payload holds: source, code, and what the kind needs besides. Never returns.
+
+    `parted` runs the program where its tests are in another process.
+    """
     path = folder + "/main.py"
     in_source, in_code, in_extra = sizes
+    depth = own_depth()
     try:
         source = read_at(0, in_source)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -49,24 +65,35 @@ def run(kind: str, folder: str, entry_point: str | None, sizes: tuple[int, int, 
         if in_code:
             code = marshal.loads(read_at(in_source, in_code))
         else:
+            hide_depth(depth)  # the compiler's depth is counted from here, too
             code = compile(source, path, "exec", dont_inherit=True)
     except BaseException as error:
         does_not_compile(error)
         os._exit(1)
     write_all(b"C" + (pack(code) if keep_code else NOTHING))
-    sys.setrecursionlimit(sys.getrecursionlimit() + own_depth())
+    # What calls the program is one frame more; where calls are answered, or an expression evaluated, two.
+    hide_depth(depth + (1 if kind in ("script", "function") else 2))
     if kind == "asserts":
         run_asserts(code, folder, in_source + in_code, in_extra)
     extra = read_at(in_source + in_code, in_extra)
     os.close(PAYLOAD)
-    if kind == "script":
+    if parted is not None:
+        os.close(REPORT)
+        parted(code, folder, extra)
+    elif kind == "script":
         os.close(REPORT)
         run_script(code, folder)
     else:
         run_function(code, folder, entry_point or "", json.loads(extra))
 
 
+INSIDE = __file__[: __file__.rindex("/") + 1]
+MOST = (1 << 31) - 1  # of a C int
+# Before 3.12, the call of a built-in, such as `exec`, counts in the recursion depth.
+OF_A_CALL = int(sys.version_info < (3, 12))
+INTERRUPTED = -2  # ends by SIGINT, as the interpreter does
 NOTHING = bytes(4)
+MARK = b""  # on stderr: an uncaught MemoryError, which a program cannot say by writing so; the judge's random bytes
 CODE_CAP = 60_000
 
 
@@ -80,17 +107,51 @@ def pack(code: Any) -> bytes:
 
 
 def own_depth() -> int:
-    """Our frames below the program's, which a script of its own would not have."""
-    frame, depth = sys._getframe(), 0
+    """The caller's frame and those below it, which a script of its own would not have."""
+    frame, depth = sys._getframe(1), 1
     while frame.f_back is not None:
         frame, depth = frame.f_back, depth + 1
-    return depth + 1
+    return depth
+
+
+def hide_depth(frames: int) -> None:
+    """Our `frames` below the program's count in no recursion limit, neither the one it finds nor one that it sets."""
+    global _hidden
+    _hidden = frames + OF_A_CALL
+    _put_limit(_limit + _hidden)
+
+
+_get_limit, _put_limit = sys.getrecursionlimit, sys.setrecursionlimit
+_limit, _hidden = _get_limit(), 0
+
+
+def getrecursionlimit() -> int:
+    return _limit
+
+
+def setrecursionlimit(limit: int, /) -> None:
+    global _limit
+    limit = limit.__index__() if hasattr(type(limit), "__index__") else limit
+    try:
+        _put_limit(min(limit + _hidden, MOST) if isinstance(limit, int) and 0 < limit <= MOST else limit)
+    except RecursionError:
+        here = own_depth() - 1 - _hidden + 2 * OF_A_CALL
+        if here >= limit:
+            reason = f"cannot set the recursion limit to {limit} at the recursion depth {here}: the limit is too low"
+            raise RecursionError(reason) from None
+        _put_limit(limit + _hidden + 1)  # this very function needs one more
+    _limit = limit
+
+
+getrecursionlimit.__module__ = setrecursionlimit.__module__ = "sys"
 
 
 def does_not_compile(error: BaseException) -> None:
-    import traceback
-
-    write_all(("E" + "".join(traceback.format_exception_only(type(error), error))).encode("utf-8", "replace"))
+    """As the interpreter prints it."""
+    sys.stderr = text = sys.modules["io"].StringIO()
+    error.__traceback__ = None
+    sys.__excepthook__(type(error), error, None)
+    write_all(("E" + text.getvalue()).encode("utf-8", "replace"))
 
 
 def read_at(offset: int, size: int) -> bytes:
@@ -108,11 +169,14 @@ def fresh_streams() -> None:
         2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
     for name in ("stdin", "stdout", "stderr"):
-        setattr(sys, f"__{name}__", getattr(sys, name))
+        stream = getattr(sys, name)
+        stream.buffer.raw.name = f"<{name}>"
+        setattr(sys, f"__{name}__", stream)
 
 
 def fresh_builtins() -> None:
-    """`exit` and its friends, which the module `site` would have added."""
+    """`exit` and its friends, which the module `site` would have added; limits of recursion that do not count us."""
+    sys.getrecursionlimit, sys.setrecursionlimit = getrecursionlimit, setrecursionlimit
     site = sys.modules.get("site")
     if site is not None and not hasattr(builtins, "exit"):
         site.setquit()
@@ -130,12 +194,33 @@ def new_module(name: str, folder: str) -> ModuleType:
 
 
 def show(error: BaseException) -> None:
-    """The traceback as the interpreter prints it, without our own frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
+    """The traceback as the interpreter prints it, without our own frames. A MemoryError is marked besides."""
+    if isinstance(error, MemoryError):
+        with suppress(OSError):
+            os.write(2, MARK)
+    trace = without_ours(error.__traceback__)
+    at = trace
+    while at is not None:
+        at.tb_next = without_ours(at.tb_next)
+        at = at.tb_next
     BaseException.with_traceback(error, trace)
-    sys.excepthook(type(error), error, trace)
+    try:
+        sys.excepthook(type(error), error, trace)
+    except SystemExit:
+        raise
+    except BaseException as broken:
+        if broken.__context__ is error:
+            broken.__context__ = None
+        print("Error in sys.excepthook:", file=sys.stderr)
+        sys.__excepthook__(type(broken), broken.with_traceback(without_ours(broken.__traceback__)), None)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, trace)
+
+
+def without_ours(trace: Any) -> Any:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(INSIDE):
+        trace = trace.tb_next
+    return trace
 
 
 def run_script(code: Any, folder: str) -> None:
@@ -146,11 +231,11 @@ def run_script(code: Any, folder: str) -> None:
         try:
             exec(code, modules[0].__dict__)
         finally:
-            flush(quiet=True)  # the interpreter does, before anything else
+            flush(silent=True)  # the interpreter does, before anything else
     except SystemExit as ended:
         status = exit_status(ended.code)
     except BaseException as error:
-        status = 1
+        status = INTERRUPTED if type(error) is KeyboardInterrupt else 1
         try:
             show(error)
         except SystemExit as ended:  # the program's own excepthook
@@ -169,6 +254,9 @@ def exit_status(code: Any) -> int:
     return 1
 
 
+_kept: list[Any] = []
+
+
 def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[str, int]]) -> None:
     """What the interpreter does at its end, in its order, but for our own objects: not one page of theirs is touched.
 
@@ -184,6 +272,8 @@ def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[st
         show(error)
     atexit._run_exitfuncs()
     broken = not flush()
+    _kept.extend(map(sys.__dict__.get, ("argv", "path", "meta_path")))  # given up, but not freed
+    sys.argv = sys.path = sys.meta_path = None  # type: ignore[assignment]
     for name in ("stdin", "stdout", "stderr"):
         setattr(sys, name, getattr(sys, f"__{name}__", None))
     # Its names live on as long as a function or a finalizer knows them; what is left then goes in the usual order.
@@ -200,11 +290,15 @@ def end_interpreter(modules: list[ModuleType], status: int, before: list[dict[st
                 if name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") == private:
                     names[name] = None
         gc.collect(2)
-    broken |= not flush()
+    broken |= not flush(silent=True)
+    if status == INTERRUPTED:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+        os.kill(os.getpid(), _signal.SIGINT)
     os._exit(120 if broken else status)
 
 
-def flush(quiet: bool = False) -> bool:
+def flush(silent: bool = False) -> bool:
+    """Whether both streams could be flushed. One word about stdout, but none that `silent` ends."""
     fine = True
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name, None)
@@ -216,10 +310,11 @@ def flush(quiet: bool = False) -> bool:
             if stream is not None and not closed:
                 stream.flush()
         except BaseException as error:
-            fine = quiet
-            if not quiet and name == "stdout":
+            fine = False
+            if not silent and name == "stdout":
                 with suppress(BaseException):
-                    show(error)
+                    print(f"Exception ignored in: {stream!r}", file=sys.stderr)
+                    sys.__excepthook__(type(error), error.with_traceback(without_ours(error.__traceback__)), None)
     return fine
 
 

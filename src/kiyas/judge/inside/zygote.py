@@ -2,8 +2,9 @@
 
     judge ──control socket──> zygote ──fork──> program
 
-One job comes as one message with five file descriptors: stdin, stdout, stderr, report, payload. The zygote itself
-never reads the payload, so a fork inherits nothing of another test. It forks the *program*, which gives up its rights
+One job comes as one message with five file descriptors: stdin, stdout, stderr, report, payload; and a sixth, the tests,
+where they have a process of their own (`parted.py`). The zygote itself never reads the last two, so a fork inherits
+nothing of another test. It forks the *program*, which gives up its rights
 and runs `runner.run`, and watches it (`watch.py`): CPU, memory and wall time over the process tree. At the end it kills
 everything that is left and answers with one line. `error …`, or no answer, means that the sandbox has failed, not the
 program. In the tier `strong` it is pid 1 of the namespaces of its worker, and its parent, the *keeper*, mounts
@@ -11,7 +12,7 @@ a new scratch folder for each test.
 """
 
 # pathlib is left out for its import time.
-# ruff: noqa: PTH100, PTH120, BLE001
+# ruff: noqa: PTH100, PTH120, PTH123, BLE001
 from __future__ import annotations
 
 # Of these two not the modules around them, which would bring a dozen libraries into every fork.
@@ -39,7 +40,7 @@ TYPE_CHECKING = False  # `typing` itself would cost every fork
 if TYPE_CHECKING:
     from typing import Any
 
-DESCRIPTORS = _socket.CMSG_SPACE(5 * 4)
+DESCRIPTORS = _socket.CMSG_SPACE(6 * 4)
 MEMORY_SLACK = 1 << 30  # of private memory, between two looks of the watch
 # What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
 # first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
@@ -91,9 +92,9 @@ def receive(control: _socket.socket) -> tuple[dict[str, Any], list[int]]:
 def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[int]) -> None:
     """In the child: limits, then no more rights, then the program. Never returns into the zygote's loop."""
     try:
-        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload; none is below its target
+        for target, source in enumerate(fds):  # stdin, stdout, stderr, report, payload, tests; none below its target
             os.dup2(source, target, target < 3)
-        os.closerange(5, 4096)
+        os.closerange(len(fds), 4096)
         os.chdir(folder)
         os.setsid()
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
@@ -108,6 +109,8 @@ def start_program(zygote: Zygote, job: dict[str, Any], folder: str, fds: list[in
         os._exit(1)
     if job["kind"] == "livecodebench":
         livecodebench.run(job["entry_point"], job["sizes"], job["time_limit"])
+    if job["kind"] == "parted":
+        zygote.parted["run"](folder, job["sizes"], job["keep_code"], job["shared"], lambda: become_apart(zygote))
     runner.run(job["kind"], folder, job["entry_point"], job["sizes"], job["keep_code"])
 
 
@@ -131,11 +134,19 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
     if tier != "strong":  # there the end of process 1 is everyone's
         linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
     # Another uid, or the zygote itself, made us undumpable: our own /proc/self (and with it /dev/stdin) would be closed
-    # to us. Where a token must stay unread, so it shall be.
-    if job["kind"] != "asserts":
+    # to us. Where a token or tests must stay unread, so it shall be.
+    if job["kind"] not in ("asserts", "parted"):
         linux.become_dumpable()
     if tier == "standard":
         linux.restrict_files(zygote.config["visible"], [folder, *namespaces.DEVICES])
+
+
+def become_apart(zygote: Zygote) -> None:
+    """In a program whose tests are in our parent: what a fork does not inherit, and our own /proc/self."""
+    if linux is not None:
+        if zygote.tier != "strong":
+            linux.prctl(linux.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        linux.become_dumpable()
 
 
 # --- the zygote --------------------------------------------------------------------------------------------------
@@ -150,6 +161,9 @@ class Zygote:
         self.program_uid = namespaces.INSIDE_UID if self.strong else config["uid"]
         self.fork_hooks: list[dict[str, Any]] = []
         self.loaded: set[str] = set()
+        self.parted: dict[str, Any] = {"__name__": "parted"}
+        with open(runner.INSIDE + "parted.py", "rb") as file:  # out of sight later, and not everyone's fork shall pay
+            self.parted_source = file.read()
         self.is_root = config["uid"] is not None
         # An interpreter that only root may read: programs get another uid all the same, and may read (and only read)
         # files of others, within what Landlock leaves them.
@@ -212,6 +226,11 @@ class Zygote:
         self.loaded.update(names)
         gc.collect()
         gc.freeze()
+
+    def load_parted(self) -> None:
+        sys.modules["runner"] = runner
+        exec(compile(self.parted_source, runner.INSIDE + "parted.py", "exec"), self.parted)
+        del sys.modules["runner"]
 
     def warm(self) -> None:
         """Import what programs import most, prepare what each of them has: streams, environment, `exit`."""
@@ -278,6 +297,8 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
             zygote.load(job["modules"])
             if job["kind"] == "function":
                 runner.preamble()
+        if job["kind"] == "parted" and "run" not in zygote.parted:
+            zygote.load_parted()
         folder = zygote.fresh_folder(job)
         gc.freeze()  # the program's collector need not look at what is ours
         program = os.fork()
@@ -307,6 +328,7 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
 def main() -> None:
     config = json.loads(sys.argv[1])
     control = _socket.socket(fileno=config["control"])
+    runner.MARK = bytes.fromhex(config["mark"])
     sys.argv = ["main.py"]
     inside = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != inside]
