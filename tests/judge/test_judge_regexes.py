@@ -1,0 +1,87 @@
+"""Every regular expression of the judge that meets other people's text takes steps linear in that text."""
+
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from regex_steps import Steps, TooManyError, attacks
+
+import kiyas.judge
+
+# module, name: how it is used
+SEARCHED = {
+    ("compare", "_NUMBER"): "fullmatch",
+    ("compare", "FLOATS"): "fullmatch",
+    ("fences", "PYTHON"): "fullmatch",
+    ("fences", "_MARK"): "search",
+    ("fences", "_LIST_MARK"): "fullmatch",
+    ("fences", "_WORD"): "match",
+    ("fences", "_WRAP"): "search",
+    ("fences", "_TWO_WORDS"): "match",
+    ("fences", "_OTHER_SCRIPT"): "match",
+    ("thoughts", "_TAG"): "search",
+    ("thoughts", "_ENDS"): "search",
+    ("thoughts", "_STARTS"): "search",
+    ("tolerances", "_MINUS"): "search",
+    ("tolerances", "_RAISED"): "search",
+    ("tolerances", "_MARKUP"): "search",
+    ("tolerances", "_SUP"): "search",
+    ("tolerances", "_TAG"): "search",
+    ("tolerances", "_SENTENCES"): "search",
+    ("tolerances", "_NUMBER"): "search",
+    ("tolerances", "_ABSOLUTE"): "search",
+    ("tolerances", "_RELATIVE"): "search",
+    ("tolerances", "_ERROR"): "search",
+    ("tolerances", "_BOTH"): "search",
+    ("tolerances", "_ALLOWS"): "search",
+    ("tolerances", "_FORMULA"): "search",
+    ("tolerances", "_LEETCODE"): "search",
+    ("verdicts", "_LOCATION"): "search",
+    ("verdicts", "_LAST"): "match",
+    ("sandbox", "NAMED"): "search",
+    ("formats.humaneval", "CHECK"): "search",
+    ("formats.humaneval", "INPUTS"): "search",
+    ("formats.format", "_IMPORT"): "search",
+}
+# Patterns written where they are used: of our own text, or of a text that is cut first.
+IN_PLACE = {"attacks": 1, "fences": 1, "formats/__init__": 1, "tolerances": 1, "verdicts": 1}
+PATTERNS = {f"{module}.{name}": (module, name, how) for (module, name), how in SEARCHED.items()}
+
+
+@pytest.mark.parametrize("which", PATTERNS)
+def test_steps_grow_with_the_text(which: str) -> None:
+    module, name, how = PATTERNS[which]
+    compiled = getattr(import_module(f"kiyas.judge.{module}"), name)
+    pattern = compiled.pattern.decode() if isinstance(compiled.pattern, bytes) else compiled.pattern
+    sys.setrecursionlimit(20_000)
+
+    def steps(text: str) -> int:
+        try:
+            return Steps(pattern, compiled.flags, text).search(anchored=how != "search", whole=how == "fullmatch")
+        except TooManyError:
+            return 10**9
+
+    for before, pumped, after in attacks(pattern, compiled.flags):
+        n = 60 // len(pumped) + 2
+        small, large = (steps(before + pumped * k + after) for k in (n, 4 * n))
+        assert large <= 6 * small + 1000, (before, pumped)
+
+
+def test_no_pattern_is_left_out() -> None:
+    root = Path(kiyas.judge.__file__).parent
+    named, in_place = set(), dict[str, int]()
+    for file in root.rglob("*.py"):
+        module = str(file.relative_to(root).with_suffix(""))
+        if module.startswith("inside"):
+            continue
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("re."):
+                    if ast.unparse(call.func) == "re.compile" and isinstance(node, ast.Assign):
+                        named.add((module.replace("/", "."), ast.unparse(node.targets[0])))
+                    elif ast.unparse(call.func) != "re.escape":
+                        in_place[module] = in_place.get(module, 0) + 1
+    assert named == set(SEARCHED)
+    assert in_place == IN_PLACE
