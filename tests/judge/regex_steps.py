@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return, no-untyped-call, attr-defined, unused-ignore"
 """How many steps a backtracking matcher takes for a pattern: growth is counted, not timed."""
 
 from __future__ import annotations
