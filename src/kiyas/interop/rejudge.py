@@ -11,6 +11,7 @@ from typing import Any
 from kiyas import judge
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
+from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.judging.stage import check_ready, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, KiyasError
@@ -86,6 +87,11 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     with bar("judge", len(found), "answers") as progress:
         for verdict in verdicts(wanted, problems.values(), settings):
             if verdict.verdict is judge.Outcome.IE:
+                if CHECKER_FAILED in verdict.flags:
+                    raise KiyasError(
+                        f"problem {verdict.problem_id} cannot be judged: {verdict.detail}; nothing was written",
+                        "mend its checker, or leave the problem out",
+                    )
                 raise KiyasError(
                     f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was written",
                     "see `kiyas doctor`, then run the same command again",

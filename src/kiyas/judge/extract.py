@@ -25,7 +25,7 @@ def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = 
     `livecodebench`: what is between the last two lines with three backticks, as LiveCodeBench does.
     """
     other_rule = livecodebench_rule(answer)
-    if rule is ExtractionRule.LIVECODEBENCH:
+    if rule == ExtractionRule.LIVECODEBENCH:
         method, reason = ("livecodebench", "between the last two lines with three backticks")
         if not other_rule.strip():
             method, reason = "none", "nothing between two lines with three backticks"

@@ -92,7 +92,9 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
         if each.found:
             tell(f"data: {len(each.found)} problems of {each.benchmark} appear in the training data of {each.arm}")
     if study.judge.allows_stated_errors and (ids := with_statement(judge.read_problems(folder.problems, "kiyas"))):
-        tell(f"data: {len(ids)} of {len(prepared.problems)} problems are judged within the error their statement allows")
+        tell(
+            f"data: {len(ids)} of {len(prepared.problems)} problems are judged within the error their statement allows"
+        )
     return {"arms": prepared.counts, "problems": len(prepared.problems), "tests": prepared.tests}
 
 
