@@ -92,9 +92,10 @@ def _verdicts_so_far(folder: RunDir) -> tuple[dict[Answered, judge.Outcome], dic
     if not folder.judgments.exists():
         return {}, {}
     found = read_jsonl(folder.judgments)
-    kept = [row for row in found if row["verdict"] != judge.Outcome.IE or CHECKER_FAILED in row.get("flags", [])]
-    if len(kept) < len(found):
-        write_jsonl(folder.judgments, kept)
-    read = [Judgment.of(row) for row in kept]
+    read = [Judgment.of(row) for row in found]
+    kept = [each.verdict is not judge.Outcome.IE or CHECKER_FAILED in each.flags for each in read]
+    if not all(kept):
+        write_jsonl(folder.judgments, [row for row, keep in zip(found, kept, strict=True) if keep])
+        read = [each for each, keep in zip(read, kept, strict=True) if keep]
     faulty = {each.problem_id: each.detail for each in read if CHECKER_FAILED in each.flags}
     return {each.key: each.verdict for each in read if each.verdict is not None}, faulty
