@@ -110,3 +110,21 @@ def test_programs_that_all_fail_outside_their_own_code_stop_the_run(tmp_path: Pa
     assert len(read_jsonl(made.judgments)) == 20
     answered(*right[:19])  # too few to say so
     answered(*right[:18], *(f"def double(x):\n    return y  # {n}\n" for n in range(2)))  # their own failure
+
+
+def test_a_checker_that_fails_is_named_and_not_judged_again(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = read_jsonl(folder.problems)
+    write_jsonl(folder.problems, [{**rows[0], "checker": "def check(a, b, c):\n    return 1 / 0\n"}, rows[1]])
+    with pytest.raises(KiyasError, match=r"1 problems .* problem p0: .*checker failed: ZeroDivisionError"):
+        run(folder)
+    before = read_jsonl(folder.judgments)
+    assert len(before) == 16
+
+    def judged_again(programs: Any, *arguments: Any, **named: Any) -> Iterator[judge.Verdict]:
+        assert not list(programs)
+        return iter(())
+
+    monkeypatch.setattr(judge, "judge", judged_again)
+    with pytest.raises(KiyasError, match="problem p0"):
+        run(folder)
+    assert read_jsonl(folder.judgments) == before

@@ -12,6 +12,7 @@ from kiyas import judge
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
 from kiyas.judge.programs import found_in
+from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.judging.stage import prove, sound, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, KiyasError
@@ -75,7 +76,8 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     }
     if not problems:
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
-    used = [problem for id, problem in problems.items() if id in {answer.id for answer in answers.values()}]
+    asked = {answer.id for answer in answers.values()}
+    used = [problem for id, problem in problems.items() if id in asked]
     findings = prove(used, settings)
     good = sound(used, findings, "the problems")
     wanted: dict[tuple[str, str], list[Answered]] = {}
@@ -92,6 +94,11 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     with bar("judge", len(found), "answers") as progress:
         for verdict in verdicts(wanted, problems.values(), settings):
             if verdict.verdict is judge.Outcome.IE:
+                if CHECKER_FAILED in verdict.flags:
+                    raise KiyasError(
+                        f"problem {verdict.problem_id} cannot be judged: {verdict.detail}; nothing was written",
+                        "mend its checker, or leave the problem out",
+                    )
                 raise KiyasError(
                     f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was written",
                     "see `kiyas doctor`, then run the same command again",

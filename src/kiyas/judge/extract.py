@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 
-from .fences import INVISIBLE, Block, Parser, fenced_blocks
+from .fences import INVISIBLE, PYTHON, Block, Parser, fenced_blocks
 from .syntax import defines, does_something, names, only_values
 from .thoughts import answer_of
 from .types import Extraction, ExtractionRule
@@ -25,7 +25,7 @@ def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = 
     `livecodebench`: what is between the last two lines with three backticks, as LiveCodeBench does.
     """
     other_rule = livecodebench_rule(answer)
-    if rule is ExtractionRule.LIVECODEBENCH:
+    if rule == ExtractionRule.LIVECODEBENCH:
         method, reason = ("livecodebench", "between the last two lines with three backticks")
         if not other_rule.strip():
             method, reason = "none", "nothing between two lines with three backticks"
@@ -76,7 +76,10 @@ def _visible(text: str) -> str:
 def _unquoted(text: str) -> str:
     """Out of one pair of single or double backticks around all of it; "" without them."""
     marks = len(text) - len(text.lstrip("`"))
-    return text[marks:-marks] if 0 < marks < 3 and text.endswith("`" * marks) else ""
+    if not 0 < marks < 3 or not text.endswith("`" * marks):
+        return ""
+    first, line_end, rest = text[marks:-marks].partition("\n")
+    return rest if PYTHON.fullmatch(first.strip()) else first + line_end + rest
 
 
 def _is_body(text: str) -> bool:

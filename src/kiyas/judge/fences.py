@@ -52,12 +52,13 @@ _LIST_MARK = re.compile(r"[-*+>#•]{1,6}|\(?\w{1,3}[.)]|\*{0,2}")
 _WORD = re.compile(r"[ \t]*(?:\{[ \t]*)?\.?([\w+#./-]{1,80})")
 _WRAP = re.compile(
     r"\[(?P<end>/?)(?P<name>PYTHON|CODE|BEGIN|DONE|ANSWER|SOLUTION)\]"
-    r"|<(?P<end2>/?)(?P<name2>code|python|py|program|answer|final_answer|solution|pre)(?:[ \t][^<>\n]{0,100})?>"
+    r"|<(?P<end2>/?)(?P<name2>code|python|py|python_code|program|answer|final|final_answer|final_code|response|output"
+    r"|solution|pre)(?:[ \t][^<>\n]{0,100})?>"
     r"|<\|(?P<name3>begin|end)_of_(?:solution|answer)\|>"
     r"|\\(?P<name4>begin|end)\{(?:lstlisting|verbatim|minted|code)\}(?:\[[^\]\n]{0,80}\]|\{\w{0,20}\}){0,2}",
     re.IGNORECASE,
 )
-_CODE_TAGS = ("python", "py", "code", "program")
+_CODE_TAGS = ("python", "py", "python_code", "code", "program")
 _TWO_WORDS = re.compile(r"\W{0,6}([^\W\d_][\w’'-]{0,60})[,:;]?[ \t]+\W{0,3}([^\W\d_][\w’'-]{0,60})")
 _OTHER_SCRIPT = re.compile(r"[^\x00-\x7f].{0,400}[。．：！？]", re.DOTALL)
 _OPEN_STRING = "unterminated triple-quoted"
@@ -165,11 +166,11 @@ class _Reader:
         self.parser = parser
         self.lines = text.replace("\r\n", "\n").split("\n")
         self.marks = {n: mark for n, line in enumerate(self.lines) if (mark := _mark(line)) is not None}
-        # Lines that may end a block of this sign by themselves, and lines that may with code before the fence.
-        self.strict: dict[str, list[int]] = {}
-        self.loose: dict[str, list[int]] = {}
+        self.marked = list(self.marks)
+        self.strict: dict[str, list[int]] = {}  # lines that may end a block of this sign, with nothing before the fence
         for n, mark in self.marks.items():
-            (self.strict if mark.first else self.loose).setdefault(mark.sign, []).append(n)
+            if mark.first:
+                self.strict.setdefault(mark.sign, []).append(n)
         self.blocks: list[Block] = []
         self.text: list[str] = []
         self.wrapped = ""
@@ -365,13 +366,14 @@ class _Reader:
         return None
 
     def _shorter(self, n: int, mark: _Mark, stop: int) -> tuple[Block, int, str | None] | None:
-        """A fence with code before it closes the block."""
-        lines = self.loose.get(mark.sign, [])
-        first = bisect.bisect_right(lines, n)
-        for k in lines[first : first + _LOOSE]:
+        """A fence with code before it, or in a block without an end one of another sign or length, closes it."""
+        first = bisect.bisect_right(self.marked, n)
+        for k in self.marked[first : first + _LOOSE]:
             if k >= stop:
                 break
             end = self.marks[k]
+            if not (end.bare and stop == len(self.lines) if end.first else end.sign == mark.sign):
+                continue
             block = self._parsed(n, k, mark, end.before)
             if block.tree is not None:
                 return block, k + 1, None if end.bare else end.rest

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from .parting import imports_of, names_of
 from .pool import judge
 from .ready import SOLUTION, check_ready, known_mode, lacks
 from .syntax import syntax_tree
@@ -181,47 +182,29 @@ def _stopper(body: list[ast.stmt]) -> str:
 
 
 def taken(code: str) -> set[str]:
-    """Names that test code uses and does not define: those it takes from the program."""
+    """Names that test code takes from the program: what it imports from it, or uses and does not define."""
     tree = syntax_tree(code)
     if tree is None:
         return set()
-    used, defined, modules = set(), set(dir(builtins)) | {"__name__", "__file__"}, {SOLUTION}
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                used.add(name)
-            case ast.Name(id=name) | ast.arg(arg=name):
-                defined.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                defined.add(name)
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                defined.add(name)
-            case ast.ImportFrom(module=module, names=names) if module in modules:
-                used |= {each.name for each in names} - {"*"}
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
-                defined |= {(each.asname or each.name).partition(".")[0] for each in names}
-    of_module = {
+    imported = {name for module, name, _ in imports_of(tree) if module == SOLUTION and name not in ("", "*")}
+    asked = {
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == SOLUTION
     }
-    return (used - defined) | (of_module if f"import {SOLUTION}" in code else set())
+    free, _ = names_of(code)
+    return (free - set(dir(builtins)) - {"__name__", "__file__"}) | imported | asked
 
 
 def _lost(code: str, problem: Problem) -> set[str]:
-    """Modules that the tests use by name and never import: the program is not what should give them."""
-    tree = ast.parse(f"{problem.preamble}\n{code}") if syntax_tree(problem.preamble) else ast.parse(code)
-    given = {
-        (each.asname or each.name).partition(".")[0]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for each in node.names
-    }
+    """Modules that the tests use by name and nobody imports: the program is not what should give them."""
+    tree = ast.parse(code)
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     based = {
         node.value.id for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
-    modules = (based & taken(code)) & (sys.stdlib_module_names | FOREIGN)
+    given = names_of(problem.preamble)[1] if syntax_tree(problem.preamble) else set()
+    modules = based & taken(code) & (sys.stdlib_module_names | FOREIGN)
     return modules - given - called - {SOLUTION, problem.entry_point or ""}
 
 

@@ -31,12 +31,12 @@ _TAG = re.compile(
 )
 _ENDS = re.compile(
     r"<\|(?:im_end|endoftext|eot_id|eom_id|end|end_of_text|end_of_turn|return|eot|eos|endofprompt|call|user|im_sep"
-    r"|END_OF_TURN_TOKEN|end▁of▁sentence)\|>|<｜end▁of▁sentence｜>|</s>|<end_of_turn>|<turn\|>|<eos>|<\|end_of_sentence\|>",
+    r"|END_OF_TURN_TOKEN|end▁of▁sentence|fim_\w{1,20}|file_sep\w{0,10}|pad)\|>|<｜end▁of▁sentence｜>|</s>|<end_of_turn>|<turn\|>|<eos>|<pad>|<\|end_of_sentence\|>",
     re.IGNORECASE,
 )
 _STARTS = re.compile(
     r"<\|(?:im_start|start)\|>[ \t]{0,4}(?:assistant|user|system)?|<\|start_header_id\|>[ \t]{0,4}\w{0,20}[ \t]{0,4}"
-    r"<\|end_header_id\|>|<\|(?:assistant|begin_of_text)\|>|<start_of_turn>(?:model)?|<｜Assistant｜>|<bos>|<s>|\[/INST\]",
+    r"<\|end_header_id\|>|<\|(?:assistant|begin_of_text|python_tag)\|>|<start_of_turn>(?:model)?|<｜Assistant｜>|<bos>|<s>|\[/INST\]",
     re.IGNORECASE,
 )
 _QUOTES = ("'", '"', "`")

@@ -8,6 +8,7 @@ from typing import Any
 
 from kiyas import judge
 from kiyas.judge.programs import found_in
+from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.runfolder import rows
 from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
@@ -21,12 +22,13 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
     `report` is called with the number of programs judged since the last call.
 
     Checkpoints often write the same program: it is run once per problem, and its verdict is in every row.
-    Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again.
+    Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again. Also
+    when the checker of a problem failed: that is not judged again.
     """
     problems = judge.read_problems(folder.problems, "kiyas")
     problem_of = {problem.id: problem for problem in problems}
     completions = rows.completions(folder)
-    have = _verdicts_so_far(folder)
+    have, faulty = _verdicts_so_far(folder)
     # Completions by the program they hold, in the order in which the programs are first met.
     wanted: dict[tuple[str, str], list[tuple[Completion, judge.Extraction]]] = {}
     for completion in completions:
@@ -40,9 +42,17 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
             same = wanted[verdict.problem_id, verdict.program.source]
             writer.write(*(Judgment.row(completion, extraction, verdict) for completion, extraction in same))
             have |= {completion.key: verdict.verdict for completion, _ in same}
-            if verdict.verdict is judge.Outcome.IE:
+            if CHECKER_FAILED in verdict.flags:
+                faulty[verdict.problem_id] = verdict.detail
+            elif verdict.verdict is judge.Outcome.IE:
                 reason = verdict.detail
             report(len(same))
+    if faulty:
+        id, detail = next(iter(faulty.items()))
+        raise KiyasError(
+            f"{len(faulty)} problems cannot be judged, because their checkers fail: problem {id}: {detail}",
+            "mend their checkers, or leave the problems out, in a new run",
+        )
     counts = Counter(have.values())
     if broken := counts[judge.Outcome.IE]:
         raise KiyasError(
@@ -138,12 +148,15 @@ def _how(settings: Judge) -> dict[str, Any]:
     }
 
 
-def _verdicts_so_far(folder: RunDir) -> dict[Answered, judge.Outcome]:
-    """What the file holds; rows of a failed sandbox are taken out of it."""
+def _verdicts_so_far(folder: RunDir) -> tuple[dict[Answered, judge.Outcome], dict[str, str]]:
+    """What the file holds, and problems whose checker failed; rows of a failed sandbox are taken out of the file."""
     if not folder.judgments.exists():
-        return {}
+        return {}, {}
     found = read_jsonl(folder.judgments)
-    kept = [row for row in found if row["verdict"] != judge.Outcome.IE]
-    if len(kept) < len(found):
-        write_jsonl(folder.judgments, kept)
-    return {each.key: each.verdict for each in map(Judgment.of, kept) if each.verdict is not None}
+    read = [Judgment.of(row) for row in found]
+    kept = [each.verdict is not judge.Outcome.IE or CHECKER_FAILED in each.flags for each in read]
+    if not all(kept):
+        write_jsonl(folder.judgments, [row for row, keep in zip(found, kept, strict=True) if keep])
+        read = [each for each, keep in zip(read, kept, strict=True) if keep]
+    faulty = {each.problem_id: each.detail for each in read if CHECKER_FAILED in each.flags}
+    return {each.key: each.verdict for each in read if each.verdict is not None}, faulty
