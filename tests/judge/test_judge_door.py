@@ -164,6 +164,7 @@ def test_calls_as_apps_writes_them(tmp_path: Path) -> None:
             {"test": "import pytest\n@pytest.fixture(autouse=True)\ndef f(): pass\ndef test_a(): 0"},
             "fixture",
         ),
+        ("kodcode", {"test": "class A(Base):\n    def test_a(self): 0\ndef test_b(): 0"}, "class A with a base"),
         ("kodcode", {"test": "def setup_module(): pass\ndef test_a(): pass"}, "defines setup_module"),
         ("deepcoder", {"tests": [{"type": "functional", "input": "1", "output": "1"}]}, "does not name it ('fn_name')"),
         ("deepcoder", {"tests": [{"input": "", "output": "", "fn_name": f} for f in "fg"]}, "do not all call one"),

@@ -10,7 +10,6 @@ import warnings
 
 _LONGEST = 200_000
 _quiet = threading.Lock()  # the filters of warnings belong to all threads
-_FUTURE = re.compile(r"^from __future__ import [^\n]*\n?", re.MULTILINE)
 
 
 def parted(prompt: str, name: str) -> tuple[str, str]:
@@ -36,9 +35,21 @@ def completed(preamble: str, stub: str, name: str, source: str) -> str:
     source = continued(stub, source, name) or source
     if not preamble.strip():
         return source
-    # Imports from the future come first in a file, wherever the program has them.
-    future = "".join(_FUTURE.findall(source))
-    return f"{future}{preamble}\n{_FUTURE.sub('', source) if future else source}"
+    future, rest = _future_first(source)
+    return f"{future}{preamble}\n{rest}"
+
+
+def _future_first(source: str) -> tuple[str, str]:
+    """A program's imports from the future, which come first in a file, and the rest of it."""
+    tree = syntax_tree(source) if "__future__" in source else None
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)] if tree is not None else []
+    names = [alias.name for node in nodes if node.module == "__future__" for alias in node.names]
+    lines = source.split("\n")
+    for node in nodes:
+        if node.module == "__future__" and node.end_lineno is not None:
+            first, last = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
+            lines[node.lineno - 1 : node.end_lineno] = [f"{first}pass{last}", *[""] * (node.end_lineno - node.lineno)]
+    return (f"from __future__ import {', '.join(names)}\n", "\n".join(lines)) if names else ("", source)
 
 
 def continued(stub: str, source: str, name: str) -> str | None:
