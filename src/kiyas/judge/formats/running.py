@@ -73,7 +73,8 @@ def run_pytest(test: str) -> str:
             raise _refused("sets pytestmark")
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if _is_test(node):
-                calls.append(f"_run_function({node.name})")
+                # As plain as possible: tests that only call functions can run apart from the program.
+                calls.append(f"_run_function({node.name})" if node.decorator_list else f"{node.name}()")
         elif isinstance(node, ast.ClassDef) and any("TestCase" in ast.unparse(base) for base in node.bases):
             calls.append(f"_run_unittest({node.name})")
         elif isinstance(node, ast.ClassDef):
@@ -86,8 +87,9 @@ def run_pytest(test: str) -> str:
                 calls.append(f"_run_class({node.name}, {names})")
     if not calls:
         raise BadRowError("its test code has no test function or class that pytest would run")
-    used = any(call.startswith("_run_unittest") for call in calls)
-    return "\n".join([test + (UNITTEST if used else "") + PYTEST, *calls]) + "\n"
+    runners = {"_run_unittest": UNITTEST, "_run_function": PYTEST, "_run_class": PYTEST}
+    needed = dict.fromkeys(runners[name] for call in calls if (name := call.partition("(")[0]) in runners)
+    return "\n".join([f"{test}{''.join(needed)}", *calls]) + "\n"
 
 
 def _named_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
