@@ -15,17 +15,28 @@ _quiet = threading.Lock()  # the filters of warnings belong to all threads
 def parted(prompt: str, name: str) -> tuple[str, str]:
     """What a prompt gives before the function or class `name`, and its head from there on, decorators included.
 
-    Two empty texts where the prompt does not begin to define it.
+    A prompt that does not begin to define it is all before it where it is code, and nothing where it is prose.
     """
     head = re.search(rf"^(?:async[ \t]+def|def|class)[ \t]+{re.escape(name)}\b", prompt, re.MULTILINE)
     if head is None:
-        return "", ""
+        return (prompt, "") if _gives(prompt) else ("", "")
     start = head.start()
     line = prompt.count("\n", 0, start) + 1
     for node in getattr(syntax_tree(prompt) or syntax_tree(prompt.rstrip() + "\n    pass\n"), "body", []):
         if getattr(node, "lineno", 0) == line and (decorators := getattr(node, "decorator_list", [])):
             start = len("".join(prompt.splitlines(keepends=True)[: decorators[0].lineno - 1]))
     return prompt[:start], prompt[start:].rstrip() + "\n"
+
+
+def _gives(prompt: str) -> bool:
+    """Nothing but imports, helpers and constants."""
+    tree = syntax_tree(prompt)
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.Expr
+    return (
+        tree is not None
+        and all(isinstance(node, kinds) for node in tree.body)
+        and len(tree.body) > sum(isinstance(node, ast.Expr) for node in tree.body)
+    )
 
 
 def completed(preamble: str, stub: str, name: str, source: str) -> str:

@@ -6,7 +6,7 @@ Rows: the data card of open-r1/codeforces on the Hub. A `generated_checker` is a
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, asked, listed_tests, megabytes, seconds, take
+from .format import BadRowError, Format, Problem, Row, asked, listed_tests, megabytes, seconds, syntax_tree, take
 
 CHECKER = """\
 SCRIPT = {script!r}
@@ -41,6 +41,8 @@ def problem(row: Row) -> Problem:
     if take(row, "official_tests_complete", bool, True) is False:
         raise BadRowError("its official tests are not complete", "leave out rows without 'official_tests_complete'")
     script = take(row, "generated_checker", str, "")
+    if script.strip() and syntax_tree(script) is None:
+        raise BadRowError("its 'generated_checker' is not Python 3", "leave this row out")
     parts = {key: take(row, key, str, "").strip() for key in ("description", "input_format", "output_format", "note")}
     titles = {"description": "", "input_format": "Input\n\n", "output_format": "Output\n\n", "note": "Note\n\n"}
     statement = "\n\n".join(titles[key] + text for key, text in parts.items() if text)
