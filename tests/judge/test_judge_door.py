@@ -112,7 +112,9 @@ def test_prompts_are_parted() -> None:
         "a = 1\n",
         "@one\n@two(\n  3)\nasync def f(x):\n",
     )
-    assert parted("def ff(x):\n    pass\n", "f") == parted("Write f.", "f") == ("", "")
+    assert parted("def ff(x):\n    pass\n", "f")[::-1] == ("", "def ff(x):\n    pass\n")
+    assert parted("Write f.", "f") == parted("Hello", "f") == parted("", "f") == ("", "")
+    assert parted("from typing import *\n", "f") == ("from typing import *\n", "")
 
 
 # -- rows of the formats -----------------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ def test_calls_as_apps_writes_them(tmp_path: Path) -> None:
         ("codeforces", {"interaction_format": "Ask."}, "it is interactive"),
         ("codeforces", {"official_tests_complete": False}, "official tests are not complete"),
         ("codeforces", {"official_tests": []}, "no tests"),
+        ("codeforces", {"generated_checker": "print 1"}, "'generated_checker' is not Python 3"),
         ("verifiable", {"verification_info": {"language": "rust", "test_cases": []}}, "its language is rust"),
         ("verifiable", {"verification_info": {"test_cases": [{"type": "file", "input": "", "output": ""}]}}, "'file'"),
         ("verifiable", {"verification_info": {"test_cases": []}}, "no tests"),
@@ -164,6 +167,7 @@ def test_calls_as_apps_writes_them(tmp_path: Path) -> None:
             {"test": "import pytest\n@pytest.fixture(autouse=True)\ndef f(): pass\ndef test_a(): 0"},
             "fixture",
         ),
+        ("kodcode", {"test": "class A(Base):\n    def test_a(self): 0\ndef test_b(): 0"}, "class A with a base"),
         ("kodcode", {"test": "def setup_module(): pass\ndef test_a(): pass"}, "defines setup_module"),
         ("deepcoder", {"tests": [{"type": "functional", "input": "1", "output": "1"}]}, "does not name it ('fn_name')"),
         ("deepcoder", {"tests": [{"input": "", "output": "", "fn_name": f} for f in "fg"]}, "do not all call one"),

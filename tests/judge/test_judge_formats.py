@@ -99,7 +99,11 @@ def test_humaneval_and_mbpp(tmp_path: Path) -> None:
     assert first.complete("def f(): return re") == "import re\n\n\ndef f(): return re"
     assert first.complete("") == "" and second.complete("x") == "x"
     future = "from __future__ import annotations\ndef f(): ..."
-    assert first.complete(future) == "from __future__ import annotations\nimport re\n\n\ndef f(): ..."
+    assert first.complete(future) == "from __future__ import annotations\nimport re\n\n\npass\ndef f(): ..."
+    compile(first.complete('"""Text."""\nfrom __future__ import (\n    annotations,\n)\ndef f(): ...'), "f", "exec")
+    assert first.complete("from __future__ import annotations; a = 1").endswith("pass; a = 1")
+    said = "s = '''\nfrom __future__ import annotations\n'''\ndef f(): ..."
+    assert first.complete(said) == f"import re\n\n\n{said}"
     assert second.test_code == "import re\nassert f() == 1\n"
 
 

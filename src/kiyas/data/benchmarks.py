@@ -87,7 +87,7 @@ def solutions(benchmark: Benchmark) -> dict[str, str]:
             break  # a large file of another format is not read to its end
         if own := format.solutions(row):
             problem = judge.problem_from_row(row, format.name, number)
-            found[problem.id] = own[0].removeprefix(problem.statement)
+            found[problem.id] = own[0].removeprefix(problem.preamble + problem.stub).removeprefix(problem.statement)
     return found
 
 

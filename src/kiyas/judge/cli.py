@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "programs",
         nargs="+",
         metavar="PROGRAMS",
-        help="files (.jsonl, .json), folders or quoted globs with programs or model answers",
+        help="files (.jsonl, .json, .gz), folders or quoted globs with programs or model answers",
     )
     parser.add_argument(
         "--problems", required=True, metavar="FILE", help="problems with their tests (.jsonl, .json, .gz)"

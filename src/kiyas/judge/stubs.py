@@ -12,23 +12,33 @@ from .syntax import defines, names, syntax_tree
 
 _LONGEST = 200_000
 _quiet = threading.Lock()  # the filters of warnings belong to all threads
-_FUTURE = re.compile(r"^from __future__ import [^\n]*\n?", re.MULTILINE)
 
 
 def parted(prompt: str, name: str) -> tuple[str, str]:
     """What a prompt gives before the function or class `name`, and its head from there on, decorators included.
 
-    Two empty texts where the prompt does not begin to define it.
+    A prompt that does not begin to define it is all before it where it is code, and nothing where it is prose.
     """
     head = re.search(rf"^(?:async[ \t]+def|def|class)[ \t]+{re.escape(name)}\b", prompt, re.MULTILINE)
     if head is None:
-        return "", ""
+        return (prompt, "") if _gives(prompt) else ("", "")
     start = head.start()
     line = prompt.count("\n", 0, start) + 1
     for node in getattr(syntax_tree(prompt) or syntax_tree(prompt.rstrip() + "\n    pass\n"), "body", []):
         if getattr(node, "lineno", 0) == line and (decorators := getattr(node, "decorator_list", [])):
             start = len("".join(prompt.splitlines(keepends=True)[: decorators[0].lineno - 1]))
     return prompt[:start], prompt[start:].rstrip() + "\n"
+
+
+def _gives(prompt: str) -> bool:
+    """Nothing but imports, helpers and constants."""
+    tree = syntax_tree(prompt)
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.Expr
+    return (
+        tree is not None
+        and all(isinstance(node, kinds) for node in tree.body)
+        and len(tree.body) > sum(isinstance(node, ast.Expr) for node in tree.body)
+    )
 
 
 def completed(preamble: str, stub: str, name: str, source: str) -> str:
@@ -38,9 +48,21 @@ def completed(preamble: str, stub: str, name: str, source: str) -> str:
     source = continued(stub, source, name) or source
     if not preamble.strip():
         return source
-    # Imports from the future come first in a file, wherever the program has them.
-    future = "".join(_FUTURE.findall(source))
-    return f"{future}{preamble}\n{_FUTURE.sub('', source) if future else source}"
+    future, rest = _future_first(source)
+    return f"{future}{preamble}\n{rest}"
+
+
+def _future_first(source: str) -> tuple[str, str]:
+    """A program's imports from the future, which come first in a file, and the rest of it."""
+    tree = syntax_tree(source) if "__future__" in source else None
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom)] if tree is not None else []
+    names = [alias.name for node in nodes if node.module == "__future__" for alias in node.names]
+    lines = source.split("\n")
+    for node in nodes:
+        if node.module == "__future__" and node.end_lineno is not None:
+            first, last = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
+            lines[node.lineno - 1 : node.end_lineno] = [f"{first}pass{last}", *[""] * (node.end_lineno - node.lineno)]
+    return (f"from __future__ import {', '.join(names)}\n", "\n".join(lines)) if names else ("", source)
 
 
 def continued(stub: str, source: str, name: str) -> str | None:

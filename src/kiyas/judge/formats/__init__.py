@@ -120,7 +120,7 @@ def recognise(row: Row) -> Format:
         names = ", ".join(format.name for format in claiming)
         raise BadRowError(f"more than one format claims this row: {names}", "name one: --format")
     raise BadRowError(
-        f"no format claims this row; its columns: {', '.join(map(str, row)) or 'none'}; nearest: {_nearest(row)}",
+        f"no format claims this row; nearest: {_nearest(row)}; its columns: {', '.join(map(str, row)) or 'none'}",
         "name the format: --format; or add one: docs/add-a-benchmark.md",
     )
 

@@ -6,7 +6,7 @@ inputs are lists of arguments, and a result is mostly the only entry of a list.
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, paired_tests, python3, take, take_json
+from .format import BadRowError, Format, Problem, Row, asked, paired_tests, python3, take, take_json
 
 
 def problem(row: Row) -> Problem:
@@ -18,18 +18,10 @@ def problem(row: Row) -> Problem:
         id=str(take(row, "problem_id", (str, int), take(row, "id", (str, int), ""))),
         tests=tests,
         statement=statement,
-        question=f"{statement.strip()}\n\n{_how(name, starter)}",
+        question=asked(statement, name, starter),
         entry_point=name,
         platform="apps",
         difficulty=take(row, "difficulty", str, ""),
-    )
-
-
-def _how(name: str | None, starter: str) -> str:
-    if name is None:
-        return "Write a Python program that reads standard input and writes standard output."
-    return f"Write the Python function `{name}`." + (
-        f" Start from:\n\n```python\n{starter.strip()}\n```" * bool(starter)
     )
 
 

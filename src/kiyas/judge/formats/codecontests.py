@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .format import BadRowError, Format, Problem, Row, Test, listed_tests, paired_tests, python3, seconds, take
+from .format import BadRowError, Format, Problem, Row, Test, asked, listed_tests, paired_tests, python3, seconds, take
 
 TESTS = ("public_tests", "private_tests", "generated_tests")
 PYTHON3 = (3, "PYTHON3")
@@ -21,10 +21,12 @@ def problem(row: Row) -> Problem:
             raise BadRowError(f"its programs use a file ({key!r}), not standard input and output", "leave this row out")
     memory = take(row, "memory_limit_bytes", (int, float), 0)
     rating = take(row, "cf_rating", (int, float), 0)
+    statement = take(row, "description", str, "")
     return Problem(
         id=take(row, "name", str),
         tests=tuple(test for key in TESTS for test in _tests(row, key)),
-        statement=take(row, "description", str, ""),
+        statement=statement,
+        question=asked(statement, None),
         time_limit_s=seconds(row, "time_limit"),
         memory_limit_mb=math.ceil(memory / 2**20) or None,
         difficulty=str(rating) if rating else "",

@@ -6,7 +6,7 @@ Rows: the data card of open-r1/codeforces on the Hub. A `generated_checker` is a
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, listed_tests, megabytes, seconds, take
+from .format import BadRowError, Format, Problem, Row, asked, listed_tests, megabytes, seconds, syntax_tree, take
 
 CHECKER = """\
 SCRIPT = {script!r}
@@ -41,14 +41,18 @@ def problem(row: Row) -> Problem:
     if take(row, "official_tests_complete", bool, True) is False:
         raise BadRowError("its official tests are not complete", "leave out rows without 'official_tests_complete'")
     script = take(row, "generated_checker", str, "")
+    if script.strip() and syntax_tree(script) is None:
+        raise BadRowError("its 'generated_checker' is not Python 3", "leave this row out")
     parts = {key: take(row, key, str, "").strip() for key in ("description", "input_format", "output_format", "note")}
     titles = {"description": "", "input_format": "Input\n\n", "output_format": "Output\n\n", "note": "Note\n\n"}
+    statement = "\n\n".join(titles[key] + text for key, text in parts.items() if text)
     rating = take(row, "rating", (int, float), 0)
     return Problem(
         id=str(take(row, "id", (str, int))),
         tests=listed_tests(take(row, "official_tests", list))[0],
         title=take(row, "title", str, ""),
-        statement="\n\n".join(titles[key] + text for key, text in parts.items() if text),
+        statement=statement,
+        question=asked(statement, None),
         checker=CHECKER.format(script=script) if script.strip() else None,
         time_limit_s=seconds(row, "time_limit"),
         memory_limit_mb=megabytes(row, "memory_limit"),

@@ -7,7 +7,7 @@ JSON: APPS's `{"inputs", "outputs", "fn_name"?}`, or a list of `{"input", "outpu
 
 from __future__ import annotations
 
-from .format import Format, Problem, Row, listed_tests, paired_tests, python3, take, take_json
+from .format import Format, Problem, Row, asked, listed_tests, paired_tests, python3, take, take_json
 
 
 def problem(row: Row) -> Problem:
@@ -22,7 +22,7 @@ def problem(row: Row) -> Problem:
         id=str(take(row, "id", (str, int), take(row, "problem_id", (str, int), ""))),
         tests=tests,
         statement=statement,
-        question=f"{statement.strip()}\n\nStart from:\n\n```python\n{starter.strip()}\n```" if starter.strip() else "",
+        question=asked(statement, name, starter),
         entry_point=name,
         platform="deepcoder",
     )

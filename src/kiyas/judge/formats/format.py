@@ -22,6 +22,7 @@ __all__ = [
     "Problem",
     "Row",
     "Test",
+    "asked",
     "imported",
     "listed_tests",
     "megabytes",
@@ -158,6 +159,16 @@ def _text(value: Any, number: int) -> str:
     if not isinstance(value, str):
         raise BadRowError(f"test {number}: its input or its output is a {type(value).__name__}, not a string")
     return value
+
+
+def asked(statement: str, name: str | None, starter: str = "") -> str:
+    """The question of a problem whose statement does not say how its programs are called: by stdin, or as `name`."""
+    if name is None:
+        how = "Write a Python program that reads standard input and writes standard output."
+    else:
+        how = f"Write the Python function `{name}`."
+    start = f" Start from:\n\n```python\n{starter.strip()}\n```" if name is not None and starter.strip() else ""
+    return f"{statement.strip()}\n\n{how}{start}"
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------

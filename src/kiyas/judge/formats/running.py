@@ -73,20 +73,27 @@ def run_pytest(test: str) -> str:
             raise _refused("sets pytestmark")
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if _is_test(node):
-                calls.append(f"_run_function({node.name})")
+                # As plain as possible: tests that only call functions can run apart from the program.
+                calls.append(f"_run_function({node.name})" if node.decorator_list else f"{node.name}()")
         elif isinstance(node, ast.ClassDef) and any("TestCase" in ast.unparse(base) for base in node.bases):
             calls.append(f"_run_unittest({node.name})")
-        elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
-            if node.bases or node.decorator_list:
-                raise _refused(f"has a class {node.name} with a base or a decorator")
+        elif isinstance(node, ast.ClassDef):
             functions = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
-            names = [each.name for each in functions if _is_test(each, method=True)]
+            called = node.name.startswith("Test")
+            if (node.bases or node.decorator_list) and (called or any(_named_test(each) for each in functions)):
+                raise _refused(f"has a class {node.name} with a base or a decorator")
+            names = [each.name for each in functions if called and _is_test(each, method=True)]
             if names and not any(each.name in ("__init__", "__new__") for each in functions):
                 calls.append(f"_run_class({node.name}, {names})")
     if not calls:
         raise BadRowError("its test code has no test function or class that pytest would run")
-    used = any(call.startswith("_run_unittest") for call in calls)
-    return "\n".join([test + (UNITTEST if used else "") + PYTEST, *calls]) + "\n"
+    runners = {"_run_unittest": UNITTEST, "_run_function": PYTEST, "_run_class": PYTEST}
+    needed = dict.fromkeys(runners[name] for call in calls if (name := call.partition("(")[0]) in runners)
+    return "\n".join([f"{test}{''.join(needed)}", *calls]) + "\n"
+
+
+def _named_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return function.name.startswith("test")
 
 
 def _is_test(function: ast.FunctionDef | ast.AsyncFunctionDef, method: bool = False) -> bool:
@@ -105,7 +112,7 @@ def _is_test(function: ast.FunctionDef | ast.AsyncFunctionDef, method: bool = Fa
                 raise _refused(f"gives {function.name} its parameters indirectly")
             first = [*decorator.args, *(k.value for k in decorator.keywords if k.arg == "argnames")][:1]
             given |= {n.strip() for part in first for text in _texts(part) for n in text.split(",")}
-    if not function.name.startswith("test"):
+    if not _named_test(function):
         return False
     if isinstance(function, ast.AsyncFunctionDef):
         raise _refused(f"has a coroutine, {function.name}")

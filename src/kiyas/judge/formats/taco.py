@@ -12,7 +12,7 @@ from .format import Format, Problem, Row, megabytes, seconds, take_json
 
 
 def problem(row: Row) -> Problem:
-    skills = take_json({"skills": str(row.get("skill_types") or "[]").replace("'", '"')}, "skills", list)
+    skills = take_json({"skill_types": str(row.get("skill_types") or "[]").replace("'", '"')}, "skill_types", list)
     return replace(
         apps.problem(row),
         time_limit_s=seconds(row, "time_limit"),

@@ -6,7 +6,7 @@ Hub; `verification_info` is an object or its JSON, `gold_standard_solution` most
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, listed_tests, python3, take, take_json
+from .format import BadRowError, Format, Problem, Row, asked, listed_tests, python3, take, take_json
 
 
 def problem(row: Row) -> Problem:
@@ -20,6 +20,7 @@ def problem(row: Row) -> Problem:
         id=str(take(row, "problem_id", (str, int), take(row, "id", (str, int), ""))),
         tests=tests,
         statement=statement,
+        question="" if name is None else asked(statement, name),
         entry_point=name,
         platform=take(row, "source", str, "") or "verifiable",
     )
