@@ -12,6 +12,9 @@
    namespaces; and 20 assertions, in a process of their own and in the program's. Memory of a worker: proportional set
    size of the processes below the judge.
 
+4. What it costs that a benchmark proves itself: `--proof` problems (1,055, as many as LiveCodeBench has) with 30 tests
+   each by standard input, without and with an own solution, and as many with test code.
+
 Nothing is isolated or prepared in the cold ways (`-I -S`: at its cheapest; `python`: as it is mostly done). `--checker`
 gives a command that judges files in Kıyas' own formats, with as many workers as it likes; it is timed as a whole.
 If it writes JSON lines with "passed" to {out}, programs on which it differs are listed. `--livecodebench` is such a
@@ -45,6 +48,7 @@ from kiyas.judge import (
     Tier,
     Verdict,
     judge,
+    prove,
     read_problems,
     read_programs,
 )
@@ -272,6 +276,25 @@ def cost_of_a_test(tier: Tier, repeat: int) -> tuple[float, float, float, float,
     return one, (many - one) / 40, memory, *assertions
 
 
+def cost_of_a_proof(count: int, workers: int, isolation: str) -> None:
+    tests = tuple(Test(f"{n}\n", f"{2 * n}\n") for n in range(30))
+    code = "".join(f"assert double({n}) == {2 * n}\n" for n in range(30))
+    own = (SMALL, "def double(n):\n    return n * 2\n")
+    kinds = {
+        "by data": lambda n: Problem(f"p{n}", tests),
+        "by data, with a solution": lambda n: Problem(f"p{n}", tests, solutions=own[:1]),
+        "by test code": lambda n: Problem(f"p{n}", (), test_code=f"# {n}\n{code}"),
+        "by test code, with a solution": lambda n: Problem(f"p{n}", (), test_code=f"# {n}\n{code}", solutions=own[1:]),
+    }
+    print(f"the proof of {count} problems with 30 tests each, {workers} workers:")
+    for kind, make in kinds.items():
+        problems = [make(n) for n in range(count)]
+        began = time.perf_counter()
+        if found := prove(problems, workers=workers, isolation=isolation):
+            raise SystemExit(f"a sound problem was refused: {found[0]}")
+        print(f"  {kind:<30}{time.perf_counter() - began:>8.2f} s")
+
+
 def tree(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(descendant for child in children for descendant in tree(int(child)))]
@@ -300,6 +323,7 @@ def main() -> None:
     )
     parser.add_argument("--livecodebench", action="store_true", help="LiveCodeBench's checker, installed for this")
     parser.add_argument("--mix-limit", type=float, default=6.0, metavar="S")
+    parser.add_argument("--proof", type=int, default=1055, metavar="N", help="problems that prove themselves")
     parser.add_argument("--user", help="do it all as this user (needs root)")
     args = parser.parse_args()
     # Read before root is gone; the folder may be closed to others.
@@ -319,6 +343,7 @@ def main() -> None:
         if programs:
             compare_ways(programs, problems, args)
             the_mix(programs, problems, args)
+    cost_of_a_proof(args.proof, args.workers, args.tiers[0])
     command, _ = interpreter(None)
     floors = subprocess.run([*command, "-c", FLOOR], capture_output=True, text=True, check=True).stdout.split()
     fork, namespaces = (float(word) * 1e3 for word in floors[:2])

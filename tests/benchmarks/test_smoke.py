@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = {
     "false_positives": ("--studies 1", "| 3 | 300 | 3 | 0 | grid |"),
     "gpu": ("--tiny --device cpu --adapters 2", "6 proofs hold, 0 fail"),
-    "judge": ("programs.jsonl --problems problems.jsonl --tiers weak --repeat 1 --workers 1", "weak "),
+    "judge": ("programs.jsonl --problems problems.jsonl --tiers weak --repeat 1 --workers 1 --proof 2", "weak "),
     "practice_truth": ("--studies 1 --steps 2 --problems 4", "nothing: "),
     "report_size": ("--problems 4 --seeds 1 --steps 1", "peak_memory_mb "),
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from format_rows import EXAMPLES
 
 from kiyas import cli
-from kiyas.judge import InputError, JudgeError, Limits, Problem, Test, in_words, prove, read_problems, sound
+from kiyas.judge import (
+    InputError,
+    JudgeError,
+    Limits,
+    Problem,
+    Test,
+    in_words,
+    problem_from_row,
+    prove,
+    read_problems,
+    sound,
+)
 from kiyas.judge.proof import SEVERAL, Finding, taken
 
 DOUBLE = "def double(x):\n    return 2 * x\n"
@@ -74,6 +87,11 @@ REFUSED = {
         data("4", entry_point="f", checker="def check(given, expected, output):\n    return True\n"),
         "checker accepts an empty output",
     ),
+    "nothing to repair": (asserts("assert double(2) == 4\n", given=DOUBLE), "asks for a repair, .* passes already"),
+    "a checker that fails": (
+        data("4", checker="def check(given, expected, output):\n    return int(output) == 4\n"),
+        r"checker fails on an empty output \(.*ValueError",
+    ),
     "several right answers": (
         data("1 2", statement="If there are multiple solutions, print any of them."),
         "accepts several answers",
@@ -112,6 +130,7 @@ FINE = {
     "a module of the program, as its own solution has it": asserts(
         "assert math.isclose(double(2), 4)\n", solutions=(f"import math\n{DOUBLE}",)
     ),
+    "a repair": asserts("assert double(2) == 4\n", given="def double(x):\n    return x\n", solutions=(DOUBLE,)),
     "data": data("4", ""),
     "any number": data("4", statement="Print the number. Any integer may be given."),
     "a checker": data("4", checker="def check(given, expected, output):\n    return output.strip() == '4'\n"),
@@ -172,6 +191,14 @@ def test_names_that_tests_take() -> None:
 )
 def test_statements_with_several_answers(statement: str, several: bool) -> None:
     assert bool(SEVERAL.search(statement)) is several
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_row_of_every_format_proves_itself(name: str) -> None:
+    problem = problem_from_row(EXAMPLES[name].row, None, 0)
+    if set(problem.modules) - {"numpy"}:
+        pytest.skip(f"its tests need {problem.modules}")
+    assert prove([problem], isolation="best", workers=1, python=sys.executable if problem.modules else None) == []
 
 
 @pytest.mark.parametrize("file", ["humaneval/HumanEval.jsonl.gz", "atcoder-easy-41/problems.jsonl"])

@@ -20,6 +20,7 @@ from .pool import judge
 from .ready import SOLUTION, check_ready, known_mode, lacks
 from .syntax import syntax_tree
 from .types import MISSING, InputError, Limits, Mode, Outcome, Problem, Program, SandboxError, Verdict
+from .verdicts import CHECKER_FAILED
 
 SHOWN = 8
 FOREIGN = {"np", "numpy", "pd", "pandas", "plt", "pytest", "torch", "scipy"}
@@ -57,8 +58,9 @@ def prove(
     """What is wrong with these problems, in their order; [] where all of them prove themselves.
 
     Tests by standard input or JSON are read, not run. Test code is run with a program that is empty, and with one that
-    has every name that the tests take and raises when it is called; a checker is shown an empty output; a row's own
-    solutions (the first three) are judged. The arguments are those of `judge`, and so are the errors.
+    has every name that the tests take and raises when it is called. A checker is shown an empty output. The faulty
+    program of a task of repair and a row's own solutions (the first three) are judged. The arguments are those of
+    `judge`, and so are the errors.
     """
     problems, chosen = list(problems), known_mode(mode)
     check_ready(problems, mode=mode, isolation=isolation, python=python)
@@ -210,6 +212,9 @@ def _lost(code: str, problem: Problem) -> set[str]:
 
 # --- run ---------------------------------------------------------------------------------------------------------
 
+UNTESTED = "its tests accept a program that does nothing: they never run, or check nothing"
+UNCHECKED = "its checker accepts an empty output"
+REPAIRED = "it asks for a repair, and the program that it gives passes already"
 NOTHING = "pass\n"
 CALLED = """\
 class _Called(BaseException):
@@ -224,40 +229,42 @@ def {name}(*_, **__):
 
 @dataclass(frozen=True)
 class _Trial:
-    """A program that must fail, or the row's own, which must pass."""
+    """A program that must fail, for this reason; or, without one, the row's own, which must pass."""
 
     of: str
     problem: Problem
     program: Program
-    own: bool
+    fault: str
 
 
 def _trials(problem: Problem) -> Iterator[_Trial]:
-    sources: list[tuple[str, bool]] = []
+    sources: list[tuple[str, str]] = [(problem.given, REPAIRED)] if problem.given else []
     few = replace(problem, solutions=())
     if problem.test_code is not None:
         names = sorted(taken(problem.test_code) | ({problem.entry_point} if problem.entry_point else set()))
         stub = "".join(CALLED.format(name=name) for name in names if name.isidentifier())
-        sources = [(NOTHING, False), *([(stub, False)] if stub else [])]
+        sources += [(source, UNTESTED) for source in (NOTHING, stub) if source]
     elif problem.checker is not None:
         few = replace(few, tests=problem.tests[:1])
         silent = CALLED.format(name=problem.entry_point).replace("raise _Called", "return None")
-        sources = [(NOTHING if problem.entry_point is None else silent, False)]
-    sources += [(solution, True) for solution in problem.solutions]
-    for number, (source, own) in enumerate(sources):
-        asked = replace(problem if own else few, id=f"{problem.id}\n{number}", solutions=())
-        yield _Trial(problem.id, asked, Program(asked.id, source), own)
+        sources += [(NOTHING if problem.entry_point is None else silent, UNCHECKED)]
+    sources += [(solution, "") for solution in problem.solutions]
+    for number, (source, fault) in enumerate(sources):
+        asked = replace(few if fault in (UNTESTED, UNCHECKED) else problem, id=f"{problem.id}\n{number}", solutions=())
+        yield _Trial(problem.id, asked, Program(asked.id, source), fault)
 
 
 def _concluded(problem: Problem, seen: list[tuple[_Trial, Verdict]], python: str | None) -> Finding | None:
-    for _, verdict in seen:
+    for trial, verdict in seen:
+        if CHECKER_FAILED in verdict.flags:
+            on = " on an empty output" if trial.fault else ""
+            return Finding(problem.id, f"its checker fails{on} ({verdict.detail})")
         if verdict.verdict is Outcome.IE:
             raise SandboxError(f"problem {problem.id} cannot be proven: {verdict.detail}")
-    if any(verdict.accepted for trial, verdict in seen if not trial.own):
-        if problem.test_code is None:
-            return Finding(problem.id, "its checker accepts an empty output")
-        return Finding(problem.id, "its tests accept a program that does nothing: they never run, or check nothing")
-    own = [verdict for trial, verdict in seen if trial.own]
+    for trial, verdict in seen:
+        if trial.fault and verdict.accepted:
+            return Finding(problem.id, trial.fault)
+    own = [verdict for trial, verdict in seen if not trial.fault]
     if not own or any(verdict.accepted for verdict in own):
         return None
     for flag in (flag for verdict in own for flag in verdict.flags):

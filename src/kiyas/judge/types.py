@@ -159,6 +159,8 @@ class Problem:
     difficulty: str = ""
     date: str = ""
     tags: tuple[str, ...] = ()
+    given: str = ""
+    """the faulty program of a task of repair, which must fail"""
     solutions: tuple[str, ...] = ()
     """the benchmark's own solutions, at most three programs in Python 3; never shown to a model or another program"""
 

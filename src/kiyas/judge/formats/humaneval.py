@@ -35,13 +35,23 @@ def problem(row: Row) -> Problem:
     preamble, stub = parted(prompt, name.partition(".")[0].removesuffix("()"))
     if stub and syntax_tree(f"{prompt.rstrip()}\n    pass\n") is None and syntax_tree(prompt) is None:
         raise BadRowError("its 'prompt' is not Python 3", "leave out rows in other languages")
+    # HumanEvalFix (HumanEvalPack, arXiv:2308.07124): a faulty function to repair, asked for with its tests.
+    # As usual for instruction-tuned models, both: the prompt alone is code to go on with.
+    given = take(row, "buggy_solution", str, "")
+    if given:
+        given = take(row, "declaration", str, prompt) + given
+        question = f"Fix bugs in {name}. Answer with the whole function.\n\n```python\n{given.strip()}\n```"
+    else:
+        question = (
+            "Complete the following Python function. Answer with the whole function.\n\n"
+            f"```python\n{prompt.strip()}\n```"
+        )
     return Problem(
         id=str(take(row, "task_id", (str, int))),
         tests=(),
         statement=prompt,
-        # As usual for instruction-tuned models: the prompt alone is code to go on with.
-        question="Complete the following Python function. Answer with the whole function.\n\n"
-        f"```python\n{prompt.strip()}\n```",
+        question=question,
+        given=given,
         preamble=preamble,
         stub=stub,
         entry_point=name,

@@ -16,6 +16,7 @@ def problem(row: Row) -> Problem:
         test_code=take(row, "test_code", str, None),
         preamble=take(row, "preamble", str, ""),
         stub=take(row, "stub", str, ""),
+        given=take(row, "given", str, ""),
         modules=tuple(take_texts(row, "modules", [])),
         checker=take(row, "checker", str, None),
         tolerance=take(row, "tolerance", (int, float), None),
