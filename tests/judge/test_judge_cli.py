@@ -167,3 +167,34 @@ def test_another_interpreter_below_tmp(files: tuple[Path, Path], tmp_path: Path)
 def test_help_shows_an_example() -> None:
     said = kiyas("--help").stdout
     assert "example:" in said and "--isolation" in said
+
+
+def test_extraction_and_tolerance_are_chosen(tmp_path: Path) -> None:
+    problems, programs = tmp_path / "problems.jsonl", tmp_path / "programs.jsonl"
+    words = "The absolute or relative error of your answer must be at most 10^-2."
+    test = [{"input": "", "output": "0.5\n"}]
+    failing = "def check(input, expected, output):\n    return 1 / 0\n"
+    rows: list[dict[str, Any]] = [
+        {"id": "p", "statement": words, "tests": test},
+        {"id": "f", "entry_point": "f", "tests": [{"input": "1", "output": "2"}]},
+    ]
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [
+        {"problem_id": "p", "answer": "```python\nprint(0.49)\n```\n```\n0.49\n```"},
+        {"problem_id": "f", "answer": "```python\ndef f(x): return 2 * x\n```\n```python\ndef g(x): return x\n```"},
+    ]
+    programs.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    found = {}
+    for options in ([], ["--tolerance", "exact"], ["--extraction", "livecodebench"]):
+        done = kiyas(programs, "--problems", problems, *options)
+        found[" ".join(options)] = [json.loads(line)["verdict"] for line in done.stdout.splitlines()]
+    assert found == {"": ["AC", "AC"], "--tolerance exact": ["WA", "AC"], "--extraction livecodebench": ["WA", "RE"]}
+    done = kiyas(programs, "--problems", problems)
+    assert "1 of 2 problems are judged within the error that their statement allows: p" in done.stderr
+    assert "1 accepted programs would not be, were outputs compared exactly" in done.stderr
+    problems.write_text(json.dumps({"id": "p", "checker": failing, "tests": test}) + "\n")
+    programs.write_text(json.dumps({"problem_id": "p", "program": "print(1)"}) + "\n")
+    out = tmp_path / "out.jsonl"
+    done = kiyas(programs, "--problems", problems, "--out", out)
+    assert done.returncode == 2 and "problem p: test 1: the problem's checker failed: ZeroDivisionError" in done.stderr
+    assert "1 of 1 verdicts are there already" in kiyas(programs, "--problems", problems, "--out", out).stderr

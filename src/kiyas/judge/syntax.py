@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LONGEST_PARSED = 2_000_000
-_BUILTIN = frozenset(dir(builtins)) | {"__file__", "__builtins__", "__annotations__"}
+_BUILTIN = frozenset(dir(builtins)) | {"__file__", "__builtins__", "__annotations__", "exit", "quit"}
 _DOING = (ast.Call, ast.Lambda, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
           ast.Raise, ast.Assert, ast.While, ast.For, ast.With)  # fmt: skip
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
