@@ -182,6 +182,9 @@ GIVEN = "21\r\nx y\n"
 
 def normal(text: bytes) -> bytes:
     text = re.sub(rb'File "[^"]*main\.py"', b'File "main.py"', text)
+    # One frame of ours remains where an atexit function that is written in C fails.
+    text = re.sub(rb'(Traceback [^\n]*\n)?  File "[^"\n]*/inside/runner\.py", line [^\n]*\n', b"", text)
+    text = re.sub(rb"object refcount : \d+", b"object refcount : 2", text)
     text = re.sub(rb"[^ ]*/main\.py:", b"main.py:", text)
     return re.sub(rb"0x[0-9a-f]{6,}", b"0x", text)
 

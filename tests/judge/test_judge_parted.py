@@ -3,6 +3,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -350,6 +351,43 @@ def known(test_code: str, others: dict[str, Any]) -> Problem:
 def test_what_is_parted(test_code: str, others: dict[str, Any], asked: set[str]) -> None:
     found = parting(known(test_code, others))
     assert found is not None and set(found.asked) == asked
+
+
+LEETCODE = """
+import sys, os, random, collections, math
+from typing import *
+from collections import *
+from bisect import *
+inf = float("inf")
+class ListNode:
+    def __init__(self, val=0, next=None): self.val, self.next = val, next
+def list_node(values):
+    head = None
+    for value in reversed(values): head = ListNode(value, head)
+    return head
+"""
+
+
+def test_leetcode_rows(bench: Place) -> None:
+    """LeetCodeDataset's shape: only rows that use its linked lists share the program's process."""
+    code = (
+        "def check(candidate):\n    assert candidate(nums = [2, 7], target = 9) == [0, 1]\n\ncheck(Solution().twoSum)\n"
+    )
+    right = "class Solution:\n    def twoSum(self, nums: List[int], target: int) -> List[int]: return [0, bisect_left(nums, 7)]"
+    assert outcome(bench, right, code, preamble=LEETCODE) == "AC"
+    assert outcome(bench, right.replace("0, ", "1, "), code, preamble=LEETCODE) == "WA"
+    linked = code.replace("[2, 7]", "list_node([2, 7])")
+    assert parting(asserts(linked, preamble=LEETCODE)) is None
+    walks = right.replace("[0, bisect_left(nums, 7)]", "[0, nums.next.val - 6]")
+    assert bench.judge(walks, asserts(linked, preamble=LEETCODE), limits=LIMITS).verdict is Outcome.AC
+
+
+@pytest.mark.parametrize("tier", ["weak", "standard", "standard-user"])
+def test_other_tiers(tier: str, place_named: Callable[[str], Place]) -> None:
+    place = place_named(tier)
+    for source, expected in (("def f(n): return 2 * n", "AC"), ("def f(n): return n", "WA"), ("def f(n):\n    while 1: pass", "TLE"),
+                             ("import os\ndef f(n):\n    os.fork() or os.setsid()\n    return 2 * n", "WA AC RE")):  # fmt: skip
+        assert place.judge(source, asserts(CHECKED)).verdict in expected.split()
 
 
 def test_an_assertion_of_a_helper_is_the_tests(bench: Place) -> None:

@@ -198,12 +198,7 @@ def show(error: BaseException) -> None:
     if isinstance(error, MemoryError):
         with suppress(OSError):
             os.write(2, MARK)
-    trace = without_ours(error.__traceback__)
-    at = trace
-    while at is not None:
-        at.tb_next = without_ours(at.tb_next)
-        at = at.tb_next
-    BaseException.with_traceback(error, trace)
+    trace = hide_ours(error)
     try:
         sys.excepthook(type(error), error, trace)
     except SystemExit:
@@ -212,9 +207,26 @@ def show(error: BaseException) -> None:
         if broken.__context__ is error:
             broken.__context__ = None
         print("Error in sys.excepthook:", file=sys.stderr)
-        sys.__excepthook__(type(broken), broken.with_traceback(without_ours(broken.__traceback__)), None)
+        sys.__excepthook__(type(broken), broken, hide_ours(broken))
         print("\nOriginal exception was:", file=sys.stderr)
         sys.__excepthook__(type(error), error, trace)
+
+
+def hide_ours(error: BaseException) -> Any:
+    """Take our own frames out of its traceback, which is returned, and of those that are shown with it."""
+    fields: Any = vars(BaseException)  # the real ones, whatever the program's class has
+    seen, waiting = set(), [error]
+    while waiting:
+        each = waiting.pop()
+        seen.add(id(each))
+        at = trace = without_ours(fields["__traceback__"].__get__(each))
+        while at is not None:
+            at.tb_next = without_ours(at.tb_next)
+            at = at.tb_next
+        BaseException.with_traceback(each, trace)
+        near = [fields[name].__get__(each) for name in ("__cause__", "__context__")]
+        waiting += [other for other in near if other is not None and id(other) not in seen]
+    return fields["__traceback__"].__get__(error)
 
 
 def without_ours(trace: Any) -> Any:
@@ -314,7 +326,7 @@ def flush(silent: bool = False) -> bool:
             if not silent and name == "stdout":
                 with suppress(BaseException):
                     print(f"Exception ignored in: {stream!r}", file=sys.stderr)
-                    sys.__excepthook__(type(error), error.with_traceback(without_ours(error.__traceback__)), None)
+                    sys.__excepthook__(type(error), error, hide_ours(error))
     return fine
 
 
