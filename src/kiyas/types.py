@@ -235,7 +235,7 @@ class Judgment:
             tuple(map(str, listed(row.get("flags")))),
             str(row.get("tier") or ""),
             bool(row.get("recorded")),
-            int(row.get("not_run") or 0),
+            int(row["not_run"]) if "not_run" in row else 0,
         )
 
     @staticmethod

@@ -12,7 +12,7 @@ from kiyas.data import benchmarks, hub
 from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arms
 from kiyas.data.chat import Chat
 from kiyas.interop import adapters
-from kiyas.judging.stage import check_ready, prove, sound
+from kiyas.judging.stage import prove, sound
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.study.settings import Study
@@ -32,8 +32,7 @@ class Prepared:
 
     def asked(self, study: Study) -> dict[str, list[dict[str, Any]]]:
         """The problems of each benchmark, by label, the primary one first."""
-        of = {label: label if n else None for n, label in enumerate(study.benchmarks.named)}
-        return {label: [row for row in self.problems if row.get("benchmark") == key] for label, key in of.items()}
+        return by_benchmark(study, self.problems)
 
     @property
     def tests(self) -> int:
@@ -69,6 +68,12 @@ class Prepared:
         return lines
 
 
+def by_benchmark(study: Study, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each benchmark, by label, the primary one first."""
+    of = {label: label if n else None for n, label in enumerate(study.benchmarks.named)}
+    return {label: [row for row in rows if row.get("benchmark") == key] for label, key in of.items()}
+
+
 def prepare(study: Study) -> Prepared:
     """Reads, splits, tokenises and counts all data of a study. Writes nothing.
 
@@ -87,13 +92,10 @@ def prepare(study: Study) -> Prepared:
 
 def _proven(study: Study, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[judge.Finding]]]:
     """The problems that prove themselves, without their own solutions, and what is wrong with the others."""
-    problems = [judge.problem_from_row(row, "kiyas") for row in rows]
-    check_ready(problems, study.judge)
     good: set[str] = set()
     findings = {}
-    for label, benchmark in study.benchmarks.named.items():
-        key = None if benchmark is study.benchmarks.primary else label
-        own = [problem for row, problem in zip(rows, problems, strict=True) if row.get("benchmark") == key]
+    for label, asked in by_benchmark(study, rows).items():
+        benchmark, own = study.benchmarks.named[label], [judge.problem_from_row(row, "kiyas") for row in asked]
         findings[label] = prove(own, study.judge)
         good |= sound(own, findings[label], benchmark.dataset, listed=benchmark.ids is not None)
     kept = [{key: value for key, value in row.items() if key != "solutions"} for row in rows if row["id"] in good]
