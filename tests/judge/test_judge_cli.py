@@ -173,7 +173,7 @@ def test_extraction_and_tolerance_are_chosen(tmp_path: Path) -> None:
     problems, programs = tmp_path / "problems.jsonl", tmp_path / "programs.jsonl"
     words = "The absolute or relative error of your answer must be at most 10^-2."
     test = [{"input": "", "output": "0.5\n"}]
-    failing = "def check(input, expected, output):\n    return 1 / 0\n"
+    failing = "def check(input, expected, output):\n    return 1 / 0 if output else False\n"
     rows: list[dict[str, Any]] = [
         {"id": "p", "statement": words, "tests": test},
         {"id": "f", "entry_point": "f", "tests": [{"input": "1", "output": "2"}]},
