@@ -196,9 +196,11 @@ class Channel:
         self.names: dict[str, Any] | None = None
         """the program's; None in the tests' process, which answers calls of its own functions only"""
         self.last: BaseException | None = None
+        self.unread = bytearray()
         self.poller = select.poll()
         self.poller.register(reading, select.POLLIN)
-        if process and hasattr(os, "pidfd_open"):  # a child of the program's may hold the pipe open after its end
+        self.watched = bool(process) and hasattr(os, "pidfd_open")
+        if self.watched:  # a child of the program's may hold the pipe open after its end
             self.poller.register(os.pidfd_open(process), select.POLLIN)
 
     def send(self, message: list[Any]) -> None:
@@ -215,13 +217,14 @@ class Channel:
         return message
 
     def _read(self, size: int) -> bytearray:
-        content = bytearray()
-        while len(content) < size:
-            ready = [fd for fd, _ in self.poller.poll()]
-            chunk = os.read(self.reading, min(size - len(content), 1 << 20)) if self.reading in ready else b""
-            if not chunk:
+        while len(self.unread) < size:
+            if self.watched and not any(fd == self.reading for fd, _ in self.poller.poll()):
                 raise Gone
-            content += chunk
+            if not (chunk := os.read(self.reading, 1 << 16)):
+                raise Gone
+            self.unread += chunk
+        content = self.unread[:size]
+        del self.unread[:size]
         return content
 
     # Values. `known`: what can change, in the order in which it was met, so that the same object stays the same.
