@@ -21,6 +21,7 @@ from kiyas.analyse.losses import curves, loss_matrix, reading, unstable
 from kiyas.analyse.problems import pattern
 from kiyas.analyse.selection import choose
 from kiyas.judge import Problem, Test
+from kiyas.judge.verdicts import SHARED
 from kiyas.runfolder.files import read_jsonl, write_json, write_jsonl
 from kiyas.stats import inference
 from kiyas.stats.inference import Interval
@@ -174,6 +175,10 @@ def test_mixed_isolation_is_noted(tmp_path: Path) -> None:
     mixed = analyse(make_run(tmp_path / "mixed", seeds=(0,), problems=5, change=tier))
     found = next(remark for remark in mixed.remarks if remark.code == "mixed_isolation")
     assert found.values == {"tiers": "strong 55, weak 10"} and "judge_tier" not in codes(mixed)
+    flagged = lambda r: {**r, "not_run": 3, "flags": [SHARED]} if r["step"] == STEPS[0] else r  # noqa: E731
+    odd = analyse(make_run(tmp_path / "odd", seeds=(0,), problems=5, change=flagged))
+    found_of = {remark.code: remark.values for remark in odd.remarks}
+    assert found_of["shared_process"]["n"] == 5 and found_of["stopped_programs"] == {"n": 10, "all": 65, "tests": 30}
     same = analyse(make_run(tmp_path / "same", seeds=(0,), problems=5, change=lambda r: {**r, "tier": "strong"}))
     assert "judge_tier" in codes(same) and "mixed_isolation" not in codes(same)
 

@@ -81,6 +81,16 @@ def test_score_by_hand() -> None:
     assert found.same_as_base is None
 
 
+def test_tests_that_were_not_run_are_bounds() -> None:
+    stopped: Row = {"verdict": "TLE", "passed": 1, "total": 4, "not_run": 2}
+    whole: Row = {"verdict": "AC", "passed": 3, "total": 3}
+    made = loaded({A: [[stopped], [whole]]})
+    found = score(made, A, made.rates(A))
+    assert found.tests_passed == pytest.approx((1 / 4 + 1) / 2)
+    assert found.tests_passed_most == pytest.approx((3 / 4 + 1) / 2)
+    assert found.partial == ("p0",)
+
+
 @pytest.mark.parametrize(("samples", "ks"), [(1, (1,)), (5, (1, 5)), (7, (1, 5, 7)), (100, (1, 5, 10, 100))])
 def test_pass_at_k_is_the_mean_over_problems(samples: int, ks: tuple[int, ...]) -> None:
     right = [0, 1, samples]

@@ -12,7 +12,7 @@ from kiyas.analyse.losses import unstable
 from kiyas.analyse.selection import Selection
 from kiyas.judge import Problem, Tier
 from kiyas.judge.tolerances import with_statement
-from kiyas.judge.verdicts import WITHIN
+from kiyas.judge.verdicts import SHARED, WITHIN
 from kiyas.runfolder.record import Kind
 from kiyas.study.settings import Accept, Select, as_text, day_of
 from kiyas.types import AdapterId, LogKind
@@ -44,6 +44,7 @@ def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) ->
         *_adapters(scores),
         *_judge(loaded),
         *_tolerance(loaded),
+        *_how_run(loaded),
         *_stops(loaded),
     ]
     return by_weight(found)
@@ -307,6 +308,21 @@ def _tolerance(loaded: Loaded) -> list[Remark]:
     within = [each for each in every if each.solved and any(flag.startswith(WITHIN) for flag in each.flags)]
     values = {"n": len(ids), "all": len(loaded.problems), "ids": _some(ids), "within": len(within)}
     return [Remark("stated_tolerance", NOTE if within else OK, values)]
+
+
+def _how_run(loaded: Loaded) -> list[Remark]:
+    """Passes that a program could have forged, and programs of which not every test was run."""
+    every = [each for answers in loaded.answers.values() for judged in answers.values() for each in judged]
+    shared = {each.problem_id for each in every if SHARED in each.flags}
+    stopped = [each for each in every if each.not_run]
+    found = []
+    if shared:
+        values = {"n": len(shared), "all": len(loaded.problems), "ids": _some(sorted(shared))}
+        found.append(Remark("shared_process", NOTE, values))
+    if stopped:
+        values = {"n": len(stopped), "all": len(every), "tests": sum(each.not_run for each in stopped)}
+        found.append(Remark("stopped_programs", OK, values))
+    return found
 
 
 def _some(ids: list[str]) -> str:

@@ -13,9 +13,9 @@ from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
 from kiyas.judge.programs import found_in
 from kiyas.judge.verdicts import CHECKER_FAILED
-from kiyas.judging.stage import prove, sound, verdicts
+from kiyas.judging.stage import prove, refuse_common_failure, sound, verdicts
 from kiyas.study.settings import Judge
-from kiyas.types import Answered, KiyasError
+from kiyas.types import Answered, Judgment, KiyasError
 from kiyas.work.progress import bar
 
 
@@ -108,6 +108,10 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
             for key in same:
                 found[key] |= verdict.to_row()
             progress.update(len(same))
+    refuse_common_failure(
+        Judgment.of({**adapter.fields(), "problem_id": id, "sample": sample, **found[adapter, id, sample]})
+        for adapter, id, sample in found
+    )
     differences = [row for key in sorted(found) if (row := _difference(key, answers[key], found[key])) is not None]
     owed = sum(answers[key].missing for key in found)
     rows = {key: {**row, **_recorded(answers[key])} for key, row in found.items()}

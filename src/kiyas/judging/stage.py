@@ -81,7 +81,7 @@ def refuse_common_failure(judgments: Iterable[Judgment]) -> None:
             raise KiyasError(
                 f"{count} of {len(known)} programs fail in the same way, outside their own code: {way}. "
                 "That is the fault of the benchmark or the interpreter, not of the models: no conclusion is drawn",
-                "mend it (for a missing module: judge.python), then judge again: --redo judge",
+                "mend it, then judge again (`kiyas run --redo judge`); for a missing module: --python, or judge.python",
             )
 
 
