@@ -46,9 +46,14 @@ SEARCHED = {
     ("formats.humaneval", "CHECK"): "search",
     ("formats.humaneval", "INPUTS"): "search",
     ("formats.format", "_IMPORT"): "search",
+    ("formats.format", "_MEASURE"): "fullmatch",
+    ("formats.bigcodebench", "CLASS"): "search",
+    ("proof", "SEVERAL"): "search",
 }
 # Patterns written where they are used: of our own text, or of a text that is cut first.
-IN_PLACE = {"attacks": 1, "fences": 1, "formats/__init__": 1, "tolerances": 1, "verdicts": 1}
+IN_PLACE = {
+    "attacks": 1, "fences": 1, "formats/__init__": 1, "parting": 1, "stubs": 2, "tolerances": 1, "verdicts": 1
+}  # fmt: skip
 PATTERNS = {f"{module}.{name}": (module, name, how) for (module, name), how in SEARCHED.items()}
 
 

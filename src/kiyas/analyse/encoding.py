@@ -57,7 +57,9 @@ def decode(kind: Any, value: Any) -> Any:
     if isinstance(kind, type):
         if dataclasses.is_dataclass(kind):
             hints = _hints(kind)
-            names = {f.name: f.name if f.name in value else OLDER[f.name] for f in dataclasses.fields(kind)}
+            # A later field is at its default in older findings.
+            fields = [f for f in dataclasses.fields(kind) if f.name in value or f.name in OLDER]
+            names = {f.name: f.name if f.name in value else OLDER[f.name] for f in fields}
             return kind(**{name: decode(hints[name], value[there]) for name, there in names.items()})
         if issubclass(kind, StrEnum):
             return kind(value)

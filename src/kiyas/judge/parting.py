@@ -32,7 +32,6 @@ REACHING_NAMES = (
 REACHING = frozenset(REACHING_NAMES.split())
 BUILTIN = frozenset(dir(builtins))
 DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
-CAMEL = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,17 @@ def _parting(
             own[name] = (name, "")
     if not asked - set(own):
         return None
-    if not solutions and any(CAMEL.fullmatch(name) for name in asked - set(own) - {"Solution"}):
+    if not solutions and any(_is_class(name) for name in asked - set(own) - {"Solution"}):
         return None  # perhaps a class with special methods of its own
     lines = [node for node in tests.body if isinstance(node, ast.Import | ast.ImportFrom)]
     kept = [ast.unparse(node) for node in lines if getattr(node, "module", "") != "solution"]
     shared = tuple(module for module in modules if module in PURE)
     return Parting(tuple(sorted(asked)), tuple(sorted(own.items())), "\n".join(kept), shared)
+
+
+def _is_class(name: str) -> bool:
+    """Written as classes are: `LikeThis`."""
+    return name[0].isupper() and name.isalnum() and not name.isupper()
 
 
 def names_of(code: str) -> tuple[set[str], set[str]]:

@@ -173,7 +173,7 @@ def asked(statement: str, name: str | None, starter: str = "") -> str:
 
 # -- limits ------------------------------------------------------------------------------------------------------------
 
-_MEASURE = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([A-Za-z]*)\.?\s*")
+_MEASURE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s{0,8}([A-Za-z]{0,20})\.?")
 _UNITS = {
     "": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "millisecond": 1e-3,
     "milliseconds": 1e-3, "mb": 1.0, "megabyte": 1.0, "megabytes": 1.0, "mib": 1.0, "gb": 1024.0, "gigabyte": 1024.0,
@@ -199,7 +199,7 @@ def _measure(row: Row, key: str) -> float | None:
     value = take(row, key, (int, float, str), None)
     if not isinstance(value, str):
         return None if value is None else float(value)
-    found = _MEASURE.fullmatch(value)
+    found = _MEASURE.fullmatch(value.strip())
     if value.strip() and (found is None or found[2].lower() not in _UNITS):
         raise BadRowError(f"{key!r} is {value!r:.40}: neither a number nor a number with its unit")
     return float(found[1]) * _UNITS[found[2].lower()] if found else None
@@ -215,7 +215,7 @@ def python3(sources: Iterable[object]) -> tuple[str, ...]:
     """The first three of the sources that are programs in Python 3, without a fence around them."""
     found: list[str] = []
     for source, _ in zip(sources, range(MOST_TRIED), strict=False):
-        text = _FENCED.sub(r"\1", source) if isinstance(source, str) else ""
+        text = _unfenced(source) if isinstance(source, str) else ""
         if text.strip() and syntax_tree(text) is not None:
             found.append(text)
         if len(found) == MOST_SOLUTIONS:
@@ -223,4 +223,7 @@ def python3(sources: Iterable[object]) -> tuple[str, ...]:
     return tuple(found)
 
 
-_FENCED = re.compile(r"\A\s*```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+def _unfenced(source: str) -> str:
+    first, _, rest = source.strip().partition("\n")
+    is_fence = first.startswith("```") and first.strip("` \t") in ("", "python", "python3", "py")
+    return rest.removesuffix("```") if is_fence and rest.endswith("```") else source

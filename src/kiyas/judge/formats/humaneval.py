@@ -35,22 +35,16 @@ def problem(row: Row) -> Problem:
     preamble, stub = parted(prompt, name.partition(".")[0].removesuffix("()"))
     if stub and syntax_tree(f"{prompt.rstrip()}\n    pass\n") is None and syntax_tree(prompt) is None:
         raise BadRowError("its 'prompt' is not Python 3", "leave out rows in other languages")
-    # HumanEvalFix (HumanEvalPack, arXiv:2308.07124): a faulty function to repair, asked for with its tests.
-    # As usual for instruction-tuned models, both: the prompt alone is code to go on with.
-    given = take(row, "buggy_solution", str, "")
-    if given:
-        given = take(row, "declaration", str, prompt) + given
-        question = f"Fix bugs in {name}. Answer with the whole function.\n\n```python\n{given.strip()}\n```"
-    else:
-        question = (
-            "Complete the following Python function. Answer with the whole function.\n\n"
-            f"```python\n{prompt.strip()}\n```"
-        )
+    # HumanEvalFix (arXiv:2308.07124): a faulty function to repair.
+    faulty = take(row, "buggy_solution", str, "")
+    given = take(row, "declaration", str, prompt) + faulty if faulty else ""
+    task = f"Fix bugs in {name}." if given else "Complete the following Python function."
     return Problem(
         id=str(take(row, "task_id", (str, int))),
         tests=(),
         statement=prompt,
-        question=question,
+        # As usual for instruction-tuned models: the prompt alone is code to go on with.
+        question=f"{task} Answer with the whole function.\n\n```python\n{(given or prompt).strip()}\n```",
         given=given,
         preamble=preamble,
         stub=stub,
