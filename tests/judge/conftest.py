@@ -60,6 +60,6 @@ def standard_bench(place_named: Callable[[str], Place]) -> Place:
     return place_named("standard")
 
 
-@pytest.fixture(params=["strong", "standard", "strong-user", "standard-user"])
+@pytest.fixture(params=["strong", "standard", "strong-user", pytest.param("standard-user", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, place_named: Callable[[str], Place]) -> Place:
     return place_named(request.param)

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from judge_bench import Bench
@@ -219,9 +220,16 @@ def judged(bench: Bench, source: str) -> tuple[int, bytes, bytes]:
     return os.waitstatus_to_exitcode(run.status), normal(bytes(run.stdout)), normal(error)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PROGRAMS)
 @example("import sys\nsys.setrecursionlimit(5005)\ndef f(n): return n and 1 + f(n - 1)\nprint(f(5000))")
 @example("import sys\nprint('MemoryError: says the log', file=sys.stderr)\nsys.exit(2)")
 def test_as_python(bench: Bench, source: str) -> None:
+    assert judged(bench, source) == bare(source)
+
+
+@pytest.mark.slow
+@settings(max_examples=900, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PROGRAMS)
+def test_as_python_at_length(bench: Bench, source: str) -> None:
     assert judged(bench, source) == bare(source)

@@ -226,4 +226,4 @@ def python3(sources: Iterable[object]) -> tuple[str, ...]:
 def _unfenced(source: str) -> str:
     first, _, rest = source.strip().partition("\n")
     is_fence = first.startswith("```") and first.strip("` \t") in ("", "python", "python3", "py")
-    return rest.removesuffix("```") if is_fence and rest.endswith("```") else source
+    return rest.removesuffix("```").rstrip("\n") if is_fence and rest.endswith("```") else source
