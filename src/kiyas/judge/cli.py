@@ -109,7 +109,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="statement (default): the error that a problem's statement allows; exact: only a problem's own tolerance",
     )
     parser.add_argument("--stop-early", action="store_true", help="stop a program at its first failed test")
-    parser.add_argument("--format", choices=list(FORMATS), help="format of the problems, where it is not recognised")
+    parser.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        metavar="NAME",
+        help=f"format of the problems, where it is not recognised: {', '.join(FORMATS)}",
+    )
 
 
 def positive(text: str) -> float:
