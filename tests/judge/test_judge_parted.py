@@ -87,7 +87,7 @@ def written(value: object) -> str:
     return repr(value).encode("ascii", "backslashreplace").decode() if isinstance(value, str) else repr(value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(VALUES, min_size=1, max_size=5))
 def test_values_cross_unchanged(bench: Place, values: list[Any]) -> None:
     lines = [f"assert same(back({written(value)}), {written(value)})" for value in values]
