@@ -11,9 +11,10 @@ from kiyas.interop import logs
 from kiyas.interop.answers import Answer
 from kiyas.interop.course import Totals
 from kiyas.interop.files import Notes, Row, some
+from kiyas.interop.names import Named
 from kiyas.interop.reading import READABLE, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
-from kiyas.interop.results import Part, put
+from kiyas.interop.results import Part, adapter_of, put, repeated
 from kiyas.judge import Outcome
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Answered, KiyasError
@@ -36,8 +37,9 @@ def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
     """Raises KiyasError when nothing usable was found."""
     answers = _answers(_one_benchmark(found.parts, set(found.known) or None, notes), notes)
     log = logs.merged(found.logs, notes)
-    if found.trained and not answers and all(file.path.parent in found.peft for file, _ in found.logs):
+    if found.trained and not answers and all(log.file.path.parent in found.peft for log in found.logs):
         # The run folder will be the study's own: the losses beside the adapters come with them.
+        notes.left_out(sum(log.count for log in found.logs), "are read with the checkpoints, by `kiyas run`")
         return Merged({}, [], [])
     _check_totals(found.summaries, answers, notes)
     if not answers and not log:
@@ -71,6 +73,7 @@ def _one_benchmark(parts: list[Part], given: set[str] | None, notes: Notes) -> l
     chosen = max(groups, key=size, default=[])
     for group in groups:
         if group is not chosen:
+            notes.left_out(sum(len(set(each.rows.values())) for each in group), "answer another set of problems")
             _note_other(group, notes)
     return [each for each in parts if each in chosen]
 
@@ -115,7 +118,9 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
             if each.file.named:
                 raise error
             notes.add(f"left out: {error.args[0]}; {error.hint}")
+            notes.left_out(len(set(each.rows.values())), "contradict another file")
             continue
+        notes.left_out(repeated(each, kept), "repeat another row")
         kept = together
         for what, rows in odd.items():
             notes.add(what, each.file.path, rows)
@@ -132,7 +137,7 @@ def _problems_of(answers: Mapping[Answered, Answer]) -> dict[str, Row]:
 
 
 def _check_totals(
-    summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapping[Answered, Answer], notes: Notes
+    summaries: list[tuple[Path, Named, Totals]], answers: Mapping[Answered, Answer], notes: Notes
 ) -> None:
     """Summaries are compared with the rows and never become verdicts."""
     right: Counter[AdapterId] = Counter()
@@ -140,7 +145,8 @@ def _check_totals(
     for (adapter, _, _), answer in answers.items():
         judged[adapter] += not answer.missing
         right[adapter] += answer.verdict is Outcome.AC
-    for path, adapter, said in summaries:
+    for path, named, said in summaries:
+        adapter = adapter_of(named)
         summary = f"the summary says {said.passed}/{said.total} for {adapter}"
         if not judged[adapter]:
             notes.add(f"{summary}, and there are no rows with verdicts; totals are not turned into verdicts", path)

@@ -20,7 +20,12 @@ class Part:
     """What one file says: its answers, separated by checkpoint, problem and sample."""
 
     file: File
+    named: Named
     answers: dict[Answered, Answer] = field(default_factory=dict)
+    rows: dict[Answered, str] = field(default_factory=dict)
+    """the place of each answer's row"""
+    by_name: set[AdapterId] = field(default_factory=set)
+    """checkpoints whose arm is that of the file's name"""
 
     @property
     def problems(self) -> set[str]:
@@ -30,6 +35,14 @@ class Part:
     def checkpoints(self) -> list[AdapterId]:
         return sorted({adapter for adapter, _, _ in self.answers})
 
+    def rename(self, arm: str) -> None:
+        """The file's name is of this arm."""
+        new = {key: (replace(key[0], arm=arm) if key[0] in self.by_name else key[0], *key[1:]) for key in self.answers}
+        self.answers = {new[key]: answer for key, answer in self.answers.items()}
+        self.rows = {new[key]: row for key, row in self.rows.items()}
+        self.by_name = {replace(adapter, arm=arm) for adapter in self.by_name}
+        self.named = replace(self.named, arm=arm)
+
 
 def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping[str, str], notes: Notes) -> Part:
     """Reads one file. A row's own arm, variant, seed and step count for more than the file's name.
@@ -37,12 +50,12 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     Raises KiyasError with file and line for a row that cannot be read; where the file was found by searching the row
     is noted and its verdict is missing. Also for a file most of whose rows contradict one another.
     """
-    found = Part(file)
+    found = Part(file, named)
     nameless: set[str] = set()
     samples: Counter[tuple[AdapterId, str]] = Counter()
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
-    with notes.rows(file) as rows:
+    with notes.rows(file, len(table)) as rows:
         for where, row in table:
             with rows.one():
                 if not format.recognises(row):
@@ -54,8 +67,16 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
                     samples.update((adapter, each.id) for each in read)
                 if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
                     nameless.add(adapter.arm)
+                if not adapter.is_base and row.get("arm") is None and adapter.arm == named.arm:
+                    found.by_name.add(adapter)
                 count += len(read)
-                clashes += sum(put(found.answers, (adapter, new.id, new.sample), new, rows.odd) for new in read)
+                keys = [(adapter, new.id, new.sample) for new in read]
+                if not read:
+                    rows.left["hold no answer"] += 1
+                elif all(_repeats(found.answers.get(key), new) for key, new in zip(keys, read, strict=True)):
+                    rows.left["repeat another row"] += 1
+                clashes += sum(put(found.answers, key, new, rows.odd) for key, new in zip(keys, read, strict=True))
+                found.rows |= dict.fromkeys(keys, where)
         if 2 * clashes > count:
             raise KiyasError(
                 f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and "
@@ -84,6 +105,17 @@ def _check_window(found: Part, named: Named, notes: Notes) -> None:
             f"(such as {outside[0]}, about {days[outside[0]]})",
             found.file.path,
         )
+
+
+def repeated(part: Part, kept: Mapping[Answered, Answer]) -> int:
+    """How many of its rows say nothing but what is `kept`, or what replaces it."""
+    new = {row for key, row in part.rows.items() if not _repeats(kept.get(key), part.answers[key])}
+    return len(set(part.rows.values()) - new)
+
+
+def _repeats(old: Answer | None, new: Answer) -> bool:
+    """Two rows about one sample; an answer and its verdict in rows of their own complete one another."""
+    return old is not None and (old.verdict is None) == (new.verdict is None)
 
 
 def put(kept: dict[Answered, Answer], key: Answered, new: Answer, odd: Counter[str]) -> bool:
