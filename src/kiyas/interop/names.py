@@ -33,7 +33,7 @@ STEP = re.compile(r"(?:steps?|checkpoint|ckpt)[-_ ]?(\d+)", re.IGNORECASE)
 SEED = re.compile(r"seed[-_ ]?(\d+)", re.IGNORECASE)
 EPOCH = re.compile(r"epoch[-_ ]?(\d+)", re.IGNORECASE)
 SHARD = re.compile(r"(?<![^\W_])(?:part|shard|chunk|rank|worker)[-_ ]?\d+(?:[-_ ]?of[-_ ]?\d+)?|\d+[-_]of[-_]\d+", re.I)
-COPY = re.compile(r"\s*\(\d+\)$")
+COPY = re.compile(r"\s+\(\d+\)$")
 MODEL = re.compile(r"(?:qwen|llama|codellama|starcoder|gemma|phi)[\d.]*|[\d.]+b|coder|instruct|ins", re.IGNORECASE)
 WINDOW = re.compile(r"(?<!\d)(\d{2})(\d{2})-(\d{2})(\d{2})(?![-\d])")
 STAMP = re.compile(r"(?<!\d)20\d\d[-_.]?\d\d[-_.]?\d\d[-_T ]+\d\d[-_.h:]?\d\d(?:[-_.m:]?\d\d)?(?!\d)")
@@ -193,7 +193,7 @@ def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...]
             words = [_joined(text)]  # run_1, v2, 2025-01-01
         words = [word for word in words if not MODEL.fullmatch(word) or any(map(str.isdigit, word))]
         for word in words:
-            plain = word.isascii() and not any(map(str.isdigit, word)) and word.lower() not in PLACES
+            plain = word.isascii() and word.isalpha() and word.lower() not in PLACES
             (above if number > place and plain else label).append(word)
     return tuple(label), tuple(above)
 
