@@ -96,7 +96,10 @@ def test_results_and_adapters_of_two_names(one: str, other: str, tmp_path: Path)
     except KiyasError as error:
         assert "--arm" in error.hint
         return
-    assert [[checkpoint.step for checkpoint in each.checkpoints] for each in trained] in ([[100, 300], [200]], [[200], [100, 300]])
+    assert [[checkpoint.step for checkpoint in each.checkpoints] for each in trained] in (
+        [[100, 300], [200]],
+        [[200], [100, 300]],
+    )
 
 
 def adapter(config: Path, _: int = 0) -> None:
@@ -215,7 +218,7 @@ def test_logs_with_other_words_and_no_step_in_common_are_not_joined(tmp_path: Pa
     summary = import_study([tmp_path / "in"], tmp_path / "run")
     assert summary.losses == {("deep", 0): (3, 50)} or summary.losses == {("deep", 0): (3, 40)}
     assert any("no step in common" in note and "--arm" in note for note in summary.notes)
-    assert summary.rows == "3 of 5 rows were used; 2 were left out because they are of another training (2)"
+    assert summary.rows == "3 of 5 rows were used; 2 were left out because they belonged to another training (2)"
 
 
 # -- links ------------------------------------------------------------------------------------------------------------
@@ -265,7 +268,9 @@ WORDS = st.lists(
 @given(one=WORDS, other=WORDS, joint=st.sampled_from("_-. "), first=st.integers(1, 999), second=st.integers(1, 999))
 def test_names_of_one_arm_say_the_same(one: list[str], other: list[str], joint: str, first: int, second: int) -> None:
     """Two checkpoints of one training: the same name and arm; another name: another arm, or a refusal."""
-    paths = [f"{joint.join(words)}/checkpoint-{step}/results.jsonl" for words in (one, other) for step in (first, second)]
+    paths = [
+        f"{joint.join(words)}/checkpoint-{step}/results.jsonl" for words in (one, other) for step in (first, second)
+    ]
     found = [names.of_outcomes(Path(path), {}, ("in", *Path(path).parts[:-1])) for path in paths]
     try:
         arms = names.told_apart(found, {})

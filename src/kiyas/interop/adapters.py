@@ -122,16 +122,14 @@ class Trained:
     checkpoints: list[Checkpoint]
 
 
-def arms(
-    folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str], notes: Notes | None = None
-) -> list[Trained]:
+def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str], notes: Notes) -> list[Trained]:
     """PEFT folders, each with the names above it, by arm as the names say. Raises KiyasError where arms are mixed."""
     of_arm: dict[str, list[Path]] = defaultdict(list)
     found = [names.of_outcomes(path, arm_of, above) for path, above in folders]
     apart = names.in_study(names.told_apart(found, arm_of, copies=True))
     for (path, _), arm in zip(folders, apart, strict=True):
         of_arm[arm].append(path)
-    for remark in names.notes_of([each.arm for each in found], apart) if notes is not None else ():
+    for remark in names.notes_of([each.arm for each in found], apart):
         notes.add(remark)
     roots = {arm: Path(os.path.commonpath(paths)) for arm, paths in of_arm.items()}
     for arm, root in roots.items():

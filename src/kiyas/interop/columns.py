@@ -17,7 +17,9 @@ STEP = ("global step", "trainer global step", "train global step", "step", "step
 LOSS = frozenset(("loss", "losses", "kaybı", "kaybi", "kayıp", "kayip"))
 PARTS = {
     **dict.fromkeys(("train", "training", "tr", "eğitim", "egitim"), "train"),
-    **dict.fromkeys(("eval", "evaluation", "valid", "validation", "val", "dev", "doğrulama", "dogrulama"), "validation"),
+    **dict.fromkeys(
+        ("eval", "evaluation", "valid", "validation", "val", "dev", "doğrulama", "dogrulama"), "validation"
+    ),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MEANS = frozenset(("mean", "avg", "average"))

@@ -21,7 +21,7 @@ from kiyas.types import KiyasError
 Row = dict[str, Any]
 Table = list[tuple[str, Row]]
 """Rows, each with its place in the file, for messages."""
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".eval")
 LARGEST = 2_000_000_000
 
 
@@ -49,9 +49,9 @@ class Notes:
         try:
             yield rows
         except KiyasError:
-            self.left_out(count, "are in files that were left out")
+            self.left_out(count, "lay in files that were left out")
             raise
-        self.left_out(len(rows.broken), "cannot be read")
+        self.left_out(len(rows.broken), "could not be read")
         self.left.update(rows.left)
         if rows.broken:
             first = str(rows.broken[0].args[0]).removeprefix(f"{file.path}, ")
@@ -69,8 +69,9 @@ class Notes:
         left = +self.left
         lost = left.total()
         used = f"{self.rows_read - lost} of {self.rows_read} rows were used"
-        why = ", ".join(f"they {reason} ({rows})" for reason, rows in left.most_common())
-        return used + (f"; {lost} {'was' if lost == 1 else 'were'} left out because {why}" if lost else "")
+        was, they = ("was", "it") if lost == 1 else ("were", "they")
+        why = ", ".join(f"{they} {reason} ({rows})" for reason, rows in left.most_common())
+        return used + (f"; {lost} {was} left out because {why}" if lost else "")
 
     def lines(self) -> tuple[str, ...]:
         return tuple(_line(what, files) for what, files in self._files.items())
@@ -235,7 +236,7 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
         broken.append(str(number))
     lost = len(broken) + torn
     notes.rows_read += lost
-    notes.left_out(lost, "are not valid JSON")
+    notes.left_out(lost, "were not valid JSON")
     if broken:
         notes.add(f"not valid JSON in line {some(broken, 4)}; missing", file.path, len(broken))
     return found

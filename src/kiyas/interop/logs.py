@@ -38,9 +38,7 @@ class Log:
 
     def renamed(self, arm: str) -> Log:
         old = self.named.arm
-        rows = [
-            {**row, "arm": arm, **({"on": arm} if row.get("on") == old else {})} for row in self.rows
-        ]
+        rows = [{**row, "arm": arm, **({"on": arm} if row.get("on") == old else {})} for row in self.rows]
         return replace(self, named=replace(self.named, arm=arm), rows=rows)
 
 
@@ -54,10 +52,14 @@ def stepless(row: Row) -> bool:
     return columns.step_key(row) is None and bool(columns.losses(row)[0])
 
 
-def read(table: Table, file: File, named: Named, known: Iterable[str], arm_of: Mapping[str, str], notes: Notes) -> list[Log]:
+def read(
+    table: Table, file: File, named: Named, known: Iterable[str], arm_of: Mapping[str, str], notes: Notes
+) -> list[Log]:
     """The logs in a file: one, or one for each run of a tracker's export, whose arms the runs' names say."""
     runs = list(dict.fromkeys(loss.run for _, row in table for loss in columns.losses(map(str, row))[0]))
-    if set(runs) <= {None} or (len(runs) == 1 and (named.given or named.arm in known or not names.EXPORT.match(file.path.name))):
+    if set(runs) <= {None} or (
+        len(runs) == 1 and (named.given or named.arm in known or not names.EXPORT.match(file.path.name))
+    ):
         return [Log(file, named, *_read(table, file, named, notes))]
     found = []
     for run in runs:
@@ -96,21 +98,21 @@ def _read(table: Table, file: File, named: Named, notes: Notes) -> tuple[list[Ro
                 key_of_step = columns.step_key(row)
                 step = None if key_of_step is None else _number(row[key_of_step], where, key_of_step)
                 if step is None or not math.isfinite(step):
-                    rows.left_out("a row without a step was left out", "have no step")
+                    rows.left_out("a row without a step was left out", "had no step")
                     continue
                 read, unread = _losses(row, named, step, where)
                 strange |= dict.fromkeys(unread)
                 if read is None:
-                    rows.left_out("the summary row at the end was left out", "sum up the training")
+                    rows.left_out("the summary row at the end was left out", "summed up the training")
                     continue
                 if not 0 <= step <= MOST_STEPS:
-                    rows.left_out("a row with an impossible step was left out", "have an impossible step")
+                    rows.left_out("a row with an impossible step was left out", "had an impossible step")
                     continue
                 if step < before:
                     rows.odd["the steps go backwards (a restart?); the later row of each step was kept"] += 1
                 before = step
                 if not read:
-                    rows.left_out("", "hold no loss")
+                    rows.left_out("", "held no loss")
                     continue
                 used = False
                 for out in read:
@@ -125,9 +127,9 @@ def _read(table: Table, file: File, named: Named, notes: Notes) -> tuple[list[Ro
                     found[key] = out
                 finite += used
                 if not used:
-                    rows.left_out("", "hold no finite loss")
+                    rows.left_out("", "held no finite loss")
         used_rows = len(set(source.values()))
-        rows.left["give way to a later row of their step"] += finite - used_rows
+        rows.left["gave way to a later row of the same step"] += finite - used_rows
     for kind, steps in endless.items():
         what = f"the {kind} loss is not a finite number and was left out, first at step {min(steps)}"
         notes.add(what, file.path, len(steps))
@@ -148,7 +150,11 @@ def told_apart(logs: list[Log], arm_of: Mapping[str, str], notes: Notes) -> list
     labels = [log.named.label for log in logs]
     for at, log in enumerate(logs):
         for other in range(at):
-            if logs[other].named.arm == log.named.arm and labels[other] != labels[at] and _agree(logs[other].rows, log.rows):
+            if (
+                logs[other].named.arm == log.named.arm
+                and labels[other] != labels[at]
+                and _agree(logs[other].rows, log.rows)
+            ):
                 labels[at] = labels[other]
                 break
     whose = [replace(log.named, label=label) for log, label in zip(logs, labels, strict=True)]
@@ -191,8 +197,10 @@ def merged(logs: list[Log], notes: Notes) -> list[Row]:
             other, began = source[first]
             what = f"{len(differ)} losses differ from those of {other.file.path}, such as at step {first[-1]}"
             if start <= began:
-                notes.add(f"{what}: another training of arm {first[0]}, left out; name its arm with --arm", log.file.path)
-                notes.left_out(log.count, "are of another training")
+                notes.add(
+                    f"{what}: another training of arm {first[0]}, left out; name its arm with --arm", log.file.path
+                )
+                notes.left_out(log.count, "belonged to another training")
                 continue
             notes.add(f"{what}, which begins earlier (a restart?); the later losses were kept", log.file.path)
         elif not both and (others := _strangers(mine, source, log)):
@@ -201,14 +209,16 @@ def merged(logs: list[Log], notes: Notes) -> list[Row]:
                 f"{log.named.arm}, left out; name its arm with --arm",
                 log.file.path,
             )
-            notes.left_out(log.count, "are of another training")
+            notes.left_out(log.count, "belonged to another training")
             continue
         kept |= mine
         source |= dict.fromkeys(mine, (log, start))
     return sorted(kept.values(), key=lambda r: (r["step"], r["arm"], r["seed"], r["kind"], r.get("on", "")))
 
 
-def _strangers(mine: Iterable[tuple[Any, ...]], source: Mapping[tuple[Any, ...], tuple[Log, int]], log: Log) -> list[Log]:
+def _strangers(
+    mine: Iterable[tuple[Any, ...]], source: Mapping[tuple[Any, ...], tuple[Log, int]], log: Log
+) -> list[Log]:
     """Logs of another name that hold losses of the same training and kind."""
     kinds = {key[:-1] for key in mine}
     others = [other for key, (other, _) in source.items() if key[:-1] in kinds]

@@ -39,7 +39,9 @@ def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
     log = logs.merged(found.logs, notes)
     if found.trained and not answers and all(log.file.path.parent in found.peft for log in found.logs):
         # The run folder will be the study's own: the losses beside the adapters come with them.
-        notes.left_out(sum(log.count for log in found.logs), "are read with the checkpoints, by `kiyas run`")
+        notes.left_out(
+            sum(log.count for log in found.logs), "wait for `kiyas run`, which reads them with the checkpoints"
+        )
         return Merged({}, [], [])
     _check_totals(found.summaries, answers, notes)
     if not answers and not log:
@@ -73,7 +75,7 @@ def _one_benchmark(parts: list[Part], given: set[str] | None, notes: Notes) -> l
     chosen = max(groups, key=size, default=[])
     for group in groups:
         if group is not chosen:
-            notes.left_out(sum(len(set(each.rows.values())) for each in group), "answer another set of problems")
+            notes.left_out(sum(len(set(each.rows.values())) for each in group), "answered another set of problems")
             _note_other(group, notes)
     return [each for each in parts if each in chosen]
 
@@ -118,9 +120,9 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
             if each.file.named:
                 raise error
             notes.add(f"left out: {error.args[0]}; {error.hint}")
-            notes.left_out(len(set(each.rows.values())), "contradict another file")
+            notes.left_out(len(set(each.rows.values())), "contradicted another file")
             continue
-        notes.left_out(repeated(each, kept), "repeat another row")
+        notes.left_out(repeated(each, kept), "repeated another row")
         kept = together
         for what, rows in odd.items():
             notes.add(what, each.file.path, rows)

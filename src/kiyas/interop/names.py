@@ -45,6 +45,7 @@ TOOLS = re.compile(
     r"|(?:^|_)(?:Scenario\.)?codegeneration(?:_output)?(?:_\d+_[\d.]+)?(?:_eval(?:_all)?)?$"  # LiveCodeBench
     r"|^\d{4}-\d\d-\d\dT[\d+-]+_.+_[0-9A-Za-z]{20,24}$"  # inspect_ai: time, task and id
     r"|^task-\d+-.+-predictions$"  # OLMES: number and name of the task
+    r"|(?<=temp_\d\.\d)(?:[-._](?:raw|sanitized|eval_results))+$"  # EvalPlus: model, backend, temperature
 )
 """What tools put into a file's name; where nothing else is in it, the folder says whose it is."""
 

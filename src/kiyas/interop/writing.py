@@ -38,9 +38,7 @@ def refuse(folder: RunDir) -> None:
         )
 
 
-def write(
-    folder: RunDir, name: str, found: Found, merged: Merged, unusual: Notes, started: float
-) -> ImportSummary:
+def write(folder: RunDir, name: str, found: Found, merged: Merged, unusual: Notes, started: float) -> ImportSummary:
     """Writes the run folder, whole or not at all, and a study file for the PEFT checkpoints that were met.
 
     `started`: when the import began, in seconds of `time.monotonic`.
