@@ -47,6 +47,16 @@ PAIRS = [
     ("lora-out-1", "lora-out-2"),
     ("deep_epochs2", "deep_epochs3"),
     ("c", "c++"),
+    ("deep", "deep_v2"),
+    ("deep", "deep-2"),
+    ("deep_rank8", "deep_rank16"),
+    ("deep-qwen", "deep-llama"),
+    ("deep_1000-2000", "deep_2000-3000"),
+    ("deep_part1", "deep_part2"),
+    ("deep_s1", "deep_s2"),
+    ("2epochs", "3epochs"),
+    ("deep-mix10-90", "deep-mix50-50"),
+    ("1.5B", "7B"),
     ("deep_0.5", "deep_0.25"),
     ("deep_50pct", "deep_25pct"),
     ("user1--deep", "user2--deep"),
@@ -181,6 +191,20 @@ def test_the_user_joins_what_the_names_part(tmp_path: Path) -> None:
     for arm_of in ({"deep_": "deep"}, {"deep-0101": "deep", "deep-0202": "deep"}):
         joined = import_study([tmp_path / "in"], tmp_path / "run", arm_of=arm_of)
         assert [(each.arm, each.step) for each in joined.checkpoints] == [("deep", 100), ("deep", 200)]
+
+
+@pytest.mark.parametrize("leaf", ["checkpoint-{}", "best_model", "checkpoint-{}/eval", "final/results"])
+def test_sources_that_differ_above_them(leaf: str, tmp_path: Path) -> None:
+    """`kiyas import runs/*/checkpoint-*/results.jsonl`, and the folders themselves."""
+    files = []
+    for arm, step in (("deep", 100), ("diverse", 200)):
+        files.append(tmp_path / "runs" / arm / leaf.format(step) / "results.jsonl")
+        put(files[-1], step // 100)
+    for run, sources in (("a", files), ("b", [file.parent for file in files])):
+        assert [each.arm for each in import_study(sources, tmp_path / run).checkpoints] == ["deep", "diverse"]
+    for run, source in (("c", files[0]), ("d", files[0].parent)):
+        if leaf.count("/") == 0:
+            assert import_study([source], tmp_path / run).checkpoints[0].arm == "deep"
 
 
 def test_arms_that_a_study_file_cannot_tell_apart_are_refused(tmp_path: Path) -> None:

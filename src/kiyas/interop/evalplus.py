@@ -26,9 +26,9 @@ def rows(document: Row, where: str) -> Table:
     """One row a sample; none where the document is of another kind."""
     found = document.get("eval")
     if isinstance(found, dict) and any(map(_has_status, found.values())):
-        return [row for problem, each in found.items() for row in _samples(problem, each, f"{where}, {problem}")]
+        return [row for problem, each in found.items() for row in _samples(problem, each, f"{where}, {problem:.80}")]
     if any(map(_has_pair, document.values())):
-        return [row for problem, each in document.items() for row in _samples(problem, each, f"{where}, {problem}")]
+        return [row for problem, each in document.items() for row in _samples(problem, each, f"{where}, {problem:.80}")]
     return []
 
 

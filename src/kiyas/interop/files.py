@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kiyas.interop import names
 from kiyas.types import KiyasError
 
 Row = dict[str, Any]
@@ -86,9 +87,9 @@ def _line(what: str, files: dict[str, int]) -> str:
 
 
 def some(names: Iterable[str], most: int) -> str:
-    """The first of them: `a, b, c …`."""
+    """The first of them: `a, b, c …`, each cut where it is endless."""
     first, more = list(names)[:most], list(names)[most:]
-    return ", ".join(first) + (" …" if more else "")
+    return ", ".join(name[:120] for name in first) + (" …" if more else "")
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,10 @@ def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[F
     for source in sources:
         if not source.exists():
             raise KiyasError(f"no such file or folder: {source}")
-        place = Path(os.path.abspath(source))
+    common = Path(os.path.commonpath([os.path.abspath(source) for source in sources]))
+    for source in sources:
         named = source.is_file()
-        root = place.parent.parent if named else place.parent
-        if root.name == "snapshots":  # the Hub's cache: models--OWNER--NAME/snapshots/HASH
-            root = root.parent.parent
+        root = _root(Path(os.path.abspath(source)), named, common)
         found = [source] if named else _below(source, set())
         real = {path.resolve() for path in found if not path.is_symlink()}
         for path in sorted(found):
@@ -159,6 +159,17 @@ def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[F
             if not path.is_symlink():
                 seen.add(resolved)
             yield File(path, named, Path(os.path.abspath(path)).relative_to(root).parts[:-1])
+
+
+def _root(source: Path, named: bool, common: Path) -> Path:
+    """Names below this folder may say whose a source's files are: where one differs from another source's, and its own."""
+    folder = source.parent if named else source
+    while names.only_a_checkpoint(folder.name):
+        folder = folder.parent
+    root = folder.parent
+    if root.name == "snapshots":  # the Hub's cache: models--OWNER--NAME/snapshots/HASH
+        root = root.parent.parent
+    return common if len(common.parts) < len(root.parts) else root
 
 
 def _below(folder: Path, walked: set[Path]) -> list[Path]:
@@ -204,8 +215,9 @@ def tables(file: File, notes: Notes) -> list[Table]:
     found = [] if not isinstance(value, dict) else [[(str(file.path), value)]]
     for key, each in named.items():
         if isinstance(each, list):
-            where = f"{file.path}, {key}[{{}}]" if key else f"{file.path}, entry {{}}"
-            found.append([(where.format(n), row) for n, row in enumerate(each, 1) if isinstance(row, dict)])
+            before, after = (f"{key}[", "]") if key else ("entry ", "")
+            rows = [(f"{file.path}, {before}{n}{after}", row) for n, row in enumerate(each, 1) if isinstance(row, dict)]
+            found.append(rows)
     return found
 
 

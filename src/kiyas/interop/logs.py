@@ -274,4 +274,4 @@ def _number(value: Any, where: str, key: str) -> float | None:
             raise TypeError
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        raise KiyasError(f"{where}: {key} is {str(value)[:80]!r}, expected a number") from None
+        raise KiyasError(f"{where}: {key:.80} is {str(value)[:80]!r}, expected a number") from None

@@ -32,7 +32,7 @@ KINDS = ("think", "thinking", "reasoning")
 STEP = re.compile(r"(?:steps?|checkpoint|ckpt)[-_ ]?(\d+)", re.IGNORECASE)
 SEED = re.compile(r"seed[-_ ]?(\d+)", re.IGNORECASE)
 EPOCH = re.compile(r"epoch[-_ ]?(\d+)", re.IGNORECASE)
-SHARD = re.compile(r"(?<![^\W_])(?:part|shard|chunk|rank|worker)[-_ ]?\d+(?:[-_ ]?of[-_ ]?\d+)?|\d+[-_]of[-_]\d+", re.I)
+SHARD = re.compile(r"(?<![^\W_])(?:part|shard|chunk|worker)[-_ ]?\d+(?:[-_ ]?of[-_ ]?\d+)?|\d+[-_]of[-_]\d+", re.I)
 COPY = re.compile(r"\s+\(\d+\)$")
 MODEL = re.compile(r"(?:qwen|llama|codellama|starcoder|gemma|phi)[\d.]*|[\d.]+b|coder|instruct|ins", re.IGNORECASE)
 WINDOW = re.compile(r"(?<!\d)(\d{2})(\d{2})-(\d{2})(\d{2})(?![-\d])")
@@ -75,9 +75,9 @@ def tokens(text: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Without step, seed, epoch and the months of the problems."""
-    for pattern in (STEP, SEED, EPOCH, WINDOW, SHARD):
+    for pattern in (STEP, SEED, EPOCH):
         text = pattern.sub(" ", text)
-    return text
+    return WINDOW.sub(lambda match: " " if window(match.group()) else match.group(), text)
 
 
 def _words(text: str) -> list[str]:
@@ -117,6 +117,16 @@ def _parts(path: Path, folders: Sequence[str] | None) -> tuple[str, list[str]]:
     *inner, name = PureWindowsPath(path.name).parts or (path.name,)
     outer = path.parts[:-1] if folders is None else folders
     return name, [*reversed(inner), *reversed(outer)]
+
+
+def only_a_checkpoint(name: str) -> bool:
+    """Does a folder's name say which checkpoint it is (`checkpoint-100`, `best_model`), and not whose?"""
+    said = tokens(name)
+    words = {word.lower() for word in _words(_plain(name))}
+    return all(word.lower() in PLACES for word in said) and bool(STEP.search(name) or words & (PLACES | PARTS_OF_ONE))
+
+
+PARTS_OF_ONE = frozenset(("adapter", "checkpoint", "weights"))
 
 
 def _number(pattern: re.Pattern[str], texts: Iterable[str]) -> int | None:
@@ -188,11 +198,11 @@ def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...]
     for number, text in reversed(list(enumerate(texts))):
         head = _head(text) if stepped and not number else ""
         if tokens(head):
-            text = head + " " + " ".join(_without(TAIL_NOISE, STAMP.sub(" ", text[len(head) :])))
+            tail = SHARD.sub(" ", STAMP.sub(" ", text[len(head) :]))
+            text = f"{head} {' '.join(_without(TAIL_NOISE, tail))}"
         words = _without(NOISE - PLACES, text)
         if all(map(VERSION.fullmatch, words)) and words:
             words = [_joined(text)]  # run_1, v2, 2025-01-01
-        words = [word for word in words if not MODEL.fullmatch(word) or any(map(str.isdigit, word))]
         for word in words:
             plain = word.isascii() and word.isalpha() and word.lower() not in PLACES
             (above if number > place and plain else label).append(word)
