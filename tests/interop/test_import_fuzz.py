@@ -22,34 +22,128 @@ from kiyas.types import KiyasError
 
 HUGE = "1" * 5000
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 2**70, 10**400, 1.5, float("nan"), float("inf"), 1e308, "", " ", "\n", "x", "0", "No log",
-    "null", "[]", "{}", "\ud800", "a\x00b", "é" * 9, "```", "../x", "/", "base", [], {}, [[]], [None], [0], ["x"], [{}],
-    {"x": 1}, {"base_status": "pass"}, [[0, {"completion_id": 0}]], HUGE,
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**70,
+    10**400,
+    1.5,
+    float("nan"),
+    float("inf"),
+    1e308,
+    "",
+    " ",
+    "\n",
+    "x",
+    "0",
+    "No log",
+    "null",
+    "[]",
+    "{}",
+    "\ud800",
+    "a\x00b",
+    "é" * 9,
+    "```",
+    "../x",
+    "/",
+    "base",
+    [],
+    {},
+    [[]],
+    [None],
+    [0],
+    ["x"],
+    [{}],
+    {"x": 1},
+    {"base_status": "pass"},
+    [[0, {"completion_id": 0}]],
+    HUGE,
+]
 ROW = {"task_id": "t/0", "completion": "    return 1", "passed": True, "result": "passed", "completion_id": 0}
 ENTRY = {"task_id": "t/0", "solution": "x = 1", "base_status": "pass", "plus_status": "fail"}
-DOC = {"task_id": "t/0", "prompt": "def f():\n", "entry_point": "f", "test": "def check(f): pass", "canonical_solution": "    pass\n"}  # fmt: skip
+DOC = {
+    "task_id": "t/0",
+    "prompt": "def f():\n",
+    "entry_point": "f",
+    "test": "def check(f): pass",
+    "canonical_solution": "    pass\n",
+}
 SEEDS: dict[str, tuple[str, Any]] = {
     "human-eval": ("rows", [ROW, {**ROW, "passed": False}]),
     "EvalPlus": ("document", {"date": "x", "hash": "y", "eval": {"t/0": [ENTRY, ENTRY], "t/1": [ENTRY]}}),
-    "EvalPlus 0.1": ("document", {"eval": {"t/0": {"nfiles": 1, "base": [["pass", [True]]], "plus": [["fail", [False]]]}}}),
+    "EvalPlus 0.1": (
+        "document",
+        {"eval": {"t/0": {"nfiles": 1, "base": [["pass", [True]]], "plus": [["fail", [False]]]}}},
+    ),
     "code_eval": ("document", {"t/0": [[0, {"task_id": 0, "passed": True, "completion_id": 0}]]}),
     "lm-eval": ("rows", [{"doc": DOC, "resps": [["x"]], "filtered_resps": [["x"]], "pass@1": 1.0, "filter": "none"}]),
-    "olmo-eval": ("rows", [{"native_id": "t/0", "doc_id": 0, "instance_metrics": {"pass_at_1": {"exec": 1.0}},
-                            "model_output": [{"text": "x", "sample_metrics": {"exec": {"exec": 1.0}}}]}]),
-    "LiveCodeBench": ("document", [{"question_id": "p", "code_list": ["x"], "graded_list": [True], "metadata": ["{}"]}]),
-    "course": ("rows", [{"question_id": "p", "passed": True, "extracted_code": "x", "model_output_raw": "x", "error": None,
-                         "test_results": {"total": 2, "passed": 2, "failed": 0, "timeout": 0, "error": 0}}]),
-    "totals": ("document", {"results": [{"stats": {"passed": 1, "total": 2}, "pass_at_1": 0.5, "detailed_log": "a\\b.jsonl"}]}),
-    "trainer_state": ("document", {"global_step": 40, "log_history": [{"step": 20, "loss": 1.0, "aux_loss": 0.1, "epoch": 1.0},
-                                                                      {"step": 20, "eval_loss": 1.0, "eval_x_loss": 2.0}]}),
-    "tracker": ("rows", [{"Step": 20, "deep - train/loss": 1.0, "many - train/loss": 2.0, "deep - train/loss__MIN": 0}]),
+    "olmo-eval": (
+        "rows",
+        [
+            {
+                "native_id": "t/0",
+                "doc_id": 0,
+                "instance_metrics": {"pass_at_1": {"exec": 1.0}},
+                "model_output": [{"text": "x", "sample_metrics": {"exec": {"exec": 1.0}}}],
+            }
+        ],
+    ),
+    "LiveCodeBench": (
+        "document",
+        [{"question_id": "p", "code_list": ["x"], "graded_list": [True], "metadata": ["{}"]}],
+    ),
+    "course": (
+        "rows",
+        [
+            {
+                "question_id": "p",
+                "passed": True,
+                "extracted_code": "x",
+                "model_output_raw": "x",
+                "error": None,
+                "test_results": {"total": 2, "passed": 2, "failed": 0, "timeout": 0, "error": 0},
+            }
+        ],
+    ),
+    "totals": (
+        "document",
+        {"results": [{"stats": {"passed": 1, "total": 2}, "pass_at_1": 0.5, "detailed_log": "a\\b.jsonl"}]},
+    ),
+    "trainer_state": (
+        "document",
+        {
+            "global_step": 40,
+            "log_history": [
+                {"step": 20, "loss": 1.0, "aux_loss": 0.1, "epoch": 1.0},
+                {"step": 20, "eval_loss": 1.0, "eval_x_loss": 2.0},
+            ],
+        },
+    ),
+    "tracker": (
+        "rows",
+        [{"Step": 20, "deep - train/loss": 1.0, "many - train/loss": 2.0, "deep - train/loss__MIN": 0}],
+    ),
     "csv": ("table", "Epoch,Step,Training Loss,Validation Loss\n1,100,No log,0.8904\n2,200,0.8011,0.8123\n"),
     "csv;": ("table", "Step;Train Loss;x - eval/loss\n100;0,5;0,8904\n"),
     "inspect": ("document", {"version": 2, "status": "success", "eval": {"task": "x", "model": "y"}, "samples": []}),
-}  # fmt: skip
-NAMES = ["deep_checkpoint-100", "deep/checkpoint-100/x", "a__b__c", "v1/x", "şeker-\udce9", "base", "seed-" + "9" * 30,
-         "checkpoint-" + "9" * 40, "2025-01-01T10-00-00-00-00_x_cnwfg3Y88Urfpzv5YoEyW6", "(1)", ".hidden", "a" * 200]  # fmt: skip
+}
+NAMES = [
+    "deep_checkpoint-100",
+    "deep/checkpoint-100/x",
+    "a__b__c",
+    "v1/x",
+    "şeker-\udce9",
+    "base",
+    "seed-" + "9" * 30,
+    "checkpoint-" + "9" * 40,
+    "2025-01-01T10-00-00-00-00_x_cnwfg3Y88Urfpzv5YoEyW6",
+    "(1)",
+    ".hidden",
+    "a" * 200,
+]
 
 
 def mutated(value: Any, dice: random.Random) -> Any:
@@ -128,8 +222,10 @@ def attempt(seed: int, folder: Path) -> None:
         str(summary).encode("utf-8", "backslashreplace")
         if summary.judgments or summary.log_rows:
             analyse(run)
-            samples = [(row["arm"], row["step"], row["seed"], row["problem_id"], row["sample"])
-                       for row in (read_jsonl(RunDir(run).judgments) if summary.judgments else [])]  # fmt: skip
+            samples = [
+                (row["arm"], row["step"], row["seed"], row["problem_id"], row["sample"])
+                for row in (read_jsonl(RunDir(run).judgments) if summary.judgments else [])
+            ]
             assert len(samples) == len(set(samples)), seed
 
 

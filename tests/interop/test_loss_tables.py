@@ -14,23 +14,104 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.types import KiyasError
 
 TRAIN = [
-    "loss", "Loss", "train_loss", "Train_Loss", "Training Loss", "training loss", "training_loss", "trainLoss",
-    "trainingLoss", "TrainLoss", "trainloss", "TRAIN LOSS", "train/loss", "train-loss", "train.loss", "loss/train",
-    "Loss/train", "loss_train", "losses/train", "Train loss", "train_losses", "tr_loss", "avg_train_loss", "mean loss",
-    "deep-1 - train/loss", "Group: deep - train/loss", "Eğitim Kaybı", "egitim_kaybi", "train/train_loss", " train_loss ",
-]  # fmt: skip
+    "loss",
+    "Loss",
+    "train_loss",
+    "Train_Loss",
+    "Training Loss",
+    "training loss",
+    "training_loss",
+    "trainLoss",
+    "trainingLoss",
+    "TrainLoss",
+    "trainloss",
+    "TRAIN LOSS",
+    "train/loss",
+    "train-loss",
+    "train.loss",
+    "loss/train",
+    "Loss/train",
+    "loss_train",
+    "losses/train",
+    "Train loss",
+    "train_losses",
+    "tr_loss",
+    "avg_train_loss",
+    "mean loss",
+    "deep-1 - train/loss",
+    "Group: deep - train/loss",
+    "Eğitim Kaybı",
+    "egitim_kaybi",
+    "train/train_loss",
+    " train_loss ",
+]
 VALIDATION = [
-    "eval_loss", "Eval Loss", "evalLoss", "valid_loss", "Validation Loss", "validation_loss", "val_loss", "valLoss",
-    "valloss", "validloss", "Val Loss", "eval/loss", "val/loss", "loss/val", "Loss/validation", "dev_loss", "loss_eval",
-    "eval/eval_loss", "Doğrulama Kaybı", "deep-1 - eval/loss", "evaluation loss", "avg_val_loss",
-]  # fmt: skip
-OTHER_SETS = [("test_loss", "test"), ("Test Loss", "test"), ("test/loss", "test"), ("eval_diverse_loss", "diverse"), ("eval/diverse_loss", "diverse")]  # fmt: skip
+    "eval_loss",
+    "Eval Loss",
+    "evalLoss",
+    "valid_loss",
+    "Validation Loss",
+    "validation_loss",
+    "val_loss",
+    "valLoss",
+    "valloss",
+    "validloss",
+    "Val Loss",
+    "eval/loss",
+    "val/loss",
+    "loss/val",
+    "Loss/validation",
+    "dev_loss",
+    "loss_eval",
+    "eval/eval_loss",
+    "Doğrulama Kaybı",
+    "deep-1 - eval/loss",
+    "evaluation loss",
+    "avg_val_loss",
+]
+OTHER_SETS = [
+    ("test_loss", "test"),
+    ("Test Loss", "test"),
+    ("test/loss", "test"),
+    ("eval_diverse_loss", "diverse"),
+    ("eval/diverse_loss", "diverse"),
+]
 STRANGE = [
-    "aux_loss", "router_z_loss", "kl_loss", "moe_loss", "load_balancing_loss", "lm loss", "total_loss", "train/aux_loss",
-    "eval_kl_loss", "eval_aux_loss", "mtp_loss", "distill_loss", "ce_loss", "policy_loss", "deep_loss", "train_loss_ema",
-    "train_loss_epoch", "smoothed_loss", "val_train_loss", "l2_reg_loss", "loss_fn", "train/loss_std", "best_loss", "x_loss",
-]  # fmt: skip
-SILENT = ["lr", "grad_norm", "epoch", "train/loss__MIN", "deep-1 - train/loss__MAX", "loss_scale", "perplexity", "lossless"]  # fmt: skip
+    "aux_loss",
+    "router_z_loss",
+    "kl_loss",
+    "moe_loss",
+    "load_balancing_loss",
+    "lm loss",
+    "total_loss",
+    "train/aux_loss",
+    "eval_kl_loss",
+    "eval_aux_loss",
+    "mtp_loss",
+    "distill_loss",
+    "ce_loss",
+    "policy_loss",
+    "deep_loss",
+    "train_loss_ema",
+    "train_loss_epoch",
+    "smoothed_loss",
+    "val_train_loss",
+    "l2_reg_loss",
+    "loss_fn",
+    "train/loss_std",
+    "best_loss",
+    "x_loss",
+]
+SILENT = [
+    "lr",
+    "grad_norm",
+    "epoch",
+    "train/loss__MIN",
+    "deep-1 - train/loss__MAX",
+    "loss_scale",
+    "perplexity",
+    "lossless",
+]
 
 
 @pytest.mark.parametrize("name", TRAIN)
@@ -72,7 +153,10 @@ def rows(run: Path) -> list[tuple[str, int, str | None, float]]:
     return [(row["kind"], row["step"], row.get("on"), row["loss"]) for row in read_jsonl(RunDir(run).train_log)]
 
 
-@pytest.mark.parametrize("step", ["step", "Step", "global_step", "Global Step", "train/global_step", "trainer/global_step", "iteration", "Adım"])  # fmt: skip
+@pytest.mark.parametrize(
+    "step",
+    ["step", "Step", "global_step", "Global Step", "train/global_step", "trainer/global_step", "iteration", "Adım"],
+)
 def test_steps(step: str, tmp_path: Path) -> None:
     assert read(tmp_path, f"{step},Training Loss\n20,0.5\n") == [("train", 20, None, 0.5)]
 
@@ -85,7 +169,10 @@ def test_a_trackers_own_step_gives_way(tmp_path: Path) -> None:
 def test_nothing_is_nothing(nothing: str, tmp_path: Path) -> None:
     text = f"Epoch,Step,Training Loss,Validation Loss\n1,100,{nothing},0.8904\n2,200,0.8011,0.8123\n"
     assert read(tmp_path, text) == [
-        ("validation", 100, "deep", 0.8904), ("train", 200, None, 0.8011), ("validation", 200, "deep", 0.8123)]  # fmt: skip
+        ("validation", 100, "deep", 0.8904),
+        ("train", 200, None, 0.8011),
+        ("validation", 200, "deep", 0.8123),
+    ]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -114,7 +201,10 @@ def test_two_columns_that_may_both_be_the_loss_are_not_guessed(tmp_path: Path) -
     (tmp_path / "deep.csv").write_text("step,loss,train_loss,eval_loss\n20,1.0,0.5,2.0\n40,0.7,0.7,1.9\n")
     summary = import_study([tmp_path / "deep.csv"], tmp_path / "run")
     assert rows(tmp_path / "run") == [
-        ("validation", 20, "deep", 2.0), ("train", 40, None, 0.7), ("validation", 40, "deep", 1.9)]  # fmt: skip
+        ("validation", 20, "deep", 2.0),
+        ("train", 40, None, 0.7),
+        ("validation", 40, "deep", 1.9),
+    ]
     assert any("loss, train_loss" in note for note in summary.notes)
 
 
@@ -137,7 +227,11 @@ def test_a_trainers_history_with_auxiliary_losses(tmp_path: Path) -> None:
     path.write_text(json.dumps({"global_step": 40, "log_history": history}))
     summary = import_study([tmp_path / "in"], tmp_path / "run")
     assert rows(tmp_path / "run") == [
-        ("train", 20, None, 0.9), ("validation", 20, "deep", 0.95), ("validation", 20, "diverse", 1.5), ("train", 40, None, 0.8)]  # fmt: skip
+        ("train", 20, None, 0.9),
+        ("validation", 20, "deep", 0.95),
+        ("validation", 20, "diverse", 1.5),
+        ("train", 40, None, 0.8),
+    ]
     assert any("aux_loss, router_z_loss, kl_loss" in note for note in summary.notes)
     assert summary.rows == "3 of 4 rows were used; 1 was left out because it summed up the training (1)"
 

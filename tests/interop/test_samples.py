@@ -29,15 +29,21 @@ def each(row: Callable[[str, int, bool], Row]) -> list[Row]:
 ROWS: dict[str, list[Row]] = {
     "human-eval": each(
         lambda p, n, good: {
-            "task_id": p, "completion": f"    return {n}", "result": "passed" if good else "failed: ", "passed": good}),
+            "task_id": p,
+            "completion": f"    return {n}",
+            "result": "passed" if good else "failed: ",
+            "passed": good,
+        }
+    ),
     "human-eval, the same completion": each(
-        lambda p, n, good: {"task_id": p, "completion": "    return x", "result": "passed", "passed": good}),
+        lambda p, n, good: {"task_id": p, "completion": "    return x", "result": "passed", "passed": good}
+    ),
     "EvalPlus samples": each(lambda p, n, good: {"task_id": p, "solution": f"x = {n}", "passed": good}),
     "verdicts alone": each(lambda p, n, good: {"task_id": p, "passed": good}),
     "bigcode's numbers": each(lambda p, n, good: {"task_id": p, "completion_id": n, "passed": good, "result": "x"}),
     "other numbers": each(lambda p, n, good: {"problem_id": p, "sample_id": n, "passed": good}),
     "own numbers": each(lambda p, n, good: {"problem_id": p, "sample": n, "verdict": "AC" if good else "WA"}),
-}  # fmt: skip
+}
 
 
 def put(path: Path, rows: list[Row]) -> Path:
@@ -92,12 +98,19 @@ def status(good: bool) -> str:
 def evalplus(**more: Any) -> Row:
     entries = {
         problem: [
-            {"task_id": problem, "solution": f"x = {n}", "base_status": "pass", "plus_status": status(good),
-             "base_fail_tests": [], "plus_fail_tests": [], **more}
+            {
+                "task_id": problem,
+                "solution": f"x = {n}",
+                "base_status": "pass",
+                "plus_status": status(good),
+                "base_fail_tests": [],
+                "plus_fail_tests": [],
+                **more,
+            }
             for n, good in enumerate(all_)
         ]
         for problem, all_ in PASSED.items()
-    }  # fmt: skip
+    }
     return {"date": "2025-12-01 10:00", "hash": "fe585eb4df8c88d844eeb463ea4d0302", "eval": entries}
 
 
@@ -144,7 +157,7 @@ def test_base_tests_alone_and_odd_statuses(tmp_path: Path) -> None:
     path = tmp_path / "deep_eval_results.json"
     path.write_text(json.dumps(evalplus(plus_status=None)))
     summary = import_study([path], tmp_path / "run")
-    assert counts(tmp_path / "run") == {problem: (4, 4) for problem in PASSED}
+    assert counts(tmp_path / "run") == dict.fromkeys(PASSED, (4, 4))
     assert any("only the base tests were run" in note for note in summary.notes)
     path.write_text(json.dumps(evalplus(plus_status="flaky")))
     with pytest.raises(KiyasError, match="Own/0, entry 1: plus_status is 'flaky'"):
@@ -168,16 +181,21 @@ def test_samples_and_their_results_are_one(tmp_path: Path) -> None:
 def test_olmo_evals_predictions(tmp_path: Path) -> None:
     rows = [
         {
-            "doc_id": n, "native_id": problem, "label": None,
+            "doc_id": n,
+            "native_id": problem,
+            "label": None,
             "model_output": [
-                {"text": f"```python\nx = {i}\n```", "extracted_answer": f"x = {i}",
-                 "sample_metrics": {"code_execution": {"code_execution": float(good)}}}
+                {
+                    "text": f"```python\nx = {i}\n```",
+                    "extracted_answer": f"x = {i}",
+                    "sample_metrics": {"code_execution": {"code_execution": float(good)}},
+                }
                 for i, good in enumerate(all_)
             ],
             "instance_metrics": {"pass_at_1": {"code_execution": sum(all_) / 4}},
         }
         for n, (problem, all_) in enumerate(PASSED.items())
-    ]  # fmt: skip
+    ]
     put(tmp_path / "predictions" / "deep" / "humaneval_a1b2c3_predictions.jsonl", rows)
     assert import_study([tmp_path / "predictions"], tmp_path / "run").rows == "3 of 3 rows were used"
     assert counts(tmp_path / "run") == EXPECTED
@@ -185,10 +203,15 @@ def test_olmo_evals_predictions(tmp_path: Path) -> None:
 
 def test_olmes_predictions(tmp_path: Path) -> None:
     rows = [
-        {"doc_id": n, "native_id": f"HumanEval/{n}", "metrics": {"pass_at_1": value}, "label": None,
-         "model_output": [{"continuation": "    return 1"}] * samples}
+        {
+            "doc_id": n,
+            "native_id": f"HumanEval/{n}",
+            "metrics": {"pass_at_1": value},
+            "label": None,
+            "model_output": [{"continuation": "    return 1"}] * samples,
+        }
         for n, (value, samples) in enumerate([(1.0, 1), (0.0, 1), (0.5, 2), (None, 1)])
-    ]  # fmt: skip
+    ]
     put(tmp_path / "deep" / "task-000-codex_humaneval-predictions.jsonl", rows)
     summary = import_study([tmp_path / "deep"], tmp_path / "run")
     verdicts = [row["verdict"] for row in read_jsonl(RunDir(tmp_path / "run").judgments)]
@@ -226,21 +249,32 @@ def write_log(path: Path, model: str, scores: Callable[[bool], dict[str, Any]], 
     from inspect_ai.scorer import Score
 
     metadata = {
-        "prompt": "def f(x):\n", "entry_point": "f", "test": "def check(f):\n    assert f(1) == 1\n",
+        "prompt": "def f(x):\n",
+        "entry_point": "f",
+        "test": "def check(f):\n    assert f(1) == 1\n",
         "canonical_solution": "    return x\n",
-    }  # fmt: skip
+    }
     samples = [
         log.EvalSample(
-            id=problem, epoch=n + 1, input="Write f.", target="", metadata=metadata,
+            id=problem,
+            epoch=n + 1,
+            input="Write f.",
+            target="",
+            metadata=metadata,
             output=ModelOutput.from_content(model, f"```python\ndef f(x):\n    return {n}\n```"),
             scores={name: Score(value=value, answer=None) for name, value in scores(good).items()},
         )
-        for problem, all_ in PASSED.items() for n, good in enumerate(all_)
-    ]  # fmt: skip
+        for problem, all_ in PASSED.items()
+        for n, good in enumerate(all_)
+    ]
     about = log.EvalSpec(
-        created="2025-12-01T10:00:00+00:00", task="humaneval", dataset=log.EvalDataset(), model=model,
-        config=log.EvalConfig(), **spec,
-    )  # fmt: skip
+        created="2025-12-01T10:00:00+00:00",
+        task="humaneval",
+        dataset=log.EvalDataset(),
+        model=model,
+        config=log.EvalConfig(),
+        **spec,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     log.write_eval_log(log.EvalLog(status="success", eval=about, samples=samples), str(path))
 

@@ -109,9 +109,9 @@ def _loss(key: str, run: str | None, words: list[str]) -> Loss | None:
         return Loss(key, Kind.VALIDATION, "test", run, plain == rest)
     # `eval_deep_loss`: Trainer's name for one of several sets
     first, *name = rest
-    if PARTS.get(first) == "validation" and words[-1] in LOSS and name and AUXILIARY.isdisjoint(name):
-        if name[0] not in PARTS:
-            return Loss(key, Kind.VALIDATION, "_".join(name), run)
+    named = PARTS.get(first) == "validation" and words[-1] in LOSS and bool(name) and name[0] not in PARTS
+    if named and AUXILIARY.isdisjoint(name):
+        return Loss(key, Kind.VALIDATION, "_".join(name), run)
     return None
 
 

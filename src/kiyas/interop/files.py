@@ -142,10 +142,10 @@ def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[F
     for source in sources:
         if not source.exists():
             raise KiyasError(f"no such file or folder: {source}")
-    common = Path(os.path.commonpath([os.path.abspath(source) for source in sources]))
+    common = Path(os.path.commonpath([_absolute(source) for source in sources]))
     for source in sources:
         named = source.is_file()
-        root = _root(Path(os.path.abspath(source)), named, common)
+        root = _root(_absolute(source), named, common)
         found = [source] if named else _below(source, set())
         real = {path.resolve() for path in found if not path.is_symlink()}
         for path in sorted(found):
@@ -158,11 +158,16 @@ def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[F
                 continue
             if not path.is_symlink():
                 seen.add(resolved)
-            yield File(path, named, Path(os.path.abspath(path)).relative_to(root).parts[:-1])
+            yield File(path, named, _absolute(path).relative_to(root).parts[:-1])
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, and by the name that the user gave: a link is not replaced by what it leads to."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _root(source: Path, named: bool, common: Path) -> Path:
-    """Names below this folder may say whose a source's files are: where one differs from another source's, and its own."""
+    """Names below this folder may say whose a source's files are: its own, and where it differs from other sources."""
     folder = source.parent if named else source
     while names.only_a_checkpoint(folder.name):
         folder = folder.parent

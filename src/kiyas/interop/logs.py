@@ -1,14 +1,12 @@
 """Other people's training logs → rows of train/log.jsonl.
 
 Read: CSV tables (`Step,Train_Loss,Valid_Loss,Test_Loss`, any case), Hugging Face's `trainer_state.json`
-(`log_history`), JSON lists and JSONL of such rows, and exports of experiment trackers. `columns` says what a name means.
+(`log_history`), JSON lists and JSONL of such rows, exports of experiment trackers. What a name means: `columns`.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

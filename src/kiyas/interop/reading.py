@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kiyas.interop import (
-    adapters, course, evalplus, inspect_logs, livecodebench, lm_eval, logs, names, olmo_eval,
-)  # fmt: skip
+from kiyas.interop import adapters, course, evalplus, inspect_logs, livecodebench, lm_eval, logs, names, olmo_eval
 from kiyas.interop.answers import Format
+from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, some, tables
 from kiyas.interop.logs import Log
 from kiyas.interop.names import Named
-from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, some, tables
 from kiyas.interop.results import Part, part
 from kiyas.judge import JudgeError, read_problems
 from kiyas.runfolder.paths import RunDir
@@ -21,8 +19,9 @@ from kiyas.types import BASE_ARM, KiyasError
 
 FORMATS: tuple[Format, ...] = (lm_eval, livecodebench, evalplus, olmo_eval, course)
 READABLE = (
-    "Kıyas reads results with question_id and passed, LiveCodeBench's code_list, lm-evaluation-harness's samples "
-    "(JSONL or JSON), human-eval's, EvalPlus's, bigcode's, olmo-eval's and inspect_ai's; logs with step and loss (CSV, JSONL, JSON), trainer_state.json"
+    "Kıyas reads results with question_id and passed, LiveCodeBench's code_list, samples of lm-evaluation-harness, "
+    "human-eval, EvalPlus, bigcode, olmo-eval and inspect_ai (JSONL, JSON or .eval); logs with step and loss (CSV, "
+    "JSONL, JSON), trainer_state.json"
 )
 
 

@@ -60,7 +60,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     filters = {str(row["filter"]) for _, row in table if row.get("filter")} if format.NAME == lm_eval.NAME else set()
     if len(filters) > 1:
         raise KiyasError(
-            f"{file.path}: its rows were made by several filters, {some(sorted(filters), 4)}, each with its own verdicts",
+            f"{file.path}: its rows are of several filters, {some(sorted(filters), 4)}, each with its own verdicts",
             "keep the rows of one filter",
         )
     count = clashes = 0
