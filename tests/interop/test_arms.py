@@ -82,6 +82,8 @@ LAYOUTS = [
     "{}/checkpoint-{}/results.jsonl",
     "{}/checkpoint-{}.jsonl",
     "{}/deep/step_{}.jsonl",
+    "{}/deep_step_{}.jsonl",
+    "{}/preds/step_{}.jsonl",
     "checkpoint-{1}_{0}.jsonl",
     "deep/{}/checkpoint-{}/samples.jsonl",
 ]
@@ -97,7 +99,7 @@ def test_two_names_are_two_arms(one: str, other: str, layout: str, steps: tuple[
     ]
     assert [each.step for each in found] == list(steps)
     arms = names.told_apart(found, {})
-    if layout.startswith("{}/deep/") and steps[0] == steps[1] and f"{one}{other}".replace("-", "").isalpha():
+    if layout.startswith("{}/deep_") and steps[0] == steps[1] and f"{one}{other}".replace("-", "").isalpha():
         return  # an evaluation made twice: its verdicts are compared
     assert arms[0] != arms[1] and names.told_apart(found[::-1], {}) == arms[::-1]
 
@@ -167,6 +169,25 @@ def adapter(config: Path, _: int = 0) -> None:
 def test_one_arm_stays_one(files: list[str]) -> None:
     found = [names.of_outcomes(Path(file), {}, ("x", *Path(file).parts[:-1])) for file in files]
     assert names.told_apart(found, {}) == ["deep"] * len(files)
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "step"),
+    [
+        ("deep/epoch-2/results.jsonl", "deep", 2),
+        ("deep/epoch=2-step=300.jsonl", "deep", 300),
+        ("deep/iter_0000500/results.jsonl", "deep", 500),
+        ("deep/global_step100/results.jsonl", "deep", 100),
+        ("deep/preds/checkpoint-100/results.jsonl", "preds", 100),
+        ("deep/checkpoint-1k/results.jsonl", "deep", None),  # 1,000, or the first: nobody knows
+        ("models--me--deep/snapshots/3fa9c2e1d0b4/results.jsonl", "me-deep", None),
+        ("saves/Qwen2.5-Coder-1.5B/lora/train_2025-01-01-10-20-30/checkpoint-100.jsonl", "Qwen2.5-Coder-1.5B", 100),
+        ("lora-out/deep/checkpoint-100.jsonl", "deep", 100),
+    ],
+)
+def test_other_tools_names(name: str, arm: str, step: int | None) -> None:
+    found = names.of_outcomes(Path(name), {}, ("x", *Path(name).parts[:-1]))
+    assert (found.arm, found.step) == (arm, step)
 
 
 @pytest.mark.parametrize(
@@ -365,6 +386,21 @@ def test_names_of_one_arm_say_the_same(one: list[str], other: list[str], joint: 
     assert (arms[0] == arms[2]) == ([w for w in one if w not in noise] == [w for w in other if w not in noise]) or (
         one == other or set(one) ^ set(other) <= noise
     )
+
+
+def test_an_evaluation_elsewhere_that_says_otherwise_is_left_out(tmp_path: Path) -> None:
+    for shift, folder in enumerate(("old", "new")):
+        rows = [row(n, n != shift) for n in range(9)]  # most verdicts agree
+        path = tmp_path / "in" / folder / "deep_checkpoint-100.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    assert list(summary.solved.values()) == [(8, 9, 0)]
+    assert any(
+        "old/deep_checkpoint-100.jsonl: 2 of 9 rows answer" in note and "--arm" in note for note in summary.notes
+    )
+    with pytest.raises(KiyasError, match="answered otherwise"):
+        import_study(sorted((tmp_path / "in").glob("*/*")), tmp_path / "run2")
 
 
 def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:

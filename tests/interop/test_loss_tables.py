@@ -215,6 +215,40 @@ def test_losses_without_a_step_are_refused_by_name(tmp_path: Path) -> None:
     assert caught.value.hint == "add a column `step`"
 
 
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"train": [{"step": 20, "loss": 0.5}], "eval": [{"step": 20, "loss": 0.75}]}, ["train", "deep"]),
+        ({"validation": [{"step": 20, "loss": 0.75}], "training": [{"step": 20, "loss": 0.5}]}, ["train", "deep"]),
+        ({"eval_history": [{"step": 20, "loss": 0.75}]}, ["deep"]),
+        ({"test": [{"step": 20, "loss": 0.75}]}, ["test"]),
+        ({"global_step": 20, "train_loss": 9, "log_history": [{"step": 20, "loss": 0.5}]}, ["train"]),
+        ([{"step": 20, "loss": 0.5}], ["train"]),
+    ],
+)
+def test_lists_in_a_document_are_what_they_are_called(document: Any, expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text(json.dumps(document))
+    import_study([tmp_path / "deep.json"], tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert [on or kind for kind, _, on, _ in found] == expected
+    assert all(loss == (0.5 if kind == "train" else 0.75) for kind, _, _, loss in found)
+
+
+@pytest.mark.parametrize("row", [{"step": 20, "loss": 0.5}, {"question_id": "p", "passed": True}])
+def test_lists_whose_names_say_nothing_are_refused(row: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "all.json").write_text(json.dumps({"deep": [row], "diverse": [row]}))
+    with pytest.raises(KiyasError, match=r"all.json: several lists hold (losses|results), deep, diverse") as caught:
+        import_study([tmp_path / "all.json"], tmp_path / "run")
+    assert "a file of its own" in caught.value.hint
+
+
+def test_a_step_that_is_not_whole_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "deep.csv").write_text("step,loss\n0.5,1.0\n1,0.9\n1.5,0.8\n2.0,0.7\n")
+    summary = import_study([tmp_path / "deep.csv"], tmp_path / "run")
+    assert [row[1] for row in rows(tmp_path / "run")] == [1, 2]
+    assert summary.rows == "2 of 4 rows were used; 2 were left out because they had no whole step (2)"
+
+
 def test_a_trainers_history_with_auxiliary_losses(tmp_path: Path) -> None:
     history: list[dict[str, Any]] = [
         {"loss": 0.9, "aux_loss": 0.01, "router_z_loss": 0.02, "step": 20, "epoch": 0.5},

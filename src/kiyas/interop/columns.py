@@ -78,6 +78,12 @@ def losses(keys: Iterable[str]) -> tuple[list[Loss], list[str]]:
     return _plainest(found, strange)
 
 
+def part_of(name: str) -> str | None:
+    """What a list of losses is of by its name: train, validation or test."""
+    parts = {PARTS[word] for word in _words(name) if word in PARTS}
+    return parts.pop() if len(parts) == 1 else None
+
+
 def is_loss(key: str) -> bool:
     return not LOSS.isdisjoint(_words(_run(key)[1]))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from kiyas.interop import columns, names
@@ -47,7 +48,32 @@ def recognises(row: Row) -> bool:
 
 def stepless(row: Row) -> bool:
     """A row of losses by epoch or with no place at all: recognised to be refused by name."""
-    return columns.step_key(row) is None and bool(columns.losses(row)[0])
+    found = columns.losses(row)[0]
+    return columns.step_key(row) is None and any(isinstance(row[loss.key], int | float | str) for loss in found)
+
+
+def joined(lists: list[tuple[str, Table]], path: Path) -> Table:
+    """One table of the lists in a JSON document that hold losses, each with its key.
+
+    A list that is called `eval` or `test` holds such losses, whatever its column is called. Raises KiyasError where
+    several lists have names that say nothing.
+    """
+    parts = [(columns.part_of(key), table) for key, table in lists]
+    if len(lists) > 1 and (None in dict(parts) or len(dict(parts)) < len(parts)):
+        names = some((key or "the list itself" for key, _ in lists), 4)
+        raise KiyasError(
+            f"{path}: several lists hold losses, {names}, and their names do not say which is which",
+            "call them train, eval and test, or give each a file of its own",
+        )
+    return [(where, _called(part, row)) for part, table in parts for where, row in table]
+
+
+def _called(part: str | None, row: Row) -> Row:
+    """The row with its losses called after their list."""
+    if part in (None, "train"):
+        return row
+    plain = {loss.key for loss in columns.losses(row)[0] if loss.kind is Kind.TRAIN}
+    return {f"{part}_loss" if key in plain else key: value for key, value in row.items()}
 
 
 def read(
@@ -102,6 +128,9 @@ def _read(table: Table, file: File, named: Named, notes: Notes) -> tuple[list[Ro
                 strange |= dict.fromkeys(unread)
                 if read is None:
                     rows.left_out("the summary row at the end was left out", "summed up the training")
+                    continue
+                if step != int(step):
+                    rows.left_out("a row whose step is not a whole number was left out", "had no whole step")
                     continue
                 if not 0 <= step <= MOST_STEPS:
                     rows.left_out("a row with an impossible step was left out", "had an impossible step")

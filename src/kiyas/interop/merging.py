@@ -107,10 +107,12 @@ def _several(items: list[str]) -> str:
 def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
     """All answers. A file that mostly contradicts those before it is left out, an error where the user named it."""
     kept: dict[Answered, Answer] = {}
+    places: dict[AdapterId, set[tuple[str, ...]]] = {}
     for each in parts:
         together, odd = dict(kept), Counter[str]()
         clashes = sum(put(together, key, new, odd) for key, new in each.answers.items())
-        if 2 * clashes > len(each.answers):
+        elsewhere = any(places.get(adapter, {each.named.above}) != {each.named.above} for adapter in each.by_name)
+        if clashes and (elsewhere or 2 * clashes > len(each.answers)):
             about = ", ".join(map(str, each.checkpoints[:3]))
             error = KiyasError(
                 f"{each.file.path}: {clashes} of {len(each.answers)} rows answer what another file of {about} has "
@@ -124,6 +126,8 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
             continue
         notes.left_out(repeated(each, kept), "repeated another row")
         kept = together
+        for adapter in each.by_name:
+            places.setdefault(adapter, set()).add(each.named.above)
         for what, rows in odd.items():
             notes.add(what, each.file.path, rows)
     return kept

@@ -20,7 +20,7 @@ NOISE = frozenset((
     "training", "train", "trainer", "state", "log", "logs", "loss", "losses", "history", "metrics",
     "eval", "evaluation", "evaluations", "results", "result", "detailed", "generations", "outcomes", "output",
     "outputs", "samples", "instruction", "model", "models", "checkpoint", "checkpoints", "ckpt", "json", "jsonl", "csv",
-    "lora", "adapter", "adapters", "weights", "peft", "snapshots", "final", "data", "dataset", "run", "runs",
+    "lora", "adapter", "adapters", "weights", "peft", "snapshots", "final", "data", "dataset", "run", "runs", "global",
     "predictions", "completions", "judgments", "atcoder", *HUB_BENCHMARKS,
 ))
 # fmt: on
@@ -28,10 +28,13 @@ PLACES = frozenset(("best", "last", "latest", "final"))
 """Which checkpoint of a training it is, where nobody says its step"""
 TAIL_NOISE = frozenset(("easy", "medium", "hard", "generation", "judged", "graded", "scored", "greedy", "all"))
 """What is said of an evaluation, behind the step in a file's name"""
+BESIDE = frozenset(("answers", "verdicts", "generated", "generation", "responses", "judged", "scored", "graded", "raw"))
+"""Folders for the same checkpoints' answers and verdicts"""
 KINDS = ("think", "thinking", "reasoning")
-STEP = re.compile(r"(?:steps?|checkpoint|ckpt)[-_ ]?(\d+)", re.IGNORECASE)
-SEED = re.compile(r"seed[-_ ]?(\d+)", re.IGNORECASE)
-EPOCH = re.compile(r"epoch[-_ ]?(\d+)", re.IGNORECASE)
+STEP = re.compile(r"(?:steps?|checkpoint|ckpt|(?<![a-z])iter(?:ation)?s?)[-_ =]?(\d+)(?![\dk])", re.IGNORECASE)
+NUMBERED = re.compile(r"(?:steps?|checkpoint|ckpt|epoch)[-_ =]?\d", re.IGNORECASE)
+SEED = re.compile(r"seed[-_ =]?(\d+)", re.IGNORECASE)
+EPOCH = re.compile(r"epoch[-_ =]?(\d+)", re.IGNORECASE)
 SHARD = re.compile(r"(?<![^\W_])(?:part|shard|chunk|worker)[-_ ]?\d+(?:[-_ ]?of[-_ ]?\d+)?|\d+[-_]of[-_]\d+", re.I)
 COPY = re.compile(r"\s+\(\d+\)$")
 MODEL = re.compile(r"(?:qwen|llama|codellama|starcoder|gemma|phi)[\d.]*|[\d.]+b|coder|instruct|ins", re.IGNORECASE)
@@ -62,7 +65,7 @@ class Named:
     label: tuple[str, ...] = ()
     """all words, numbers, dates and hashes of the name that may tell one training from another, outermost first"""
     above: tuple[str, ...] = ()
-    """plain words of the folders above the one that names the arm"""
+    """plain words of a file's folders, where its own name says which arm it is"""
     given: bool = False
     """the user named the arm"""
 
@@ -142,7 +145,7 @@ def of_outcomes(path: Path, arm_of: Mapping[str, str], folders: Sequence[str] | 
     name, above = _parts(path, folders)
     stem = COPY.sub("", _stem(name))
     texts = [TOOLS.sub("", stem.rsplit("__", 1)[-1]), *above]
-    step, epoch = _number(STEP, texts), _number(EPOCH, texts[:1])
+    step, epoch = _number(STEP, texts), _number(EPOCH, texts[:2])
     number = epoch if step is None else step
     found, place = _arm(texts, number is not None)
     arm = given(path, arm_of) or found or next((_joined(text) for text in texts if _joined(text)), stem)
@@ -179,6 +182,8 @@ def _arm(texts: list[str], stepped: bool) -> tuple[str | None, int]:
         said = next(filter(None, map(tokens, reversed(head.split("__")))), [])
         kinds += [word.lower() for word in said if word.lower() in KINDS]
         plain = [word for word in said if word.lower() not in KINDS]
+        if NUMBERED.search(head) and all(word[0].isdigit() for word in plain):
+            continue  # checkpoint-1k: 1,000, or the first?
         if any(word.lower() not in PLACES for word in plain):
             return "-".join([*(plain[:1] if stepped else plain), *kinds[:1]]), number
         if number and any(map(MODEL.fullmatch, _words(head))):
@@ -188,11 +193,11 @@ def _arm(texts: list[str], stepped: bool) -> tuple[str | None, int]:
 
 def _head(text: str) -> str:
     """What lies before the step."""
-    return re.split(r"[_\-\s]*(?=checkpoint|ckpt|step|epoch)", text, maxsplit=1, flags=re.IGNORECASE)[0]
+    return re.split(r"[_\-\s]*(?=checkpoint|ckpt|step|epoch|(?<![a-z])iter)", text, maxsplit=1, flags=re.IGNORECASE)[0]
 
 
 def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(what tells this training from others, plain words above the text at `place`), outermost first."""
+    """(what tells this training from others, plain words of a file's folders), outermost first."""
     label: list[str] = []
     above: list[str] = []
     for number, text in reversed(list(enumerate(texts))):
@@ -203,10 +208,16 @@ def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...]
         words = _without(NOISE - PLACES, text)
         if all(map(VERSION.fullmatch, words)) and words:
             words = [_joined(text)]  # run_1, v2, 2025-01-01
+        if number > place:
+            words = [word for word in words if word.lower() not in BESIDE]
         for word in words:
-            plain = word.isascii() and word.isalpha() and word.lower() not in PLACES
-            (above if number > place and plain else label).append(word)
+            plain = _is_plain(word) and word.lower() not in PLACES
+            (above if number > place == 0 and plain else label).append(word)
     return tuple(label), tuple(above)
+
+
+def _is_plain(word: str) -> bool:
+    return word.isascii() and word.isalpha()
 
 
 def _without(noise: frozenset[str], text: str) -> list[str]:
@@ -314,7 +325,7 @@ def of_log(path: Path, arm_of: Mapping[str, str], known: Iterable[str], folders:
     # Only numbers, dates and other scripts tell logs apart by name; their losses do the rest.
     stamped = STAMP.sub(" ", texts[0]) if tokens(STAMP.sub(" ", texts[0])) else texts[0]
     label, _ = _label([stamped, *above], -1, False)
-    label = tuple(word for word in label if word.lower() not in PLACES)
+    label = tuple(word for word in label if not _is_plain(word) and word.lower() not in PLACES)
     mine = given(path, arm_of) is not None or found in arm_of
     return Named(arm_of.get(found, found), _number(SEED, texts) or 0, None, None, label=label, given=mine)
 
@@ -327,6 +338,8 @@ def of_run(run: str, arm_of: Mapping[str, str], known: Iterable[str]) -> Named:
     """The arm of a run in a tracker's export."""
     path = Path(run.replace("/", "_"))
     named = of_outcomes(path, arm_of, ())
+    if named.arm == BASE_ARM and not named.given:  # nobody trains the base
+        named = replace(named, arm=_joined(run))
     arm = None if named.given else _known(known, [word.casefold() for word in _words(run)], tokens(run))
     return named if arm is None else replace(named, arm=arm_of.get(arm, arm))
 

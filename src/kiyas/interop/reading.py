@@ -154,33 +154,56 @@ def _tell_apart(found: Found, arm_of: Mapping[str, str], notes: Notes) -> None:
 def _read_one(
     file: File, arm_of: Mapping[str, str], found: Found, waiting: list[tuple[File, Table]], notes: Notes
 ) -> str | None:
-    """Reads the first table of a known kind in the file; says which kind it is."""
+    """Reads the tables of the first known kind in the file; says which kind it is.
+
+    Raises KiyasError for several lists of results: nobody knows whose each is.
+    """
     if file.suffix == inspect_logs.SUFFIX:
         return _read_inspect(file, arm_of, found, notes)
     there = tables(file, notes)
+    if any(inspect_logs.is_log(row) for table_ in there[:1] for _, row in table_[:1]):
+        return _read_inspect(file, arm_of, found, notes)
+    results: list[tuple[Format, Table]] = []
+    losses: list[tuple[str, Table]] = []
+    totals: list[course.Totals] = []
     for table_ in there:
-        if any(inspect_logs.is_log(row) for _, row in table_[:1]):
-            return _read_inspect(file, arm_of, found, notes)
         table_ = [row for where, document in table_[:1] for row in evalplus.rows(document, where)] or table_
         format = next((each for each in FORMATS if any(each.recognises(row) for _, row in table_)), None)
         if format is not None:
-            named = names.of_outcomes(file.path, arm_of, file.folders)
-            found.parts.append(part(table_, format, file, named, arm_of, notes))
-            return format.NAME
-        if any(logs.recognises(row) for _, row in table_):
-            waiting.append((file, table_))
-            return logs.NAME
-        if any(logs.stepless(row) for _, row in table_) and file.suffix in (".csv", ".tsv"):
-            raise KiyasError(
-                f"{file.path}: losses without a step: {some(map(str, table_[0][1]), 8)}", "add a column `step`"
-            )
-        totals = [each for where, row in table_ if (each := course.totals(row, where))]
-        for each in totals:
-            named = names.of_outcomes(each.about, arm_of, file.folders)
-            found.summaries.append((file.path, named, each))
-        if totals:
-            return course.SUMMARIES
+            results.append((format, table_))
+        elif any(logs.recognises(row) for _, row in table_):
+            losses.append((_key(table_), table_))
+        else:
+            totals += [each for where, row in table_ if (each := course.totals(row, where))]
+    if len(results) > 1:
+        raise KiyasError(
+            f"{file.path}: several lists hold results, {some((_key(table_) for _, table_ in results), 4)}",
+            "give each list a file of its own, with its arm in the name",
+        )
+    if results:
+        format, table_ = results[0]
+        named = names.of_outcomes(file.path, arm_of, file.folders)
+        found.parts.append(part(table_, format, file, named, arm_of, notes))
+        return format.NAME
+    if losses:
+        # A document that holds lists sums them up itself.
+        losses = [each for each in losses if each[1][0][0] != str(file.path)] or losses
+        waiting.append((file, logs.joined(losses, file.path)))
+        return logs.NAME
+    for each in totals:
+        found.summaries.append((file.path, names.of_outcomes(each.about, arm_of, file.folders), each))
+    if totals:
+        return course.SUMMARIES
+    rows = (row for table_ in there for where, row in table_ if where != str(file.path))
+    bare = next(filter(logs.stepless, rows), None)
+    if bare is not None:
+        raise KiyasError(f"{file.path}: losses without a step: {some(map(str, bare), 8)}", "add a column `step`")
     return "empty" if not any(there) and file.suffix != ".json" else None
+
+
+def _key(table: Table) -> str:
+    """The list's key in its document."""
+    return table[0][0].rpartition(", ")[2].rpartition("[")[0]
 
 
 def _read_inspect(file: File, arm_of: Mapping[str, str], found: Found, notes: Notes) -> str:
