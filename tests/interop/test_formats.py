@@ -461,14 +461,18 @@ def test_histories_of_checkpoints_are_one_log(tmp_path: Path) -> None:
 
 
 def test_restarts_and_other_trainings(tmp_path: Path) -> None:
-    put_json(tmp_path / "in" / "deep_1" / "trainer_state.json", state((20, 1.0), (40, 0.9), (60, 0.8)))
-    put_json(tmp_path / "in" / "deep_2" / "trainer_state.json", state((60, 0.85), (80, 0.7)))
-    put_json(tmp_path / "in" / "deep_3" / "trainer_state.json", state((20, 2.0), (40, 1.9)))
+    for folder, losses in (
+        ("output", ((20, 1.0), (40, 0.9), (60, 0.8))),
+        ("checkpoint-80", ((60, 0.85), (80, 0.7))),
+        ("runs", ((20, 2.0), (40, 1.9))),
+    ):
+        put_json(tmp_path / "in" / "deep" / folder / "trainer_state.json", state(*losses))
     summary = import_study([tmp_path / "in"], tmp_path / "run")
     assert log_of(tmp_path / "run") == [(20, 1.0), (40, 0.9), (60, 0.85), (80, 0.7)]
     said = "\n".join(summary.notes)
-    assert "deep_2/trainer_state.json: 1 losses differ" in said and "a restart?" in said
-    assert "deep_3/trainer_state.json: 2 losses differ" in said and "another training of arm deep" in said
+    assert "checkpoint-80/trainer_state.json: 1 losses differ" in said and "a restart?" in said
+    assert "runs/trainer_state.json: 2 losses differ" in said and "another training of arm deep" in said
+    assert "6 of 8 rows were used" in summary.rows or "5 of 7 rows were used" in summary.rows
 
 
 def test_everything_shared_is_read(shared_data: Path, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_oddities_become_owed_and_noted(tmp_path: Path) -> None:
         (DEEP, '{"question_id": "a", "passed": true}\n{"passed": true}\n', "line 2: no question_id"),
         (DEEP, '{"question_id": "a", "passed": true, "test_results": {"total": 1, "passed": 3}}\n', "line 1: 3 tests"),
         (DEEP, '{"question_id": "a", "passed": true, "test_results": {"total": "x"}}\n', "test_results.total"),
-        ("deep.csv", "Step,Train_Loss\n20,abc\n", "line 2: train_loss is 'abc'"),
+        ("deep.csv", "Step,Train_Loss\n20,abc\n", "line 2: Train_Loss is 'abc'"),
         ("deep.csv", "Step,Train_Loss\n20,1,2,3\n", "line 2: more fields"),
         ("trainer_state.json", "{", "not valid JSON"),
         ("notes.json", "{}", "neither results nor a training log"),

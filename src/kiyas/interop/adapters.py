@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -123,12 +122,15 @@ class Trained:
     checkpoints: list[Checkpoint]
 
 
-def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str]) -> list[Trained]:
+def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str], notes: Notes) -> list[Trained]:
     """PEFT folders, each with the names above it, by arm as the names say. Raises KiyasError where arms are mixed."""
     of_arm: dict[str, list[Path]] = defaultdict(list)
-    for path, above in folders:
-        arm = re.sub(r"[^A-Za-z0-9._-]+", "-", names.of_outcomes(path, arm_of, above).arm).strip("-._")
-        of_arm[arm or "arm"].append(path)
+    found = [names.of_outcomes(path, arm_of, above) for path, above in folders]
+    apart = names.in_study(names.told_apart(found, arm_of, copies=True))
+    for (path, _), arm in zip(folders, apart, strict=True):
+        of_arm[arm].append(path)
+    for remark in names.notes_of([each.arm for each in found], apart):
+        notes.add(remark)
     roots = {arm: Path(os.path.commonpath(paths)) for arm, paths in of_arm.items()}
     for arm, root in roots.items():
         inside = [

@@ -7,6 +7,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kiyas.interop import names
 from kiyas.types import KiyasError
 
 Row = dict[str, Any]
 Table = list[tuple[str, Row]]
 """Rows, each with its place in the file, for messages."""
-SUFFIXES = (".jsonl", ".json", ".csv")
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".eval")
 LARGEST = 2_000_000_000
 
 
@@ -28,6 +31,9 @@ class Notes:
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, int]] = {}
+        self.rows_read = 0
+        self.left: Counter[str] = Counter()
+        """rows of results and logs that are not used, by reason"""
 
     def add(self, what: str, file: Path | None = None, rows: int = 0) -> None:
         """`rows`: how many rows of the file it is true of; 0 where it is the file itself."""
@@ -37,15 +43,36 @@ class Notes:
             files[name] = files.get(name, 0) + rows
 
     @contextlib.contextmanager
-    def rows(self, file: File) -> Iterator[Rows]:
+    def rows(self, file: File, count: int) -> Iterator[Rows]:
         """For reading a file's rows: what was unusual about them is noted at the end, unless the file is given up."""
         rows = Rows(file)
-        yield rows
+        self.rows_read += count
+        try:
+            yield rows
+        except KiyasError:
+            self.left_out(count, "lay in files that were left out")
+            raise
+        self.left_out(len(rows.broken), "could not be read")
+        self.left.update(rows.left)
         if rows.broken:
             first = str(rows.broken[0].args[0]).removeprefix(f"{file.path}, ")
             self.add(f"rows that cannot be read were left out, the first: {first}", file.path, len(rows.broken))
         for what, count in rows.odd.items():
             self.add(what, file.path, count)
+
+    def left_out(self, rows: int, why: str) -> None:
+        """Rows that were read and are not used, with the reason in words."""
+        if rows:
+            self.left[why] += rows
+
+    def count(self) -> str:
+        """How many rows of results and logs were used, and why the others were not."""
+        left = +self.left
+        lost = left.total()
+        used = f"{self.rows_read - lost} of {self.rows_read} rows were used"
+        was, they = ("was", "it") if lost == 1 else ("were", "they")
+        why = ", ".join(f"{they} {reason} ({rows})" for reason, rows in left.most_common())
+        return used + (f"; {lost} {was} left out because {why}" if lost else "")
 
     def lines(self) -> tuple[str, ...]:
         return tuple(_line(what, files) for what, files in self._files.items())
@@ -60,9 +87,9 @@ def _line(what: str, files: dict[str, int]) -> str:
 
 
 def some(names: Iterable[str], most: int) -> str:
-    """The first of them: `a, b, c …`."""
+    """The first of them: `a, b, c …`, each cut where it is endless."""
     first, more = list(names)[:most], list(names)[most:]
-    return ", ".join(first) + (" …" if more else "")
+    return ", ".join(name[:120] for name in first) + (" …" if more else "")
 
 
 @dataclass(frozen=True)
@@ -84,8 +111,15 @@ class Rows:
 
     def __init__(self, file: File) -> None:
         self.odd: Counter[str] = Counter()
+        self.left: Counter[str] = Counter()
         self.broken: list[KiyasError] = []
         self._file = file
+
+    def left_out(self, what: str, why: str) -> None:
+        """One row that is not used: a remark, if it is unusual, and the reason for the count."""
+        if what:
+            self.odd[what] += 1
+        self.left[why] += 1
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
@@ -99,25 +133,65 @@ class Rows:
 
 
 def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[File]:
-    """Every candidate once, in order of name; hidden ones, links and what lies in `own` are passed over.
+    """Every candidate once, in order of name; hidden ones and what lies in `own` are passed over.
 
+    Links are followed, but what they lead to is read once, and by its own name where that is below a source too.
     `only`: texts or globs, one of which must match the file's path. Raises KiyasError for a source that is not there.
     """
     seen: set[Path] = set()
     for source in sources:
         if not source.exists():
             raise KiyasError(f"no such file or folder: {source}")
+    common = Path(os.path.commonpath([_absolute(source) for source in sources]))
+    for source in sources:
         named = source.is_file()
-        root = source.resolve().parent.parent if named else source.resolve().parent
-        for path in [source] if named else sorted(p for p in source.rglob("*") if p.is_file()):
+        root = _root(_absolute(source), named, common)
+        found = [source] if named else _below(source, set())
+        real = {path.resolve() for path in found if not path.is_symlink()}
+        for path in sorted(found):
             resolved = path.resolve()
-            hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-            if hidden or path.is_symlink() or resolved in seen or (own is not None and resolved.is_relative_to(own)):
+            if resolved in seen or (path.is_symlink() and resolved in real):
+                continue
+            if own is not None and resolved.is_relative_to(own):
                 continue
             if only and not any(text in str(path) or path.match(text) for text in only):
                 continue
-            seen.add(resolved)
-            yield File(path, named, resolved.relative_to(root).parts[:-1])
+            if not path.is_symlink():
+                seen.add(resolved)
+            yield File(path, named, _absolute(path).relative_to(root).parts[:-1])
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..`, and by the name that the user gave: a link is not replaced by what it leads to."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _root(source: Path, named: bool, common: Path) -> Path:
+    """Names below this folder may say whose a source's files are: its own, and where it differs from other sources."""
+    folder = source.parent if named else source
+    while names.only_a_checkpoint(folder.name):
+        folder = folder.parent
+    root = folder.parent
+    if root.name == "snapshots":  # the Hub's cache: models--OWNER--NAME/snapshots/HASH
+        root = root.parent.parent
+    return common if len(common.parts) < len(root.parts) else root
+
+
+def _below(folder: Path, walked: set[Path]) -> list[Path]:
+    """The files below a folder and, once all others are known, below the folders that links lead to."""
+    found: list[Path] = []
+    links: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        walked.add(Path(place).resolve())
+        blobs = {"blobs"} if "snapshots" in folders else set()  # the snapshots link to them
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in blobs)
+        links += [path for name in folders if (path := Path(place) / name).is_symlink()]
+        paths = (Path(place) / name for name in files if not name.startswith("."))
+        found += [path for path in paths if path.is_file() or path.is_symlink()]
+    for link in links:
+        if not any(link.resolve().is_relative_to(place) for place in walked):
+            found += _below(link, walked)
+    return found
 
 
 def tables(file: File, notes: Notes) -> list[Table]:
@@ -135,7 +209,7 @@ def tables(file: File, notes: Notes) -> list[Table]:
         return [_lines(file, data, notes)]
     try:
         text = data.decode("utf-8-sig")
-        if file.suffix == ".csv":
+        if file.suffix in (".csv", ".tsv"):
             return [_csv(file.path, text)]
         value = json.loads(text)
     except UnicodeDecodeError as error:
@@ -146,8 +220,9 @@ def tables(file: File, notes: Notes) -> list[Table]:
     found = [] if not isinstance(value, dict) else [[(str(file.path), value)]]
     for key, each in named.items():
         if isinstance(each, list):
-            where = f"{file.path}, {key}[{{}}]" if key else f"{file.path}, entry {{}}"
-            found.append([(where.format(n), row) for n, row in enumerate(each, 1) if isinstance(row, dict)])
+            before, after = (f"{key}[", "]") if key else ("entry ", "")
+            rows = [(f"{file.path}, {before}{n}{after}", row) for n, row in enumerate(each, 1) if isinstance(row, dict)]
+            found.append(rows)
     return found
 
 
@@ -155,6 +230,7 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
     found: Table = []
     lines = data.split(b"\n")
     broken: list[str] = []
+    torn = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -164,6 +240,7 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
         except (ValueError, RecursionError) as error:
             if number == len(lines):
                 notes.add(f"line {number} is incomplete (cut off); this row is missing", file.path)
+                torn = 1
                 break
             fault = KiyasError(f"{where}: not valid JSON ({error})", "repair or remove this line and import again")
         else:
@@ -174,13 +251,20 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
         if file.named:
             raise fault
         broken.append(str(number))
+    lost = len(broken) + torn
+    notes.rows_read += lost
+    notes.left_out(lost, "were not valid JSON")
     if broken:
         notes.add(f"not valid JSON in line {some(broken, 4)}; missing", file.path, len(broken))
     return found
 
 
 def _csv(path: Path, text: str) -> Table:
-    reader = csv.DictReader(io.StringIO(text))
+    header = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    if delimiter == ";":
+        text = re.sub(r"(?<![\w.,])(-?\d+),(\d+)(?![\w.,])", r"\1.\2", text)  # a decimal comma
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     found: Table = []
     try:
         for row in reader:

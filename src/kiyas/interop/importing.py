@@ -39,4 +39,4 @@ def import_study(
     refuse(folder)
     found = read(sources, problems, folder, arm_of or {}, only or [], notes)
     merged = merge(found, judge, notes)
-    return write(folder, name or sources[0].resolve().name, found, merged, notes.lines(), started)
+    return write(folder, name or sources[0].resolve().name, found, merged, notes, started)

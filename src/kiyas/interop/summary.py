@@ -22,6 +22,8 @@ class ImportSummary:
     read: Mapping[str, tuple[str, ...]]
     """the files that were read, by kind"""
     notes: tuple[str, ...]
+    rows: str
+    """how many rows of results and logs were used, and why the others were not"""
     rejudged: str = ""
     trained: tuple[Trained, ...] = ()
     """PEFT checkpoints that were met, by arm"""
@@ -59,13 +61,14 @@ class ImportSummary:
         for (arm, seed), (count, last) in self.losses.items():
             lines.append(f"  losses of {arm}{f', seed {seed}' if seed else ''}: {count}, up to step {last}")
         for each in self.trained:
-            steps = ", ".join(str(checkpoint.step) for checkpoint in each.checkpoints)
-            lines.append(f"  PEFT checkpoints of {each.arm}: steps {steps}")
+            known = [str(checkpoint.step) for checkpoint in each.checkpoints if checkpoint.step is not None]
+            steps = f"steps {', '.join(known)}" if known else "one, its step is unknown"
+            lines.append(f"  PEFT checkpoints of {each.arm}: {steps}")
         if self.rejudged:
             lines += ["", self.rejudged]
         if self.notes:
             lines += ["", f"unusual ({len(self.notes)})", *(f"  - {note}" for note in self.notes)]
-        return "\n".join(lines)
+        return "\n".join([*lines, "", self.rows])
 
 
 def _whose(adapter: AdapterId) -> str:

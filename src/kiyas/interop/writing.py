@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kiyas.interop import adapters
 from kiyas.interop.answers import Answer
-from kiyas.interop.files import Row
+from kiyas.interop.files import Notes, Row
 from kiyas.interop.merging import Merged
 from kiyas.interop.reading import Found
 from kiyas.interop.rejudge import Rejudged, table
@@ -38,21 +38,20 @@ def refuse(folder: RunDir) -> None:
         )
 
 
-def write(
-    folder: RunDir, name: str, found: Found, merged: Merged, notes: tuple[str, ...], started: float
-) -> ImportSummary:
+def write(folder: RunDir, name: str, found: Found, merged: Merged, unusual: Notes, started: float) -> ImportSummary:
     """Writes the run folder, whole or not at all, and a study file for the PEFT checkpoints that were met.
 
     `started`: when the import began, in seconds of `time.monotonic`.
     """
+    notes, count = unusual.lines(), unusual.count()
     if not merged.answers and not merged.log:
         checkpoints = tuple(str(each.path) for arm in found.trained for each in arm.checkpoints)
         study = _write_study(folder, name, found)
         read = {"PEFT checkpoints": checkpoints}
-        return ImportSummary(name, {}, 0, {}, read, notes, trained=found.trained, study=study)
+        return ImportSummary(name, {}, 0, {}, read, notes, count, trained=found.trained, study=study)
     judgments = {key: _judgment(key, merged.answers[key], merged.rejudged) for key in sorted(merged.answers)}
     written = _write_study(folder, f"{name}-judged", found) if found.trained else None
-    _write_stages(folder, _record(name, notes, merged), found, merged, list(judgments.values()), started)
+    _write_stages(folder, _record(name, (*notes, count), merged), found, merged, list(judgments.values()), started)
     return ImportSummary(
         name,
         _solved(judgments),
@@ -60,6 +59,7 @@ def write(
         _losses(merged.log),
         {kind: tuple(map(str, paths)) for kind, paths in found.files.items()},
         notes,
+        count,
         f"{merged.rejudged}\nthe differences are listed in {folder.differences}" if merged.rejudged else "",
         found.trained,
         written,
