@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from typing import Any
 from kiyas.interop import logs, names
 from kiyas.interop.files import File, Notes, tables
 from kiyas.interop.names import SEED, STEP, Named
+from kiyas.runfolder import peft
 from kiyas.runfolder.files import disk_errors, read_json
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, KiyasError
 
-CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+CONFIG = peft.CONFIG
+WEIGHTS = (peft.WEIGHTS, peft.OLD_WEIGHTS)
 STATE = "trainer_state.json"
 
 
@@ -43,20 +44,20 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     there is none, where two are the same, or where one is not LoRA.
     """
     found, notes = [], []
-    for path in sorted(config.parent for config in root.rglob(CONFIG)):
-        if not any((path / name).is_file() for name in WEIGHTS):
+    folders = _folders(root)
+    for path in (each for each in folders if os.path.lexists(each / CONFIG)):
+        if not any(os.path.lexists(path / name) for name in WEIGHTS):
             notes.append(f"{path}: {CONFIG} without weights (an interrupted save?); left out")
             continue
-        config = read_json(path / CONFIG)
-        if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-            raise KiyasError(f"{path / CONFIG}: not a LoRA adapter")
+        adapter = peft.refuse(path)
         below = str(path.relative_to(root))
         seed, step = SEED.search(below), STEP.search(path.name)
         at = int(step.group(1)) if step else _global_step(path)
-        found.append(
-            Checkpoint(path, int(seed.group(1)) if seed else 0, at, str(config.get("base_model_name_or_path") or ""))
-        )
+        found.append(Checkpoint(path, int(seed.group(1)) if seed else 0, at, adapter.base))
     if not found:
+        others = not_adapters(folders)
+        if others:
+            raise KiyasError(*others[0])
         raise KiyasError(f"no PEFT checkpoint in {root}", f"a checkpoint is a folder with {CONFIG} and {WEIGHTS[0]}")
     kept: dict[tuple[int, int | None], Checkpoint] = {}
     numbered = {checkpoint.seed for checkpoint in found if STEP.search(checkpoint.path.name)}
@@ -70,7 +71,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
         if key in kept:
             raise KiyasError(
                 f"{checkpoint.path} and {kept[key].path} are both seed {key[0]}, step {key[1]}",
-                "give each arm its own folder, or name the seeds: seed-1/checkpoint-200",
+                "give each arm its own folder, name the seeds (seed-1/checkpoint-200), or name one of them as the arm",
             )
         kept[key] = checkpoint
         if checkpoint.step is None:
@@ -78,10 +79,48 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     return sorted(kept.values(), key=lambda each: (each.seed, each.step or 0)), notes
 
 
+def _folders(root: Path) -> list[Path]:
+    """A folder and all in it, in order, links followed; one that is reached twice is listed by its own name."""
+    found: dict[Path, Path] = {}
+    waiting = [root]
+    while waiting:
+        for name, inner, _ in os.walk(waiting.pop(0)):
+            folder = Path(name)
+            if folder.resolve() in found:
+                inner.clear()
+                continue
+            found[folder.resolve()] = folder
+            waiting += [folder / each for each in inner if (folder / each).is_symlink()]
+    return sorted(found.values())
+
+
+def not_adapters(folders: Iterable[Path]) -> list[tuple[str, str]]:
+    """Trained weights that are not PEFT adapters: what lies there, and what to do."""
+    found = []
+    for folder in folders:
+        if (folder / CONFIG).exists():
+            continue
+        if (folder / "zero_to_fp32.py").exists() or any(folder.glob("global_step*/*_states.pt")):
+            told = "a DeepSpeed checkpoint, not an adapter", "save the adapter with save_pretrained after converting it"
+        elif any(folder.glob("*.distcp")) or any(folder.glob("pytorch_model_fsdp*")):
+            told = "an FSDP checkpoint, not an adapter", "merge it (accelerate merge-weights), then save_pretrained"
+        elif (folder / "config.json").exists() and any(
+            any(folder.glob(name)) for name in ("model*.safetensors", "pytorch_model*.bin")
+        ):
+            told = (
+                "a whole fine-tuned model, not an adapter; arms share one base, so it cannot be an arm here",
+                "answer the benchmark with it elsewhere (EvalPlus, lm-evaluation-harness) and import those results",
+            )
+        else:
+            continue
+        found.append((f"{folder} is {told[0]}", told[1]))
+    return found
+
+
 def _global_step(path: Path) -> int | None:
     state = read_json(path / STATE) if (path / STATE).is_file() else {}
     step = state.get("global_step") if isinstance(state, dict) else None
-    return step if isinstance(step, int) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
 
 
 def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -87,6 +87,7 @@ def prepare(study: Study) -> Prepared:
     counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
     refuse_unfit(study, counts)
     _refuse_other_seeds(study)
+    _refuse_unreadable(study)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms, findings)
 
 
@@ -140,6 +141,15 @@ def _refuse_other_seeds(study: Study) -> None:
                 f"the study names seed {', '.join(map(str, study.seed_list))}",
                 f"write seeds: {there}" if len(there) > 1 or there[0] else "write seeds: 1",
             )
+
+
+def _refuse_unreadable(study: Study) -> None:
+    """Checkpoints that were trained elsewhere must be readable, and of this base."""
+    given = [checkpoint.path for checkpoints in given_checkpoints(study).values() for checkpoint in checkpoints]
+    if given:
+        from kiyas.model.checkpoints import refuse_unreadable
+
+        refuse_unreadable(given, hub.base_folder(study), study.target_modules)
 
 
 def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
