@@ -132,7 +132,7 @@ def read_adapter(folder: Path) -> Adapter:
     if task not in (None, "", "CAUSAL_LM"):
         raise KiyasError(f"{path}: task_type is {_shown(task)}", "only adapters of causal language models can be read")
     for key, value in config.items():
-        if key not in _READ.keys() | _WITHOUT_EFFECT and not _is_off(value):
+        if key not in _READ.keys() | _WITHOUT_EFFECT and not _is_off(key, value):
             _refuse_key(path, key, value)
     _refuse_bias(path, config["bias"])
     _refuse_start(path, config["init_lora_weights"])
@@ -157,8 +157,10 @@ def read_adapter(folder: Path) -> Adapter:
     )
 
 
-def _is_off(value: Any) -> bool:
-    return value is None or value is False or (isinstance(value, str | list | dict) and not value)
+def _is_off(key: str, value: Any) -> bool:
+    # An empty `kasa_config` is KaSA with its defaults.
+    empty: list[Any] | dict[str, Any] = {} if key in ("rank_pattern", "alpha_pattern") else []
+    return value is None or value is False or (value == empty and type(value) is type(empty))
 
 
 def _refuse_key(path: Path, key: str, value: Any) -> None:
@@ -195,9 +197,7 @@ def _refuse_start(path: Path, value: Any) -> None:
 def _rank(path: Path, config: Mapping[str, Any]) -> int:
     rank = _whole(path, "r", config["r"])
     if not 0 < rank <= 2**20:
-        raise KiyasError(
-            f"{path}: r must be a whole number above 0, found {_shown(rank)}", "write the rank that was trained"
-        )
+        raise KiyasError(f"{path}: r must be a whole number above 0, found {_shown(rank)}", "write the trained rank")
     return rank
 
 
