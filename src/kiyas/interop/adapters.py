@@ -44,8 +44,8 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     there is none, where two are the same, or where one is not LoRA.
     """
     found, notes = [], []
-    folders = _folders(root)
-    for path in (each for each in folders if os.path.lexists(each / CONFIG)):
+    inside = folders(root)
+    for path in (each for each in inside if os.path.lexists(each / CONFIG)):
         if not any(os.path.lexists(path / name) for name in WEIGHTS):
             notes.append(f"{path}: {CONFIG} without weights (an interrupted save?); left out")
             continue
@@ -55,7 +55,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
         at = int(step.group(1)) if step else _global_step(path)
         found.append(Checkpoint(path, int(seed.group(1)) if seed else 0, at, adapter.base))
     if not found:
-        others = not_adapters(folders)
+        others = not_adapters(inside)
         if others:
             raise KiyasError(*others[0])
         raise KiyasError(f"no PEFT checkpoint in {root}", f"a checkpoint is a folder with {CONFIG} and {WEIGHTS[0]}")
@@ -79,7 +79,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     return sorted(kept.values(), key=lambda each: (each.seed, each.step or 0)), notes
 
 
-def _folders(root: Path) -> list[Path]:
+def folders(root: Path) -> list[Path]:
     """A folder and all in it, in order, links followed; one that is reached twice is listed by its own name."""
     found: dict[Path, Path] = {}
     waiting = [root]
@@ -108,8 +108,8 @@ def not_adapters(folders: Iterable[Path]) -> list[tuple[str, str]]:
             any(folder.glob(name)) for name in ("model*.safetensors", "pytorch_model*.bin")
         ):
             told = (
-                "a whole fine-tuned model, not an adapter; arms share one base, so it cannot be an arm here",
-                "answer the benchmark with it elsewhere (EvalPlus, lm-evaluation-harness) and import those results",
+                "a whole fine-tuned model, not an adapter",
+                f"make it an arm of its own in the study file: arms: {{name: {{model: {json.dumps(str(folder))}}}}}",
             )
         else:
             continue
@@ -142,15 +142,30 @@ def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[st
                 if (checkpoint.path / name).is_file():
                     shutil.copyfile(checkpoint.path / name, place / name)
     for seed, of_one in of_seed.items():
-        # Each checkpoint's state holds the history so far: the last one's is all of it.
-        states = [each.path / STATE for each in of_one if (each.path / STATE).is_file()]
-        if states:
-            file, odd = File(states[-1], False, ()), Notes()
-            for table in tables(file, odd):
-                if any(logs.recognises(row) for _, row in table):
-                    rows += logs.losses(table, file, Named(arm, seed, None, None), odd)
-            notes += odd.lines()
+        more, odd = history(arm, seed, [each.path for each in of_one])
+        rows += more
+        notes += odd
     return rows, notes
+
+
+def history(arm: str, seed: int, folders: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The losses next to one training's checkpoints, and what was unusual."""
+    # Each checkpoint's state holds the history so far: the last one's is all of it.
+    states = [folder / STATE for folder in folders if (folder / STATE).is_file()]
+    rows: list[dict[str, Any]] = []
+    if not states:
+        return rows, []
+    file, odd = File(states[-1], False, ()), Notes()
+    for table in tables(file, odd):
+        if any(logs.recognises(row) for _, row in table):
+            rows += logs.losses(table, file, Named(arm, seed, None, None), odd)
+    return rows, list(odd.lines())
+
+
+def whole_model(arm: str, folder: Path, seed: int) -> AdapterId:
+    """Whose answers a whole fine-tuned model's are: its step is that of its name or its trainer's state."""
+    step = STEP.search(folder.name)
+    return AdapterId(arm, "", seed, int(step.group(1)) if step else _global_step(folder) or 0)
 
 
 @dataclass(frozen=True)

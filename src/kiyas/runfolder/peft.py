@@ -285,12 +285,13 @@ def weights_file(folder: Path) -> Path:
         if path.exists() and not path.is_file():
             raise KiyasError(f"{path} is not a file", _HALF_SAVED)
         if path.is_file():
-            _refuse_not_weights(path)
+            refuse_not_weights(path)
             return path
     raise KiyasError(f"no adapter in {folder}: it needs {CONFIG} and {WEIGHTS}", _HALF_SAVED)
 
 
-def _refuse_not_weights(path: Path) -> None:
+def refuse_not_weights(path: Path) -> None:
+    """Raises KiyasError for a file that plainly holds something else: nothing, a Git LFS pointer, a web page."""
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -322,7 +323,9 @@ def header(path: Path) -> dict[str, Entry]:
                 found[name] = Entry(tuple(part.get_shape()), str(part.get_dtype()))
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise KiyasError(f"{path} is broken: {reason}", "save or download it again") from error
+        raise KiyasError(
+            f"{path} is not a safetensors file, or it was cut off: {reason}", "save or download it again"
+        ) from error
     return found
 
 
