@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from safetensors.torch import save_file
 
 import tiny
 from kiyas import practice
@@ -222,11 +224,16 @@ def test_grids_derived_arms_other_benchmarks_and_expectations_are_counted(tmp_pa
     assert "human" in page.page(found)
 
 
+PAIR = {"A": (2, 96), "B": (96, 2)}
+
+
 def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
-    (tmp_path / "a" / "checkpoint-5").mkdir(parents=True)
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "practice"}
-    (tmp_path / "a" / "checkpoint-5" / "adapter_config.json").write_text(json.dumps(config))
-    (tmp_path / "a" / "checkpoint-5" / "adapter_model.safetensors").write_bytes(b"")
+    folder, module = tmp_path / "a" / "checkpoint-5", "model.layers.0.self_attn.q_proj"
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 2, "base_model_name_or_path": "practice", "target_modules": [module]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    pair = {f"base_model.model.{module}.lora_{part}.weight": torch.ones(shape) for part, shape in PAIR.items()}
+    save_file(pair, folder / "adapter_model.safetensors")
     found = check(study({"a": {"checkpoints": str(tmp_path / "a")}}, seeds=1, generation={"max_new_tokens": 16}))
     assert (found.costs.checkpoints, found.costs.answers, found.arms) == (1, 2 * 41, {})
     assert "programs" in page.page(found)

@@ -25,9 +25,10 @@ from kiyas.generate.work import Job, Question
 from kiyas.model.adapters import StackedModel
 from kiyas.model.attention import Decode, SlotCache
 from kiyas.model.base import Base
-from kiyas.model.checkpoints import WEIGHTS, load_stack
+from kiyas.model.checkpoints import load_stack
 from kiyas.runfolder.files import read_json, read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.peft import WEIGHTS
 from kiyas.runfolder.record import Kind, Record, write_record
 from kiyas.study.settings import Study
 from kiyas.train.loop import layout_notes, layout_path, part_log

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from kiyas import cli
-from kiyas.model.checkpoints import WEIGHTS
 from kiyas.pipeline import identity, stages
 from kiyas.runfolder.files import read_json, read_jsonl, sha256
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.peft import WEIGHTS
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 

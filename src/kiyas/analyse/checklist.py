@@ -161,9 +161,11 @@ def _recipes(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Rema
         if differs
     ):
         found.append(Remark("recipes_differ", WARN, {"differences": told}))
-    given = [name for name, arm in loaded.record.arms.items() if arm.checkpoints]
+    given = [name for name, arm in loaded.record.arms.items() if arm.is_given]
     if given and len(own) > 1:
         found.append(Remark("recipe_unknown", WARN, {"arms": ", ".join(given)}))
+    if whole := [name for name, arm in loaded.record.arms.items() if arm.model]:
+        found.append(Remark("base_not_shared", WARN, {"arms": ", ".join(whole)}))
     if Accept.UNEQUAL_BUDGETS in loaded.record.compare.accept:
         found.append(Remark("unequal_budgets_accepted", WARN))
     met = {adapter.variant for adapter in loaded.answers if not adapter.is_base}

@@ -404,6 +404,7 @@ def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat)
     prompt = round(statistics.fmean(prompts))
     ordered = sorted(lengths("train"), key=sum) or [(prompt, most)]
     points, given = len(study.variants), sum(len(seen) for seen in given_checkpoints(study).values())
+    given += sum(arm.model is not None for arm in study.arms.values())
     seeds = len(study.seed_list) * points
     trainings = seeds + len(study.tuning_seed_list) * points
     saves = sum(math.ceil(count / t.save_steps) for count in steps.values())

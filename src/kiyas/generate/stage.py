@@ -41,7 +41,7 @@ def generate_part(
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     ids = [AdapterId(*fields) for fields in adapters]
-    rank = max(saved_spec(where).rank for _, where in _places(folder, ids))
+    rank = max(saved_spec(where).rank for _, where in _places(folder, study, ids))
     _Part.of(folder, study, part, ids, rank).run(workers, report)
 
 
@@ -62,7 +62,7 @@ class _Part:
     part: int
     base: Base
     model: StackedModel
-    settings: Generation
+    study: Study
     ids: list[AdapterId]
     rank: int
     """the largest of all adapters: smaller ones are padded"""
@@ -70,14 +70,23 @@ class _Part:
 
     @classmethod
     def of(cls, folder: RunDir, study: Study, part: int, ids: list[AdapterId], rank: int) -> _Part:
-        own, wide = study.training, float32_modules(folder, study)
-        base = Base.load(hub.base_folder(study), own.device, own.dtype, wide, own.load_in_4bit)
-        model = StackedModel(base.model, study.target_modules)
+        own, arm = study.training, study.arms.get(ids[0].arm)
+        if arm is not None and arm.model is not None:
+            base = Base.load(arm.model, own.device, own.dtype, None, own.load_in_4bit)
+            model = StackedModel(base.model)
+        else:
+            wide = float32_modules(folder, study)
+            base = Base.load(hub.base_folder(study), own.device, own.dtype, wide, own.load_in_4bit)
+            model = StackedModel(base.model, study.target_modules)
         questions = [
             Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
             for row in each_row(folder.problems)
         ]
-        return cls(folder, part, base, model, study.generation, ids, rank, questions)
+        return cls(folder, part, base, model, study, ids, rank, questions)
+
+    @property
+    def settings(self) -> Generation:
+        return self.study.generation
 
     def tried(self) -> None:
         """Tries the plan of a new part, and halves of it where memory runs out."""
@@ -159,7 +168,9 @@ class _Part:
                 try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self.rank)
             with JsonlWriter(part_file(self.folder, self.part)) as writer:
                 for group, missing in work:
-                    stack = load_stack(_places(self.folder, group), self.model, self.base.device, self.base.dtype)
+                    stack = load_stack(
+                        _places(self.folder, self.study, group), self.model, self.base.device, self.base.dtype
+                    )
                     generator = Generator(
                         self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens
                     )
@@ -218,8 +229,10 @@ class _Part:
         return needs.plan(budget, len(self.ids), answers, kind, settings.max_rows)
 
 
-def _places(folder: RunDir, ids: list[AdapterId]) -> list[tuple[AdapterId, Path | None]]:
-    return [(id, None if id.is_base else folder.checkpoints / id.folder) for id in ids]
+def _places(folder: RunDir, study: Study, ids: list[AdapterId]) -> list[tuple[AdapterId, Path | None]]:
+    """None: without an adapter, as the base and whole models answer."""
+    bare = {name for name, arm in study.arms.items() if arm.model is not None}
+    return [(id, None if id.is_base or id.arm in bare else folder.checkpoints / id.folder) for id in ids]
 
 
 def _keys(group: list[AdapterId], wave: list[Job]) -> list[Answered]:

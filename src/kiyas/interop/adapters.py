@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 from kiyas.interop import logs, names
 from kiyas.interop.files import File, Notes, tables
 from kiyas.interop.names import SEED, STEP, Named
+from kiyas.runfolder import peft
 from kiyas.runfolder.files import disk_errors, read_json
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, KiyasError
 
-CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+CONFIG = peft.CONFIG
+WEIGHTS = (peft.WEIGHTS, peft.OLD_WEIGHTS)
 STATE = "trainer_state.json"
 
 
@@ -42,20 +43,20 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     there is none, where two are the same, or where one is not LoRA.
     """
     found, notes = [], []
-    for path in sorted(config.parent for config in root.rglob(CONFIG)):
-        if not any((path / name).is_file() for name in WEIGHTS):
+    inside = folders(root)
+    for path in (each for each in inside if os.path.lexists(each / CONFIG)):
+        if not any(os.path.lexists(path / name) for name in WEIGHTS):
             notes.append(f"{path}: {CONFIG} without weights (an interrupted save?); left out")
             continue
-        config = read_json(path / CONFIG)
-        if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-            raise KiyasError(f"{path / CONFIG}: not a LoRA adapter")
+        adapter = peft.refuse(path)
         below = str(path.relative_to(root))
         seed, step = SEED.search(below), STEP.search(path.name)
         at = int(step.group(1)) if step else _global_step(path)
-        found.append(
-            Checkpoint(path, int(seed.group(1)) if seed else 0, at, str(config.get("base_model_name_or_path") or ""))
-        )
+        found.append(Checkpoint(path, int(seed.group(1)) if seed else 0, at, adapter.base))
     if not found:
+        others = not_adapters(inside)
+        if others:
+            raise KiyasError(*others[0])
         raise KiyasError(f"no PEFT checkpoint in {root}", f"a checkpoint is a folder with {CONFIG} and {WEIGHTS[0]}")
     kept: dict[tuple[int, int | None], Checkpoint] = {}
     numbered = {checkpoint.seed for checkpoint in found if STEP.search(checkpoint.path.name)}
@@ -69,7 +70,7 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
         if key in kept:
             raise KiyasError(
                 f"{checkpoint.path} and {kept[key].path} are both seed {key[0]}, step {key[1]}",
-                "give each arm its own folder, or name the seeds: seed-1/checkpoint-200",
+                "give each arm its own folder, name the seeds (seed-1/checkpoint-200), or name one of them as the arm",
             )
         kept[key] = checkpoint
         if checkpoint.step is None:
@@ -77,10 +78,48 @@ def find(root: Path) -> tuple[list[Checkpoint], list[str]]:
     return sorted(kept.values(), key=lambda each: (each.seed, each.step or 0)), notes
 
 
+def folders(root: Path) -> list[Path]:
+    """A folder and all in it, in order, links followed; one that is reached twice is listed by its own name."""
+    found: dict[Path, Path] = {}
+    waiting = [root]
+    while waiting:
+        for name, inner, _ in os.walk(waiting.pop(0)):
+            folder = Path(name)
+            if folder.resolve() in found:
+                inner.clear()
+                continue
+            found[folder.resolve()] = folder
+            waiting += [folder / each for each in inner if (folder / each).is_symlink()]
+    return sorted(found.values())
+
+
+def not_adapters(folders: Iterable[Path]) -> list[tuple[str, str]]:
+    """Trained weights that are not PEFT adapters: what lies there, and what to do."""
+    found = []
+    for folder in folders:
+        if (folder / CONFIG).exists():
+            continue
+        if (folder / "zero_to_fp32.py").exists() or any(folder.glob("global_step*/*_states.pt")):
+            told = "a DeepSpeed checkpoint, not an adapter", "save the adapter with save_pretrained after converting it"
+        elif any(folder.glob("*.distcp")) or any(folder.glob("pytorch_model_fsdp*")):
+            told = "an FSDP checkpoint, not an adapter", "merge it (accelerate merge-weights), then save_pretrained"
+        elif (folder / "config.json").exists() and any(
+            any(folder.glob(name)) for name in ("model*.safetensors", "pytorch_model*.bin")
+        ):
+            told = (
+                "a whole fine-tuned model, not an adapter",
+                f"make it an arm of its own in the study file: arms: {{name: {{model: {json.dumps(str(folder))}}}}}",
+            )
+        else:
+            continue
+        found.append((f"{folder} is {told[0]}", told[1]))
+    return found
+
+
 def _global_step(path: Path) -> int | None:
     state = read_json(path / STATE) if (path / STATE).is_file() else {}
     step = state.get("global_step") if isinstance(state, dict) else None
-    return step if isinstance(step, int) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
 
 
 def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -102,15 +141,30 @@ def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[st
                 if (checkpoint.path / name).is_file():
                     shutil.copyfile(checkpoint.path / name, place / name)
     for seed, of_one in of_seed.items():
-        # Each checkpoint's state holds the history so far: the last one's is all of it.
-        states = [each.path / STATE for each in of_one if (each.path / STATE).is_file()]
-        if states:
-            file, odd = File(states[-1], False, ()), Notes()
-            for table in tables(file, odd):
-                if any(logs.recognises(row) for _, row in table):
-                    rows += logs.losses(table, file, Named(arm, seed, None, None), odd)
-            notes += odd.lines()
+        more, odd = history(arm, seed, [each.path for each in of_one])
+        rows += more
+        notes += odd
     return rows, notes
+
+
+def history(arm: str, seed: int, folders: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The losses next to one training's checkpoints, and what was unusual."""
+    # Each checkpoint's state holds the history so far: the last one's is all of it.
+    states = [folder / STATE for folder in folders if (folder / STATE).is_file()]
+    rows: list[dict[str, Any]] = []
+    if not states:
+        return rows, []
+    file, odd = File(states[-1], False, ()), Notes()
+    for table in tables(file, odd):
+        if any(logs.recognises(row) for _, row in table):
+            rows += logs.losses(table, file, Named(arm, seed, None, None), odd)
+    return rows, list(odd.lines())
+
+
+def whole_model(arm: str, folder: Path, seed: int) -> AdapterId:
+    """Whose answers a whole fine-tuned model's are: its step is that of its name or its trainer's state."""
+    step = STEP.search(folder.name)
+    return AdapterId(arm, "", seed, int(step.group(1)) if step else _global_step(folder) or 0)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ def read(
     found = Found(sources, problems)
     peft = {file.path.parent: file.folders[:-1] for file in files if file.path.name == adapters.CONFIG}
     found.peft = frozenset(peft)
+    for what, todo in adapters.not_adapters(dict.fromkeys(file.path.parent for file in files)):
+        notes.add(f"{what}; left out: {todo}")
     found.trained = tuple(adapters.arms(list(peft.items()), arm_of, notes))
     # Next to an adapter only the log is of interest.
     files = [file for file in files if file.path.parent not in peft or file.path.name == adapters.STATE]

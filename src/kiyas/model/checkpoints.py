@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,14 +14,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from kiyas.model.adapters import AdapterStack, FrozenStack, Site, Spec, StackedModel
-from kiyas.runfolder.files import atomic_bytes, atomic_file, atomic_text, disk_errors, read_json
+from kiyas.model.meter import read_config, told_of_small
+from kiyas.runfolder import peft
+from kiyas.runfolder.files import atomic_bytes, atomic_file, atomic_text, disk_errors
 from kiyas.types import AdapterId, KiyasError
 
-WEIGHTS = "adapter_model.safetensors"
-OLD_WEIGHTS = "adapter_model.bin"
-CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
 
 
@@ -50,8 +49,8 @@ def save_adapter(folder: Path, stack: AdapterStack, k: int, model: StackedModel,
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     try:
-        atomic_bytes(temporary / WEIGHTS, save(tensors, metadata={"format": "pt"}))
-        atomic_text(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
+        atomic_bytes(temporary / peft.WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        atomic_text(temporary / peft.CONFIG, json.dumps(config, indent=2) + "\n")
         with disk_errors(folder):
             if folder.exists():
                 shutil.rmtree(folder)
@@ -64,42 +63,86 @@ def saved_spec(folder: Path | None) -> Spec:
     """Rank and scale of a saved adapter; None is the base. Raises KiyasError when it is not a plain LoRA adapter."""
     if folder is None:
         return Spec(1, 1.0)
-    if not (folder / CONFIG).is_file() or _weights_file(folder) is None:
-        raise KiyasError(f"no adapter in {folder}: it needs {CONFIG} and {WEIGHTS}")
-    config = read_json(folder / CONFIG)
-    odd = [
-        name
-        for name in (
-            "use_dora",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "layer_replication",
-        )
-        if config.get(name)
-    ]
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or odd:
-        raise KiyasError(f"{folder / CONFIG}: only plain LoRA adapters can be stacked ({', '.join(odd) or 'not LoRA'})")
-    rank, alpha = config["r"], config["lora_alpha"]
-    # Rank-stabilised LoRA (Kalajdzievski 2023) divides by the root of the rank.
-    return Spec(rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha)
+    adapter = peft.read_adapter(folder)
+    return Spec(adapter.rank, adapter.alpha)
 
 
-def _weights_file(folder: Path) -> Path | None:
-    return next((folder / name for name in (WEIGHTS, OLD_WEIGHTS) if (folder / name).is_file()), None)
+_UNREADABLE = (
+    SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
+    ImportError, OSError, OverflowError, AssertionError,
+)  # fmt: skip
+"""What safetensors and PyTorch raise for files that are not theirs."""
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
-    path = _weights_file(folder)
-    assert path is not None
+def _weights(path: Path) -> dict[str, Tensor]:
     try:
-        if path.name == WEIGHTS:
+        if path.name == peft.WEIGHTS:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return found
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise KiyasError(f"{path} is broken: {error}") from error
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise KiyasError(f"{path} is broken: {reason}", "save or download it again") from error
+    if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
+        raise KiyasError(f"{path}: expected tensors by name", "save the adapter again with save_pretrained")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def read_weights(folder: Path, sites: Mapping[str, Site]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A [r, I] and B [O, r] of a saved adapter, float32, by the base's layers.
+
+    Raises KiyasError for weights that are missing, not finite, of another base, or not a plain LoRA adapter's.
+    """
+    adapter, path = peft.read_adapter(folder), peft.weights_file(folder)
+    weights = _weights(path)
+    entries = {name: peft.Entry(tuple(each.shape), _dtype_name(each.dtype)) for name, each in weights.items()}
+    pairs = peft.pairs(path, adapter, entries)
+    found = {}
+    for module, site in peft.in_base(path, adapter, pairs, sites).items():
+        a_RI, b_OR = (weights[name].float() for name in pairs[module])
+        ours, theirs = (sites[site].inputs, sites[site].outputs), (a_RI.shape[1], b_OR.shape[0])
+        if ours != theirs:
+            raise KiyasError(
+                f"{path}: {site} takes {theirs[0]} and gives {theirs[1]} values, in this base {ours[0]} and {ours[1]}",
+                "use the base that it was trained on (model_name_or_path)",
+            )
+        if not (a_RI.isfinite().all() and b_OR.isfinite().all()):
+            raise KiyasError(
+                f"{path}: the weights of {site} are not finite", "its training diverged: leave this checkpoint out"
+            )
+        found[site] = a_RI, b_OR
+    return found
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return _FORMATS[dtype] if dtype in _FORMATS else str(dtype).removeprefix("torch.")
+
+
+_FORMATS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+
+
+def refuse_unreadable(folders: Iterable[Path], base: Path, target_modules: str | Sequence[str]) -> None:
+    """Reads adapters that were trained elsewhere as an answering run will, on the shapes of a base without its weights.
+
+    Raises KiyasError for the first that cannot be used with this base, or that changes none of its answers.
+    """
+    with told_of_small(), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(read_config(base))
+    sites = {site.name: site for site in StackedModel(model, target_modules).sites}
+    for folder in folders:
+        weights = read_weights(folder, sites)
+        if not any(bool(a_RI.any()) and bool(b_OR.any()) for a_RI, b_OR in weights.values()):
+            raise KiyasError(
+                f"{folder}: B A is zero everywhere: an untrained adapter, which answers as the base does",
+                "leave this checkpoint out: the base is answered anyway",
+            )
 
 
 def load_stack(
@@ -114,25 +157,9 @@ def load_stack(
     stack = FrozenStack([id for id, _ in adapters], specs, model.sites, device, dtype)
     sites = {site.name: site for site in model.sites}
     for k, (_, folder) in enumerate(adapters):
-        if folder is None:
-            continue
-        weights = _weights(folder)
-        names = {name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for name in weights}
-        unknown = sorted(names - sites.keys())
-        if unknown:
-            raise KiyasError(f"{folder}: adapts {unknown[0]}, which is not an adaptable layer of this base")
-        stack.put(k, {name: _pair(weights, sites[name], specs[k].rank, folder) for name in names})
+        if folder is not None:
+            stack.put(k, read_weights(folder, sites))
     return stack
-
-
-def _pair(weights: dict[str, Tensor], site: Site, rank: int, folder: Path) -> tuple[Tensor, Tensor]:
-    """A [r, I] and B [O, r] of one module, float32."""
-    a_RI = weights.get(f"{_PREFIX}{site.name}.lora_A.weight")
-    b_OR = weights.get(f"{_PREFIX}{site.name}.lora_B.weight")
-    shapes = ((rank, site.inputs), (site.outputs, rank))
-    if a_RI is None or b_OR is None or (tuple(a_RI.shape), tuple(b_OR.shape)) != shapes:
-        raise KiyasError(f"{folder}: {site.name} has other shapes than in this base; was it trained on another base?")
-    return a_RI.float(), b_OR.float()
 
 
 # -- the state that a killed training goes on from -------------------------------------------------------------------

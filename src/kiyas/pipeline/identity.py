@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import math
 import subprocess
 from collections.abc import Collection
@@ -17,10 +16,12 @@ from typing import Any
 
 from kiyas.analyse.findings import FORMAT
 from kiyas.data import hub
+from kiyas.interop import adapters
 from kiyas.judge.tiers import choose
 from kiyas.judge.types import Tier
 from kiyas.runfolder.files import atomic_text, digest, sha256
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.peft import header
 from kiyas.runfolder.record import (
     BaseModelFacts,
     JudgeFacts,
@@ -185,7 +186,11 @@ def _git_revision() -> str | None:
 
 def model_files(study: Study) -> list[Path]:
     """The base's files of weights."""
-    root = hub.base_folder(study)
+    return weights_in(hub.base_folder(study))
+
+
+def weights_in(root: Path) -> list[Path]:
+    """A model folder's files of weights."""
     return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
 
 
@@ -196,33 +201,39 @@ def parameters(study: Study) -> int | None:
 
 
 def shapes(study: Study) -> list[tuple[int, ...]] | None:
-    """Of the base's tensors, from the headers of its safetensors files (a u64 length, then JSON)."""
+    """Of the base's tensors."""
+    return shapes_in(hub.base_folder(study))
+
+
+def shapes_in(root: Path) -> list[tuple[int, ...]] | None:
+    """Of a model folder's tensors, from the headers of its safetensors files; None without such files."""
     found = []
-    for path in model_files(study):
+    for path in weights_in(root):
         if path.suffix != ".safetensors":
             return None
-        with path.open("rb") as file:
-            length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
-            header = json.loads(file.read(length)) if length < size else {}
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        if size != 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=-1):
-            raise KiyasError(f"{path} is not a safetensors file, or it was cut off")
-        found += [tuple(entry["shape"]) for entry in tensors]
+        found += [entry.shape for entry in header(path).values()]
     return found
 
 
 def _base(study: Study) -> BaseModelFacts:
-    """Name, size and a cheap fingerprint of the base: sizes, and the ends of every file."""
-    root, found = hub.base_folder(study), []
-    for path in [root / "config.json", root / "tokenizer.json", *model_files(study)]:
+    """Name, size and a cheap fingerprint of the base."""
+    return BaseModelFacts(
+        name_or_path=study.model_name_or_path,
+        parameters=parameters(study),
+        fingerprint=_fingerprint(hub.base_folder(study)),
+    )
+
+
+def _fingerprint(root: Path) -> str:
+    """A cheap one of a model folder: sizes, and the ends of every file."""
+    found = []
+    for path in [root / "config.json", root / "tokenizer.json", *weights_in(root)]:
         if path.exists():
             with path.open("rb") as file:
                 start = file.read(1 << 16)
                 file.seek(max(0, path.stat().st_size - (1 << 16)))
                 found.append([path.name, path.stat().st_size, start.hex(), file.read().hex()])
-    return BaseModelFacts(
-        name_or_path=study.model_name_or_path, parameters=parameters(study), fingerprint=digest(found)
-    )
+    return digest(found)
 
 
 def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
@@ -251,13 +262,18 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         if path.exists()
     }
     # Findings of an older version are made anew, not misread; a report in another language is another one.
-    settings = {Stage.ANALYSE: {"format": str(FORMAT)}, Stage.REPORT: {"language": study.report.language.value}}
+    settings = {
+        Stage.GENERATE: {arm.model: _fingerprint(Path(arm.model)) for arm in study.arms.values() if arm.model},
+        Stage.ANALYSE: {"format": str(FORMAT)},
+        Stage.REPORT: {"language": study.report.language.value},
+    }
     return {**found, **settings.get(stage, {})}
 
 
 def _given_checkpoints(study: Study) -> list[Path]:
-    folders = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
-    return sorted(path for folder in folders for path in folder.rglob("adapter_*") if path.is_file())
+    roots = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
+    inside = (folder for root in roots for folder in adapters.folders(root))
+    return sorted(path for folder in inside for path in folder.glob("adapter_*") if path.is_file())
 
 
 def note(folder: RunDir, notes: list[str]) -> None:

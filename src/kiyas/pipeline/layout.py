@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from kiyas.pipeline import identity
@@ -90,14 +91,22 @@ def all_trainings(study: Study) -> list[AdapterId]:
     ]
 
 
-def parts_of(folder: RunDir, stage: Stage, study: Study, units: list[list[Any]], most: int | None = None) -> list[Part]:
+def parts_of(
+    folder: RunDir,
+    stage: Stage,
+    study: Study,
+    units: list[list[Any]],
+    most: int | None = None,
+    alone: Sequence[list[Any]] = (),
+) -> list[Part]:
     """How units are shared out when the stage starts, the same parts whenever it goes on: one a worker, or more where a
-    part can hold only so many units (`most`)."""
+    part can hold only so many units (`most`). Those of `alone` are parts of their own, after the others."""
     path = folder.stage(stage) / "state" / "layout.json"
     if not path.exists():
         here = len(places(study, len(units)))
         size = min(-(-len(units) // here), most or len(units))
         shares = [units[start : start + size] for start in range(0, len(units), size)]
+        shares += [[unit] for unit in alone]
         write_json(path, [asdict(Part(number, share, number % here)) for number, share in enumerate(shares)])
     # Version 0.1.0 kept the shares alone, one a worker.
     return [
@@ -126,7 +135,8 @@ def lanes(
 
 def places(study: Study, units: int) -> list[str]:
     """The device of each worker that would share so many units here."""
-    size = sum(path.stat().st_size for path in identity.model_files(study))
+    whole = [identity.weights_in(Path(arm.model)) for arm in study.arms.values() if arm.model is not None]
+    size = max(sum(path.stat().st_size for path in files) for files in (identity.model_files(study), *whole))
     return workers.places(study.training.device, study.training.workers, size, units)
 
 

@@ -13,6 +13,8 @@ from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arm
 from kiyas.data.chat import Chat
 from kiyas.interop import adapters
 from kiyas.judging.stage import prove, sound
+from kiyas.pipeline import identity
+from kiyas.runfolder import peft
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.study.settings import Study
@@ -87,6 +89,7 @@ def prepare(study: Study) -> Prepared:
     counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
     refuse_unfit(study, counts)
     _refuse_other_seeds(study)
+    _refuse_unreadable(study)
     return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms, findings)
 
 
@@ -140,6 +143,35 @@ def _refuse_other_seeds(study: Study) -> None:
                 f"the study names seed {', '.join(map(str, study.seed_list))}",
                 f"write seeds: {there}" if len(there) > 1 or there[0] else "write seeds: 1",
             )
+
+
+def _refuse_unreadable(study: Study) -> None:
+    """Checkpoints that were trained elsewhere must be readable, and of this base; whole models must be whole."""
+    given = [checkpoint.path for checkpoints in given_checkpoints(study).values() for checkpoint in checkpoints]
+    if given:
+        from kiyas.model.checkpoints import refuse_unreadable
+
+        refuse_unreadable(given, hub.base_folder(study), study.target_modules)
+    for name, arm in study.arms.items():
+        if arm.model is not None:
+            _refuse_not_whole(name, Path(arm.model))
+
+
+def _refuse_not_whole(arm: str, folder: Path) -> None:
+    """Raises KiyasError for a folder that is not a whole model that can answer."""
+    from kiyas.model.meter import read_config
+
+    if (folder / adapters.CONFIG).exists():
+        raise KiyasError(
+            f"arm {arm}: {folder} is an adapter, not a whole model", "write checkpoints: instead of model:"
+        )
+    if not hub.is_complete(folder):
+        raise KiyasError(f"arm {arm}: {folder} lacks weights of its model", "save or download it again")
+    for path in identity.weights_in(folder):
+        peft.refuse_not_weights(path)
+    identity.shapes_in(folder)
+    read_config(folder)
+    Chat.load(folder)
 
 
 def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:

@@ -145,6 +145,10 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             more, notes = adapters.adopt(name, Path(arm.checkpoints), folder, study.model_name_or_path)
             rows += more
             identity.note(folder, [f"arm {name}: {each}" for each in notes])
+    for id in whole_models(study):
+        more, notes = adapters.history(id.arm, id.seed, [Path(study.arms[id.arm].model or "")])
+        rows += more
+        identity.note(folder, [f"arm {id.arm}: {each}" for each in notes])
     write_jsonl(folder.train_log, rows)
     shutil.rmtree(folder.train_state, ignore_errors=True)
     saved = len(saved_checkpoints(folder))
@@ -152,7 +156,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
 
 
 def generate(study: Study, folder: RunDir) -> dict[str, Any]:
-    """Base and all checkpoints answer all problems."""
+    """Base, all checkpoints and whole models answer all problems."""
     from kiyas.generate.stage import generate_part, part_file, plans_file
     from kiyas.model.device import in_words
 
@@ -160,9 +164,11 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
     float32_modules(folder, study)
-    parts = parts_of(folder, Stage.GENERATE, study, adapters)
+    alone = [[*id.fields().values()] for id in whole_models(study)]
+    parts = parts_of(folder, Stage.GENERATE, study, adapters, alone=alone)
     order = {row["id"]: number for number, row in enumerate(each_row(folder.problems))}
-    with bar("generate", len(adapters) * len(order) * study.generation.num_samples, "answers") as progress:
+    answering = len(adapters) + len(alone)
+    with bar("generate", answering * len(order) * study.generation.num_samples, "answers") as progress:
         shared = lanes(
             study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, part.number, sharing)
         )
@@ -173,7 +179,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     write_jsonl(folder.completions, [completion.to_row() for completion in made])
     shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
     cut = sum(completion.stop == "length" for completion in made)
-    return {"adapters": len(adapters), "completions": len(made), "cut_at_max_new_tokens": cut, "layout": layout}
+    return {"adapters": answering, "completions": len(made), "cut_at_max_new_tokens": cut, "layout": layout}
 
 
 def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
@@ -213,6 +219,12 @@ def saved_checkpoints(folder: RunDir) -> list[AdapterId]:
     """All checkpoints in the run folder, in order."""
     found = folder.checkpoints.glob("**/step-*/adapter_config.json")
     return sorted(AdapterId.parse_folder(str(path.parent.relative_to(folder.checkpoints))) for path in found)
+
+
+def whole_models(study: Study) -> list[AdapterId]:
+    """The arms that are whole fine-tuned models."""
+    (seed, *_), given = study.seed_list, study.arms.items()
+    return [adapters.whole_model(name, Path(arm.model), seed) for name, arm in given if arm.model is not None]
 
 
 def _say_what_computes(study: Study, folder: RunDir) -> None:

@@ -119,6 +119,8 @@ class _Told:
                 source = self.say("derived", sources=", ".join(arm.sources), draws=arm.draws)
             elif arm.checkpoints is not None:
                 source = self.say("given", folder=shown(arm.checkpoints))
+            elif arm.model is not None:
+                source = self.say("given_model", folder=shown(arm.model))
             else:
                 assert arm.dataset_name is not None
                 source, facts = [shown(arm.dataset_name)], self.source(arm.dataset_name, arm.revision)

@@ -85,7 +85,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise KiyasError(f"no such file: {path}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise KiyasError(f"{path} cannot be read: {error.strerror}", "it must be a file") from error
+    except (ValueError, RecursionError) as error:
         raise KiyasError(f"{path} is not valid JSON: {error}") from error
 
 

@@ -223,6 +223,7 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
     if isinstance(arms, dict):
         named += [(("arms", arm, "dataset_name"), "data file") for arm in arms]
         named += [(("arms", arm, "checkpoints"), "folder of checkpoints") for arm in arms]
+        named += [(("arms", arm, "model"), "model folder") for arm in arms]
     named.append((("benchmarks", "primary", "dataset"), "problems file"))
     for number, each in enumerate(also if isinstance(also, list) else []):
         at = ("benchmarks", "also", number)
@@ -245,11 +246,11 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
         elif not path.exists():
             names = f"; known by name: {', '.join(HUB_BENCHMARKS)}" if location[0] == "benchmarks" else ""
             found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder}){names}")
-        elif location[0] == "model_name_or_path" and not (path / "config.json").is_file():
+        elif location[-1] in ("model_name_or_path", "model") and not (path / "config.json").is_file():
             found.append(f"{where}{dotted}: {value!r} holds no config.json, so it is not a model folder")
         elif location[-1] == "checkpoints" and not path.is_dir():
             found.append(f"{where}{dotted}: {value!r} is a file; give the folder")
-        elif location[-1] not in ("model_name_or_path", "checkpoints") and not path.is_file():
+        elif location[-1] not in ("model_name_or_path", "checkpoints", "model") and not path.is_file():
             found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
     python = _at(tree, "judge", "python")
     if isinstance(python, str) and shutil.which(python) is None:
@@ -264,8 +265,9 @@ def _absolute(study: Study, folder: Path) -> Study:
         return name if is_builtin(name) or elsewhere else str(path)
 
     def places(arm: Arm) -> dict[str, str | None]:
-        checkpoints = arm.checkpoints and str((folder / Path(arm.checkpoints).expanduser()).resolve())
-        return {"dataset_name": arm.dataset_name and full(arm.dataset_name), "checkpoints": checkpoints}
+        given = {"checkpoints": arm.checkpoints, "model": arm.model}
+        found = {key: path and str((folder / Path(path).expanduser()).resolve()) for key, path in given.items()}
+        return {"dataset_name": arm.dataset_name and full(arm.dataset_name), **found}
 
     def benchmark(each: Benchmark) -> Benchmark:
         return each.model_copy(update={"dataset": full(each.dataset)})

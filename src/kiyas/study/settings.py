@@ -223,8 +223,8 @@ class Expect(Section):
 
 
 class Arm(Section):
-    """A competing data set, one derived (`{from: deep, solutions: 1}`, `{mix: {deep: 0.5, diverse: 0.5}}`), or adapters
-    that were trained elsewhere (`{checkpoints: out/deep}`)."""
+    """A competing data set, one derived (`{from: deep, solutions: 1}`, `{mix: {deep: 0.5, diverse: 0.5}}`), adapters
+    that were trained elsewhere (`{checkpoints: out/deep}`), or a whole fine-tuned model (`{model: out/deep}`)."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -250,6 +250,9 @@ class Arm(Section):
     checkpoints: str | None = None
     """A folder of PEFT checkpoints that were trained elsewhere (`checkpoint-100/`, `seed-1/checkpoint-100/` …): nothing
     is trained for this arm. Their seeds must be those of `seeds`."""
+    model: str | None = None
+    """A folder with a whole fine-tuned model: it answers by itself, without the study's base. It is one training, so
+    `seeds` must be one."""
     training: ArmTraining | None = None
     """What differs from `training:` for this arm; the report lists it."""
     peft: ArmPeft | None = None
@@ -265,6 +268,11 @@ class Arm(Section):
         """The arms it is derived from; none for one with data of its own."""
         return [self.from_] if self.from_ is not None else list(self.mix or ())
 
+    @property
+    def is_given(self) -> bool:
+        """Whether it was trained elsewhere."""
+        return self.checkpoints is not None or self.model is not None
+
     @field_validator("newest", mode="before")
     @classmethod
     def _readable(cls, value: Any) -> Any:
@@ -274,9 +282,9 @@ class Arm(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Arm:
-        origins = ("dataset_name", "from_", "mix", "checkpoints")
+        origins = ("dataset_name", "from_", "mix", "checkpoints", "model")
         if sum(getattr(self, name) is not None for name in origins) != 1:
-            raise ValueError("give exactly one of dataset_name, from, mix and checkpoints")
+            raise ValueError("give exactly one of dataset_name, from, mix, checkpoints and model")
         own = [name for name in ("problems", "solutions", "fraction") if getattr(self, name) is not None]
         if not self.sources and (own or self.draws > 1):
             raise ValueError(f"{(own or ['draws'])[0]} goes with a derived arm: {{from: ARM, ...}} or {{mix: ...}}")
@@ -284,7 +292,7 @@ class Arm(Section):
             raise ValueError("dataset_config and revision go with dataset_name")
         if self.from_ is not None and not own:
             raise ValueError("from needs at least one of problems, solutions, fraction: else it is the same arm")
-        if self.checkpoints is not None and (self.training or self.peft or self.expect):
+        if self.is_given and (self.training or self.peft or self.expect):
             raise ValueError("training, peft and expect go with an arm that is trained here")
         if self.training is not None and isinstance(self.training.learning_rate, list):
             raise ValueError("a grid of learning rates is the same for all arms: give it under `training:`")
@@ -577,8 +585,8 @@ class Study(Section):
 
     @property
     def trained(self) -> list[str]:
-        """The arms that are trained here: all but those of given checkpoints."""
-        return [name for name, arm in self.arms.items() if arm.checkpoints is None]
+        """The arms that are trained here: all but those of given checkpoints and models."""
+        return [name for name, arm in self.arms.items() if not arm.is_given]
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -599,6 +607,9 @@ class Study(Section):
             raise ValueError("arms: two names differ only in upper and lower case")
         if len(set(self.seed_list)) < len(self.seed_list):
             raise ValueError("seeds: the same seed twice")
+        whole = [name for name, arm in self.arms.items() if arm.model is not None]
+        if whole and len(self.seed_list) > 1:
+            raise ValueError(f"arms.{whole[0]}: a whole model is one training: write seeds: 1")
         if min(self.seed_list) < 0:
             raise ValueError("seeds: must not be negative")
         for key, pair in (("primary", self.compare.primary), *(("contrasts", pair) for pair in self.compare.contrasts)):
