@@ -55,8 +55,10 @@ def arm_remarks(
                 if found:
                     values = {"arm": name, "rows": rows, "found": found, "limit": limit, "longest": longest}
                     yield Remark(code, _level(found, rows, few), values)
-        for flag, found in facts.flags.items():
-            yield Remark(flag, Level.WARNING, {"arm": name, "found": found, "rows": rows})
+        for code in ("other_system", "chat_tokens"):
+            if code in facts.flags:
+                values = {"arm": name, "found": facts.flags[code], "rows": rows}
+                yield Remark(code, Level.WARNING, values)
         if facts.unused:
             yield Remark("unused_columns", Level.NOTE, {"arm": name, "columns": list(facts.unused)})
     yield from _unequal(study, arms, steps)

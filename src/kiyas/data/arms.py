@@ -90,11 +90,21 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
             unusable = empty + sum(odd_rows.values()) == len(rows)
             raise KiyasError(
                 f"arm {arm}: no {split} rows in {source} ({where}{left_out})",
-                "prompt and completion must be text; dataset.prompt_column and completion_column name their columns"
+                _remedy(odd_rows, empty)
                 if unusable
                 else "training needs rows marked train; validation needs rows marked validation, valid, val or dev",
             )
     return result
+
+
+def _remedy(odd: dict[str, int], empty: int) -> str:
+    """What to do where every row is unusable: about the most frequent reason."""
+    why = max(odd, key=odd.__getitem__, default="")
+    if not why or odd[why] <= empty:
+        return "prompt and completion must be text; dataset.prompt_column and completion_column name their columns"
+    if why.startswith("unknown role"):
+        return "name the roles system, user and assistant"
+    return "a row is one question in plain text and its answer: take the rest out, or split it into rows"
 
 
 def _is_text(value: Any) -> bool:
