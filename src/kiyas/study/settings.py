@@ -250,8 +250,8 @@ class Arm(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     dataset_name: str | None = None
-    """A JSONL, CSV or Parquet file (relative to the study file), a data set on the Hub (`owner/name`), or
-    `practice/deep`, `practice/diverse`."""
+    """A JSONL, JSON, CSV or Parquet file, plain or compressed (relative to the study file), a data set on the Hub
+    (`owner/name`), or `practice/deep`, `practice/diverse`."""
     dataset_config: str | None = None
     """Configuration of a data set on the Hub, where it has several."""
     revision: str | None = None
