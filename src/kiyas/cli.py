@@ -6,6 +6,8 @@ Exit codes: 0 fine, 1 the user's mistake or the machine's limit, 2 our bug or a 
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import os
 import shutil
@@ -43,6 +45,7 @@ first steps:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    _open_streams()
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
     # argparse gives up on KEY=VALUE after an option; we do not.
@@ -54,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return int(args.call(args) or 0)
+        _need_working_folder()
+        code = int(args.call(args) or 0)
+        sys.stdout.flush()
+        return code
     except SandboxError as error:
         print(f"kiyas: the sandbox failed (nothing was counted against a program): {error}", file=sys.stderr)
         return 2
@@ -70,8 +76,45 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if not _is_about_output(error):
+            return _our_bug(error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"kiyas: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, reported as such)
         return _our_bug(error)
+
+
+def _open_streams() -> None:
+    """A closed stream is one into nothing, and a character that a terminal cannot show becomes its escape."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _need_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise KiyasError(
+            f"the folder that this command was given in cannot be read: {error.strerror or error}",
+            "change to a folder that exists (cd ~) and give the command again",
+        ) from None
+
+
+def _is_about_output(error: OSError) -> bool:
+    """Whether standard output cannot be written, say because the disk behind it is full: it has no file name."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF)
+
+
+def _print_json(value: Any, indent: int) -> None:
+    """As JSON, whatever the terminal can show: what it cannot is written as JSON's own escape."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=indent, ensure_ascii=not unicode))
 
 
 def _our_bug(error: Exception) -> int:
@@ -291,7 +334,7 @@ def _check(args: argparse.Namespace) -> int:
 
     checked = check(settings, CARDS[args.card] if args.card else None)
     if args.json:
-        print(json.dumps(checked.to_json(), indent=2, ensure_ascii=False))
+        _print_json(checked.to_json(), 2)
     else:
         print(page(checked, color=sys.stdout.isatty()), end="")
     # `kiyas run` refuses data that is not what the study expects.
@@ -518,7 +561,7 @@ def _compare(args: argparse.Namespace) -> int:
     names = _renamed(args.arm, "OLD=NEW")
     found = pooling.pool(args.sources, arms=args.arms, names=names, problems=args.problems)
     if args.json:
-        print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+        _print_json(found.to_json(), 1)
     else:
         print(pooled.text(found, language=args.language), end="")
     if args.out is not None:
@@ -576,5 +619,5 @@ def _add_schema(commands: Commands) -> None:
 def _schema(args: argparse.Namespace) -> int:
     from kiyas.study.settings import Study
 
-    print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))
+    _print_json(Study.model_json_schema(), 2)
     return 0

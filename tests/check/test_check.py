@@ -312,8 +312,8 @@ IGNORES = "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.content
         (tiny.CHATML, None, ["pad_is_end"]),
         (None, None, ["no_template", "pad_is_end"]),
         (REFUSES, None, ["system_refused", "pad_is_end"]),
-        (IGNORES, "Be brief.", ["system_ignored", "pad_is_end"]),
-        (IGNORES, None, ["pad_is_end"]),
+        (IGNORES, "Be brief.", ["system_ignored", "answer_unopened", "pad_is_end"]),
+        (IGNORES, None, ["answer_unopened", "pad_is_end"]),
     ],
 )
 def test_traps(tmp_path: Path, template: str | None, system: str | None, told: list[str]) -> None:

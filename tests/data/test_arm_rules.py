@@ -23,10 +23,10 @@ from kiyas.data.arms import (
     drop_too_long,
     examples,
     read_arms,
-    read_rows,
     tokenise,
 )
 from kiyas.data.chat import Chat
+from kiyas.data.row_files import read_rows
 from kiyas.study.settings import Arm, Dataset, Study
 from kiyas.types import Example, KiyasError, TokenizedExample
 

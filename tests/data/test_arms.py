@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import tiny
-from kiyas.data.arms import ArmData, drop_too_long, examples, read_arms, read_rows, tokenise
+from kiyas.data.arms import ArmData, drop_too_long, examples, read_arms, tokenise
 from kiyas.data.chat import Chat
+from kiyas.data.row_files import read_rows
 from kiyas.study.settings import Dataset, Study
 from kiyas.types import Example, KiyasError
 
@@ -52,7 +53,8 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
     ("name", "content", "told"),
     [
         ("d.jsonl", '{"a": 1}\n{"a": \n', "line 2: not valid JSON"),
-        ("d.jsonl", "[1]\n", "line 1: expected a JSON object"),
+        ("d.jsonl", "[1]\n", "item 1 is a number, not a JSON object"),
+        ("d.jsonl", "[1]\n[2]\n", "line 1: expected a JSON object"),
         ("d.jsonl", "", "holds no rows"),
         ("d.json", '{"a": 1}', "expected a list"),
         ("d.parquet", "nonsense", "not a Parquet file"),

@@ -11,6 +11,7 @@ The words are in page.py, and only there. See docs/check.md for every threshold 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,12 +19,14 @@ from kiyas.analyse.findings import Level, Remark
 from kiyas.check import chat_template, costs, design, leaks, measure, remarks
 from kiyas.check.cards import Card
 from kiyas.data import hub
+from kiyas.data.arms import tokenise
 from kiyas.data.chat import Chat
 from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
 from kiyas.study.settings import Study
+from kiyas.types import Example
 from kiyas.work.progress import tell
 
 __all__ = ["Checked", "Level", "Remark", "check"]
@@ -54,6 +57,8 @@ class Checked:
     max_length: int
     arms: dict[str, measure.ArmFacts]
     spent: dict[str, Spent]
+    shown: dict[str, str]
+    """one training row of each arm with data of its own, as the model sees it: what it learns is between >>> and <<<"""
     own_overlaps: list[leaks.Overlap]
     """between the sources' own splits"""
     left_overlaps: list[leaks.Overlap]
@@ -139,6 +144,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
         max_length=study.training.max_length,
         arms=facts,
         spent={name: _spent(study, name, steps[name], prepared.counts[name]) for name in arms},
+        shown={name: _shown(arm.split("train")[0], chat, study, name) for name, arm in own.items()},
         own_overlaps=overlaps,
         left_overlaps=left,
         benchmarks=asked,
@@ -155,6 +161,21 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.cost_remarks(study, cost),
         ],
     )
+
+
+SHOWN_CHARACTERS = 200
+
+
+def _shown(example: Example, chat: Chat, study: Study, arm: str) -> str:
+    """A training row as text, special tokens and all; long parts are cut in the middle."""
+    sample = tokenise(example, chat, study, arm)
+
+    def text(ids: Sequence[int]) -> str:
+        whole = str(chat.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+        half = SHOWN_CHARACTERS // 2
+        return whole if len(whole) <= SHOWN_CHARACTERS else f"{whole[:half]} [...] {whole[-half:]}"
+
+    return f"{text(sample.ids[: sample.start])}>>>{text(sample.ids[sample.start :])}<<<"
 
 
 def _spent(study: Study, arm: str, steps: int, count: dict[str, Any]) -> Spent:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
-from kiyas.data.chat import Chat
+from kiyas.data.chat import Chat, UnfitTemplateError
 
 _SYSTEM, _USER = "kiyas-system", "kiyas-user"
 
@@ -33,6 +31,14 @@ class ChatFacts:
     """token that ends an answer"""
     pad_is_end: bool
     """the padding token is the end of turn: a trainer that masks padding never teaches to stop"""
+    appends: str
+    """what the tokenizer puts behind a text by itself, where there is no template: it would end the prompt"""
+    unopened: bool
+    """the template does not open the assistant's turn: it ignores add_generation_prompt"""
+    prompt_ends: bool
+    """the prompt ends with the token that ends an answer"""
+    reads_clock: bool
+    """the template writes the date or the time"""
     stop_tokens: tuple[str, ...]
     """tokens that end an answer by the model's own configuration; Kıyas adds the end of turn"""
 
@@ -47,6 +53,9 @@ def chat_facts(chat: Chat, folder: Path, system: str | None) -> ChatFacts:
     stops = {chat.tokenizer.eos_token_id, *_configured_stops(folder)} - {None}
     with_system, refused = _rendered(chat, [("system", _SYSTEM), ("user", _USER)])
     bare, _ = _rendered(chat, [("user", _USER)])
+    given = [*([("system", system)] if system is not None else []), ("user", "x")]
+    prompt, _ = _rendered(chat, given, open_answer=True)
+    ids = chat.prompt_ids("x", system)
     return ChatFacts(
         template=bool(chat.tokenizer.chat_template),
         system_prompt=system,
@@ -55,19 +64,28 @@ def chat_facts(chat: Chat, folder: Path, system: str | None) -> ChatFacts:
         default_system=_inserted(bare, with_system),
         end_of_turn=str(token(chat.end_of_turn)),
         pad_is_end=chat.tokenizer.pad_token_id == chat.end_of_turn,
+        appends=str(chat.tokenizer.decode(chat.appended)) if not chat.tokenizer.chat_template else "",
+        unopened=_unopened(chat, given, prompt),
+        prompt_ends=ids[-1:] == [chat.end_of_turn],
+        reads_clock=bool(prompt) and prompt != chat.render(given, open_answer=True, clock=True),
         stop_tokens=tuple(sorted(str(token(id)) for id in stops)),
     )
 
 
-def _rendered(chat: Chat, turns: Sequence[tuple[str, str]]) -> tuple[str, bool]:
+def _rendered(chat: Chat, turns: Sequence[tuple[str, str]], open_answer: bool = False) -> tuple[str, bool]:
     """(text, whether the template refused); no text without a template."""
     if not chat.tokenizer.chat_template:
         return "", False
-    messages = [{"role": role, "content": content} for role, content in turns]
     try:
-        return str(chat.tokenizer.apply_chat_template(messages, tokenize=False)), False
-    except TemplateError:
+        return chat.render(turns, open_answer), False
+    except UnfitTemplateError:
         return "", True
+
+
+def _unopened(chat: Chat, given: Sequence[tuple[str, str]], prompt: str) -> bool:
+    """Asking for the assistant's turn changes nothing, and more than the prompt is before an answer."""
+    around = chat.around_answer(given) if prompt == _rendered(chat, given)[0] and prompt else None
+    return around is not None and around[0].rstrip() != prompt.rstrip()
 
 
 def _inserted(bare: str, with_system: str) -> str:

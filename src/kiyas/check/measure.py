@@ -60,6 +60,12 @@ class ArmFacts:
     """rows by the source's own split column; empty without one"""
     left_out: dict[str, int]
     """rows that were read and are not used, by reason"""
+    shape: str
+    """how prompt and completion were found in a row"""
+    flags: dict[str, int]
+    """rows read that are used, and deserve a word, by what it is"""
+    unused: tuple[str, ...]
+    """columns with something in them that nothing was read from"""
     lengths: Lengths | None
     thinking: int
     """rows read whose completion has <think>"""
@@ -170,6 +176,9 @@ def facts(
         validation=len(arm.split("validation")),
         splits={split: n for split, n in Counter(row.split for row in arm.read).items() if split},
         left_out={reason: n for reason, n in sorted(arm.dropped.items()) if n},
+        shape=arm.shape,
+        flags={flag: n for flag, n in sorted(arm.flags.items()) if n},
+        unused=tuple(map(str, arm.unused)),
         lengths=lengths(arm, *limits),
         thinking=sum("<think>" in row.completion.lower() for row in arm.read),
         fenced=sum(each.fenced for _, each in found),

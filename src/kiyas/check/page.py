@@ -17,6 +17,7 @@ from kiyas.work.console import plain_console, printed, safe
 WIDTH = 100
 ARMS_A_TABLE = 5
 SHOWN_IDS = 6
+SHOWN_COLUMNS = 12
 
 FIX_SPLIT = "dataset: {{group_by: {group_by}, split_column: none}}"
 
@@ -122,6 +123,41 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "training and benchmark both use it here; with another system message the model may answer differently",
         "set it explicitly: dataset: {{system: ...}}",
     ),
+    "other_system": (
+        "{found} of {rows} rows of {arm} carry a system message that is not dataset.system",
+        "it is left out, and dataset.system is used in its place",
+        "look at these messages: what the answers depend on must be in dataset.system or in the prompt",
+    ),
+    "chat_tokens": (
+        "{found} of {rows} rows of {arm} already hold the marks of a chat template, such as <|im_start|> or [INST]",
+        "they are put into the chat template of the base a second time",
+        "take the marks out: prompt and completion are plain text",
+    ),
+    "unused_columns": (
+        "{arm}: nothing was read from the columns {columns_words}",
+        "what is in them the model does not see",
+        "",
+    ),
+    "end_appended": (
+        "the tokenizer appends {token} to every text",
+        "a prompt that ends with it says that the text is over; Kıyas takes it off, other trainers do not",
+        "set add_eos_token to false in its tokenizer_config.json",
+    ),
+    "answer_unopened": (
+        "the chat template does not open the assistant's turn: it ignores add_generation_prompt",
+        "the model learns to answer right behind the question, in a chat that it was not made for",
+        "use the model's own template, or open the assistant's turn in it",
+    ),
+    "prompt_ends": (
+        "every prompt ends with {token}, which also ends an answer",
+        "the model may answer nothing",
+        "use the model's own template, or open the assistant's turn in it",
+    ),
+    "reads_clock": (
+        "the chat template writes today's date",
+        "Kıyas writes {day} always, in training and on the benchmark; other software writes another day",
+        "write a fixed date into the template",
+    ),
     "stated_tolerance": (
         "{found} of {problems} problems are judged within the error that their statement allows: {ids_words}",
         "there a number may differ from the expected one by as much as the statement says",
@@ -199,6 +235,9 @@ def page(checked: Checked, *, color: bool = False) -> str:
     names = list(checked.arms)
     for start in range(0, len(names), ARMS_A_TABLE):
         console.print(_arms_table(checked, names[start : start + ARMS_A_TABLE]))
+    for name, sample in checked.shown.items():
+        one_line = sample.replace("\n", "\\n")
+        say(f"One row of {name} as the model sees it, what it learns between >>> and <<<: {one_line}", "", 0, 2)
     for line in (_held_out(checked), *_contamination(checked)):
         say(line, "", 0, 2)
     notes = [each for each in checked.remarks if each.level is Level.NOTE]
@@ -240,6 +279,10 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
         ids = values["ids"]
         made["ids_words"] = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" * (len(ids) > SHOWN_IDS))
         made["kinds"] = ", ".join(f"{values[kind]} {how}" for kind, how in KINDS.items() if values[kind])
+    if "columns" in values:
+        columns = values["columns"]
+        more = f" and {len(columns) - SHOWN_COLUMNS} more" * (len(columns) > SHOWN_COLUMNS)
+        made["columns_words"] = ", ".join(columns[:SHOWN_COLUMNS]) + more
     if "what" in values:
         made["what_words"] = {"problems": "problems", "solutions": "solutions per problem"}[values["what"]]
     if "rows" in values:
@@ -340,6 +383,7 @@ def _of_rows(key: str) -> Callable[[Checked, ArmFacts], str]:
 
 
 _FACTS: dict[str, Callable[[Checked, ArmFacts], str]] = {
+    "recognised as": lambda _, f: f.shape,
     "rows read": _read(lambda f: f"{f.read.rows:,}" if f.read else ""),
     "  by the file's own split": _read(_splits),
     "  problems": _read(lambda f: f"{f.read.problems:,}" if f.read else ""),

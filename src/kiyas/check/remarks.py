@@ -13,6 +13,7 @@ from kiyas.check.chat_template import ChatFacts
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
 from kiyas.check.measure import ArmFacts
+from kiyas.data.chat import DAY
 from kiyas.judge import problem_from_row
 from kiyas.judge.tolerances import with_statement
 from kiyas.pipeline.prepare import Unexpected
@@ -54,6 +55,12 @@ def arm_remarks(
                 if found:
                     values = {"arm": name, "rows": rows, "found": found, "limit": limit, "longest": longest}
                     yield Remark(code, _level(found, rows, few), values)
+        for code in ("other_system", "chat_tokens"):
+            if code in facts.flags:
+                values = {"arm": name, "found": facts.flags[code], "rows": rows}
+                yield Remark(code, Level.WARNING, values)
+        if facts.unused:
+            yield Remark("unused_columns", Level.NOTE, {"arm": name, "columns": list(facts.unused)})
     yield from _unequal(study, arms, steps)
 
 
@@ -136,6 +143,14 @@ def chat_remarks(chat: ChatFacts) -> Iterator[Remark]:
         yield Remark("system_refused", Level.NOTE, {})
     if chat.default_system and chat.system_prompt is None:
         yield Remark("default_system", Level.WARNING, {"text": chat.default_system})
+    if chat.appends:
+        yield Remark("end_appended", Level.WARNING, {"token": chat.appends})
+    if chat.unopened:
+        yield Remark("answer_unopened", Level.WARNING, {})
+    elif chat.prompt_ends:
+        yield Remark("prompt_ends", Level.WARNING, {"token": chat.end_of_turn})
+    if chat.reads_clock:
+        yield Remark("reads_clock", Level.WARNING, {"day": f"{DAY:%d %b %Y}"})
     if chat.pad_is_end:
         yield Remark("pad_is_end", Level.NOTE, {"token": chat.end_of_turn})
     if not chat.end_stops:

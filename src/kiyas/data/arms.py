@@ -2,93 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
-from kiyas import practice
-from kiyas.data import hub
 from kiyas.data.chat import Chat
+from kiyas.data.row_files import read_rows
 from kiyas.data.row_formats import texts
-from kiyas.runfolder.files import json_objects
-from kiyas.study.settings import NO_SPLIT, PRACTICE, Arm, Dataset, Study, is_hub_id
+from kiyas.study.settings import NO_SPLIT, Arm, Dataset, Study
 from kiyas.types import Example, KiyasError, TokenizedExample
 
 T = TypeVar("T")
 _VALIDATION = {"validation", "valid", "val", "dev", "eval"}
-
-
-def read_rows(name: str, revision: str | None = None, config: str | None = None) -> list[dict[str, Any]]:
-    """Rows of a JSONL, JSON, CSV or Parquet file, of a data set on the Hub, or of `practice/NAME`.
-
-    Raises KiyasError with file and line.
-    """
-    if is_hub_id(name):
-        return hub.dataset_rows(name, revision, config)
-    if name.startswith(PRACTICE + "/"):
-        return practice.dataset(name.removeprefix(PRACTICE + "/"))
-    path = Path(name)
-    reader = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}.get(path.suffix.lower())
-    if reader is None:
-        raise KiyasError(f"{path}: unknown file type {path.suffix!r}", "give .jsonl, .json, .csv or .parquet")
-    try:
-        rows = reader(path)
-    except OSError as error:
-        raise KiyasError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise KiyasError(f"{path}: not UTF-8 text: {error}") from error
-    if not rows:
-        raise KiyasError(f"{path} holds no rows")
-    return rows
-
-
-def _jsonl(path: Path) -> list[dict[str, Any]]:
-    with path.open("rb") as file:
-        return list(json_objects(path, file))
-
-
-def _json(path: Path) -> list[dict[str, Any]]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KiyasError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise KiyasError(f"{path}: expected a list of objects")
-    return value
-
-
-def _csv(path: Path) -> list[dict[str, Any]]:
-    csv.field_size_limit(2**31 - 1)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            reader = csv.DictReader(file, strict=True)
-            twice = [name for name, count in Counter(reader.fieldnames or ()).items() if count > 1]
-            if twice:
-                raise KiyasError(f"{path}: the column {twice[0]!r} occurs twice")
-            rows = list(reader)
-        except csv.Error as error:
-            raise KiyasError(f"{path}: not valid CSV ({error})") from error
-    for number, row in enumerate(rows, 1):
-        if None in row:
-            raise KiyasError(f"{path}, row {number}: more cells than the header has columns")
-    return rows
-
-
-def _parquet(path: Path) -> list[dict[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise KiyasError(f"{path}: not a Parquet file ({error})") from error
-    return rows
 
 
 @dataclass
@@ -104,6 +32,10 @@ class ArmData:
     """every row with text as the source has it, before anything is left out; `split` is the source's own word"""
     lengths: list[tuple[int, int]] = field(default_factory=list)
     """tokens of prompt and completion of each row in `read`"""
+    flags: Counter[str] = field(default_factory=Counter)
+    """rows that are used all the same: `other_system` than the study's, `chat_tokens` in the text"""
+    unused: list[str] = field(default_factory=list)
+    """columns with something in them that nothing was read from"""
 
     def split(self, name: str) -> list[Example]:
         return [example for example in self.examples if example.split == name]
@@ -113,30 +45,30 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
     """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     try:
-        pairs, shape, odd = texts(rows, settings, source)
+        found = texts(rows, settings, source)
     except KiyasError as error:
         raise KiyasError(f"arm {arm}: {error.args[0]}", error.hint) from None
     split_column = None
     if settings.split_column != NO_SPLIT:
         split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
     group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
-    result, told = ArmData([], shape=shape, dropped=odd), bool(odd)
+    result, faulty = ArmData([], found.odd, found.shape, flags=found.flags, unused=found.unused), bool(found.odd)
     seen: Counter[str] = Counter()
-    for number, (row, (prompt, completion)) in enumerate(zip(rows, pairs, strict=True)):
+    for number, (row, (prompt, completion)) in enumerate(zip(rows, found.pairs, strict=True)):
         split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
         seen[split] += 1
         split = "validation" if split in _VALIDATION else split
         if not _is_text(prompt) or not _is_text(completion):
-            result.dropped["not_text"] += (prompt, completion) != (None, None) or not told
+            result.dropped["not_text"] += (prompt, completion) != (None, None) or not faulty
         elif not prompt.strip() or not completion.strip():
             result.dropped["empty"] += 1
         else:
             identity = row.get("id")
             example = Example(
-                str(number if identity is None else identity),
+                _writable(number if identity is None else identity),
                 prompt,
                 completion,
-                str((row.get(group_column) if group_column else None) or prompt),
+                _writable((row.get(group_column) if group_column else None) or prompt),
                 split,
             )
             own = str(row.get(split_column or "split", "")).strip().lower()
@@ -158,11 +90,21 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
             unusable = empty + sum(odd_rows.values()) == len(rows)
             raise KiyasError(
                 f"arm {arm}: no {split} rows in {source} ({where}{left_out})",
-                "prompt and completion must be text; dataset.prompt_column and completion_column name their columns"
+                _remedy(odd_rows, empty)
                 if unusable
                 else "training needs rows marked train; validation needs rows marked validation, valid, val or dev",
             )
     return result
+
+
+def _remedy(odd: dict[str, int], empty: int) -> str:
+    """What to do where every row is unusable: about the most frequent reason."""
+    why = max(odd, key=odd.__getitem__, default="")
+    if not why or odd[why] <= empty:
+        return "prompt and completion must be text; dataset.prompt_column and completion_column name their columns"
+    if why.startswith("unknown role"):
+        return "name the roles system, user and assistant"
+    return "a row is one question in plain text and its answer: take the rest out, or split it into rows"
 
 
 def _is_text(value: Any) -> bool:
@@ -170,9 +112,16 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
+def _writable(value: Any) -> str:
+    """As text; half of a surrogate pair becomes its escape."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
 def _optional(given: str | None, usual: str, columns: list[str], arm: str, source: str, key: str) -> str | None:
     if given is not None and given not in columns:
-        raise KiyasError(f"arm {arm}: {source} has no column {given!r} (dataset.{key}); it has {', '.join(columns)}")
+        raise KiyasError(
+            f"arm {arm}: {source} has no column {given!r} (dataset.{key}); it has {', '.join(map(str, columns))}"
+        )
     return given if given is not None else usual if usual in columns else None
 
 
@@ -341,4 +290,6 @@ def arm_counts(data: ArmData, samples: Iterable[TokenizedExample]) -> dict[str, 
         "from": data.shape,
         "derived": data.derived,
         **{f"dropped_{reason}": count for reason, count in sorted(data.dropped.items())},
+        **{flag: count for flag, count in sorted(data.flags.items()) if count},
+        **({"unused_columns": data.unused} if data.unused else {}),
     }

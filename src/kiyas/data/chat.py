@@ -1,16 +1,40 @@
-"""The chat's text as tokens: prompt, completion, end of turn. Needs the tokenizer only, not the model."""
+"""The chat's text as tokens: prompt, completion, end of turn. Needs the tokenizer only, not the model.
+
+A chat template is a program that somebody wrote: it may lose the question, read the clock or never end. So a probe goes
+through it before anything is spent (`refuse_unfit`), and what comes out is searched for what went in.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer
 
 from kiyas.types import KiyasError
+
+DAY = datetime(2024, 7, 26)
+"""Today, for every template that asks: prompts of one study must not change at midnight. Llama 3.1's own default."""
+PROBE = 'Kiyas asks: is 1 < 2 & "x" != y?\n\n    for each in [1, 2]:\n\tprint(each)  # {{ n }}\nEnd of the question.'
+Turns = Sequence[tuple[str, Any]]
+STEPS = 1_000_000
+"""Lines of a template's own code that one chat may take; real templates take some hundreds."""
+
+
+class UnfitTemplateError(KiyasError):
+    """The chat template cannot render these turns."""
+
+
+class _TooManyStepsError(Exception):
+    pass
 
 
 @dataclass
@@ -33,40 +57,188 @@ class Chat:
             raise KiyasError(f"the tokenizer in {path} is empty: its vocabulary files are missing")
         return cls(tokenizer, str(path))
 
+    def refuse_unfit(self, system: str | None) -> None:
+        """Renders a probe with this system message, and looks for it.
+
+        Raises KiyasError for a template that cannot be run, that loses or changes the question, or whose text is
+        another one each time; and for a tokenizer that puts special tokens into every text.
+        """
+        if set(self._ids(PROBE)) & {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id} - {None}:
+            raise KiyasError(
+                f"the tokenizer in {self.path} puts its special tokens into every text, even where they are not wanted",
+                "set add_bos_token and add_eos_token to false in its tokenizer_config.json",
+            )
+        if not self.tokenizer.chat_template:
+            self.prompt_ids(PROBE, system)
+            return
+        text = self._prompt(PROBE, system)
+        if PROBE not in text:
+            what = "changes" if PROBE[:11] in text else "loses"
+            raise KiyasError(
+                f"the chat template in {self.path} {what} the question: the model would be asked something else",
+                "it expects a list of parts as content: use a template for text"
+                if self._takes_parts()
+                else "use the model's own tokenizer files, or repair the template: {{ message['content'] }}",
+            )
+        if any(self._prompt(PROBE, system) != text for _ in range(8)):
+            raise KiyasError(
+                f"the chat template in {self.path} draws random numbers: the same question gives other prompts",
+                "remove `random` and `lipsum` from the template",
+            )
+
+    def _takes_parts(self) -> bool:
+        with contextlib.suppress(KiyasError):
+            return PROBE in self.render([("user", [{"type": "text", "text": PROBE}])])
+        return False
+
+    def render(self, turns: Turns, open_answer: bool = False, clock: bool = False) -> str:
+        """Turns (role, text) as the template writes them; today is DAY, or with `clock` what the clock says.
+
+        Raises UnfitTemplateError.
+        """
+        named = self.tokenizer.chat_template
+        if isinstance(named, dict) and "default" not in named:
+            names = ", ".join(map(str, named))
+            raise UnfitTemplateError(
+                f"the tokenizer in {self.path} has several chat templates ({names}) and no default",
+                "call the one to train with `default`, in tokenizer_config.json or as chat_template.jinja",
+            )
+        source = self.tokenizer.get_chat_template()
+        if "strftime_now" in source and not clock:
+            source = _FIXED_CLOCK + source
+        messages = [{"role": role, "content": text} for role, text in turns]
+        try:
+            with _few_steps():
+                return str(
+                    self.tokenizer.apply_chat_template(
+                        messages, chat_template=source, tokenize=False, add_generation_prompt=open_answer
+                    )
+                )
+        except _TooManyStepsError:
+            raise UnfitTemplateError(
+                f"the chat template in {self.path} does not end: more than {STEPS:,} steps for one chat",
+                "use the model's own tokenizer files, or repair the template's loops",
+            ) from None
+        except TemplateSyntaxError as error:
+            raise UnfitTemplateError(
+                f"the chat template in {self.path} is broken, line {error.lineno}: {error.message}",
+                "use the model's own tokenizer files, or repair the template",
+            ) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            if not isinstance(error, TemplateError):
+                reason = f"{type(error).__name__}: {reason}"
+            raise UnfitTemplateError(f"the chat template in {self.path} refuses this chat: {reason}") from error
+
     @cached_property
     def end_of_turn(self) -> int:
         """The token that ends an answer: what the chat template puts after the assistant's words, else eos."""
-        if self.tokenizer.chat_template:
-            marker = "kiyas-marker"
-            turn = [{"role": "user", "content": "x"}, {"role": "assistant", "content": marker}]
-            text = self.tokenizer.apply_chat_template(turn, tokenize=False)
-            ids = self.tokenizer(text.rpartition(marker)[2], add_special_tokens=False)["input_ids"]
-            if ids and ids[0] in self.tokenizer.added_tokens_decoder:
-                return int(ids[0])
+        # Some templates want a system message first.
+        given: tuple[Turns, ...] = ([("user", "x")], [("system", "x"), ("user", "x")])
+        around = (self.around_answer(turns) for turns in given if self.tokenizer.chat_template)
+        ids = self._ids(next((after for _, after in filter(None, around)), ""))
+        if ids and ids[0] in self.tokenizer.added_tokens_decoder:
+            return int(ids[0])
         if self.tokenizer.eos_token_id is None:
-            raise KiyasError(f"the tokenizer in {self.path} has no end-of-turn token (eos_token)")
+            raise KiyasError(
+                f"the tokenizer in {self.path} has no end-of-turn token (eos_token)",
+                "name one in its tokenizer_config.json",
+            )
         return int(self.tokenizer.eos_token_id)
+
+    def around_answer(self, turns: Turns) -> tuple[str, str] | None:
+        """What the template writes before and after an answer to these turns; None where it cannot be seen."""
+        marker = "kiyas-marker"
+        for more in ([], [("user", "x")]):  # some templates want the user's words last
+            with contextlib.suppress(UnfitTemplateError):
+                before, found, after = self.render([*turns, ("assistant", marker), *more]).rpartition(marker)
+                if found:
+                    return before, after
+        return None
 
     def prompt_ids(self, prompt: str, system: str | None) -> list[int]:
         """The chat up to where the assistant starts to speak."""
-        if not self.tokenizer.chat_template:
-            text = (f"{system}\n\n" if system else "") + prompt + "\n"
-            return list(self.tokenizer(text)["input_ids"])
-        messages = [{"role": "system", "content": system}] if system is not None else []
-        messages.append({"role": "user", "content": prompt})
-        try:
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
+        if self.tokenizer.chat_template:
+            return self._ids(self._prompt(prompt, system))
+        plain = self._ids(text := (f"{system}\n\n" if system else "") + prompt + "\n")
+        ids = list(self.tokenizer(text)["input_ids"])
+        starts = (start for start in range(len(ids) - len(plain) + 1) if ids[start : start + len(plain)] == plain)
+        start = next(starts, None)
+        if start is None:
             raise KiyasError(
-                f"the chat template in {self.path} refuses this chat: {error}",
-                "some templates do not support a system role: leave dataset.system out",
-            ) from error
+                f"the tokenizer in {self.path} changes a text when it adds its special tokens",
+                "use the model's own tokenizer files",
+            )
+        # What it puts behind a text, an end token usually, would say that the answer is over.
+        return ids[: start + len(plain)]
+
+    @property
+    def appended(self) -> list[int]:
+        """What the tokenizer puts behind a text by itself."""
+        ids, plain = list(self.tokenizer("print(1)")["input_ids"]), self._ids("print(1)")
+        places = [start for start in range(len(ids)) if ids[start : start + len(plain)] == plain]
+        return ids[places[0] + len(plain) :] if places else []
+
+    def _prompt(self, prompt: str, system: str | None) -> str:
+        """Raises KiyasError, with what to change, when the template refuses the chat."""
+        turns = [("user", prompt)]
+        given = turns if system is None else [("system", system), *turns]
+        try:
+            return self.render(given, open_answer=True)
+        except UnfitTemplateError as error:
+            if error.hint:
+                raise
+            other = [("system", "x"), ("user", "x")] if system is None else [("user", "x")]
+            error.hint = "use the model's own tokenizer files, or repair the template"
+            with contextlib.suppress(UnfitTemplateError):
+                self.render(other, open_answer=True)
+                error.hint = (
+                    "it needs a system message: set dataset.system"
+                    if system is None
+                    else "it does not support a system role: leave dataset.system out"
+                )
+            raise
+
+    def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def completion_ids(self, completion: str) -> list[int]:
         """The answer and the end-of-turn token, which is learned whatever the pad token is."""
-        return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.end_of_turn]
+        return [*self._ids(completion), self.end_of_turn]
 
     def text(self, ids: list[int]) -> str:
         """An answer's tokens as text, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+_DIRECTIVES = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBcdefGHIjmMpSuUVwWxXyYZz"))
+_FIXED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f"|replace('{each}', '{DAY.strftime(each)}')" for each in _DIRECTIVES)
+    + " }}{% endmacro +%}"
+)
+"""Put in front of a template, it hides the clock that transformers gives."""
+
+
+@contextlib.contextmanager
+def _few_steps() -> Iterator[None]:
+    """Inside, a chat template may take no more than STEPS lines of its own code."""
+    steps = 0
+
+    def step(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename != "<template>":
+            return None
+        steps += 1
+        if steps > STEPS:
+            raise _TooManyStepsError
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(step)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

@@ -13,12 +13,19 @@ from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arm
 from kiyas.data.chat import Chat
 from kiyas.interop import adapters
 from kiyas.judging.stage import prove, sound
+from kiyas.model import families
 from kiyas.pipeline import identity
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.study.settings import Study
 from kiyas.types import Example, KiyasError
+
+FLAGS = {
+    "other_system": "carry a system message of their own; dataset.system is used in its place",
+    "chat_tokens": "already hold the marks of a chat template, and are put into the base's own one",
+}
+"""What rows do that are used, and deserve a word."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,18 @@ class Prepared:
                 + (f", {count['draws']} draws" if count.get("draws", 1) > 1 else "")
                 + (f"; left out: {told}" if told else "")
             )
+        return [*lines, *self.flags()]
+
+    def flags(self) -> list[str]:
+        """What is unusual in rows that are used all the same, one line each."""
+        lines = []
+        for name, arm in self.arms.items():
+            for flag, count in arm.flags.items():
+                if count:
+                    lines.append(f"arm {name}: {count} rows {FLAGS[flag]}")
+            if arm.unused:
+                shown = ", ".join(map(str, arm.unused[:12])) + " and more" * (len(arm.unused) > 12)
+                lines.append(f"arm {name}: nothing was read from the columns {shown}")
         return lines
 
 
@@ -81,8 +100,11 @@ def prepare(study: Study) -> Prepared:
 
     Raises KiyasError for data that is broken or unfit, and for problems that cannot be judged as the study says.
     """
+    families.refuse_other(hub.base_folder(study))
+    chat = Chat.load(hub.base_folder(study))
+    chat.refuse_unfit(study.dataset.system)
     problems, findings = _proven(study, benchmarks.read_all(study.benchmarks))
-    arms, chat = read_arms(study), Chat.load(hub.base_folder(study))
+    arms = read_arms(study)
     samples = drop_too_long(arms, chat, study)
     derive(arms, samples, chat, study)
     arms = {name: arms[name] for name in study.trained}  # in the study's order

@@ -94,7 +94,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     doubts = prepared.doubts(study)
     for line in doubts:
         tell(f"data: {line}")
-    identity.note(folder, doubts)
+    identity.note(folder, [*doubts, *prepared.flags()])
     if study.judge.allows_stated_errors and (ids := with_statement(judge.read_problems(folder.problems, "kiyas"))):
         tell(
             f"data: {len(ids)} of {len(prepared.problems)} problems are judged within the error their statement allows"

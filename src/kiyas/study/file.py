@@ -20,7 +20,9 @@ from kiyas.study.settings import (
     Benchmark,
     Section,
     Study,
+    as_text,
     benchmark_name,
+    flat,
     is_builtin,
     is_hub_id,
 )
@@ -103,6 +105,7 @@ def parse(text: str, source: str, folder: Path, overrides: list[str] | None = No
         problems += [_explain(tree, each) for each in error.errors()]
         study = None
     problems += _paths(tree, folder)
+    problems += _unwritable(study) if study is not None else []
     found = [problem for problem in problems if problem]
     if found or study is None:
         number = f"{len(found)} mistakes" if len(found) > 1 else "a mistake"
@@ -117,7 +120,11 @@ def _yaml(text: str, source: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
         raise KiyasError(f"{where}: {' '.join(str(error.problem or error.context).split())}") from None
-    except (YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+    except RecursionError:
+        raise KiyasError(f"{source}: not valid YAML: it is nested too deep") from None
+    except (YAMLError, ValueError) as error:  # a date that is none is a ValueError
+        if "set_int_max_str_digits" in str(error):
+            raise KiyasError(f"{source}: a number has more than 4,300 digits") from None
         raise KiyasError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
@@ -216,6 +223,16 @@ def _model_in(annotation: Any) -> type[Section] | None:
     return None
 
 
+def _unwritable(study: Study) -> list[str]:
+    """Texts with half of a surrogate pair, which no file can hold and no tokenizer can read."""
+    texts = {key: as_text(value) for key, value in flat(study.model_dump()).items()}
+    return [
+        f"{key}: half of a surrogate pair (\\ud800 to \\udfff) is not text"
+        for key, text in texts.items()
+        if any("\ud800" <= character <= "\udfff" for character in text)
+    ]
+
+
 def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
     """One message for every file that the study names and that is not there."""
     named: list[tuple[tuple[Any, ...], str]] = [(("model_name_or_path",), "model folder")]
@@ -235,9 +252,16 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             continue
         if location[0] == "benchmarks" and benchmark_name(value) in HUB_BENCHMARKS and not (folder / value).exists():
             continue
-        path = folder / Path(value).expanduser()
         dotted = ".".join(map(str, location))
         where = _line(tree, location)
+        try:
+            path = folder / Path(value).expanduser()
+            path.stat()
+        except FileNotFoundError:
+            pass  # it may be a name on the Hub
+        except (OSError, RuntimeError, ValueError) as error:
+            found.append(f"{where}{dotted}: cannot read {value[:80]!r}: {getattr(error, 'strerror', None) or error}")
+            continue
         if is_builtin(value):
             hint = f"it has {', '.join(built_in)}" if location[0] == "arms" else f"write just {PRACTICE}"
             found.append(f"{where}{dotted}: no {value!r} in the practice world; {hint}")

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, field_validator, model_validator
 
 from kiyas.judge import FORMATS, Format
 from kiyas.judge.types import AfterTimeout, ExtractionRule, Isolation, Mode, ToleranceRule
@@ -24,7 +24,10 @@ PRACTICE = "practice"
 NO_SPLIT = "none"
 HUB_BENCHMARKS = {name: format for name, format in FORMATS.items() if format.hub_id is not None}
 """Benchmarks that are known by name."""
-DATA_FILES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".yaml", ".yml", ".txt")
+DATA_FILES = (
+    *(".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".yaml", ".yml", ".txt", ".xlsx"),
+    *(".gz", ".bz2", ".xz", ".zst", ".lzma", ".zip", ".tar", ".7z"),
+)
 
 
 class Scheduler(StrEnum):
@@ -75,19 +78,35 @@ class Language(StrEnum):
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+MOST = 10_000
+"""Seeds of an arm, random draws, answers to a problem: more is a slip of the keyboard."""
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("give a number, not true or false")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_number)]
+Count = Annotated[Number, Field(ge=1, le=2**53)]
+Few = Annotated[Number, Field(ge=1, le=MOST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Share = Annotated[float, Field(ge=1e-6, le=1e6)]
 Name = Annotated[str, Field(pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,63}$")]
 
 
 class Peft(Section):
     """The LoRA adapter, in PEFT's words."""
 
-    r: Count = 16
+    r: Annotated[Number, Field(ge=1, le=2**16)] = 16
     """Rank."""
     lora_alpha: Positive = 32
     """Scale: the update is multiplied by lora_alpha / r."""
@@ -158,7 +177,7 @@ class Recipe(Section):
 class Training(Recipe):
     """The recipe, and how training is logged and divided among processes."""
 
-    tuning_seeds: Count = 1
+    tuning_seeds: Few = 1
     """With a grid of learning rates: how many additional seeds of every arm are trained to choose the rate."""
     logging_steps: Count = 20
     """Training loss is logged at this interval, in steps."""
@@ -188,6 +207,8 @@ class Training(Recipe):
     def _grid(cls, value: float | list[float]) -> float | list[float]:
         if isinstance(value, list) and len(set(value)) < max(2, len(value)):
             raise ValueError("a grid is a list of at least two different learning rates")
+        if isinstance(value, list) and len({f"{rate:g}" for rate in value}) < len(value):
+            raise ValueError("two learning rates of the grid differ only behind the sixth digit")
         return value
 
 
@@ -229,15 +250,15 @@ class Arm(Section):
     model_config = ConfigDict(populate_by_name=True)
 
     dataset_name: str | None = None
-    """A JSONL, CSV or Parquet file (relative to the study file), a data set on the Hub (`owner/name`), or
-    `practice/deep`, `practice/diverse`."""
+    """A JSONL, JSON, CSV or Parquet file, plain or compressed (relative to the study file), a data set on the Hub
+    (`owner/name`), or `practice/deep`, `practice/diverse`."""
     dataset_config: str | None = None
     """Configuration of a data set on the Hub, where it has several."""
     revision: str | None = None
     """Branch, tag or commit of a data set on the Hub. Default: main when the run starts; the commit is recorded."""
     from_: Annotated[str | None, Field(alias="from")] = None
     """Derived: drawn at random from this arm's training rows."""
-    mix: dict[str, Positive] | None = None
+    mix: dict[str, Share] | None = None
     """Derived: drawn at random from these arms, in these shares, as many rows as they have."""
     problems: Count | None = None
     """Derived: only this many problems (groups)."""
@@ -245,7 +266,7 @@ class Arm(Section):
     """Derived: at most this many rows of one problem."""
     fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Derived: this share of the rows that are left."""
-    draws: Count = 1
+    draws: Few = 1
     """Derived: how many random draws are made; seeds use them in turn. A claim about a way of making data needs 3."""
     checkpoints: str | None = None
     """A folder of PEFT checkpoints that were trained elsewhere (`checkpoint-100/`, `seed-1/checkpoint-100/` …): nothing
@@ -395,6 +416,8 @@ def day_of(value: date | str | None, last: bool) -> date | None:
     """The first or last day of 2024, 2024-08 or 2024-08-15. Raises ValueError."""
     if value is None or isinstance(value, date):
         return value
+    if not isinstance(value, str):
+        raise ValueError("write a date as 2024, 2024-08 or 2024-08-15")
     match = re.fullmatch(r"(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?", value.strip())
     if not match:
         raise ValueError(f"{value!r} is not a date; write 2024, 2024-08 or 2024-08-15")
@@ -446,13 +469,13 @@ class Generation(Section):
     """0: greedy; above: sampled."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling: the smallest set of tokens with this probability."""
-    num_samples: Count = 1
+    num_samples: Few = 1
     """Answers per problem; more than one needs a temperature above 0."""
     max_new_tokens: Count = 2048
     """An answer is cut after this many tokens (and counted as a runaway)."""
     max_rows: Count | None = None
     """Answers decoded at once by one process. Default: by memory. Recorded, since decoding depends on it slightly."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     """Seed of the sampling noise."""
 
     @model_validator(mode="after")
@@ -536,7 +559,7 @@ class Study(Section):
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     """The competing data sets."""
     dataset: Dataset = Dataset()
-    seeds: Count | Annotated[list[int], Field(min_length=1)] = 3
+    seeds: Few | Annotated[list[Seed], Field(min_length=1, max_length=MOST)] = 3
     """How many seeds (trainings) per arm, or a list of seeds."""
     peft: Peft = Peft()
     training: Training = Training()
