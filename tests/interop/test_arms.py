@@ -264,7 +264,7 @@ def test_the_user_joins_what_the_names_part(tmp_path: Path) -> None:
     apart = import_study([tmp_path / "in"], tmp_path / "run")
     assert [each.arm for each in apart.checkpoints] == ["deep-0101", "deep-0202"]
     said = next(note for note in apart.notes if "read as 2 arms" in note)
-    assert "--arm TEXT=deep" in said
+    assert "--arm 'deep-0101=deep' --arm 'deep-0202=deep'" in said
     for arm_of in ({"deep_": "deep"}, {"deep-0101": "deep", "deep-0202": "deep"}):
         joined = import_study([tmp_path / "in"], tmp_path / "run", arm_of=arm_of)
         assert [(each.arm, each.step) for each in joined.checkpoints] == [("deep", 100), ("deep", 200)]
@@ -401,6 +401,15 @@ def test_an_evaluation_elsewhere_that_says_otherwise_is_left_out(tmp_path: Path)
     )
     with pytest.raises(KiyasError, match="answered otherwise"):
         import_study(sorted((tmp_path / "in").glob("*/*")), tmp_path / "run2")
+
+
+@pytest.mark.parametrize("file", ["r.jsonl", "out/preds.jsonl", "eval/inference/r.jsonl"])
+def test_a_folder_further_out_is_the_name(file: str, tmp_path: Path) -> None:
+    for arm in ("şeker", "çeker"):
+        put(tmp_path / "in" / arm / "checkpoint-100" / file)
+        (tmp_path / "in" / f"{arm}_log.csv").write_text("Adım,Eğitim Kaybı\n20,0.9\n", encoding="utf-8")
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    assert {each.arm for each in summary.checkpoints} == {arm for arm, _ in summary.losses} == {"şeker", "çeker"}
 
 
 def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class Named:
     """plain words of a file's folders, where its own name says which arm it is"""
     given: bool = False
     """the user named the arm"""
+    outer: frozenset[str] = frozenset()
+    """words of the folders above the one that names the arm"""
 
 
 def tokens(text: str) -> list[str]:
@@ -149,12 +151,14 @@ def of_outcomes(path: Path, arm_of: Mapping[str, str], folders: Sequence[str] | 
     number = epoch if step is None else step
     found, place = _arm(texts, number is not None)
     arm = given(path, arm_of) or found or next((_joined(text) for text in texts if _joined(text)), stem)
-    label, plain = _label(texts, place, number is not None)
+    by_file = place == 0 and (step is None or STEP.search(texts[0]) is not None)
+    label, plain = _label(texts, place, number is not None, by_file=by_file)
     by_epoch = step is None and epoch is not None
     mine = given(path, arm_of) is not None or arm in arm_of
     arm = arm_of.get(arm, arm)
     seed = _number(SEED, texts) or 0
-    return Named(arm, seed, 0 if arm == BASE_ARM else number, window(stem), by_epoch, label, plain, mine)
+    outer = frozenset(word for text in texts[place + 1 :] for word in _words(text))
+    return Named(arm, seed, 0 if arm == BASE_ARM else number, window(stem), by_epoch, label, plain, mine, outer)
 
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".eval")
@@ -196,8 +200,13 @@ def _head(text: str) -> str:
     return re.split(r"[_\-\s]*(?=checkpoint|ckpt|step|epoch|(?<![a-z])iter)", text, maxsplit=1, flags=re.IGNORECASE)[0]
 
 
-def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(what tells this training from others, plain words of a file's folders), outermost first."""
+def _label(
+    texts: list[str], place: int, stepped: bool, *, by_file: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(what tells this training from others, plain words of the folders of a file that names its arm), outermost first.
+
+    `by_file`: the file's own name says which arm it is, and which checkpoint.
+    """
     label: list[str] = []
     above: list[str] = []
     for number, text in reversed(list(enumerate(texts))):
@@ -212,7 +221,7 @@ def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...]
             words = [word for word in words if word.lower() not in BESIDE]
         for word in words:
             plain = _is_plain(word) and word.lower() not in PLACES
-            (above if number > place == 0 and plain else label).append(word)
+            (above if by_file and number and plain else label).append(word)
     return tuple(label), tuple(above)
 
 
@@ -237,7 +246,8 @@ def told_apart(found: Sequence[Named], arm_of: Mapping[str, str], *, copies: boo
         keys = _keys([found[at] for at in mine], copies)
         if len(set(keys)) < 2:
             continue
-        new = _new_names(short, list(dict.fromkeys(keys)))
+        outer = frozenset(word for at in mine for word in found[at].outer)
+        new = _new_names(short, list(dict.fromkeys(keys)), outer, set(arms))
         for at, key in zip(mine, keys, strict=True):
             arms[at] = arm_of.get(new[key], new[key])
     return arms
@@ -267,11 +277,15 @@ def _bare(label: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word for word in label if word.lower() not in PLACES)
 
 
-def _new_names(short: str, keys: list[Key]) -> dict[Key, str]:
-    """A name for each: the common one, and what is its own."""
+def _new_names(short: str, keys: list[Key], outer: frozenset[str], taken: set[str]) -> dict[Key, str]:
+    """A name for each: the common one, and what is its own; that alone where a folder further out is the name."""
     words = {key: [*key[0], *key[1]] for key in keys}
     common = {*set.intersection(*(set(each) for each in words.values())), *_words(short)}
-    own = {key: "-".join([short, *(word for word in each if word not in common)]) for key, each in words.items()}
+    rest = {key: [word for word in each if word not in common] for key, each in words.items()}
+    own = {key: "-".join(each) for key, each in rest.items()}
+    named = all(each and all(word.isalpha() and word in outer for word in each) for each in rest.values())
+    if not named or any(key[0] for key in keys) or not taken.isdisjoint(own.values()):
+        own = {key: "-".join([short, *each]) for key, each in rest.items()}
     if len(set(own.values())) < len(keys):
         own = {key: "-".join([short, *each]) for key, each in words.items()}
     if len(set(own.values())) < len(keys):
@@ -304,12 +318,15 @@ def notes_of(before: Sequence[str], after: Sequence[str]) -> list[str]:
     new: dict[str, set[str]] = defaultdict(set)
     for short, arm in zip(before, after, strict=True):
         new[short].add(arm)
-    return [
-        f"the names of {short} differ in more than the step: read as {len(arms)} arms, {', '.join(sorted(arms)[:6])}"
-        f"{' …' if len(arms) > 6 else ''}; if they are one training, join them with --arm TEXT={short}"
-        for short, arms in new.items()
-        if len(arms) > 1
-    ]
+    remarks = []
+    for short, arms in new.items():
+        if len(arms) > 1:
+            join = " ".join(f"--arm '{arm}={short}'" for arm in sorted(arms) if arm != short)
+            remarks.append(
+                f"the names of {short} differ in more than the step: read as {len(arms)} arms, "
+                f"{', '.join(sorted(arms))}; if they are one training, join them with {join}"
+            )
+    return remarks
 
 
 def of_log(path: Path, arm_of: Mapping[str, str], known: Iterable[str], folders: Sequence[str] | None = None) -> Named:
