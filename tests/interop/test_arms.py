@@ -246,6 +246,30 @@ def test_the_best_next_to_numbered_checkpoints(tmp_path: Path) -> None:
     }
 
 
+def test_an_adapter_in_the_output_folder_itself_is_a_copy(tmp_path: Path) -> None:
+    for leaf in ("checkpoint-100/", "checkpoint-200/", ""):
+        adapter(tmp_path / "in" / "out" / f"{leaf}adapter_config.json")
+    (trained,) = import_study([tmp_path / "in"], tmp_path / "run").trained
+    assert [each.step for each in trained.checkpoints] == [100, 200]
+
+
+def test_files_and_folders_of_one_name_are_one_arm(tmp_path: Path) -> None:
+    put(tmp_path / "in" / "deep.jsonl")
+    put(tmp_path / "in" / "deep" / "checkpoint-100.jsonl")
+    put(tmp_path / "in" / "deep" / "checkpoint-200" / "results.jsonl")
+    found = import_study([tmp_path / "in"], tmp_path / "run").checkpoints
+    assert [(each.arm, each.step) for each in found] == [("deep", 0), ("deep", 100), ("deep", 200)]
+
+
+def test_two_bases_are_not_joined(tmp_path: Path) -> None:
+    for shift, name in enumerate(("base_model", "base_model_v2")):
+        rows = [row(n, n != shift) for n in range(9)]
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    assert list(summary.solved.values()) == [(8, 9, 0)] and any("base_model_v2" in note for note in summary.notes)
+
+
 def test_letters_survive(tmp_path: Path) -> None:
     for name in ("şeker", "çeker", "深度", "ÇığlıkĞÜÖ"):
         adapter(tmp_path / name / "checkpoint-100" / "adapter_config.json")
