@@ -246,6 +246,30 @@ def test_the_best_next_to_numbered_checkpoints(tmp_path: Path) -> None:
     }
 
 
+def test_an_adapter_in_the_output_folder_itself_is_a_copy(tmp_path: Path) -> None:
+    for leaf in ("checkpoint-100/", "checkpoint-200/", ""):
+        adapter(tmp_path / "in" / "out" / f"{leaf}adapter_config.json")
+    (trained,) = import_study([tmp_path / "in"], tmp_path / "run").trained
+    assert [each.step for each in trained.checkpoints] == [100, 200]
+
+
+def test_files_and_folders_of_one_name_are_one_arm(tmp_path: Path) -> None:
+    put(tmp_path / "in" / "deep.jsonl")
+    put(tmp_path / "in" / "deep" / "checkpoint-100.jsonl")
+    put(tmp_path / "in" / "deep" / "checkpoint-200" / "results.jsonl")
+    found = import_study([tmp_path / "in"], tmp_path / "run").checkpoints
+    assert [(each.arm, each.step) for each in found] == [("deep", 0), ("deep", 100), ("deep", 200)]
+
+
+def test_two_bases_are_not_joined(tmp_path: Path) -> None:
+    for shift, name in enumerate(("base_model", "base_model_v2")):
+        rows = [row(n, n != shift) for n in range(9)]
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    assert list(summary.solved.values()) == [(8, 9, 0)] and any("base_model_v2" in note for note in summary.notes)
+
+
 def test_letters_survive(tmp_path: Path) -> None:
     for name in ("şeker", "çeker", "深度", "ÇığlıkĞÜÖ"):
         adapter(tmp_path / name / "checkpoint-100" / "adapter_config.json")
@@ -264,7 +288,7 @@ def test_the_user_joins_what_the_names_part(tmp_path: Path) -> None:
     apart = import_study([tmp_path / "in"], tmp_path / "run")
     assert [each.arm for each in apart.checkpoints] == ["deep-0101", "deep-0202"]
     said = next(note for note in apart.notes if "read as 2 arms" in note)
-    assert "--arm TEXT=deep" in said
+    assert "--arm 'deep-0101=deep' --arm 'deep-0202=deep'" in said
     for arm_of in ({"deep_": "deep"}, {"deep-0101": "deep", "deep-0202": "deep"}):
         joined = import_study([tmp_path / "in"], tmp_path / "run", arm_of=arm_of)
         assert [(each.arm, each.step) for each in joined.checkpoints] == [("deep", 100), ("deep", 200)]
@@ -401,6 +425,15 @@ def test_an_evaluation_elsewhere_that_says_otherwise_is_left_out(tmp_path: Path)
     )
     with pytest.raises(KiyasError, match="answered otherwise"):
         import_study(sorted((tmp_path / "in").glob("*/*")), tmp_path / "run2")
+
+
+@pytest.mark.parametrize("file", ["r.jsonl", "out/preds.jsonl", "eval/inference/r.jsonl"])
+def test_a_folder_further_out_is_the_name(file: str, tmp_path: Path) -> None:
+    for arm in ("şeker", "çeker"):
+        put(tmp_path / "in" / arm / "checkpoint-100" / file)
+        (tmp_path / "in" / f"{arm}_log.csv").write_text("Adım,Eğitim Kaybı\n20,0.9\n", encoding="utf-8")
+    summary = import_study([tmp_path / "in"], tmp_path / "run")
+    assert {each.arm for each in summary.checkpoints} == {arm for arm, _ in summary.losses} == {"şeker", "çeker"}
 
 
 def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:

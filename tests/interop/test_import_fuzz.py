@@ -167,7 +167,7 @@ def _once(value: Any, dice: random.Random) -> Any:
             value[key] = _once(value[key], dice)
         return value
     if dice.random() < 0.1:
-        for _ in range(dice.choice([1, 60, 400, 900])):
+        for _ in range(dice.choice([1, 60, 250])):
             value = [value] if dice.random() < 0.5 else {"x": value}
         return value
     return copy.deepcopy(dice.choice(ODD))
@@ -206,8 +206,8 @@ def attempt(seed: int, folder: Path) -> None:
         name = dice.choice(NAMES)
         path = folder / "in" / f"{name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if dice.random() < 0.03:
-            path.mkdir(exist_ok=True)
+        if dice.random() < 0.03 and not path.exists():
+            path.mkdir()
         elif not path.is_dir():
             path.write_bytes(data)
     for n, source in enumerate((folder / "in", path)):

@@ -242,6 +242,12 @@ def test_lists_whose_names_say_nothing_are_refused(row: dict[str, Any], tmp_path
     assert "a file of its own" in caught.value.hint
 
 
+def test_a_key_with_braces_is_a_place_like_others(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text(json.dumps({"{}[{9}]": [{"step": "x", "loss": 0.5}]}))
+    with pytest.raises(KiyasError, match="step is 'x', expected a number"):
+        import_study([tmp_path / "deep.json"], tmp_path / "run")
+
+
 def test_a_step_that_is_not_whole_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "deep.csv").write_text("step,loss\n0.5,1.0\n1,0.9\n1.5,0.8\n2.0,0.7\n")
     summary = import_study([tmp_path / "deep.csv"], tmp_path / "run")

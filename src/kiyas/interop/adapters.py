@@ -193,7 +193,7 @@ def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str],
         if inside:
             raise KiyasError(
                 f"{root} holds the checkpoints of arm {arm} and also {inside[0]}, which by its name is of another arm",
-                "give each arm a folder of its own: deep/checkpoint-100, diverse/checkpoint-100",
+                "give each arm a folder of its own (deep/checkpoint-100), or name one arm for both: --arm 'GLOB=ARM'",
             )
     return [Trained(arm, root, find(root)[0]) for arm, root in sorted(roots.items())]
 

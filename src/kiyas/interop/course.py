@@ -156,4 +156,4 @@ def totals(row: Row, where: str) -> Totals | None:
     about = PureWindowsPath(log).name if isinstance(log, str) and log else f"{row.get('model_name') or 'unnamed'}.json"
     passed, total = (whole(stats[key], f"stats.{key}", where) for key in ("passed", "total"))
     rate = row.get("pass_at_1")
-    return Totals(Path(about), passed, total, float(rate) if isinstance(rate, int | float) else None)
+    return Totals(Path(about), passed, total, float(rate) if isinstance(rate, int | float) and 0 <= rate <= 1 else None)

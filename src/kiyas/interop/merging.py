@@ -111,7 +111,7 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
     for each in parts:
         together, odd = dict(kept), Counter[str]()
         clashes = sum(put(together, key, new, odd) for key, new in each.answers.items())
-        elsewhere = any(places.get(adapter, {each.named.above}) != {each.named.above} for adapter in each.by_name)
+        elsewhere = any(places.get(adapter, {each.named.label}) != {each.named.label} for adapter in each.by_name)
         if clashes and (elsewhere or 2 * clashes > len(each.answers)):
             about = ", ".join(map(str, each.checkpoints[:3]))
             error = KiyasError(
@@ -127,7 +127,7 @@ def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
         notes.left_out(repeated(each, kept), "repeated another row")
         kept = together
         for adapter in each.by_name:
-            places.setdefault(adapter, set()).add(each.named.above)
+            places.setdefault(adapter, set()).add(each.named.label)
         for what, rows in odd.items():
             notes.add(what, each.file.path, rows)
     return kept

@@ -64,10 +64,12 @@ class Named:
     by_epoch: bool = False
     label: tuple[str, ...] = ()
     """all words, numbers, dates and hashes of the name that may tell one training from another, outermost first"""
-    above: tuple[str, ...] = ()
-    """plain words of a file's folders, where its own name says which arm it is"""
+    core: tuple[str, ...] | None = None
+    """the same without plain words of a file's folders, where its own name says which arm it is; else None"""
     given: bool = False
     """the user named the arm"""
+    outer: frozenset[str] = frozenset()
+    """words of the folders above the one that names the arm"""
 
 
 def tokens(text: str) -> list[str]:
@@ -149,12 +151,14 @@ def of_outcomes(path: Path, arm_of: Mapping[str, str], folders: Sequence[str] | 
     number = epoch if step is None else step
     found, place = _arm(texts, number is not None)
     arm = given(path, arm_of) or found or next((_joined(text) for text in texts if _joined(text)), stem)
-    label, plain = _label(texts, place, number is not None)
+    by_file = place == 0 and (step is None or STEP.search(texts[0]) is not None)
+    label, core = _label(texts, place, number is not None, by_file=by_file)
     by_epoch = step is None and epoch is not None
     mine = given(path, arm_of) is not None or arm in arm_of
     arm = arm_of.get(arm, arm)
     seed = _number(SEED, texts) or 0
-    return Named(arm, seed, 0 if arm == BASE_ARM else number, window(stem), by_epoch, label, plain, mine)
+    outer = frozenset(word for text in texts[place + 1 :] for word in _words(text) if not by_file)
+    return Named(arm, seed, 0 if arm == BASE_ARM else number, window(stem), by_epoch, label, core, mine, outer)
 
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".gz", ".eval")
@@ -196,10 +200,15 @@ def _head(text: str) -> str:
     return re.split(r"[_\-\s]*(?=checkpoint|ckpt|step|epoch|(?<![a-z])iter)", text, maxsplit=1, flags=re.IGNORECASE)[0]
 
 
-def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(what tells this training from others, plain words of a file's folders), outermost first."""
+def _label(
+    texts: list[str], place: int, stepped: bool, *, by_file: bool = False
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """(what may tell this training from others, the same without plain words of a file's folders), outermost first.
+
+    `by_file`: the file's own name says which arm it is, and which checkpoint.
+    """
     label: list[str] = []
-    above: list[str] = []
+    core: list[str] = []
     for number, text in reversed(list(enumerate(texts))):
         head = _head(text) if stepped and not number else ""
         if tokens(head):
@@ -212,8 +221,9 @@ def _label(texts: list[str], place: int, stepped: bool) -> tuple[tuple[str, ...]
             words = [word for word in words if word.lower() not in BESIDE]
         for word in words:
             plain = _is_plain(word) and word.lower() not in PLACES
-            (above if number > place == 0 and plain else label).append(word)
-    return tuple(label), tuple(above)
+            label.append(word)
+            core += [] if by_file and number and plain else [word]
+    return tuple(label), tuple(core) if by_file else None
 
 
 def _is_plain(word: str) -> bool:
@@ -237,47 +247,50 @@ def told_apart(found: Sequence[Named], arm_of: Mapping[str, str], *, copies: boo
         keys = _keys([found[at] for at in mine], copies)
         if len(set(keys)) < 2:
             continue
-        new = _new_names(short, list(dict.fromkeys(keys)))
+        outer = frozenset(word for at in mine for word in found[at].outer)
+        new = _new_names(short, list(dict.fromkeys(keys)), outer, set(arms))
         for at, key in zip(mine, keys, strict=True):
             arms[at] = arm_of.get(new[key], new[key])
     return arms
 
 
-Key = tuple[tuple[str, ...], tuple[str, ...]]
+Key = tuple[str, ...]
 
 
 def _keys(names: list[Named], copies: bool) -> list[Key]:
-    """What each name of one arm is told apart by: (words above, label)."""
+    """The words by which each name of one arm is told apart."""
     if copies:
         bare = {_bare(name.label): name.label for name in names if name.step is not None}
-        labels = [name.label if name.step is not None else bare.get(_bare(name.label), name.label) for name in names]
-    else:
-        labels = [name.label for name in names]
+        return [name.label if name.step is not None else bare.get(_bare(name.label), name.label) for name in names]
     steps: dict[Key, set[tuple[int, int | None]]] = defaultdict(set)
-    for name, label in zip(names, labels, strict=True):
-        steps[name.above, label].add((name.seed, name.step))
-    longest: dict[tuple[str, ...], Key] = {}
-    for key in sorted(steps, key=lambda key: -len(steps[key])):
-        longest.setdefault(key[1], key)
-    keys = [(name.above, label) for name, label in zip(names, labels, strict=True)]
-    return [longest[key[1]] if steps[key] <= steps[longest[key[1]]] else key for key in keys]
+    for name in names:
+        steps[name.label].add((name.seed, name.step))
+    longest: dict[Key, Key] = {}
+    for name in sorted(names, key=lambda name: -len(steps[name.label])):
+        if name.core is not None:
+            longest.setdefault(name.core, name.label)
+    main = [name.label if name.core is None else longest[name.core] for name in names]
+    return [key if steps[name.label] <= steps[key] else name.label for name, key in zip(names, main, strict=True)]
 
 
 def _bare(label: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word for word in label if word.lower() not in PLACES)
 
 
-def _new_names(short: str, keys: list[Key]) -> dict[Key, str]:
-    """A name for each: the common one, and what is its own."""
-    words = {key: [*key[0], *key[1]] for key in keys}
-    common = {*set.intersection(*(set(each) for each in words.values())), *_words(short)}
-    own = {key: "-".join([short, *(word for word in each if word not in common)]) for key, each in words.items()}
+def _new_names(short: str, keys: list[Key], outer: frozenset[str], taken: set[str]) -> dict[Key, str]:
+    """A name for each: the common one, and what is its own; that alone where a folder further out is the name."""
+    common = {*set.intersection(*map(set, keys)), *_words(short)}
+    rest = {key: [word for word in key if word not in common] for key in keys}
+    own = {key: "-".join(each) for key, each in rest.items()}
+    named = all(each and all(word.isalpha() and word in outer for word in each) for each in rest.values())
+    if not named or not taken.isdisjoint(own.values()):
+        own = {key: "-".join([short, *each]) for key, each in rest.items()}
     if len(set(own.values())) < len(keys):
-        own = {key: "-".join([short, *each]) for key, each in words.items()}
+        own = {key: "-".join([short, *key]) for key in keys}
     if len(set(own.values())) < len(keys):
         raise KiyasError(
             f"the names of arm {short} are of different trainings, but no name tells them apart: "
-            + "; ".join(" ".join(each) for each in words.values()),
+            + "; ".join(map(" ".join, keys)),
             "name their arms: --arm PATH_OR_GLOB=ARM",
         )
     return own
@@ -304,12 +317,15 @@ def notes_of(before: Sequence[str], after: Sequence[str]) -> list[str]:
     new: dict[str, set[str]] = defaultdict(set)
     for short, arm in zip(before, after, strict=True):
         new[short].add(arm)
-    return [
-        f"the names of {short} differ in more than the step: read as {len(arms)} arms, {', '.join(sorted(arms)[:6])}"
-        f"{' …' if len(arms) > 6 else ''}; if they are one training, join them with --arm TEXT={short}"
-        for short, arms in new.items()
-        if len(arms) > 1
-    ]
+    remarks = []
+    for short, arms in new.items():
+        if len(arms) > 1:
+            join = " ".join(f"--arm '{arm}={short}'" for arm in sorted(arms) if arm != short)
+            remarks.append(
+                f"the names of {short} differ in more than the step: read as {len(arms)} arms, "
+                f"{', '.join(sorted(arms))}; if they are one training, join them with {join}"
+            )
+    return remarks
 
 
 def of_log(path: Path, arm_of: Mapping[str, str], known: Iterable[str], folders: Sequence[str] | None = None) -> Named:

@@ -83,7 +83,7 @@ def part(table: Table, format: Format, file: File, named: Named, arm_of: Mapping
                     samples.update((adapter, each.id) for each in read)
                 if not adapter.is_base and (row.get("arm") is None or row.get("step") is None):
                     nameless.add(adapter.arm)
-                if not adapter.is_base and row.get("arm") is None and adapter.arm == named.arm:
+                if row.get("arm") is None and adapter.arm == named.arm:
                     found.by_name.add(adapter)
                 count += len(read)
                 keys = [(adapter, new.id, new.sample) for new in read]
