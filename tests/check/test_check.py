@@ -239,6 +239,16 @@ def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
     assert "programs" in page.page(found)
 
 
+def test_the_shape_and_a_row_as_the_model_sees_it(clean: Checked) -> None:
+    assert clean.arms["deep"].shape == "columns prompt and completion"
+    row = next(row for row in practice.dataset("deep") if row["completion"][:20] in clean.shown["deep"])
+    shown = clean.shown["deep"]
+    learned = shown.partition(">>>")[2]
+    assert learned.startswith(row["completion"][:20]) and learned.endswith("<<<") and row["prompt"][:20] in shown
+    text = page.page(clean)
+    assert "recognised as" in text and "One row of deep as the model sees it" in text and ">>>" in text
+
+
 # -- texts, against dull references ---------------------------------------------------------------------------------
 
 

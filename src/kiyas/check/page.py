@@ -270,6 +270,9 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
     for key in ("needed", "here", "free"):
         if key in values:
             made[f"{key}_words"] = _size(values[key])
+    if "trouble" in values:
+        needed, here = _size(values["needed"]), _size(values["here"])
+        made["trouble_words"] = values["trouble"] or f"it needs about {needed}, and {here} are free"
     if "shares" in values:
         made["shares_words"] = ", ".join(f"{arm} {share:.0%}" for arm, share in values["shares"].items())
     for key in ("arms", "stops"):

@@ -139,6 +139,13 @@ def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
         key = next(key for key, wanted in wants.items() if wanted)
         raise KiyasError(f"{key} needs validation rows, and there are none in {', '.join(blind)}")
     _refuse_unequal(study, counts)
+    every = study.training.save_steps
+    saves = max((math.ceil(steps / every) for steps in budget_steps(study, counts).values()), default=0)
+    if saves > MOST_CHECKPOINTS:
+        raise KiyasError(
+            f"training.save_steps: {every} saves {saves:,} checkpoints of each training, and all of them answer",
+            f"raise training.save_steps: at most {MOST_CHECKPOINTS:,} checkpoints are possible",
+        )
     config = read_json(hub.base_folder(study) / "config.json")
     most = config.get("max_position_embeddings") or config.get("n_positions")
     longest = max((count["max_tokens"] for count in counts.values()), default=0)
@@ -213,6 +220,7 @@ def _refuse_unequal(study: Study, counts: dict[str, dict[str, Any]]) -> None:
 
 
 EXPECTED_WITHIN = 0.05
+MOST_CHECKPOINTS = 10_000
 
 
 @dataclass(frozen=True)

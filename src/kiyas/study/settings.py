@@ -96,7 +96,8 @@ def _number(value: Any) -> Any:
 
 
 Number = Annotated[int, BeforeValidator(_number)]
-Count = Annotated[Number, Field(ge=1, le=2**53)]
+Count = Annotated[Number, Field(ge=1, le=10**9)]
+Workers = Annotated[Number, Field(ge=1, le=1024)]
 Few = Annotated[Number, Field(ge=1, le=MOST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=1e-6, le=1e6)]
@@ -196,7 +197,7 @@ class Training(Recipe):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     """auto: all GPUs, else the CPU; cpu; cuda: all GPUs; cuda:1: that one; mps: untested. GPUs are those that
     CUDA_VISIBLE_DEVICES names."""
-    workers: Count | None = None
+    workers: Workers | None = None
     """Processes that share the trainings and checkpoints: at most one a GPU. Default: one a GPU; on a CPU one per core
     for small models."""
     max_tokens_per_pass: Count | None = None
@@ -504,7 +505,7 @@ class Judge(Section):
     """The least isolation accepted; best: the best that this machine has."""
     python: str | None = None
     """Interpreter whose packages the programs may import. Default: the standard library only."""
-    workers: Count | None = None
+    workers: Workers | None = None
     """Programs judged at once. Default: one per CPU core."""
     after_timeout: AfterTimeout = AfterTimeout.STOP
     """After a program's first time-out: stop (its other tests are not run and count as not passed), or continue."""
