@@ -155,7 +155,10 @@ def _refuse_unreadable(study: Study) -> None:
     _refuse_not_whole("model_name_or_path", hub.base_folder(study))
     for name, arm in study.arms.items():
         if arm.model is not None:
+            from kiyas.model.meter import empty_model
+
             _refuse_not_whole(f"arm {name}", Path(arm.model))
+            empty_model(Path(arm.model))
 
 
 def _refuse_not_whole(what: str, folder: Path) -> None:
