@@ -350,7 +350,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "header not JSON": (lambda folder: _header(folder, b"{{{{"), "is not a safetensors file"),
     "header a list": (lambda folder: _header(folder, b"[]"), "is not a safetensors file"),
     "header deep": (lambda folder: _header(folder, b"[" * 100_000), "is not a safetensors file"),
-    "header of odd types": (lambda folder: _header(folder, b'{"a":{"dtype":7,"shape":[]}}'), "is not a safetensors file"),
+    "header, odd types": (lambda folder: _header(folder, b'{"a":{"dtype":7,"shape":[]}}'), "is not a safetensors file"),
     "an unknown format": (
         lambda folder: _header(folder, b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}', data=b"0000"),
         "is not a safetensors file",
