@@ -7,7 +7,6 @@ A name that exists as a local file or folder is that; `owner/name` is otherwise 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas import practice
+from kiyas.runfolder.files import read_json
 from kiyas.study.settings import PRACTICE, Benchmark, Study, is_hub_id
 from kiyas.types import KiyasError
 
@@ -107,9 +107,12 @@ def is_complete(folder: Path) -> bool:
     if not (folder / "config.json").exists():
         return False
     for index in (*folder.glob("*.safetensors.index.json"), *folder.glob("*.bin.index.json")):
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-        return all((folder / shard).exists() for shard in shards)
-    return any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+        found = read_json(index)
+        shards = found["weight_map"] if isinstance(found, dict) and "weight_map" in found else None
+        if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+            raise KiyasError(f"{index}: expected the shards of a model in weight_map", "download the model again")
+        return all((folder / shard).is_file() for shard in shards.values())
+    return any(path.is_file() for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
 
 
 def dataset_rows(name: str, revision: str | None = None, config: str | None = None) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ class Base:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=format, local_files_only=True, trust_remote_code=False, **in_4bit
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, ArithmeticError, ImportError, SafetensorError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise in_words(error) or KiyasError(f"cannot load the model in {folder}: {reason}") from error
         model = quantized.adopt(model) if load_in_4bit else model.to(where)

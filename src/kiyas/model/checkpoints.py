@@ -14,10 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from kiyas.model.adapters import AdapterStack, FrozenStack, Site, Spec, StackedModel
-from kiyas.model.meter import read_config, told_of_small
+from kiyas.model.meter import empty_model
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import atomic_bytes, atomic_file, atomic_text, disk_errors
 from kiyas.types import AdapterId, KiyasError
@@ -133,9 +132,7 @@ def refuse_unreadable(folders: Iterable[Path], base: Path, target_modules: str |
 
     Raises KiyasError for the first that cannot be used with this base, or that changes none of its answers.
     """
-    with told_of_small(), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(read_config(base))
-    sites = {site.name: site for site in StackedModel(model, target_modules).sites}
+    sites = {site.name: site for site in StackedModel(empty_model(base), target_modules).sites}
     for folder in folders:
         weights = read_weights(folder, sites)
         if not any(bool(a_RI.any()) and bool(b_OR.any()) for a_RI, b_OR in weights.values()):

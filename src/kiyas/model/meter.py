@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -143,8 +144,24 @@ def read_config(folder: Path) -> Any:
     quantized.refuse_quantised(folder)
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise KiyasError(f"cannot read the configuration of the base model in {folder}: {error}") from error
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        StrictDataclassError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise KiyasError(f"cannot read the configuration of the model in {folder}: {reason}") from error
+
+
+def empty_model(folder: Path) -> Any:
+    """A model folder's model with shapes and without weights. Raises KiyasError for one that cannot be built."""
+    config = read_config(folder)
+    with told_of_small(), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def small_base(
@@ -176,6 +193,6 @@ def told_of_small() -> Iterator[None]:
     """Says in words that a model cannot be built from its configuration alone."""
     try:
         yield
-    except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RuntimeError, ArithmeticError) as error:
         words = in_words(error)
         raise words or KiyasError(f"cannot build a small copy of the base model to measure with: {error}") from error

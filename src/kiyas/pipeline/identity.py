@@ -191,7 +191,8 @@ def model_files(study: Study) -> list[Path]:
 
 def weights_in(root: Path) -> list[Path]:
     """A model folder's files of weights."""
-    return sorted(root.glob("*.safetensors")) or sorted(root.glob("*.bin"))
+    found = (sorted(filter(Path.is_file, root.glob(pattern))) for pattern in ("*.safetensors", "*.bin"))
+    return next(filter(None, found), [])
 
 
 def parameters(study: Study) -> int | None:
@@ -228,7 +229,7 @@ def _fingerprint(root: Path) -> str:
     """A cheap one of a model folder: sizes, and the ends of every file."""
     found = []
     for path in [root / "config.json", root / "tokenizer.json", *weights_in(root)]:
-        if path.exists():
+        if path.is_file():
             with path.open("rb") as file:
                 start = file.read(1 << 16)
                 file.seek(max(0, path.stat().st_size - (1 << 16)))

@@ -181,21 +181,25 @@ def _refuse_unreadable(study: Study) -> None:
         from kiyas.model.checkpoints import refuse_unreadable
 
         refuse_unreadable(given, hub.base_folder(study), study.target_modules)
+    _refuse_not_whole("model_name_or_path", hub.base_folder(study))
     for name, arm in study.arms.items():
         if arm.model is not None:
-            _refuse_not_whole(name, Path(arm.model))
+            from kiyas.model.meter import empty_model
+
+            _refuse_not_whole(f"arm {name}", Path(arm.model))
+            empty_model(Path(arm.model))
 
 
-def _refuse_not_whole(arm: str, folder: Path) -> None:
+def _refuse_not_whole(what: str, folder: Path) -> None:
     """Raises KiyasError for a folder that is not a whole model that can answer."""
     from kiyas.model.meter import read_config
 
     if (folder / adapters.CONFIG).exists():
         raise KiyasError(
-            f"arm {arm}: {folder} is an adapter, not a whole model", "write checkpoints: instead of model:"
+            f"{what}: {folder} is an adapter, not a whole model", "an adapter is an arm: {checkpoints: FOLDER}"
         )
     if not hub.is_complete(folder):
-        raise KiyasError(f"arm {arm}: {folder} lacks weights of its model", "save or download it again")
+        raise KiyasError(f"{what}: {folder} lacks weights of its model", "save or download it again")
     for path in identity.weights_in(folder):
         peft.refuse_not_weights(path)
     identity.shapes_in(folder)

@@ -70,9 +70,10 @@ _WHAT = {
     "enable_lora": "it adapts parts of merged layers",
 }
 _MERGE = (
-    "merge it into its base with PEFT (merge_and_unload), answer the benchmark with the merged model elsewhere, and "
-    "import the answers; or train it as plain LoRA"
+    "merge it into its base with PEFT (merge_and_unload, save_pretrained): a merged model is an arm, {model: FOLDER}; "
+    "or train it as plain LoRA"
 )
+_ELSEWHERE = "answer the benchmark with PEFT and import the answers, or train it as plain LoRA"  # it cannot be merged
 _CONVERT = (
     "save it with save_pretrained(path_initial_model_for_weight_conversion=…), which makes it plain LoRA for the "
     "original base"
@@ -165,7 +166,8 @@ def _is_off(key: str, value: Any) -> bool:
 
 def _refuse_key(path: Path, key: str, value: Any) -> None:
     if key in _WHAT:
-        raise KiyasError(f"{path}: {key} is set: {_WHAT[key]}, which Kıyas does not apply", _MERGE)
+        hint = _ELSEWHERE if key == "alora_invocation_tokens" else _MERGE
+        raise KiyasError(f"{path}: {key} is set: {_WHAT[key]}, which Kıyas does not apply", hint)
     raise KiyasError(
         f"{path}: {_shown(key)} is {_shown(value)}, which Kıyas does not know and does not apply",
         "remove the key if it does not change the model's answers; else " + _MERGE,
