@@ -19,7 +19,7 @@ SMALLEST = {
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),
 }
 """By script: its smallest size, and how a line begins that it prints when all is measured."""
-SLOW = {"usual_way"}
+SLOW = {"practice_truth", "usual_way"}
 BROKEN_PROMISE = {"false_positives", "practice_truth"}
 """They exit with 1 where a limit is broken, which one study cannot show to hold."""
 

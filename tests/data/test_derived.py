@@ -86,7 +86,10 @@ def test_draws_differ_and_are_the_same_every_time(prepared: Prepared) -> None:
     [
         ({"from": "none", "solutions": 1}, "'none' is not an arm with its own data; those are deep, diverse"),
         ({"from": "deep"}, "from needs at least one of"),
-        ({"from": "deep", "dataset_name": "practice/deep"}, "exactly one of dataset_name, from, mix and checkpoints"),
+        (
+            {"from": "deep", "dataset_name": "practice/deep"},
+            "one of dataset_name, from, mix, checkpoints and model",
+        ),
         ({"dataset_name": "practice/deep", "solutions": 1}, "solutions goes with a derived arm"),
         ({"mix": {"deep": 1}, "draws": 3}, "3 draws need at least as many seeds"),
     ],

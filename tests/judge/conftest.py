@@ -60,6 +60,8 @@ def standard_bench(place_named: Callable[[str], Place]) -> Place:
     return place_named("standard")
 
 
-@pytest.fixture(params=["strong", "standard", "strong-user", pytest.param("standard-user", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["strong", "standard", *(pytest.param(f"{t}-user", marks=pytest.mark.slow) for t in ("strong", "standard"))]
+)
 def place(request: pytest.FixtureRequest, place_named: Callable[[str], Place]) -> Place:
     return place_named(request.param)

@@ -287,7 +287,11 @@ def test_weights_of_7b() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trainings", "card", "dtype"), [(2, "24gb", torch.bfloat16), (1, "t4", torch.float16)], ids=["24 GB", "T4"]
+    ("trainings", "card", "dtype"),
+    [
+        pytest.param(2, "24gb", torch.bfloat16, id="24 GB"),
+        pytest.param(1, "t4", torch.float16, id="T4", marks=pytest.mark.slow),
+    ],
 )
 def test_7b_fits(trainings: int, card: str, dtype: torch.dtype) -> None:
     asked = study(effective_batch_size=16).model_copy(update={"peft": Peft(r=16)})

@@ -105,7 +105,7 @@ def test_the_trial_that_the_header_gives(hub: Hub, tmp_path: Path, preset: str, 
 @pytest.mark.parametrize(
     ("preset", "more", "arms"),
     [
-        ("deep-vs-diverse", ["seeds=1", "arms.one-solution.draws=1"], 3),
+        pytest.param("deep-vs-diverse", ["seeds=1", "arms.one-solution.draws=1"], 3, marks=pytest.mark.slow),
         pytest.param("deep-vs-diverse-as-published", ["training.patience=1"], 2, marks=pytest.mark.slow),
         pytest.param(
             "deep-vs-diverse-reasoning",
