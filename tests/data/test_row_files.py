@@ -47,7 +47,8 @@ def table(separator: str) -> bytes:
         ("d.jsonl.gz", gzip.compress(LINES, mtime=0)), ("d.json.gz", gzip.compress(BOM + LIST, mtime=0)),
         ("d.csv.bz2", bz2.compress(CSV)), ("d.jsonl.xz", lzma.compress(LINES)),
         ("d.parquet.gz", gzip.compress(parquet(), mtime=0)),
-        ("d.gz", gzip.compress(LINES, mtime=0)), ("d.jsonl", gzip.compress(LINES, mtime=0)), ("d", LINES), ("d.txt", LIST),
+        ("d.gz", gzip.compress(LINES, mtime=0)), ("d.jsonl", gzip.compress(LINES, mtime=0)),
+        ("d", LINES), ("d.txt", LIST),
         ("d.jsonl.gz", LINES),
     ],
 )  # fmt: skip

@@ -172,6 +172,13 @@ def test_what_the_interpreter_lacks_is_said_of_the_interpreter() -> None:
     assert found(asserts("try:\n    import no_such\nexcept ImportError:\n    pass\nassert double(2) == 4\n")) == []
 
 
+def test_it_says_how_far_it_is() -> None:
+    steps: list[tuple[int, int]] = []
+    problem = asserts("assert double(2) == 4\n", solutions=(DOUBLE,))
+    assert prove([problem], isolation="best", progress=lambda done, total: steps.append((done, total))) == []
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_livecodebench_compares_with_one_answer() -> None:
     assert found(REFUSED["several right answers"][0], mode="livecodebench") == []
 

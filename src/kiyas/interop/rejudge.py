@@ -16,7 +16,7 @@ from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.judging.stage import prove, refuse_common_failure, sound, verdicts
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Judgment, KiyasError
-from kiyas.work.progress import bar
+from kiyas.work.progress import bar, counted
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
     asked = {answer.id for answer in answers.values()}
     used = [problem for id, problem in problems.items() if id in asked]
-    findings = prove(used, settings)
+    with counted("prove", "programs") as proved:
+        findings = prove(used, settings, proved)
     good = sound(used, findings, "the problems")
     wanted: dict[tuple[str, str], list[Answered]] = {}
     found: dict[Answered, Row] = {}

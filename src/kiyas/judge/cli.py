@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import platform
 import sys
+from collections.abc import Callable
 from itertools import tee
 from pathlib import Path
 from typing import IO, Any
@@ -31,7 +32,7 @@ from .types import (
     Tier,
     ToleranceRule,
 )
-from .verdict_file import OutputError, Tally, close_stdout, digest, remember, resume, write
+from .verdict_file import OutputError, Progress, Tally, close_stdout, digest, remember, resume, write
 from .version import VERSION
 
 SHOWN = 5
@@ -184,7 +185,7 @@ def _run(args: argparse.Namespace) -> int:
             path = Path(args.out)
             done, findings = resume(path, meta, [*files, Path(args.problems)], everything, once)
         if findings is None:
-            findings = prove(asked.values(), **how)
+            findings = prove(asked.values(), **how, progress=_proving())
         # Refuses what cannot be judged before --out is touched; runs nothing yet.
         sound(asked.values(), findings, args.problems)
         for line in in_words(findings, len(asked)):
@@ -218,6 +219,20 @@ def _run(args: argparse.Namespace) -> int:
         tally.say(once.reused)
     print(f"isolation: {tier}", file=sys.stderr)
     return 2 if tally.counts[Outcome.IE] else 0
+
+
+def _proving() -> Callable[[int, int], None]:
+    """Shows how far the proof of the problems is."""
+    shown: list[Progress] = []
+
+    def step(done: int, total: int) -> None:
+        if not shown:
+            shown.append(Progress(total, "proving the problems: "))
+        shown[0].step(done)
+        if done == total:
+            shown[0].end()
+
+    return step
 
 
 def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[int, dict[str, Problem]]:

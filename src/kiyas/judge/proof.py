@@ -12,7 +12,7 @@ import builtins
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .parting import imports_of, names_of
@@ -54,13 +54,14 @@ def prove(
     isolation: str = "strong",
     python: str | None = None,
     tolerance: str = "statement",
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Finding]:
     """What is wrong with these problems, in their order; [] where all of them prove themselves.
 
     Tests by standard input or JSON are read, not run. Test code is run with a program that is empty, and with one that
     has every name that the tests take and raises when it is called. A checker is shown an empty output. The faulty
-    program of a task of repair and a row's own solutions (the first three) are judged. The arguments are those of
-    `judge`, and so are the errors.
+    program of a task of repair and a row's own solutions (the first three) are judged. The other arguments are
+    those of `judge`, and so are the errors. `progress` is called with the programs judged so far, and their number.
     """
     problems, chosen = list(problems), known_mode(mode)
     check_ready(problems, mode=mode, isolation=isolation, python=python)
@@ -80,7 +81,8 @@ def prove(
         stop_early=True,
     )
     seen: dict[str, list[tuple[_Trial, Verdict]]] = {}
-    for trial, verdict in zip(trials, verdicts, strict=True):
+    for done, (trial, verdict) in enumerate(zip(trials, verdicts, strict=True), 1):
+        progress(done, len(trials))
         seen.setdefault(trial.of, []).append((trial, verdict))
     for problem in problems:
         if problem.id in seen and (found := _concluded(problem, seen[problem.id], python)) is not None:

@@ -131,7 +131,7 @@ class Tally:
         self._both, self._differing = both, list[str]()
         self._refused = self._within = 0
         self._failed: dict[str, str] = {}
-        self._progress = _Progress(expected)
+        self._progress = Progress(expected)
 
     def count(self, program: Program, row: dict[str, Any]) -> None:
         """`row`: the verdict's own keys."""
@@ -146,7 +146,7 @@ class Tally:
         self._within += accepted and any(flag.startswith(WITHIN) for flag in row["flags"])
         if self._both and accepted != ((other := row["verdict_livecodebench"]) == Outcome.AC):
             self._differing.append(f"{id}: {verdict} strict, {other} livecodebench; {detail}")
-        self._progress.step(self.counts)
+        self._progress.step(self.counts.total() + self._refused, f"{self.counts[Outcome.AC]} AC")
 
     def say(self, reused: int) -> None:
         """The summary, on stderr. `reused`: verdicts that were those of the same program before."""
@@ -176,23 +176,21 @@ def _summary(counts: Counter[Outcome]) -> str:
     return f"{total} programs: {parts} ({100 * counts[Outcome.AC] / total:.1f} % accepted)"
 
 
-class _Progress:
+class Progress:
     """A bar on a terminal; a plain line every ten seconds elsewhere."""
 
-    def __init__(self, total: int) -> None:
-        self.total, self.start, self.last = total, time.monotonic(), 0.0
+    def __init__(self, total: int, what: str = "") -> None:
+        self.total, self.what, self.start, self.last = total, what, time.monotonic(), 0.0
         self.terminal = sys.stderr.isatty()
 
-    def step(self, counts: Counter[Outcome]) -> None:
-        now, done = time.monotonic() - self.start, sum(counts.values())
+    def step(self, done: int, note: str = "") -> None:
+        now = time.monotonic() - self.start
         if now - self.last < (0.1 if self.terminal else 10.0):
             return
         self.last = now
         rate = done / now
         left = (self.total - done) / rate
-        text = (
-            f"{done}/{self.total}  {rate:.1f}/s  {int(left) // 60}:{int(left) % 60:02d} left  {counts[Outcome.AC]} AC"
-        )
+        text = f"{self.what}{done}/{self.total}  {rate:.1f}/s  {int(left) // 60}:{int(left) % 60:02d} left  {note}"
         if self.terminal:
             filled = 24 * done // max(1, self.total)
             print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -96,32 +97,35 @@ def _foreign_failure(judgment: Judgment) -> str:
     return ""
 
 
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What the judge refuses is a KiyasError; a failed sandbox stays what it is."""
+    try:
+        yield
+    except judge.SandboxError:
+        raise
+    except judge.JudgeError as error:
+        raise KiyasError(error.args[0], error.hint) from error
+
+
 def check_ready(problems: Iterable[judge.Problem], settings: Judge) -> None:
     """Raises KiyasError where a study's settings cannot judge these problems: their mode, or modules of their tests."""
-    try:
+    with _in_words():
         judge.check_ready(problems, mode=settings.mode, isolation=settings.isolation, python=settings.python)
-    except judge.SandboxError:
-        raise
-    except judge.JudgeError as error:
-        raise KiyasError(error.args[0], error.hint) from error
 
 
-def prove(problems: list[judge.Problem], settings: Judge) -> list[judge.Finding]:
+def prove(
+    problems: list[judge.Problem], settings: Judge, progress: Callable[[int, int], object]
+) -> list[judge.Finding]:
     """What is wrong with these problems as a study's settings judge them. Raises KiyasError as `check_ready`."""
-    try:
-        return judge.prove(problems, **_how(settings))
-    except judge.SandboxError:
-        raise
-    except judge.JudgeError as error:
-        raise KiyasError(error.args[0], error.hint) from error
+    with _in_words():
+        return judge.prove(problems, **_how(settings), progress=progress)
 
 
 def sound(problems: list[judge.Problem], findings: list[judge.Finding], source: str, listed: bool = False) -> set[str]:
     """The ids of the problems that are not refused. Raises KiyasError where most are, or any of those `listed`."""
-    try:
+    with _in_words():
         return judge.sound(problems, findings, source, listed)
-    except judge.JudgeError as error:
-        raise KiyasError(error.args[0], error.hint) from error
 
 
 def verdicts(

@@ -20,6 +20,7 @@ from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.study.settings import Study
 from kiyas.types import Example, KiyasError
+from kiyas.work.progress import counted
 
 FLAGS = {
     "other_system": "carry a system message of their own; dataset.system is used in its place",
@@ -121,7 +122,8 @@ def _proven(study: Study, rows: list[dict[str, Any]]) -> tuple[list[dict[str, An
     findings = {}
     for label, asked in by_benchmark(study, rows).items():
         benchmark, own = study.benchmarks.named[label], [judge.problem_from_row(row, "kiyas") for row in asked]
-        findings[label] = prove(own, study.judge)
+        with counted("prove", "programs") as progress:
+            findings[label] = prove(own, study.judge, progress)
         good |= sound(own, findings[label], benchmark.dataset, listed=benchmark.ids is not None)
     kept = [{key: value for key, value in row.items() if key != "solutions"} for row in rows if row["id"] in good]
     return kept, findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -58,6 +58,20 @@ def _minutes(seconds: float) -> str:
 def tell(message: str) -> None:
     """One line on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def counted(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress of something that says itself how much there is: it calls this with (done, total) after each unit."""
+    shown: list[Bar] = []
+    with contextlib.ExitStack() as stack:
+
+        def step(done: int, total: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(bar(label, total, unit)))
+            shown[0].update(done - shown[0].done)
+
+        yield step
 
 
 @contextlib.contextmanager
