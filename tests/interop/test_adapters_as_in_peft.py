@@ -472,6 +472,8 @@ def test_odd_headers_are_read_or_refused(tmp_path: Path, plain: Path, seeds: ran
         fuzz_weights(plain, folder, seed)
 
 
+# PEFT warns of keys that it does not know, half characters among them, which no test runner can print.
+pytestmark = pytest.mark.filterwarnings("ignore")
 KEYS = [*peft.LoraConfig().to_dict(), "strange", "\udfff"]
 
 
