@@ -52,14 +52,19 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
     if settings.split_column != NO_SPLIT:
         split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
     group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
-    result, faulty = ArmData([], found.odd, found.shape, flags=found.flags, unused=found.unused), bool(found.odd)
+    # A row that was left out already, for a reason of its shape, has neither text here.
+    counted = sum(found.odd.values())
+    result = ArmData([], found.odd, found.shape, flags=found.flags, unused=found.unused)
     seen: Counter[str] = Counter()
     for number, (row, (prompt, completion)) in enumerate(zip(rows, found.pairs, strict=True)):
         split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
         seen[split] += 1
         split = "validation" if split in _VALIDATION else split
         if not _is_text(prompt) or not _is_text(completion):
-            result.dropped["not_text"] += (prompt, completion) != (None, None) or not faulty
+            if prompt is None and completion is None and counted:
+                counted -= 1
+            else:
+                result.dropped["not_text"] += 1
         elif not prompt.strip() or not completion.strip():
             result.dropped["empty"] += 1
         else:
