@@ -13,7 +13,7 @@ import pytest
 from format_rows import EXAMPLES
 
 from kiyas.judge import ExtractionRule, InputError, Limits, Outcome, Problem, judge, problem_from_row, read_problems
-from kiyas.judge.formats.format import BadRowError, megabytes, needed, python3, seconds
+from kiyas.judge.formats.format import BadRowError, foreign_imports, megabytes, python3, seconds
 from kiyas.judge.programs import for_problem, read_programs
 from kiyas.judge.stubs import continued, parted
 
@@ -247,7 +247,7 @@ def test_solutions_are_python_3() -> None:
 
 
 def test_modules_of_test_code() -> None:
-    assert needed("import os, numpy as np\nfrom solution import f\n'''\nimport torch\n'''\nimport pytest") == (
+    assert foreign_imports("import os, numpy as np\nfrom solution import f\n'''\nimport torch\n'''\nimport pytest") == (
         "numpy",
         "pytest",
     )

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .syntax import SOLUTION
 from .types import Problem
 
 # Modules that tests may use on their side: what they do there depends on their arguments only.
@@ -82,7 +83,7 @@ def _parting(
         root = module.partition(".")[0]
         if root not in PURE and (name in used or root not in sys.stdlib_module_names):
             return None
-        if root == "solution":
+        if root == SOLUTION:
             if not attribute or attribute == "*":
                 return None
             taken.add(attribute)
@@ -97,7 +98,7 @@ def _parting(
     own = {
         name: (module, attribute)
         for module, attribute, name in imports_of(solution)
-        if name in asked - defined and module.partition(".")[0] in PURE - {"solution"}
+        if name in asked - defined and module.partition(".")[0] in PURE - {SOLUTION}
     }
     for name in asked - defined - set(own):
         if name in sys.stdlib_module_names:
@@ -109,7 +110,7 @@ def _parting(
     if not solutions and any(_is_class(name) for name in asked - set(own) - {"Solution"}):
         return None  # perhaps a class with special methods of its own
     lines = [node for node in tests.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    kept = [ast.unparse(node) for node in lines if getattr(node, "module", "") != "solution"]
+    kept = [ast.unparse(node) for node in lines if getattr(node, "module", "") != SOLUTION]
     shared = tuple(module for module in modules if module in PURE)
     return Parting(tuple(sorted(asked)), tuple(sorted(own.items())), "\n".join(kept), shared)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from .parting import imports_of, names_of
 from .pool import judge
-from .ready import SOLUTION, check_ready, known_mode, lacks
-from .syntax import syntax_tree
+from .ready import check_ready, known_mode, lacks
+from .syntax import SOLUTION, syntax_tree
 from .types import MISSING, InputError, Limits, Mode, Outcome, Problem, Program, SandboxError, Verdict
 from .verdicts import CHECKER_FAILED
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import sys
 from collections.abc import Iterable
 
 from . import tiers
 from .sandbox import Job, Sandbox, last_words
-from .syntax import syntax_tree
+from .syntax import foreign_imports
 from .types import JudgeError, Mode, Problem
 
 # Run in the sandbox, as the tests that import these modules will be.
@@ -23,8 +21,6 @@ for name in input().split():
         absent[name] = f"{type(error).__name__}: {error}"
 print("\\n" + json.dumps(absent))
 """
-SOLUTION = "solution"
-"""the module that tests may import the program from"""
 IMPORT_S = 60.0
 """CPU seconds that all imports together may take"""
 
@@ -39,7 +35,7 @@ def check_ready(
     chosen, needed = known_mode(mode), dict[str, str]()
     for problem in problems:
         check_mode(problem, chosen)
-        for module in (*problem.modules, *imports(problem.test_code)):
+        for module in (*problem.modules, *foreign_imports(problem.test_code or "", tried=False)):
             needed.setdefault(module, problem.id)
     if needed and (absent := missing_modules(needed, isolation, python)):
         first = next(iter(absent))
@@ -54,23 +50,6 @@ def lacks(who: str, modules: list[str], python: str | None, reason: str = "") ->
         f"{f' ({reason})' if reason else ''}: install {names} in an environment "
         "and name its interpreter, --python PATH (in a study file: judge.python)"
     )
-
-
-def imports(code: str | None) -> list[str]:
-    """Modules beyond the standard library that test code cannot do without: those that no `try` guards."""
-    todo: list[ast.AST] = [tree] if code and (tree := syntax_tree(code)) is not None else []
-    found: dict[str, None] = {}
-    while todo:
-        match todo.pop():
-            case ast.Try():
-                continue
-            case ast.Import(names=names):
-                found |= dict.fromkeys(each.name.partition(".")[0] for each in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                found[module.partition(".")[0]] = None
-            case node:
-                todo += ast.iter_child_nodes(node)
-    return [name for name in found if name not in sys.stdlib_module_names and name != SOLUTION]
 
 
 def known_mode(mode: str) -> Mode:

@@ -6,9 +6,12 @@ import ast
 import builtins
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+SOLUTION = "solution"
+"""the module that tests may import the program from"""
 _LONGEST_PARSED = 2_000_000
 _BUILTIN = frozenset(dir(builtins)) | {"__file__", "__builtins__", "__annotations__", "exit", "quit"}
 _DOING = (ast.Call, ast.Lambda, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
@@ -34,6 +37,26 @@ def read_syntax(code: str) -> ast.Module | SyntaxError | None:
         return error
     except (ValueError, RecursionError, MemoryError, OverflowError):
         return None
+
+
+def foreign_imports(code: str, tried: bool = True) -> tuple[str, ...]:
+    """Modules beyond the standard library that some code imports, but for the program's own.
+
+    `tried`: also those whose absence a `try` guards.
+    """
+    todo: deque[ast.AST] = deque([tree] if (tree := syntax_tree(code)) is not None else [])
+    found: dict[str, None] = {}
+    while todo:
+        match todo.popleft():
+            case ast.Try() if not tried:
+                continue
+            case ast.Import(names=names):
+                found |= dict.fromkeys(each.name.partition(".")[0] for each in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                found[module.partition(".")[0]] = None
+            case node:
+                todo.extend(ast.iter_child_nodes(node))
+    return tuple(name for name in found if name not in sys.stdlib_module_names and name != SOLUTION)
 
 
 def parses(code: str) -> bool:

@@ -6,7 +6,7 @@ inputs are lists of arguments, and a result is mostly the only entry of a list.
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, asked, paired_tests, python3, take, take_json
+from .format import BadRowError, Format, Problem, Row, asked, identity, paired_tests, python3, take, take_json
 
 
 def problem(row: Row) -> Problem:
@@ -15,7 +15,7 @@ def problem(row: Row) -> Problem:
     tests, name = paired_tests(take_json(row, "input_output", dict))
     statement, starter = take(row, "question", str), take(row, "starter_code", str, "")
     return Problem(
-        id=str(take(row, "problem_id", (str, int), take(row, "id", (str, int), ""))),
+        id=identity(row, "problem_id", "id"),
         tests=tests,
         statement=statement,
         question=asked(statement, name, starter),

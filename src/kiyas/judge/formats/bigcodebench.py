@@ -9,7 +9,7 @@ import ast
 import re
 import sys
 
-from .format import BadRowError, Format, Problem, Row, needed, parted, python3, take
+from .format import BadRowError, Format, Problem, Row, foreign_imports, parted, python3, take
 from .running import run_unittest
 
 CLASS = re.compile(r"^class TestCases\b", re.M)
@@ -30,7 +30,7 @@ def problem(row: Row) -> Problem:
         stub=stub,
         entry_point=name,
         test_code=run_unittest(test, "TestCases"),
-        modules=tuple(dict.fromkeys([*_libraries(row), *needed(test)])),
+        modules=tuple(dict.fromkeys([*_libraries(row), *foreign_imports(test)])),
         platform="bigcodebench",
     )
 

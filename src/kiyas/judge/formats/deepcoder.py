@@ -7,7 +7,7 @@ JSON: APPS's `{"inputs", "outputs", "fn_name"?}`, or a list of `{"input", "outpu
 
 from __future__ import annotations
 
-from .format import Format, Problem, Row, asked, listed_tests, paired_tests, python3, take, take_json
+from .format import Format, Problem, Row, asked, identity, listed_tests, paired_tests, python3, take, take_json
 
 
 def problem(row: Row) -> Problem:
@@ -19,7 +19,7 @@ def problem(row: Row) -> Problem:
         tests, name = listed_tests(given, take(metadata, "func_name", str, None))
     statement, starter = take(row, "problem", str), take(row, "starter_code", str, "")
     return Problem(
-        id=str(take(row, "id", (str, int), take(row, "problem_id", (str, int), ""))),
+        id=identity(row, "id", "problem_id"),
         tests=tests,
         statement=statement,
         question=asked(statement, name, starter),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
 from kiyas.judge.stubs import parted
-from kiyas.judge.syntax import syntax_tree
+from kiyas.judge.syntax import foreign_imports, syntax_tree
 from kiyas.judge.types import Problem, Test
 
 __all__ = [
@@ -23,10 +21,11 @@ __all__ = [
     "Row",
     "Test",
     "asked",
+    "foreign_imports",
+    "identity",
     "imported",
     "listed_tests",
     "megabytes",
-    "needed",
     "paired_tests",
     "parted",
     "python3",
@@ -86,16 +85,10 @@ def imported(code: object) -> set[str]:
     return {name.split()[0].partition(".")[0] for name in names if name.strip()} - {""}
 
 
-def needed(code: str) -> tuple[str, ...]:
-    """Modules beyond the standard library that test code imports, in order; the program's own is `solution`."""
-    names: list[str] = []
-    for node in ast.walk(syntax_tree(code) or ast.Module([], [])):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-    tops = dict.fromkeys(name.partition(".")[0] for name in names)
-    return tuple(name for name in tops if name not in sys.stdlib_module_names and name != "solution")
+def identity(row: Row, *keys: str) -> str:
+    """The id under the first of these keys that the row has; "" where it has none."""
+    found = [take(row, key, (str, int), None) for key in keys]
+    return str(next((each for each in found if each is not None), ""))
 
 
 # -- tests, in the shapes that several benchmarks share ----------------------------------------------------------------

@@ -5,7 +5,7 @@ Rows: the data card of KodCode/KodCode-V1 on the Hub. Its test functions are cal
 
 from __future__ import annotations
 
-from .format import Format, Problem, Row, needed, python3, take, take_json
+from .format import Format, Problem, Row, foreign_imports, python3, take, take_json
 from .running import run_pytest
 
 
@@ -21,7 +21,7 @@ def problem(row: Row) -> Problem:
         statement=statement,
         question=statement.strip() + named,
         test_code=run_pytest(test),
-        modules=needed(test),
+        modules=foreign_imports(test),
         platform="kodcode",
         difficulty=take(row, "gpt_difficulty", str, ""),
         tags=tuple(each for each in [take(row, "subset", str, "")] if each),

@@ -6,7 +6,7 @@ Rows: the data card of newfacade/LeetCodeDataset on the Hub. `entry_point` is an
 from __future__ import annotations
 
 from . import humaneval
-from .format import BadRowError, Format, Problem, Row, needed, parted, python3, take
+from .format import BadRowError, Format, Problem, Row, foreign_imports, parted, python3, take
 
 
 def problem(row: Row) -> Problem:
@@ -25,7 +25,7 @@ def problem(row: Row) -> Problem:
         stub=stub,
         entry_point=name,
         test_code=humaneval.called(test, name),
-        modules=needed(test),
+        modules=foreign_imports(test),
         platform="leetcode",
         difficulty=take(row, "difficulty", str, ""),
         date=take(row, "estimated_date", str, ""),

@@ -6,7 +6,7 @@ Hub; `verification_info` is an object or its JSON, `gold_standard_solution` most
 
 from __future__ import annotations
 
-from .format import BadRowError, Format, Problem, Row, asked, listed_tests, python3, take, take_json
+from .format import BadRowError, Format, Problem, Row, asked, identity, listed_tests, python3, take, take_json
 
 
 def problem(row: Row) -> Problem:
@@ -17,7 +17,7 @@ def problem(row: Row) -> Problem:
     tests, name = listed_tests(take_json(info, "test_cases", list))
     statement = take(row, "prompt", str, "") or take(row, "problem_statement", str, "")
     return Problem(
-        id=str(take(row, "problem_id", (str, int), take(row, "id", (str, int), ""))),
+        id=identity(row, "problem_id", "id"),
         tests=tests,
         statement=statement,
         question="" if name is None else asked(statement, name),
