@@ -13,15 +13,16 @@ import pytest
 
 from kiyas.analyse import contrasts, decisions
 from kiyas.analyse.contrasts import aa_control, arm_result, contrast, pair, score
-from kiyas.analyse.decisions import corrected, decision_of, what_would_decide
+from kiyas.analyse.decisions import decision_of, what_would_decide
 from kiyas.analyse.findings import Contrast, Curve, Decision, LossPoint, Needed, Training
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.selection import choose, trainings
 from kiyas.judge import Problem
 from kiyas.runfolder.files import write_json
 from kiyas.runfolder.record import Kind, Record
-from kiyas.stats import inference
-from kiyas.stats.inference import Floats, Interval
+from kiyas.stats import inference, planning
+from kiyas.stats.inference import Floats, Interval, Paired
+from kiyas.stats.random_effects import Components, one_way, two_way
 from kiyas.study.settings import Select, Study
 from kiyas.types import BASE_ARM, AdapterId, Judgment
 
@@ -77,7 +78,7 @@ def test_score_by_hand() -> None:
     assert (found.problems, found.samples, found.solved, found.rate, found.missing) == (4, 2, 0.5, 0.125, 0)
     assert found.tests_passed == pytest.approx((4 + 2 + 1 + 0 + 0 + 4) / 24)
     assert found.partial == ("p1",) and found.verdicts == {"AC": 1, "WA": 4, "RE": 1, "CE": 2}
-    assert found.at_k == {"1": 0.125, "2": 0.25} and found.interval == inference.problem_bootstrap(made.rates(A))
+    assert found.at_k == {"1": 0.125, "2": 0.25} and found.interval == inference.rate_interval(made.rates(A), 2)
     assert found.same_as_base is None
 
 
@@ -170,8 +171,6 @@ def test_an_arm_over_its_seeds() -> None:
     made, rates = of({one: "1110", two: "1100", three: "111?"})
     assert arm_result(made, "a", [one], rates).interval == inference.wilson(3, 4)
     both = arm_result(made, "a", [one, two], rates)
-    raw = inference.two_way(np.stack([rates[one], rates[two]])).interval()
-    assert raw.low < 0 and raw.high > 1
     assert (both.mean, both.interval, both.solved, both.missing) == (0.625, Interval(0.0, 1.0), 2.5, 0)
     missing = arm_result(made, "a", [one, three], rates)
     assert (
@@ -181,7 +180,7 @@ def test_an_arm_over_its_seeds() -> None:
     assert arm_result(single, "a", [one, two], rates).interval == Interval(0.0, 1.0)
     rng = np.random.default_rng(0)
     wide, rates = of({a: "".join(rng.choice(["0", "1"], 80)) for a in (one, two)})
-    inner = inference.two_way(np.stack([rates[one], rates[two]])).interval()
+    inner = two_way(np.stack([rates[one], rates[two]]), a_rate=True).interval()
     assert 0 < inner.low < inner.high < 1
     assert arm_result(wide, "a", [one, two], rates).interval == Interval(inner.low, inner.high)
 
@@ -193,19 +192,14 @@ def test_a_pair_by_hand() -> None:
     test = inference.mcnemar(3, 5)
     assert (found.difference, found.exact_p, found.mid_p) == (pytest.approx(0.2), test.exact, test.mid)
     assert found.interval == inference.paired_interval(3, 5, 10) and found.missing == 0
+    assert contrasts.of_pair(np.array([1.0, -1, 0, 1]), 1) == Paired(1, 2, 4)
     several, rates = of({A: "11 10 00 11", B: "11 11 10 00"}, samples=2)
     found = pair(several, A, B, rates)
     assert (found.both, found.only_a, found.only_b, found.neither) == (1.5, 1.0, 1.0, 0.5)
-    d = np.array([0, 0.5, 0.5, -1])
-    assert (found.exact_p, found.mid_p, found.interval) == (
-        None,
-        inference.sign_flip(d),
-        inference.problem_bootstrap(d),
-    )
+    dull = one_way(np.array([0, 0.5, 0.5, -1]))
+    assert (found.exact_p, found.mid_p, found.interval) == (None, dull.p, dull.interval())
     owing, rates = of({A: "1?", B: "??"})
     assert pair(owing, A, B, rates).missing == 3 and math.isnan(pair(owing, A, B, rates).mid_p)
-    assert contrasts.pair_interval(d, 2, 0.9) == inference.problem_bootstrap(d, 0.9)
-    assert contrasts.pair_interval(np.array([1.0, -1, 0, 1]), 1, 0.9) == inference.paired_interval(1, 2, 4, 0.9)
 
 
 def compare(made: Loaded, rates: Mapping[AdapterId, Floats], a: str, b: str, margin: float | None = None) -> Contrast:
@@ -248,105 +242,92 @@ def test_two_seeds_are_two_way_one_is_a_pair() -> None:
     a, b = seeds("a", 2), seeds("b", 2)
     made, rates = of({each: "".join(rng.choice(["0", "1"], 30)) for each in [*a, *b]})
     d = np.stack([rates[y] - rates[x] for x, y in zip(a, b, strict=True)])
-    found, dull = compare(made, rates, "a", "b", 0.2), inference.two_way(d)
+    found, dull = compare(made, rates, "a", "b", 0.2), two_way(d)
     assert (found.method, found.seeds, found.problems, found.missing) == ("two-way", 2, 30, 0)
     assert (found.interval, found.interval90, found.p) == (dull.interval(), dull.interval(0.9), dull.p)
     assert (found.bootstrap, found.components) == (inference.crossed_bootstrap(d), dull.components)
     assert found.difference == pytest.approx(d.mean()) and found.margin == 0.2
-    assert found.decision is Decision.UNDECIDED and found.needed == what_would_decide(d, dull.components, 0.2, 1)
+    assert found.decision is Decision.UNDECIDED
     alone = {x: rates[x] for x in (a[0], b[0])}
     found = compare(made, alone, "a", "b")
     assert (found.method, found.bootstrap, found.components) == ("pair", None, None)
     assert (found.interval, found.p) == (found.pairs[0].interval, found.pairs[0].mid_p)
-    assert found.interval90 == contrasts.pair_interval(d[0], 1, 0.9)
-    assert found.needed == what_would_decide(d[:1], None, 0.05, 1), "five points where no margin is declared"
+    assert found.interval90 == contrasts.of_pair(d[0], 1).interval(0.9)
     one, rates = of(dict.fromkeys([*a, *b], "1"))
     assert compare(one, rates, "a", "b").method == "pair", "one problem has no spread"
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "margin", "decision"),
-    [("0", "1", None, Decision.MORE), ("1", "0", None, Decision.LESS), ("1", "1", 0.2, Decision.EQUIVALENT)],
-)
-def test_nothing_more_is_needed_where_it_is_decided(a: str, b: str, margin: float | None, decision: Decision) -> None:
+@pytest.mark.parametrize(("a", "b", "decision"), [("0", "1", Decision.MORE), ("1", "0", Decision.LESS)])
+def test_a_clear_pair_is_decided(a: str, b: str, decision: Decision) -> None:
     made, rates = of({A: a * 40, B: b * 40})
-    found = compare(made, rates, "a", "b", margin)
-    assert (found.decision, found.needed) == (decision, None)
+    found = compare(made, rates, "a", "b")
+    assert (found.decision, found.informative) == (decision, 40)
+
+
+def test_equal_where_nothing_could_differ_is_not_equivalence() -> None:
+    made, rates = of({A: "1" * 200 + "0" * 200, B: "1" * 200 + "0" * 200})
+    found = compare(made, rates, "a", "b", 0.05)
+    assert found.interval90.inside(0.05) and found.informative == 0 and found.decision is Decision.UNDECIDED
+    made, rates = of({A: "10" * 100 + "0" * 200, B: "01" * 100 + "0" * 200})
+    found = compare(made, rates, "a", "b", 0.1)
+    assert found.informative == 200 and found.decision is Decision.EQUIVALENT
+    nothing, rates = of({A: " ".join(["00"] * 10), B: " ".join(["00"] * 10)}, samples=2)
+    found = compare(nothing, rates, "a", "b", 0.05)
+    assert found.decision is Decision.UNDECIDED and found.interval.high > 0.2, "two answers each and nothing solved"
+    assert found.pairs[0].interval.high > 0.2
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "margin", "decision"),
+    ("low", "high", "margin", "decision"),
     [
-        (0.01, 0.2, 0.0499, None, Decision.MORE),
-        (0.01, 0.2, 0.05, None, Decision.UNDECIDED),
-        (0.0, 0.2, 0.01, None, Decision.UNDECIDED),
-        (-0.2, -0.01, 0.01, None, Decision.LESS),
-        (-0.2, 0.0, 0.01, None, Decision.UNDECIDED),
-        (0.01, 0.2, 0.01, 0.1875, Decision.MORE),  # the interval reaches the margin
-        (0.01, 0.2, 0.01, 0.19, Decision.EQUIVALENT),
-        (-0.2, -0.01, 0.01, 0.1875, Decision.LESS),
-        (0.01, 0.2, 0.01, 0.0, Decision.MORE),
+        (0.01, 0.2, None, Decision.MORE),
+        (0.0, 0.2, None, Decision.UNDECIDED),
+        (-0.2, -0.01, None, Decision.LESS),
+        (-0.2, 0.0, None, Decision.UNDECIDED),
+        (0.01, 0.2, 0.1875, Decision.MORE),  # the interval reaches the margin
+        (0.01, 0.2, 0.19, Decision.EQUIVALENT),
+        (-0.2, -0.01, 0.1875, Decision.LESS),
+        (0.01, 0.2, 0.0, Decision.MORE),
     ],
 )
-def test_decisions_at_their_boundaries(low: float, high: float, p: float, margin: float | None, decision: str) -> None:
+def test_decisions_at_their_boundaries(low: float, high: float, margin: float | None, decision: str) -> None:
     inner = Interval(max(low, -0.1875), min(high, 0.1875), 0.9)
-    assert decision_of((low + high) / 2, Interval(low, high), inner, p, margin) is decision
+    assert decision_of(Interval(low, high), inner, margin, None, None) is decision
     if margin == 0.0:
-        assert decision_of(0.1, Interval(low, high), Interval(0.0, 0.0), p, margin) is Decision.MORE
+        assert decision_of(Interval(low, high), Interval(0.0, 0.0), margin, None, None) is Decision.MORE
 
 
 def test_no_spread_at_zero_margin_is_not_equivalence() -> None:
-    assert decision_of(0.0, Interval(-1e-9, 0.0), Interval(0.0, 0.0), 1.0, 0.0) is Decision.UNDECIDED
-    assert decision_of(0.0, Interval(-1, 1), Interval(-0.5, 0.5), 1.0, 0.75) is Decision.EQUIVALENT
-
-
-def found_with(p: float, decision: Decision, b: str) -> Contrast:
-    nothing = Interval(0, 0)
-    return Contrast("a", b, False, "pair", 1, 1, 0.1, nothing, nothing, None, p, decision, None, (), None, None, 0)
-
-
-def test_correction_counts_the_declared_that_are_known() -> None:
-    each = [
-        found_with(0.025, Decision.MORE, "b"),
-        found_with(0.03, Decision.LESS, "c"),
-        found_with(0.2, Decision.EQUIVALENT, "d"),
-        found_with(math.nan, Decision.MISSING, "e"),
-        found_with(0.001, Decision.MORE, "f"),
-    ]
-    names = lambda *arms: {frozenset(("a", arm)) for arm in arms}  # noqa: E731
-    # Two tests: 2 · 0.025 is exactly 0.05, which is not below it.
-    found = corrected(each, names("b", "c", "e"))
-    assert [c.holm for c in found] == [0.05, 0.05, None, None, None]
-    assert [c.decision for c in found[:2]] == [Decision.UNDECIDED, Decision.UNDECIDED]
-    assert [c.declared for c in found] == [True, True, False, True, False]
-    alone = corrected(each, names("b", "e"))
-    assert alone[0].holm is None and alone[0].decision is Decision.MORE, "one known p-value needs no correction"
-    three = corrected(each, names("b", "d", "f"))
-    assert [three[i].decision for i in (0, 2, 4)] == [Decision.UNDECIDED, Decision.EQUIVALENT, Decision.MORE]
+    assert decision_of(Interval(-1e-9, 0.0), Interval(0.0, 0.0), 0.0, None, None) is Decision.UNDECIDED
+    assert decision_of(Interval(-1, 1), Interval(-0.5, 0.5), 0.75, None, None) is Decision.EQUIVALENT
 
 
 def mixed(only_a: int, only_b: int, P: int) -> Floats:
     return np.repeat([-1.0, 1.0, 0.0], [only_a, only_b, P - only_a - only_b])[None, :]
 
 
+def adapters(d_SP: Floats, difference: float, answers: int = 1) -> Needed:
+    return what_would_decide(d_SP, contrasts.of_pair(d_SP[0], answers), difference, answers)
+
+
 def test_what_would_decide_between_two_adapters() -> None:
-    found = what_would_decide(mixed(6, 9, 100), None, 0.05, 1)
-    assert (found.problems, found.seeds, found.both) == (inference.problems_needed(0.15, 0.05), None, ())
+    found = adapters(mixed(6, 9, 100), 0.05)
+    assert (found.problems, found.seeds, found.both) == (planning.problems_needed(0.15, 0.05), None, ())
     assert found.now_sees is not None
     grid = np.linspace(1e-3, 0.15, 2000)
-    visible = min(x for x in grid if inference.problems_needed(0.15, x) <= 100)
+    visible = min(x for x in grid if planning.problems_needed(0.15, x) <= 100)
     assert found.now_sees == pytest.approx(visible, abs=1e-4)
     # No more can differ than differs: then no number of problems will do, and up to there one will.
-    assert what_would_decide(mixed(2, 3, 100), None, 0.05, 1).problems == inference.problems_needed(0.05, 0.05)
-    assert what_would_decide(mixed(2, 2, 100), None, 0.05, 1).problems is None
+    assert adapters(mixed(2, 3, 100), 0.05).problems == planning.problems_needed(0.05, 0.05)
+    assert adapters(mixed(2, 2, 100), 0.05).problems is None
     # With several samples the squares count, not whether a problem differs at all.
-    halves = what_would_decide(mixed(6, 9, 100) / 2, None, 0.03, 2)
-    assert halves.problems == inference.problems_needed(0.0375, 0.03)
+    halves = adapters(mixed(6, 9, 100) / 2, 0.03, 2)
+    assert halves.problems == planning.problems_needed(0.0375, 0.03)
 
 
 def test_what_this_many_problems_see() -> None:
-    assert 35 < inference.problems_needed(0.2, 0.2) <= 40
-    enough, short = (what_would_decide(mixed(0, P // 5, P), None, 0.05, 1).now_sees for P in (40, 35))
+    assert 35 < planning.problems_needed(0.2, 0.2) <= 40
+    enough, short = (adapters(mixed(0, P // 5, P), 0.05).now_sees for P in (40, 35))
     assert enough is not None and short is None
     assert decisions._visible(lambda x: 32, 32, 0.2) == pytest.approx(1e-4, abs=1e-6), "as many as needed are enough"
     assert decisions._visible(lambda x: 32, 31, 0.2) is None
@@ -356,28 +337,34 @@ def test_what_this_many_problems_see() -> None:
 
 
 def test_what_would_decide_between_seeds() -> None:
-    parts = inference.Components(0.0, 0.02, 0.2)
-    d = np.zeros((3, 300))
-    found = what_would_decide(d, parts, 0.09, 1)
-    assert (found.difference, found.both) == (0.09, ()), "a design of both only where neither alone will do"
-    assert found.problems == inference.problems_needed_with(parts, 3, 0.09)
-    assert found.seeds == inference.seeds_needed(parts, 300, 0.09)
-    assert found.now_sees == inference.detectable(parts, 3, 300)
-    # Seeds that differ much: at few problems neither will do alone, at many problems more seeds will.
-    apart = inference.Components(0.003, 0.05, 0.2)
-    both = what_would_decide(np.zeros((2, 20)), apart, 0.06, 1)
-    assert (both.problems, both.seeds) == (None, None)
-    assert both.both == inference.design_needed(apart, 0.06) != ()
-    only_seeds = what_would_decide(np.zeros((2, 1000)), apart, 0.06, 1)
-    assert only_seeds.problems is None and only_seeds.seeds is not None and only_seeds.both == ()
+    d = np.random.default_rng(2).choice([-1.0, 0.0, 1.0], size=(3, 300), p=[0.1, 0.8, 0.1])
+    found, seen = what_would_decide(d, two_way(d), 0.05, 1), two_way(d)
+    assert found.seed_sd is not None and found.seed_sd_most is not None
+    assert found.seed_sd**2 == pytest.approx(max(planning.ASSUMED.seed, seen.components.seed))
+    assert found.seed_sd_most**2 == pytest.approx(seen.seed_variance_at_most()) and found.seed_sd_most > found.seed_sd
+    parts = Components(max(0.0004, seen.components.seed), 0.05, 0.25)
+    assert parts.problem > seen.components.problem and parts.rest > seen.components.rest, "as a design assumes"
+    assert found.problems is None, "no number of problems makes up for three seeds"
+    assert found.seeds == planning.seeds_needed(parts, 300, 0.05) and found.both == ()
+    assert found.now_sees == planning.detectable(parts, 3, 300)
+    both = what_would_decide(d[:, :30], two_way(d[:, :30]), 0.02, 1)
+    assert (both.problems, both.seeds) == (None, None) and both.both
 
 
-@pytest.mark.parametrize("difference", [0.05, 0.02])
-def test_where_nothing_differed_as_many_problems_as_bring_tangos_interval_below(difference: float) -> None:
-    found = what_would_decide(np.zeros((3, 10)), inference.Components(0, 0, 0), difference, 1)
-    assert found.problems is not None and (found.seeds, found.now_sees, found.both) == (None, None, ())
-    assert inference.paired_interval(0, 0, found.problems).high <= difference
-    assert inference.paired_interval(0, 0, found.problems - 1).high > difference
+def test_never_promised_what_the_design_table_denies() -> None:
+    """Studies of seeds that differ: where problems are promised, a design with that many of them sees the margin."""
+    rng = np.random.default_rng(3)
+    for S in (3, 5, 10):
+        for _ in range(4):
+            d = rng.choice([-1.0, 0.0, 1.0], size=(S, 300), p=[0.15, 0.7, 0.15]) + rng.normal(0, 0.04, (S, 1))
+            promised = what_would_decide(d, two_way(d), 0.05, 1).problems
+            assert promised is None or planning.detectable(planning.ASSUMED, S, promised) <= 0.05
+
+
+def test_where_nothing_differed_what_is_assumed_before_a_run_counts() -> None:
+    d = np.zeros((10, 10))
+    found = what_would_decide(d, two_way(d), 0.05, 1)
+    assert found.problems == planning.problems_needed_with(planning.ASSUMED, 10, 0.05)
 
 
 def hours_run(folder: Path, seconds: Mapping[str, float | None]) -> Path:
@@ -386,27 +373,21 @@ def hours_run(folder: Path, seconds: Mapping[str, float | None]) -> Path:
     return folder
 
 
-def hours(found: Contrast, made: Loaded) -> Needed | None:
-    return decisions._with_hours(found, made).needed
-
-
 def test_hours_go_with_seeds_and_answers(tmp_path: Path) -> None:
     made, _ = of({A: "1"})
-    run = hours_run(tmp_path / "run", {"train": 7200.0, "generate": 1200.0, "judge": 2400.0})
-    base = dataclasses.replace(found_with(0.5, Decision.UNDECIDED, "b"), seeds=2, problems=40)
-    found = dataclasses.replace(base, needed=Needed(0.05, 100, 6, None, (6, 80)))
-    made = dataclasses.replace(made, run=run)
-    timed = hours(found, made)
-    assert timed is not None
+    made = dataclasses.replace(
+        made, run=hours_run(tmp_path / "run", {"train": 7200.0, "generate": 1200.0, "judge": 2400.0})
+    )
+    need = Needed(0.05, 100, 6, None, (6, 80))
+    timed = decisions.with_hours(need, 2, 40, made)
     # Two hours of training for two seeds, one of answers for 2 × 40.
     assert (timed.problems_hours, timed.seeds_hours, timed.both_hours) == (2 + 2.5, 6 + 3, 6 + 6)
-    none = hours(dataclasses.replace(base, needed=Needed(0.05, None, None, None)), made)
-    assert none is not None and (none.problems_hours, none.seeds_hours, none.both_hours) == (None, None, None)
-    assert hours(base, made) is None
+    none = decisions.with_hours(Needed(0.05, None, None, None), 2, 40, made)
+    assert (none.problems_hours, none.seeds_hours, none.both_hours) == (None, None, None)
     imported = dataclasses.replace(made, record=Record(kind=Kind.IMPORT, name="x"))
-    assert hours(found, imported) == found.needed
+    assert decisions.with_hours(need, 2, 40, imported) == need
     untimed = hours_run(tmp_path / "untimed", {"train": 7200.0, "generate": 1200.0, "judge": 0.0})
-    assert hours(found, dataclasses.replace(made, run=untimed)) == found.needed
+    assert decisions.with_hours(need, 2, 40, dataclasses.replace(made, run=untimed)) == need
 
 
 def test_two_seeds_of_one_arm_against_each_other() -> None:

@@ -94,56 +94,6 @@ def test_paired_interval_is_sane(a: int, b: int, rest: int) -> None:
         assert found.excludes_zero() == (abs(b - a) / math.sqrt(a + b) > 1.959964)
 
 
-def test_two_way_equals_an_anova_by_hand() -> None:
-    d = np.random.default_rng(3).normal(size=(4, 30)) + np.arange(4)[:, None] + np.linspace(-4, 4, 30)
-    S, P = d.shape
-    found = inference.two_way(d)
-    rows, columns = d.mean(1), d.mean(0)
-    ms_s = P * np.var(rows, ddof=1)
-    ms_p = S * np.var(columns, ddof=1)
-    rest = d - rows[:, None] - columns + d.mean()
-    ms_r = (rest**2).sum() / ((S - 1) * (P - 1))
-    assert found.standard_error**2 == pytest.approx((ms_s + ms_p - ms_r) / (S * P))
-    assert found.components.standard_error(S, P) == pytest.approx(found.standard_error)
-    assert found.interval().excludes_zero() == (found.p < 0.05)
-    low, high = found.interval(1 - found.p).low, found.interval(1 - found.p).high
-    assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-6), "p is the level at which the interval touches zero"
-    # With many seeds and problems every quantile is the normal's: the plain interval of a mean.
-    many = np.random.default_rng(4).normal(size=(400, 400))
-    whole = inference.two_way(many)
-    assert (whole.interval().high - whole.mean) / whole.standard_error == pytest.approx(1.96, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        (3, 41, 0.003, 0.02),
-        (3, 150, 0.003, 0.02),
-        (3, 1055, 0.007, 0.15),
-        (5, 41, 0.0, 0.0),
-        (2, 41, 0.01, 0.0),
-        (2, 300, 0.003, 0.15),
-    ],
-)
-def test_two_way_keeps_its_level(sizes: tuple[int, int, float, float]) -> None:
-    """No true difference: the two-way test says "more" in at most about one of twenty studies."""
-    S, P, seed_variance, problem_variance = sizes
-    rng = np.random.default_rng(1)
-    wrong = 0
-    for _ in range(600):
-        d = rng.normal(0, 0.5, (S, P)) + rng.normal(0, seed_variance**0.5, (S, 1))
-        d += rng.normal(0, problem_variance**0.5, (1, P))
-        wrong += inference.two_way(d).p < 0.05
-    assert wrong / 600 <= (0.08 if S == 2 else 0.065)
-
-
-def test_two_way_without_spread_and_too_small() -> None:
-    assert inference.two_way(np.zeros((3, 10))).p == 1.0
-    assert inference.two_way(np.ones((3, 41))).p < 0.001
-    with pytest.raises(ValueError, match="at least 2"):
-        inference.two_way(np.zeros((1, 10)))
-
-
 def test_bootstrap_finds_the_standard_error_of_a_mean() -> None:
     x = np.random.default_rng(0).normal(size=200)
     found = inference.problem_bootstrap(x)
@@ -204,25 +154,6 @@ def test_holm_equals_statsmodels(size: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(gc, "collect", int)  # theirs collects garbage in every call
     for p in np.random.default_rng(size).random((20, size)) ** 3:
         assert inference.holm(list(p)) == pytest.approx(list(multipletests(p, method="holm")[1]))
-
-
-@pytest.mark.parametrize(
-    ("discordance", "problems"), [(0.10, 305), (0.15, 461), (0.20, 622), (0.30, 938), (0.40, 1253)]
-)
-def test_problems_needed_for_five_points(discordance: float, problems: int) -> None:
-    """Connor's formula lies within 3 % of the numbers found by simulation."""
-    assert inference.problems_needed(discordance, 0.05) == pytest.approx(problems, rel=0.03)
-
-
-def test_needed_designs_do_see_the_difference() -> None:
-    parts = inference.Components(0.0005, 0.02, 0.2)
-    seeds = inference.seeds_needed(parts, 300, 0.06)
-    assert seeds is not None and inference.detectable(parts, seeds, 300) <= 0.06
-    assert inference.detectable(parts, seeds - 1, 300) > 0.06 or seeds == 2
-    problems = inference.problems_needed_with(parts, 10, 0.06)
-    assert problems is not None
-    assert inference.detectable(parts, 10, problems) <= 0.06 < inference.detectable(parts, 10, problems - 1)
-    assert inference.problems_needed_with(inference.Components(1.0, 0, 0), 3, 0.01) is None
 
 
 def test_an_interval_that_touches_decides_nothing() -> None:
@@ -287,66 +218,6 @@ def test_more_pairs_than_there_are(a: int, b: int, n: int) -> None:
 def table(S: int, P: int, seed: int = 0) -> inference.Floats:
     rng = np.random.default_rng(seed)
     return rng.normal(0.1, 0.3, (S, P)) + rng.normal(0, 0.2, (S, 1)) + rng.normal(0, 0.3, (1, P))
-
-
-def mean_squares(d: inference.Floats) -> tuple[float, float, float]:
-    """By loops over the cells."""
-    S, P = d.shape
-    mean = sum(d[s, p] for s in range(S) for p in range(P)) / (S * P)
-    seed = sum(P * (d[s].mean() - mean) ** 2 for s in range(S)) / (S - 1)
-    problem = sum(S * (d[:, p].mean() - mean) ** 2 for p in range(P)) / (P - 1)
-    cells = [(d[s, p] - d[s].mean() - d[:, p].mean() + mean) ** 2 for s in range(S) for p in range(P)]
-    return seed, problem, sum(cells) / ((S - 1) * (P - 1))
-
-
-@pytest.mark.parametrize("level", [0.8, 0.95])
-@pytest.mark.parametrize(("S", "P"), [(2, 2), (2, 20), (3, 20), (5, 7)])
-def test_two_way_intervals_are_made_of_three_parts(S: int, P: int, level: float) -> None:
-    """As in docs/statistics.md: each mean square with its own t, half of the rest moved to the seeds, df 3 for two."""
-    d = table(S, P)
-    seed, problem, rest = mean_squares(d)
-    found = inference.two_way(d)
-    assert found.components.seed == pytest.approx(max(0.0, seed - rest) / P)
-    assert found.components.problem == pytest.approx(max(0.0, problem - rest) / S)
-    assert found.components.rest == pytest.approx(rest)
-    seed, problem = max(seed, rest), max(problem, rest)
-    parts = [(seed - rest / 2, 3 if S == 2 else S - 1), (problem - rest, P - 1), (rest / 2, (S - 1) * (P - 1))]
-    half = math.sqrt(sum(stats.t.isf((1 - level) / 2, df) ** 2 * square / (S * P) for square, df in parts))
-    interval = found.interval(level)
-    assert (interval.low, interval.high) == pytest.approx((d.mean() - half, d.mean() + half))
-    assert interval.level == level
-    # The width that a design lets one expect is that of data with just these mean squares.
-    if found.components.seed and found.components.problem:
-        assert inference.expected_half_width(found.components, S, P, level) == pytest.approx(half)
-
-
-def test_seeds_and_problems_that_differ_less_than_the_rest_count_as_the_rest() -> None:
-    """A checkerboard: all seeds and problems have the same mean, everything is rest."""
-    d = np.array([[1.0, -1.0], [-1.0, 1.0]]) + 0.25
-    found = inference.two_way(d)
-    assert found.components == inference.Components(0.0, 0.0, 4.0)
-    assert found.standard_error == pytest.approx(math.sqrt(4.0 / 4))
-
-
-def test_two_way_p_at_its_ends() -> None:
-    centred = np.array([[1.0, -1.0, 0.5], [-0.5, 1.0, -1.0]])
-    assert inference.two_way(centred - centred.mean()).p == pytest.approx(1.0)
-    assert inference.two_way(np.array([[0.0, 1, -1], [0, 1, -1]])).p == 1.0
-    sure = inference.two_way(table(5, 300) / 1000 + 1)
-    assert sure.p == 1e-12 and sure.interval().low > 0.99
-
-
-@pytest.mark.parametrize(("mean", "pair"), [(1.0, (0, 10)), (-1.0, (10, 0)), (0.0, (0, 0))])
-def test_without_spread_the_interval_is_tangos(mean: float, pair: tuple[int, int]) -> None:
-    found = inference.two_way(np.full((3, 10), mean))
-    assert found.interval(0.9) == inference.paired_interval(*pair, 10, 0.9) and found.standard_error == 0
-    assert found.p == inference.sign_flip(np.full(10, mean))
-
-
-def test_hardly_any_spread_is_not_none() -> None:
-    assert inference.two_way(table(3, 10) * 1e-6).standard_error > 0
-    with pytest.raises(ValueError, match="at least 2 seeds and 2 problems, got 3 and 1"):
-        inference.two_way(np.zeros((3, 1)))
 
 
 def test_crossed_bootstrap_equals_loops() -> None:
@@ -415,76 +286,46 @@ def test_best_of_many_answers_is_a_normal_maximum() -> None:
     assert inference.best_of(more, 4, 10).selection_bias == pytest.approx(normal)
 
 
-def test_problems_needed_is_connors_formula() -> None:
-    def connor(discordance: float, difference: float, z_alpha: float, z_power: float) -> int:
-        root = z_alpha * math.sqrt(discordance) + z_power * math.sqrt(discordance - difference**2)
-        return math.ceil(root**2 / difference**2)
-
-    assert inference.problems_needed(0.3, 0.1) == connor(0.3, 0.1, 1.959964, 0.841621) == 234
-    assert inference.problems_needed(0.3, -0.1) == 234
-    assert inference.problems_needed(0.3, 0.1, 0.9, 0.1) == connor(0.3, 0.1, 1.644854, 1.281552)
-    assert inference.problems_needed(1.0, 1.0) == 4 and inference.problems_needed(0.2, 0.2) > 0
-    for discordance, difference in ((0.3, 0.0), (0.1, 0.2), (0.1, -0.2), (1.1, 0.2)):
-        with pytest.raises(ValueError, match="difference"):
-            inference.problems_needed(discordance, difference)
-
-
-def test_detectable_differences_are_found_four_times_of_five() -> None:
-    parts, S, P = inference.Components(0.001, 0.02, 0.15), 4, 60
-    difference = inference.detectable(parts, S, P)
-    rng = np.random.default_rng(0)
-    found = 0
-    for _ in range(1500):
-        d = difference + rng.normal(0, parts.rest**0.5, (S, P)) + rng.normal(0, parts.seed**0.5, (S, 1))
-        found += inference.two_way(d + rng.normal(0, parts.problem**0.5, (1, P))).interval().excludes_zero()
-    assert found / 1500 == pytest.approx(0.8, abs=0.035)
-    assert inference.detectable(parts, S, P, 0.5) < difference < inference.detectable(parts, S, P, 0.95)
-    assert inference.detectable(inference.Components(0, 0, 0), 3, 10) == 0.0
-    assert inference.detectable(parts, S, P, 0.01) == 0.0, "that seldom it is found without any difference"
-
-
-@pytest.mark.parametrize(("S", "P"), [(2, 5), (3, 4)])
-def test_detectable_is_where_drawn_mean_squares_give_the_power(S: int, P: int) -> None:
-    """One draw after the other: the interval that its three mean squares give, and how often it then excludes zero."""
-    parts = inference.Components(0.01, 0.02, 0.15)
-    rng, resamples = np.random.default_rng(0), 2000
-    means = (P * parts.seed + parts.rest, S * parts.problem + parts.rest, parts.rest)
-    squares = [
-        m * rng.chisquare(df, resamples) / df for m, df in zip(means, (S - 1, P - 1, (S - 1) * (P - 1)), strict=True)
-    ]
-    difference, error, power = inference.detectable(parts, S, P), parts.standard_error(S, P), 0.0
-    t_seed, t_problem, t_rest = (stats.t.isf(0.025, df) for df in (3 if S == 2 else S - 1, P - 1, (S - 1) * (P - 1)))
-    for seed, problem, rest in zip(*squares, strict=True):
-        seed, problem = max(seed, rest), max(problem, rest)
-        width = t_seed**2 * (seed - rest / 2) + t_problem**2 * (problem - rest) + t_rest**2 * rest / 2
-        half = math.sqrt(width / (S * P))
-        power += stats.norm.sf((half - difference) / error) + stats.norm.cdf((-half - difference) / error)
-    assert power / resamples == pytest.approx(0.8, abs=1e-4)
-
-
 def test_results_cannot_be_changed() -> None:
     made = [each for each in vars(inference).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
-    assert len(made) == 5 and all(each.__dataclass_params__.frozen for each in made)
+    assert len(made) == 4 and all(each.__dataclass_params__.frozen for each in made)
 
 
-def test_components_wear_away_with_what_they_are_of() -> None:
-    parts = inference.Components(0.5, 0.75, 6.0)
-    assert parts.standard_error(2, 3) ** 2 == pytest.approx(0.25 + 0.25 + 1)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60))
+def test_the_interval_of_a_pair_agrees_with_its_test(only_a: int, only_b: int, rest: int) -> None:
+    if only_a + only_b + rest == 0:
+        return
+    found = inference.Paired(only_a, only_b, only_a + only_b + rest)
+    dull = inference.paired_interval(only_a, only_b, found.n)
+    assert found.interval().low <= dull.low and found.interval().high >= dull.high
+    if found.p >= 0.05:
+        assert not found.interval().excludes_zero()
+    else:
+        assert found.interval() == dull
 
 
-def test_needed_designs_are_the_smallest() -> None:
-    parts = inference.Components(0.0005, 0.02, 0.2)
-    seen = [s for s in range(2, 13) if inference.detectable(parts, s, 100) <= 0.09]
-    assert inference.seeds_needed(parts, 100, 0.09) == seen[0] > 2
-    assert inference.seeds_needed(parts, 100, 0.09, seen[0]) == seen[0]
-    assert inference.seeds_needed(parts, 100, 0.09, seen[0] - 1) is None
-    few = inference.Components(0.0, 1e-6, 1e-6)
-    assert inference.seeds_needed(few, 10, 0.5) == 2 and inference.problems_needed_with(few, 3, 0.5) == 2
-    needed = inference.problems_needed_with(parts, 5, 0.09)
-    assert needed is not None and needed == inference.problems_needed_with(parts, 5, 0.09, needed)
-    assert inference.problems_needed_with(parts, 5, 0.09, needed - 1) is None
-    grid = {s: inference.problems_needed_with(parts, s, 0.09) for s in (3, 5, 8, 10, 15, 20, 30, 50)}
-    answers = {s: s * p for s, p in grid.items() if p is not None}
-    best = min(answers, key=lambda s: answers[s])
-    assert inference.design_needed(parts, 0.09) == (best, grid[best])
-    assert inference.design_needed(inference.Components(100.0, 0, 0), 0.01) is None
+def test_rates_of_one_answer_have_wilsons_interval() -> None:
+    for right in range(11):
+        rates = np.repeat([1.0, 0.0], [right, 10 - right])
+        found, dull = inference.rate_interval(rates), inference.wilson(right, 10)
+        assert (found.low, found.high) == pytest.approx((dull.low, dull.high))
+
+
+@pytest.mark.parametrize("samples", [2, 10])
+def test_nothing_solved_is_not_known_to_be_zero(samples: int) -> None:
+    """As uncertain as with one answer: the problems are what was drawn."""
+    assert inference.rate_interval(np.zeros(10), samples) == pytest.approx(inference.wilson(0, 10))
+    half = inference.rate_interval(np.full(10, 0.5), samples)
+    dull = inference.wilson(5 * samples, 10 * samples)
+    assert half.high - half.low >= dull.high - dull.low - 1e-9, "never as if every answer were a problem of its own"
+
+
+@pytest.mark.parametrize(("shape", "samples"), [((0.1, 0.6), 2), ((0.6, 1.5), 4), ((2.0, 2.0), 10)])
+def test_intervals_of_rates_cover_the_truth(shape: tuple[float, float], samples: int) -> None:
+    rng, truth = np.random.default_rng(1), shape[0] / sum(shape)
+    covered = 0
+    for _ in range(1500):
+        found = inference.rate_interval(rng.binomial(samples, rng.beta(*shape, 60)) / samples, samples)
+        covered += found.low <= truth <= found.high
+    assert covered / 1500 >= 0.935

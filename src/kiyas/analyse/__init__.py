@@ -12,9 +12,10 @@ from typing import Any
 
 from kiyas.analyse.behaviour import behaviour
 from kiyas.analyse.checklist import checklist
-from kiyas.analyse.contrasts import aa_control, arm_result, compare, contrast, margin_of, pairs_of, score
-from kiyas.analyse.decisions import decide, wanted_pair
-from kiyas.analyse.findings import Contrast, Decision, Drawn, Findings, Level, Remark, SecondaryResult
+from kiyas.analyse.claims import claims
+from kiyas.analyse.contrasts import aa_control, arm_result, contrast, margin_of, pairs_of, score
+from kiyas.analyse.decisions import wanted_pair
+from kiyas.analyse.findings import Decision, Drawn, Findings, Level, Remark, SecondaryResult
 from kiyas.analyse.load import Loaded, load
 from kiyas.analyse.losses import loss_matrix
 from kiyas.analyse.problems import grid, stability
@@ -28,8 +29,7 @@ def analyse(run: Path) -> Findings:
     """Everything that the report shows, from the files of one run folder. Raises KiyasError for a bad run."""
     loaded = load(run)
     selected = select(loaded)
-    contrasts, at_each_rate = compare(loaded, selected)
-    contrasts = decide(loaded, selected, contrasts, at_each_rate)
+    claimed = claims(loaded, selected)
 
     record, rates, chosen, order = loaded.record, selected.rates, selected.chosen, selected.order
     adapters = {arm: tuple(chosen[arm].values()) for arm in order}
@@ -52,10 +52,10 @@ def analyse(run: Path) -> Findings:
         scores=scores,
         choices=selected.choices,
         results=tuple(arm_result(loaded, arm, adapters[arm], rates) for arm in order),
-        contrasts=contrasts,
+        contrasts=claimed.contrasts,
         aa_control=tuple(found for arm in order if (found := aa_control(arm, adapters[arm], rates)) is not None),
         learning_rates=selected.points,
-        at_each_rate=at_each_rate,
+        at_each_rate=claimed.at_each_rate,
         secondary=tuple(_secondary(other, loaded, chosen) for other in loaded.secondary.values()),
         drawn=tuple(
             Drawn(name, " + ".join(arm.sources), arm.draws) for name, arm in record.arms.items() if arm.sources
@@ -64,7 +64,7 @@ def analyse(run: Path) -> Findings:
         columns=tuple(selected.columns),
         grid=grid(loaded, selected.columns),
         flagged=loaded.flagged or {},
-        uncontaminated=_uncontaminated(loaded, chosen, contrasts),
+        uncontaminated=claimed.uncontaminated,
         stability=stability(loaded, selected.judged, rates),
         loss_matrix=loss_matrix(selected.curves),
         behaviour=behaviour(loaded, selected.judged, adapters, wanted, rates),
@@ -72,18 +72,6 @@ def analyse(run: Path) -> Findings:
         notes=record.notes,
         settings=_settings(loaded),
     )
-
-
-def _uncontaminated(loaded: Loaded, chosen: Mapping[str, BySeed], contrasts: tuple[Contrast, ...]) -> Contrast | None:
-    """The primary contrast once more, without the problems that are in any arm's training data."""
-    primary = next((each for each in contrasts if each.primary), None)
-    ids = {id for each in (loaded.flagged or {}).values() for id in each}
-    if primary is None or not ids or primary.decision is Decision.MISSING:
-        return None
-    rest = loaded.without(ids)
-    rates = {adapter: rest.rates(adapter) for of_arm in chosen.values() for adapter in of_arm.values()}
-    again = (primary.a, primary.b, rates)
-    return contrast(rest, chosen, *again, margin=primary.margin, primary=True) if rest.problems else None
 
 
 def _secondary(other: Loaded, loaded: Loaded, chosen: Mapping[str, BySeed]) -> SecondaryResult:

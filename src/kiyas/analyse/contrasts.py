@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kiyas.analyse.decisions import decision_of, wanted_pair, what_would_decide
+from kiyas.analyse.decisions import ALPHA, decision_of, wanted_pair
 from kiyas.analyse.findings import (
     AAControl,
     ArmResult,
@@ -26,7 +26,8 @@ from kiyas.analyse.findings import (
 from kiyas.analyse.load import Loaded, PassRates
 from kiyas.analyse.selection import BySeed, Selection
 from kiyas.stats import inference
-from kiyas.stats.inference import Floats, Interval
+from kiyas.stats.inference import Floats, Interval, Paired
+from kiyas.stats.random_effects import Estimate, TwoWay, one_way, two_way
 from kiyas.types import BASE, BASE_ARM, AdapterId
 
 MOST_PAIRS = 10
@@ -57,7 +58,7 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
         samples=loaded.samples,
         solved=sum(right) / loaded.samples,
         rate=math.nan if missing else float(rates_P.mean()),
-        interval=UNKNOWN if missing else rate_interval(rates_P, loaded.samples),
+        interval=UNKNOWN if missing else inference.rate_interval(rates_P, loaded.samples),
         tests_passed=float(np.mean(shares)) if shares else None,
         at_k=at_k,
         verdicts=dict(Counter(str(each.verdict or "missing") for each in every)),
@@ -66,13 +67,6 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
         same_as_base=_same_as_base(loaded, adapter),
         tests_passed_most=float(np.mean(most)) if most else None,
     )
-
-
-def rate_interval(rates_P: Floats, samples: int) -> Interval:
-    """Wilson for one sample a problem, problem bootstrap above."""
-    if samples == 1:
-        return inference.wilson(round(float(rates_P.sum())), rates_P.size)
-    return inference.problem_bootstrap(rates_P)
 
 
 def _same_as_base(loaded: Loaded, adapter: AdapterId) -> float | None:
@@ -93,12 +87,11 @@ def arm_result(loaded: Loaded, arm: str, adapters: Sequence[AdapterId], rates: P
     if missing:
         interval = UNKNOWN
     elif len(adapters) == 1:
-        interval = rate_interval(table_SP[0], loaded.samples)
+        interval = inference.rate_interval(table_SP[0], loaded.samples)
     elif table_SP.shape[1] < 2:
         interval = Interval(0.0, 1.0)
     else:
-        interval = inference.two_way(table_SP).interval()
-        interval = Interval(max(0.0, interval.low), min(1.0, interval.high))
+        interval = two_way(table_SP, loaded.groups, a_rate=True).interval()
     return ArmResult(arm, tuple(adapters), mean, interval, float(np.nansum(table_SP)) / len(adapters), missing)
 
 
@@ -111,24 +104,17 @@ def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: PassRates) -> Pair:
     d_P = b_P - a_P
     only_a, only_b = float(np.maximum(-d_P, 0).sum()), float(np.maximum(d_P, 0).sum())
     both = float(np.minimum(a_P, b_P).sum())
-    interval, (exact, p) = pair_interval(d_P, loaded.samples, 0.95), pair_test(d_P, loaded.samples)
     neither = d_P.size - both - only_a - only_b
-    return Pair(a, b, both, only_a, only_b, neither, float(d_P.mean()), interval, exact, p, 0)
+    found = of_pair(d_P, loaded.samples, loaded.groups)
+    exact = inference.mcnemar(found.only_a, found.only_b).exact if isinstance(found, Paired) else None
+    return Pair(a, b, both, only_a, only_b, neither, found.mean, found.interval(), exact, found.p, 0)
 
 
-def pair_interval(d_P: Floats, samples: int, level: float) -> Interval:
-    """Tango's for one sample a problem, problem bootstrap above."""
-    if samples == 1:
-        return inference.paired_interval(int((d_P < 0).sum()), int((d_P > 0).sum()), d_P.size, level)
-    return inference.problem_bootstrap(d_P, level)
-
-
-def pair_test(d_P: Floats, samples: int) -> tuple[float | None, float]:
-    """(exact p, p): McNemar's for one sample a problem, exact and mid-p; above, the sign-flip test alone."""
-    if samples > 1:
-        return None, inference.sign_flip(d_P)
-    test = inference.mcnemar(int((d_P < 0).sum()), int((d_P > 0).sum()))
-    return test.exact, test.mid
+def of_pair(d_P: Floats, answers: int, groups: Sequence[str] | None = None) -> Estimate | Paired:
+    """Two adapters: with one answer each McNemar and Tango; with several, or problems in groups, Student's t."""
+    if answers > 1 or groups is not None:
+        return one_way(d_P, groups)
+    return Paired(int((d_P < 0).sum()), int((d_P > 0).sum()), d_P.size)
 
 
 def compare(loaded: Loaded, selected: Selection) -> tuple[tuple[Contrast, ...], tuple[Contrast, ...]]:
@@ -181,8 +167,13 @@ def contrast(
     *,
     margin: float | None,
     primary: bool = False,
+    alpha: float = ALPHA,
+    equal: float | None = None,
 ) -> Contrast:
-    """Arm b minus arm a. The base is compared with every seed of an arm."""
+    """Arm b minus arm a. The base is compared with every seed of an arm.
+
+    `alpha`: chance of a false "more"; `equal`: of a false "equivalent" (default: the same).
+    """
     of_a, of_b = chosen[a], chosen[b]
     if a == BASE_ARM:
         of_a = dict.fromkeys(of_b, BASE)
@@ -201,27 +192,33 @@ def contrast(
             margin, compared, None, None, missing,
         )  # fmt: skip
 
-    d_SP = np.stack([rates[y] - rates[x] for x, y in pairs])
-    mean = float(d_SP.mean())
-    bootstrap: Interval | None = None
-    components: inference.Components | None = None
-    if len(pairs) > 1 and P > 1:
-        method, found = "two-way", inference.two_way(d_SP)
-        interval, interval90, p = found.interval(), found.interval(0.90), found.p
-        bootstrap, components = inference.crossed_bootstrap(d_SP), found.components
-    else:
-        method = "pair"
-        interval, p = compared[0].interval, compared[0].mid_p
-        interval90 = pair_interval(d_SP[0], loaded.samples, 0.90)
-    decision = decision_of(mean, interval, interval90, p, margin)
-    needed = None
-    if decision is Decision.UNDECIDED:
-        at = loaded.record.compare.matters if margin is None else margin
-        needed = what_would_decide(d_SP, components, at, loaded.samples)
+    tables = [np.stack([rates[each[side]] for each in pairs]) for side in (0, 1)]
+    d_SP = tables[1] - tables[0]
+    found = estimate(d_SP, loaded)
+    method = "two-way" if isinstance(found, TwoWay) else "pair"
+    # Two one-sided tests at alpha.
+    interval, interval90 = found.interval(1 - alpha), found.interval(1 - 2 * (alpha if equal is None else equal))
+    informative = informative_problems(*tables)
+    decision = decision_of(interval, interval90, margin, informative, P)
     return Contrast(
-        a, b, primary, method, len(pairs), P, mean, interval, interval90, bootstrap, p, decision, margin,
-        compared, components, needed, 0,
+        a, b, primary, method, len(pairs), P, found.mean, interval, interval90,
+        inference.crossed_bootstrap(d_SP) if isinstance(found, TwoWay) else None,
+        found.p, decision, margin, compared, found.components if isinstance(found, TwoWay) else None, None, 0,
+        informative=informative, groups=len(set(loaded.groups)) if loaded.groups else None,
     )  # fmt: skip
+
+
+def estimate(d_SP: Floats, loaded: Loaded) -> Estimate | Paired:
+    """With two or more seeds about training on these data, else about these two adapters."""
+    if min(d_SP.shape) > 1:
+        return two_way(d_SP, loaded.groups)
+    return of_pair(d_SP[0], loaded.samples, loaded.groups)
+
+
+def informative_problems(a_SP: Floats, b_SP: Floats) -> int:
+    """Problems that some of these answers solve and others do not: only there can arms differ."""
+    both = np.concatenate([a_SP, b_SP])
+    return int(((both.max(axis=0) > 0) & (both.min(axis=0) < 1)).sum())
 
 
 def aa_control(arm: str, adapters: Sequence[AdapterId], rates: PassRates) -> AAControl | None:

@@ -1,47 +1,24 @@
-"""What may be said: the rules that turn a contrast's numbers into a decision, and what would decide it.
-
-Nothing is decided over missing verdicts.
-"""
+"""What may be said: the rules that turn the numbers of one contrast into a decision, and what would decide it."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
-from kiyas.analyse.findings import Contrast, Decision, Needed
-from kiyas.analyse.learning_rates import depends
+from kiyas.analyse.findings import Decision, Needed
 from kiyas.analyse.load import Loaded
-from kiyas.analyse.selection import Selection
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind
-from kiyas.stats import inference
-from kiyas.stats.inference import Floats, Interval
-from kiyas.study.settings import Select
+from kiyas.stats import planning
+from kiyas.stats.inference import Floats, Interval, Paired
+from kiyas.stats.random_effects import Components, Estimate, TwoWay
 from kiyas.types import BASE_ARM
 
-_TANGO = 1.959964**2
-"""Tango's 95 % interval of no differences among P problems ends at z² / (P + z²)."""
-
-
-def decide(
-    loaded: Loaded, selected: Selection, contrasts: Sequence[Contrast], at_each_rate: tuple[Contrast, ...]
-) -> tuple[Contrast, ...]:
-    """The contrasts with what the study as a whole supports.
-
-    Where declared work is missing nothing is said; declared contrasts share the chance of a false claim; the primary
-    one depends on the learning rate where its sign changes across the grid.
-    """
-    declared = set()
-    if loaded.record.study is not None:
-        declared = {frozenset(pair) for pair in (wanted_pair(loaded), *loaded.record.compare.contrasts)}
-    found = []
-    for each in corrected([_refuse_missing(loaded, selected, each) for each in contrasts], declared):
-        asked = each.primary and each.decision is not Decision.MISSING
-        if asked and depends(each, at_each_rate, loaded.record.compare.matters):
-            each = dataclasses.replace(each, decision=Decision.DEPENDS)
-        found.append(_with_hours(each, loaded))
-    return tuple(found)
+ALPHA = 0.05
+"""Chance of a false claim."""
+FEWEST_INFORMATIVE = 10
+"""Fewer problems that some answers solve and others do not make no two arms equivalent."""
 
 
 def wanted_pair(loaded: Loaded) -> tuple[str, ...]:
@@ -50,71 +27,53 @@ def wanted_pair(loaded: Loaded) -> tuple[str, ...]:
     return loaded.record.compare.primary or (tuple(arms[:2]) if len(arms) >= 2 else (BASE_ARM, *arms))
 
 
-def _refuse_missing(loaded: Loaded, selected: Selection, found: Contrast) -> Contrast:
-    """Declared seeds that were never judged are missing; so is every candidate when the best one is chosen."""
-    arms = {found.a, found.b} - {BASE_ARM}
-    each = loaded.samples * len(loaded.problems)
-    declared = set(loaded.record.study.seed_list) if loaded.record.study else set()
-    missing = sum(each * len(declared - {t.seed for t in selected.judged if t.arm == arm}) for arm in arms)
-    development = next(iter(loaded.secondary.values()), None)
-    asked = {Select.PRIMARY: loaded, Select.DEVELOPMENT: development}.get(loaded.record.compare.select)
-    if asked is not None:
-        missing += sum(asked.missing(a) for t, adapters in selected.judged.items() if t.arm in arms for a in adapters)
-    missing = max(missing, found.missing)
-    return dataclasses.replace(found, decision=Decision.MISSING, missing=missing) if missing else found
-
-
-def corrected(contrasts: Sequence[Contrast], declared: set[frozenset[str]]) -> tuple[Contrast, ...]:
-    """Marks what the study declared; several declared ones share the chance of a false claim (Holm 1979)."""
-    marked = [dataclasses.replace(each, declared=frozenset((each.a, each.b)) in declared) for each in contrasts]
-    family = [i for i, each in enumerate(marked) if each.declared and math.isfinite(each.p)]
-    if len(family) > 1:
-        for i, p in zip(family, inference.holm([marked[i].p for i in family]), strict=True):
-            lost = marked[i].decision in (Decision.MORE, Decision.LESS) and p >= 0.05
-            decision = Decision.UNDECIDED if lost else marked[i].decision
-            marked[i] = dataclasses.replace(marked[i], holm=p, decision=decision)
-    return tuple(marked)
-
-
 def decision_of(
-    difference: float,
-    interval: Interval,
-    interval90: Interval,
-    p: float,
-    margin: float | None,
+    interval: Interval, interval90: Interval, margin: float | None, informative: int | None, problems: int | None
 ) -> Decision:
     """From numbers to words.
 
-    More or less: the 95 % interval and the test both say so. Equivalent: a margin was declared and the 90 %
-    interval lies within it (two one-sided tests at 5 %). Both can hold: a small difference that is certain
-    counts as equivalent, since the study declared that it does not matter.
+    More or less: the interval excludes zero, which it never does where the test does not reject zero. Equivalent: a
+    margin was declared, the interval of the two one-sided tests lies within it, and enough problems could have shown a
+    difference (where that is known). Both can hold: a small difference that is certain counts as equivalent, since the
+    study declared that it does not matter.
     """
-    if margin is not None and interval90.inside(margin):
+    enough = informative is None or problems is None or informative >= informative_needed(margin or 0.0, problems)
+    if margin is not None and interval90.inside(margin) and enough:
         return Decision.EQUIVALENT
-    if interval.excludes_zero() and p < 0.05:
-        return Decision.MORE if difference > 0 else Decision.LESS
+    if interval.excludes_zero():
+        return Decision.MORE if interval.low > 0 else Decision.LESS
     return Decision.UNDECIDED
 
 
-def what_would_decide(d_SP: Floats, components: inference.Components | None, difference: float, samples: int) -> Needed:
-    """Designs that would detect `difference` with 80 % power, if spread and discordance stay as observed."""
+def informative_needed(margin: float, problems: int) -> int:
+    """Problems that must have been solved by some answers and not by others, for a claim that arms are equivalent.
+
+    Were they no more than the margin's share of the problems, the arms could not have differed by more than the margin.
+    """
+    return max(FEWEST_INFORMATIVE, math.floor(margin * problems) + 1)
+
+
+def what_would_decide(d_SP: Floats, found: Estimate | Paired, difference: float, samples: int) -> Needed:
+    """Designs that would detect `difference` with 80 % power.
+
+    Two adapters: if discordance stays as observed. Arms: no component is smaller than assumed before anything is
+    measured, so that nothing is promised which the design table of the study denies. Few seeds often estimate the
+    variance between them as zero: more problems at the same seeds are promised only if they do at its upper limit.
+    """
     S, P = d_SP.shape
-    if components is None:
+    if not isinstance(found, TwoWay):
         discordance = float((d_SP != 0).mean()) if samples == 1 else float((d_SP**2).mean())
-        problems = inference.problems_needed(discordance, difference) if discordance >= difference else None
-        return Needed(
-            difference,
-            problems,
-            None,
-            _visible(lambda x: inference.problems_needed(discordance, x), P, discordance),
-        )
-    if components.standard_error(S, P) == 0:
-        # Nothing differed: as many problems as would show, had one of them differed, that it is less than that.
-        return Needed(difference, math.ceil(_TANGO * (1 - difference) / difference), None, None)
-    problems = inference.problems_needed_with(components, S, difference)
-    seeds = inference.seeds_needed(components, P, difference)
-    both = inference.design_needed(components, difference) if problems is None and seeds is None else None
-    return Needed(difference, problems, seeds, inference.detectable(components, S, P), both or ())
+        problems = planning.problems_needed(discordance, difference) if discordance >= difference else None
+        now = _visible(lambda x: planning.problems_needed(discordance, x), P, discordance)
+        return Needed(difference, problems, None, now)
+    assumed, seen = planning.assumed(samples), found.components
+    seed, most = max(assumed.seed, seen.seed), max(assumed.seed, found.seed_variance_at_most())
+    parts = Components(seed, max(assumed.problem, seen.problem), max(assumed.rest, seen.rest))
+    problems = planning.problems_needed_with(replace(parts, seed=most), S, difference)
+    seeds = planning.seeds_needed(parts, P, difference)
+    both = planning.design_needed(parts, difference) if problems is None and seeds is None else None
+    now = planning.detectable(parts, S, P)
+    return Needed(difference, problems, seeds, now, both or (), seed_sd=math.sqrt(seed), seed_sd_most=math.sqrt(most))
 
 
 def _visible(needed: Callable[[float], int], problems: int, largest: float) -> float | None:
@@ -128,27 +87,26 @@ def _visible(needed: Callable[[float], int], problems: int, largest: float) -> f
     return high
 
 
-def _with_hours(found: Contrast, loaded: Loaded) -> Contrast:
-    """What would decide, with the hours that it would take where this run's own stages were timed.
+def with_hours(need: Needed, seeds: int, problems: int, loaded: Loaded) -> Needed:
+    """With the hours that it would take, where the stages of this run (so many seeds and problems) were timed.
 
     Training goes with the seeds, answering and judging with seeds × problems; the base and what else is fixed is small.
     """
-    folder, need = RunDir(loaded.run), found.needed
-    if need is None or loaded.record.kind is not Kind.RUN:
-        return found
+    folder = RunDir(loaded.run)
+    if loaded.record.kind is not Kind.RUN:
+        return need
     manifests = {stage: folder.manifest(stage) for stage in (Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)}
     seconds = {stage: float(manifest["seconds"]) if manifest else 0.0 for stage, manifest in manifests.items()}
     if not all(seconds.values()):
-        return found
+        return need
 
-    def hours(seeds: float, problems: float) -> float:
+    def hours(more_seeds: float, more_problems: float) -> float:
         answering = seconds[Stage.GENERATE] + seconds[Stage.JUDGE]
-        return (seconds[Stage.TRAIN] * seeds + answering * seeds * problems) / 3600
+        return (seconds[Stage.TRAIN] * more_seeds + answering * more_seeds * more_problems) / 3600
 
-    with_hours = dataclasses.replace(
+    return replace(
         need,
-        problems_hours=hours(1, need.problems / found.problems) if need.problems else None,
-        seeds_hours=hours(need.seeds / found.seeds, 1) if need.seeds else None,
-        both_hours=hours(need.both[0] / found.seeds, need.both[1] / found.problems) if need.both else None,
+        problems_hours=hours(1, need.problems / problems) if need.problems else None,
+        seeds_hours=hours(need.seeds / seeds, 1) if need.seeds else None,
+        both_hours=hours(need.both[0] / seeds, need.both[1] / problems) if need.both else None,
     )
-    return dataclasses.replace(found, needed=with_hours)

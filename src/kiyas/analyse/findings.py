@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from kiyas.analyse.encoding import decode, encode
-from kiyas.stats.inference import BestOf, Components, Interval
+from kiyas.stats.inference import BestOf, Interval
+from kiyas.stats.random_effects import Components
 from kiyas.study.settings import Select
 from kiyas.types import AdapterId
 
@@ -211,6 +212,10 @@ class Needed:
     seeds_hours: float | None = None
     both_hours: float | None = None
     """what such a study would take on the machine of this one; None where this one's times are not known"""
+    seed_sd: float | None = None
+    """SD between seeds that more seeds are counted on to have; None with one seed"""
+    seed_sd_most: float | None = None
+    """the most that these seeds allow, on which more problems alone must count"""
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,12 @@ class Contrast:
     missing: int
     declared: bool = False
     holm: float | None = None
+    informative: int | None = None
+    """problems that some of the compared answers solve and others do not"""
+    groups: int | None = None
+    """groups that the problems are in, which then take their place; None where none are known"""
+    alone: Decision | None = None
+    """what this answer says by itself, where another one must agree (with and without contaminated problems)"""
 
 
 @dataclass(frozen=True)

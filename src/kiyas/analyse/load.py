@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,18 @@ class Loaded:
     def tests(self) -> int | None:
         """How many tests the problems have; None where they are not known."""
         return sum(len(problem.tests) for problem in self.problems.values()) or None
+
+    @property
+    def groups(self) -> list[str] | None:
+        return self.groups_of(tuple(self.problems))
+
+    def groups_of(self, ids: Sequence[str]) -> list[str] | None:
+        """The group of each of these problems, where the benchmark knows groups of several; else None.
+
+        A problem without a group is alone. Of one single group nothing could be said.
+        """
+        found = [self.problems[id].group or f"\0{id}" for id in ids]
+        return found if 1 < len(set(found)) < len(found) else None
 
     def adapters(self, arm: str) -> list[AdapterId]:
         return sorted(a for a in self.answers if a.arm == arm)

@@ -25,6 +25,7 @@ from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
+from kiyas.stats import planning
 from kiyas.study.settings import Study
 from kiyas.types import Example
 from kiyas.work.progress import tell
@@ -88,7 +89,7 @@ class Checked:
                 "tokens_differ": remarks.TOKENS_DIFFER,
                 "style_differs": remarks.STYLE_DIFFERS,
             },
-            "assumed_variance": {**asdict(design.ASSUMED), "answer_share": design.ANSWER_SHARE},
+            "assumed_variance": {**asdict(planning.ASSUMED), "answer_share": planning.ANSWER_SHARE},
         }
 
 

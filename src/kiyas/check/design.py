@@ -1,9 +1,7 @@
 """What a design can detect: problems × seeds × samples → the smallest true difference found with 80 % power.
 
-Pure functions, before anything is measured, so the spread of a difference is assumed. `ASSUMED` is chosen so that the
-half-widths known from practice come out (3 seeds × 41 problems: ±14 to 17 points; 3 × 300: ±5 to 11; 10 × 300: ±2.6 to
-4.2): one answer of each of two adapters differs on 30 % of the problems, two trainings on the same data are 2 points
-apart.
+Pure functions, before anything is measured, so the spread of a difference is assumed (`stats.planning.ASSUMED`): one
+answer of each of two adapters differs on 30 % of the problems, two trainings on the same data are 2 points apart.
 """
 
 from __future__ import annotations
@@ -14,12 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from kiyas.stats.inference import Components, detectable
+from kiyas.stats.planning import assumed, detectable
 
-ASSUMED = Components(seed=0.0004, problem=0.05, rest=0.25)
-"""Variances of one difference, one answer a problem: SD of the seeds 2 points; discordance .05 + .25 = .30."""
-ANSWER_SHARE = 0.5
-"""Share of the rest that is the luck of one answer, which more answers average out; the rest is seed × problem."""
 PROBLEMS = (100, 300, 1055)
 SEEDS = (3, 5, 10)
 SAMPLES = 10
@@ -35,12 +29,6 @@ class Cell:
     samples: int
     detectable: float
     hours: float | None = None
-
-
-def assumed(samples: int) -> Components:
-    """The components with so many answers a problem."""
-    rest = ASSUMED.rest * (1 - ANSWER_SHARE + ANSWER_SHARE / samples)
-    return Components(ASSUMED.seed, ASSUMED.problem, rest)
 
 
 def sees(seeds: int, problems: int, samples: int = 1) -> float:

@@ -159,6 +159,8 @@ class Problem:
     difficulty: str = ""
     date: str = ""
     tags: tuple[str, ...] = ()
+    group: str = ""
+    """its contest or template: problems of one group are alike, and count as one draw"""
     given: str = ""
     """the faulty program of a task of repair, which must fail"""
     solutions: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from kiyas.analyse import Decision, Findings, Level, Remark, analyse
+from kiyas.analyse.contrasts import informative_problems
 from kiyas.analyse.decisions import decision_of
 from kiyas.analyse.encoding import encode
 from kiyas.analyse.findings import by_weight
@@ -28,8 +29,9 @@ from kiyas.pooling import counts, runs
 from kiyas.pooling.replication import Replication
 from kiyas.runfolder.paths import RunDir
 from kiyas.stats import inference
-from kiyas.stats.inference import Floats, Interval
+from kiyas.stats.inference import Interval
 from kiyas.stats.meta_analysis import Meta, random_effects
+from kiyas.stats.random_effects import two_way
 from kiyas.types import KiyasError, Problems
 
 __all__ = ["Agreement", "Pooled", "PooledDifference", "Problems", "Replication", "agreement", "pool"]
@@ -133,7 +135,7 @@ def pool(
         errors = [r.within_error if same and r.within_error else r.standard_error for r in replications]
         meta = random_effects(np.array([r.difference for r in replications]), np.array(errors))
         if same and len(judged[0].problems) > 1:
-            answers.append(_crossed(np.stack([run.differences().mean(axis=0) for run in judged])))
+            answers.append(_crossed(judged))
         answers.append(PooledDifference("meta", meta.mean, meta.interval(), meta.interval(0.90), meta.p))
     first = answers[0]
     return Pooled(
@@ -144,7 +146,7 @@ def pool(
         answers=tuple(answers),
         meta=meta,
         margin=margin,
-        decision=decision_of(first.difference, first.interval, first.interval90, first.p, margin),
+        decision=decision_of(first.interval, first.interval90, margin, *_informative(judged, replications, same)),
         agreement=agreement(meta, margin),
         remarks=by_weight(remarks),
     )
@@ -163,12 +165,23 @@ def agreement(meta: Meta | None, margin: float | None) -> Agreement:
     return Agreement.OPEN
 
 
-def _crossed(d_RP: Floats) -> PooledDifference:
+def _crossed(judged: Sequence[runs.Compared]) -> PooledDifference:
     """Replication × problem as two crossed random factors; every replication counts alike."""
-    found = inference.two_way(d_RP)
+    d_RP = np.stack([run.differences().mean(axis=0) for run in judged])
+    found = two_way(d_RP, judged[0].groups)
     return PooledDifference(
         "crossed", found.mean, found.interval(), found.interval(0.90), found.p, inference.crossed_bootstrap(d_RP)
     )
+
+
+def _informative(
+    judged: Sequence[runs.Compared], replications: Sequence[Replication], same: bool
+) -> tuple[int | None, int]:
+    """(problems on which the arms could differ, all problems); of the first the most there can be."""
+    if same:
+        tables = [np.concatenate([getattr(run, side) for run in judged]) for side in ("a_SP", "b_SP")]
+        return informative_problems(*tables), len(judged[0].problems)
+    return sum(each.informative or 0 for each in replications), sum(each.problems for each in replications)
 
 
 def _is_run(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,5 +89,11 @@ def replications(tables: Mapping[Path, Counts], a: str, b: str, noted: list[Rema
             found[study] = Replication(
                 study, "unpaired", min(len(of_study[a]), len(of_study[b])), totals[0], rate[a], rate[b], it.difference,
                 it.interval(), it.interval(0.90), it.p, it.standard_error,
+                informative=_informative(of_study[a] + of_study[b]),
             )  # fmt: skip
     return list(found.values())
+
+
+def _informative(rows: Sequence[tuple[float, int]]) -> int:
+    """At most so many problems are solved in some of these rows and not in others."""
+    return math.floor(min(sum(solved for solved, _ in rows), sum(total - solved for solved, total in rows)))

@@ -27,3 +27,5 @@ class Replication:
     p: float
     standard_error: float
     within_error: float | None = None
+    informative: int | None = None
+    """problems on which the arms could differ: some answers are right, some wrong; of counts, the most there can be"""

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from kiyas.analyse import Decision, Findings, Level, Remark
-from kiyas.analyse.contrasts import pair_interval, pair_test
+from kiyas.analyse.contrasts import informative_problems, of_pair
 from kiyas.analyse.load import Loaded, load
 from kiyas.pooling.replication import Replication
 from kiyas.runfolder.files import digest, sha256
 from kiyas.runfolder.paths import RunDir
-from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.stats.meta_analysis import paired_error
+from kiyas.stats.random_effects import two_way
 from kiyas.study.settings import HARMLESS, as_text, flat
 from kiyas.types import BASE_ARM, AdapterId, KiyasError, Problems
 
@@ -46,6 +46,11 @@ class Compared:
         at = {problem: i for i, problem in enumerate(self.problems)}
         order = [at[problem] for problem in problems]
         return dataclasses.replace(self, problems=tuple(problems), a_SP=self.a_SP[:, order], b_SP=self.b_SP[:, order])
+
+    @property
+    def groups(self) -> list[str] | None:
+        """The group of each of these problems, as in `Loaded.groups`."""
+        return self.loaded.groups_of(self.problems)
 
     def differences(self) -> Floats:
         """b minus a: seeds × problems."""
@@ -202,20 +207,18 @@ def replication(run: Compared) -> Replication:
     d_SP, samples = run.differences(), run.loaded.samples
     S, P = d_SP.shape
     answers = S * samples
+    # An error of 0 would outweigh every other replication; half of one answer is the least that is believed.
+    least = paired_error(np.zeros(P), answers)
     if S > 1 and P > 1:
-        method, found = "two-way", inference.two_way(d_SP)
-        interval, interval90, p = found.interval(), found.interval(0.90), found.p
-        parts = found.components
-        # An error of 0 would outweigh every other replication; half of one answer is the least that is believed.
-        least = paired_error(np.zeros(P), answers)
-        error = max(found.standard_error, least)
+        crossed = two_way(d_SP, run.groups)
+        parts, interval, interval90, p = crossed.components, crossed.interval(), crossed.interval(0.90), crossed.p
+        method, error = "two-way", max(crossed.standard_error, least)
         within = max(math.sqrt(parts.seed / S + parts.rest / (S * P)), least)
     else:
-        method, d_P = "pair", d_SP.mean(axis=0)
-        interval, interval90 = pair_interval(d_P, answers, 0.95), pair_interval(d_P, answers, 0.90)
-        _, p = pair_test(d_P, answers)
-        error = within = paired_error(d_P, answers)
+        found = of_pair(d_SP.mean(axis=0), answers, run.groups)
+        method, interval, interval90, p = "pair", found.interval(), found.interval(0.90), found.p
+        error = within = paired_error(d_SP.mean(axis=0), answers)
     return Replication(
         run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),
-        interval, interval90, p, error, within,
+        interval, interval90, p, error, within, informative_problems(run.a_SP, run.b_SP),
     )  # fmt: skip

@@ -110,6 +110,7 @@ def benchmark(count: int = 41, seed: int = 0) -> list[dict[str, Any]]:
             "difficulty": problem.spec.difficulty,
             "tags": problem.spec.tags,
             "platform": "practice",
+            "group": problem.spec.key,
         }
         for number, problem in enumerate(_problems(rng, "benchmark", count))
     ]

@@ -85,6 +85,12 @@ class Language:
         number = self.number(100 * share)
         return f"%{number}" if self.language == "tr" else f"{number}%"
 
+    def level(self, interval: Interval) -> str:
+        """The level of an interval: 95%, 97.5%."""
+        whole = math.isclose(100 * interval.level, round(100 * interval.level))
+        number = self.number(100 * interval.level, 0 if whole else 1)
+        return f"%{number}" if self.language == "tr" else f"{number}%"
+
     def points(self, share: float | None, *, signed: bool = True) -> str:
         """A difference of shares in percentage points, with its sign."""
         if share is None or not math.isfinite(share):

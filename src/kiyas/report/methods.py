@@ -244,8 +244,9 @@ class _Told:
         sampled = findings.samples > 1
         said += self.say("pass_sampled" if sampled else "pass_greedy")
         if primary is not None and primary.method != "none":
-            single = "test_pair_sampled" if sampled else "test_pair"
+            single = "test_pair_sampled" if sampled or primary.groups else "test_pair"
             said += self.say("test_two_way" if primary.method == "two-way" else single)
+            said += self.say("groups", n=primary.problems, groups=primary.groups)
             said += self.say("equivalence") if findings.margin else []
         family = [f"{each.b} − {each.a}" for each in findings.contrasts if each.declared]
         if len(family) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from kiyas.analyse.decisions import informative_needed
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.language import Language
 from kiyas.types import AdapterId
@@ -78,11 +79,14 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     more = [_test(found, words, a, b)]
     if found.holm is not None:
         family = sum(each.declared for each in findings.contrasts)
-        more.append(words("conclusion.holm", n=family, p=words.p(found.holm)))
+        level = words.level(found.interval)
+        more.append(words("conclusion.holm", n=family, p=words.p(found.holm), level=level))
     more += needed(found, words)
-    if findings.uncontaminated is not None:
-        n = found.problems - findings.uncontaminated.problems
-        more.append(words("conclusion.uncontaminated", n=n, sentence=sentence(findings.uncontaminated, words)))
+    clean = findings.uncontaminated
+    apart = clean is not None and found.decision is Decision.UNDECIDED and found.alone is not clean.alone
+    if clean is not None and not apart:
+        n, values = found.problems - clean.problems, _difference(clean, words)
+        more.append(words("conclusion.uncontaminated", n=n, **values))
     more += [
         words("conclusion.aa_control", arm=each.arm, largest=words.points(each.largest, signed=False))
         for each in findings.aa_control
@@ -93,7 +97,25 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     more += _best_instead(findings, words)
     if findings.select == "primary":
         more.append(words("conclusion.exploratory"))
-    return Conclusion(found.decision.value, badge, sentence(found, words), tuple(more))
+    said = _apart(found, clean, words) if clean is not None and apart else sentence(found, words)
+    return Conclusion(found.decision.value, badge, said, tuple(more))
+
+
+def _difference(found: Contrast, words: Language) -> dict[str, str]:
+    """A difference and its interval, in words."""
+    return {
+        "difference": words.points(found.difference),
+        "interval": words.points_interval(found.interval),
+        "level": words.level(found.interval),
+    }
+
+
+def _apart(found: Contrast, clean: Contrast, words: Language) -> str:
+    """With and without contaminated problems, the numbers say different things."""
+    without = {f"{key}_without": value for key, value in _difference(clean, words).items()}
+    a, b = arm_name(words, found.a), arm_name(words, found.b)
+    n = found.problems - clean.problems
+    return words("conclusion.undecided_apart", a=a, b=b, n=n, **_difference(found, words), **without)
 
 
 def _draws(drawn: Drawn, words: Language) -> str:
@@ -144,9 +166,9 @@ def sentence(found: Contrast, words: Language) -> str:
         b_solved=words.count(pair.both + pair.only_b),
         n=found.problems,
         seeds=found.seeds,
-        difference=words.points(found.difference),
-        interval=words.points_interval(found.interval),
+        **_difference(found, words),
         interval90=words.points_interval(found.interval90),
+        level90=words.level(found.interval90),
         margin=words.points(found.margin, signed=False),
     ).replace(" ()", "")
 
@@ -207,12 +229,27 @@ def needed(found: Contrast, words: Language) -> list[str]:
         ]
         listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
+        if need.seed_sd is not None and options:
+            sd, most = (words.points(each, signed=False) for each in (need.seed_sd, need.seed_sd_most))
+            said.append(words("conclusion.needed_seed_sd", sd=sd, most=most, seeds=found.seeds))
     elif need.problems is not None:
         told = words("conclusion.needed_problems", difference=difference, problems=need.problems)
         said.append(told + _hours(need.problems_hours, words))
     if need.now_sees is not None:
         said.append(words("conclusion.now_sees", points=words.points(need.now_sees, signed=False)))
-    return said
+    return said + _few_informative(found, words)
+
+
+def _few_informative(found: Contrast, words: Language) -> list[str]:
+    """Why an interval within the margin is no equivalence."""
+    if found.margin is None or found.informative is None or not found.interval90.inside(found.margin):
+        return []
+    least = informative_needed(found.margin, found.problems)
+    if found.informative >= least:
+        return []
+    margin = words.points(found.margin, signed=False)
+    values = {"informative": found.informative, "n": found.problems, "needed": least}
+    return [words("conclusion.few_informative", margin=margin, **values)]
 
 
 def _hours(hours: float | None, words: Language) -> str:

@@ -157,6 +157,13 @@ def _sides(row: _Asked, words: Language) -> dict[str, str]:
     return {"a": sentences.arm_name(words, row.contrast.a), "b": sentences.arm_name(words, row.contrast.b)}
 
 
+def _with_level(words: Language, interval: Interval | None) -> str:
+    """The level is said where several declared contrasts share the chance of a false claim."""
+    said = words.points_interval(interval)
+    adjusted = interval is not None and not math.isclose(interval.level, 0.95)
+    return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
+
+
 CONTRAST: tuple[Column[_Asked], ...] = (
     Column(
         "comparison",
@@ -164,7 +171,8 @@ CONTRAST: tuple[Column[_Asked], ...] = (
         lambda row, words: words("cell.minus", **_sides(row, words)),
     ),
     number("difference", lambda row: row.contrast.difference, Language.points),
-    interval("interval", lambda row: row.contrast.interval, Language.points_interval, file="interval95"),
+    interval("interval", lambda row: row.contrast.interval, _with_level),
+    Column("level", lambda row: row.contrast.interval.level),
     number("p", lambda row: row.contrast.p, Language.p),
     number("seeds", lambda row: row.contrast.seeds, terminal=False),
     Column("problems", lambda row: row.contrast.problems),
@@ -193,7 +201,7 @@ def contrasts(findings: Findings, words: Language) -> Table:
             terminal=False,
         ),
         number("holm", lambda row: row.contrast.holm, Language.p, file="p_holm"),
-        Column("interval90", lambda row: bounds("interval90", row.contrast.interval90)),
+        Column("equivalence", lambda row: bounds("equivalence", row.contrast.interval90)),
         Column("bootstrap95", lambda row: bounds("bootstrap95", row.contrast.bootstrap)),
         label("test", lambda row: row.contrast.method, sentences.method, file="method", terminal=False),
         Column("margin", lambda row: row.contrast.margin),

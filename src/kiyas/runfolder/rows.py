@@ -46,14 +46,19 @@ def _rows(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
 
 def _problem(row: dict[str, Any]) -> tuple[Problem, str]:
     """An import may know no more than the id; that the judge can run the tests is not asked here."""
+
+    def text(key: str) -> str:
+        return str(row.get(key) or "")
+
     problem = Problem(
         id=str(row["id"]),
         tests=tuple(Test(str(test["input"]), str(test["output"])) for test in listed(row.get("tests"))),
-        title=str(row.get("title") or row["id"]),
-        statement=str(row.get("statement") or ""),
+        title=text("title") or str(row["id"]),
+        statement=text("statement"),
         test_code=row.get("test_code"),
-        difficulty=str(row.get("difficulty") or ""),
-        date=str(row.get("date") or ""),
+        difficulty=text("difficulty"),
+        date=text("date"),
+        group=text("group"),
         tags=tuple(str(tag) for tag in listed(row.get("tags")) if tag),
     )
-    return problem, str(row.get("benchmark") or "")
+    return problem, text("benchmark")

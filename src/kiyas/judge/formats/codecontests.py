@@ -32,6 +32,7 @@ def problem(row: Row) -> Problem:
         difficulty=str(rating) if rating else "",
         tags=tuple(tag for tag in map(str, take(row, "cf_tags", list, [])) if tag),
         platform="codecontests",
+        group=str(take(row, "cf_contest_id", (str, int), 0) or ""),
     )
 
 

@@ -59,6 +59,7 @@ def problem(row: Row) -> Problem:
         difficulty=str(int(rating)) if rating else "",
         tags=tuple(map(str, take(row, "tags", list, []))),
         platform="codeforces",
+        group=str(take(row, "contest_id", (str, int), "")),
     )
 
 

@@ -25,6 +25,7 @@ def problem(row: Row) -> Problem:
         platform=take(row, "platform", str, ""),
         difficulty=take(row, "difficulty", str, ""),
         date=take(row, "date", str, ""),
+        group=str(take(row, "group", (str, int), "")),
         tags=tuple(map(str, take(row, "tags", list, []))),
     )
 

@@ -27,6 +27,7 @@ def problem(row: Row) -> Problem:
         platform=take(row, "platform", str, ""),
         difficulty=take(row, "difficulty", str, ""),
         date=take(row, "contest_date", str, ""),
+        group=str(take(row, "contest_id", (str, int), "")),
     )
 
 

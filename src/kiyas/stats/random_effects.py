@@ -1,0 +1,197 @@
+"""The mean of a table of seeds × problems, with seed and problem as crossed random effects: pure functions.
+
+Shapes: S seeds, P problems, G groups of problems, B draws of a variance, N studies. `d_SP` is the paired difference in
+the share of solved samples, arm b minus arm a (or a rate), for each seed and problem. Seeds and problems are *crossed*:
+every seed answers the same problems. docs/statistics.md has the simulations.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+from scipy.stats import chi2, qmc
+
+from kiyas.stats.inference import Floats, Interval, effective_problems, sign_flip
+
+DRAWS = 2048
+"""Of the three mean squares, from a fixed Sobol sequence: tail areas near .05 are exact to about .0005."""
+FEW = 14
+"""So many differences or fewer are not normal: the exact sign-flip test must agree."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variance of one difference, split: between seeds, between problems, and the rest."""
+
+    seed: float
+    problem: float
+    rest: float
+
+    def standard_error(self, seeds: int, problems: int) -> float:
+        return math.sqrt(self.seed / seeds + self.problem / problems + self.rest / (seeds * problems))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with a generalised confidence interval (Tsui & Weerahandi 1989, Weerahandi 1993).
+
+    `variances_B` are draws of the variance of the mean, given the mean squares. An end of the interval is a true value
+    that the data would meet with too small a probability; if it were true, at least so many of the `units` (problems,
+    or groups of them) would differ, and the variance could not be smaller than theirs. Without this, the fewer problems
+    differed, the surer the interval would be. (With one answer and no difference it is Tango's, z²/(P + z²).)
+    """
+
+    mean: float
+    variances_B: Floats
+    units: float
+    unit_means: Floats
+    a_rate: bool = False
+    """the mean of numbers between 0 and 1, not of differences"""
+
+    @property
+    def standard_error(self) -> float:
+        """At the median of the draws."""
+        return math.sqrt(float(np.median(self.variances_B)))
+
+    @functools.cached_property
+    def p(self) -> float:
+        """Two-sided, of no difference; never below the sign-flip test's where few problems differ."""
+        flips = sign_flip(self.unit_means) if np.count_nonzero(self.unit_means) <= FEW else 0.0
+        return max(flips, self.level_at(0.0))
+
+    def level_at(self, value: float) -> float:
+        """The alpha at which the interval ends at `value`."""
+        least = value * (1 - value) / self.units if self.a_rate else least_variance(self.mean, value, self.units)
+        return float(tail(value - self.mean, np.maximum(self.variances_B, least)))
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """It holds zero whenever the test does not reject zero at this level."""
+        low, high = (self._end(outer, 1 - level) for outer in (0.0 if self.a_rate else -1.0, 1.0))
+        found = Interval(low, high, level)
+        return found.with_zero() if not self.a_rate and self.p >= 1 - level else found
+
+    def _end(self, outer: float, alpha: float) -> float:
+        if abs(outer - self.mean) < 1e-12 or self.level_at(outer) >= alpha:
+            return outer
+        inner = self.mean + math.copysign(1e-12, outer - self.mean)
+        if self.level_at(inner) <= alpha:
+            return self.mean
+        found: float = optimize.brentq(lambda x: self.level_at(x) - alpha, inner, outer, xtol=1e-9)
+        return found
+
+
+def least_variance(mean: Any, value: Any, units: float) -> Any:
+    """Of the mean of `units` paired differences that came out as `mean`, if `value` were true.
+
+    A difference of x in the mean needs at least a share x of units that differ; such a share has the variance
+    x(1 − x)/units. x is the larger of the difference itself and of what would have been missed.
+    """
+    x = np.minimum(np.maximum(np.abs(value - mean), np.abs(value)), 0.5)
+    return x * (1 - x) / units
+
+
+def tail(distance: Any, variances_B: Floats) -> Floats:
+    """Two-sided normal tail beyond `distance`, averaged over draws of the variance (the last axis)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.nan_to_num(np.abs(np.asarray(distance))[..., None] / np.sqrt(variances_B), nan=0.0, posinf=np.inf)
+    found: Floats = 2 * special.ndtr(-z).mean(axis=-1)
+    return found
+
+
+@dataclass(frozen=True)
+class TwoWay(Estimate):
+    components: Components = Components(0.0, 0.0, 0.0)
+    ms_seed: float = 0.0
+    seeds: int = 2
+
+    def seed_variance_at_most(self, sure: float = 0.8) -> float:
+        """Upper confidence limit of the variance between seeds, which few seeds often estimate as zero."""
+        seed, _, rest = _pivots(_freedom(self.seeds, self.unit_means.size), DRAWS)
+        drawn_B = (self.ms_seed * seed - self.components.rest * rest) / self.unit_means.size
+        return max(0.0, float(np.quantile(drawn_B, sure)))
+
+
+def mean_squares(d_NSP: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean and mean squares of seeds, problems and rest, of each S × P table: four arrays without the last two axes."""
+    S, P = d_NSP.shape[-2:]
+    mean = d_NSP.mean(axis=(-2, -1))
+    seeds, problems = d_NSP.mean(axis=-1), d_NSP.mean(axis=-2)
+    ms_seed = P * ((seeds - mean[..., None]) ** 2).sum(-1) / (S - 1)
+    ms_problem = S * ((problems - mean[..., None]) ** 2).sum(-1) / (P - 1)
+    rest = d_NSP - seeds[..., None] - problems[..., None, :] + mean[..., None, None]
+    return mean, ms_seed, ms_problem, (rest**2).sum((-2, -1)) / ((S - 1) * (P - 1))
+
+
+def _freedom(S: int, P: int) -> tuple[int, int, int]:
+    """Degrees of freedom of the mean squares of seeds, problems and rest."""
+    return S - 1, P - 1, (S - 1) * (P - 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _pivots(freedom: tuple[int, ...], draws: int) -> tuple[Floats, ...]:
+    """df / χ²(df) for each of the degrees of freedom, [B] each: what a mean square is multiplied by."""
+    uniform = qmc.Sobol(len(freedom), scramble=True, seed=0).random(draws)
+    return tuple(df / chi2.ppf(uniform[:, i], df) for i, df in enumerate(freedom))
+
+
+def variance_draws(ms_seed: Any, ms_problem: Any, ms_rest: Any, S: int, P: int, draws: int = DRAWS) -> Floats:
+    """Mean squares (numbers, or arrays of them) → draws of the variance of the mean, [..., B].
+
+    Var(mean) = (E_seed + E_problem − E_rest)/(SP), each expected mean square drawn as mean square × df/χ²(df). Neither
+    of the first two can be smaller than the rest in expectation; one that was drawn smaller counts as the rest.
+    """
+    seed, problem, rest = _pivots(_freedom(S, P), draws)
+    rest = np.asarray(ms_rest)[..., None] * rest
+    seed = np.maximum(np.asarray(ms_seed)[..., None] * seed, rest)
+    problem = np.maximum(np.asarray(ms_problem)[..., None] * problem, rest)
+    found: Floats = (seed + problem - rest) / (S * P)
+    return found
+
+
+def two_way(d_SP: Floats, groups: Sequence[str] | None = None, *, a_rate: bool = False) -> TwoWay:
+    """Two-way random effects without replication. `groups`: to which group each problem belongs, if to any.
+
+    Raises ValueError with fewer than two seeds or two problems.
+    """
+    if min(d_SP.shape) < 2:
+        raise ValueError(
+            f"two-way random effects need at least 2 seeds and 2 problems, got {d_SP.shape[0]} and {d_SP.shape[1]}"
+        )
+    if groups is not None:
+        d_SP = by_group(d_SP, groups)
+    S, P = d_SP.shape
+    mean, seed, problem, rest = map(float, mean_squares(d_SP))
+    if seed + problem + rest <= 1e-15:
+        seed = problem = rest = 0.0
+    components = Components(max(0.0, (seed - rest) / P), max(0.0, (problem - rest) / S), rest)
+    means_P = d_SP.mean(axis=0)
+    units = effective_problems(means_P, S) if a_rate else P
+    return TwoWay(mean, variance_draws(seed, problem, rest, S, P), units, means_P, a_rate, components, seed, S)
+
+
+def one_way(d_P: Floats, groups: Sequence[str] | None = None) -> Estimate:
+    """Mean difference over the problems of two adapters: Student's t, with the same least variance."""
+    if groups is not None:
+        d_P = by_group(d_P[None], groups)[0]
+    (pivot,) = _pivots((max(1, d_P.size - 1),), DRAWS)
+    variance = float(d_P.var(ddof=1)) / d_P.size if d_P.size > 1 else 0.25
+    return Estimate(float(d_P.mean()), variance * pivot, d_P.size, d_P)
+
+
+def by_group(d_SP: Floats, groups: Sequence[str]) -> Floats:
+    """A column for each group, [S, G], whose mean is that of all problems: groups then take the place of problems.
+
+    A group's column is its part in the deviation from the mean (the linearised cluster total of survey statistics), so
+    that groups of unequal size weigh by their problems.
+    """
+    names = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    member_PG = np.eye(len(names))[[names[name] for name in groups]]
+    mean = d_SP.mean()
+    found: Floats = mean + (len(names) / d_SP.shape[1]) * (d_SP - mean) @ member_PG
+    return found
