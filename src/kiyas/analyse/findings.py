@@ -106,11 +106,14 @@ class Reading:
     last_step: int | None
     last: float | None
     overfits: bool | None
-    """validation loss rises after its lowest point, `lowest_step`: the onset of overfitting"""
+    """validation loss ends clearly above its lowest stretch, `lowest_step`: the onset of overfitting"""
     rise: float | None
+    """by how much: means of two pieces of the curve"""
     gap: float | None
     slow_step: int | None
     of: str
+    far_below: bool = False
+    """validation loss ends further below training loss than dropout and averages usually explain"""
 
 
 @dataclass(frozen=True)
