@@ -327,26 +327,32 @@ class Stability:
     """how many would be learned, forgotten and flickering, on average, were the points in random order"""
 
 
-@dataclass(frozen=True)
-class Forgetting:
-    """How much an arm loses from one point of a training to the next, beside what goes if nothing changes.
+class Start(StrEnum):
+    """From where changes are counted."""
 
-    `rate`: of the right answers at one point, the share that is wrong at the next. `floor`: the same between two
-    points that differ by chance alone, or nearly: `source` "samples" (two answers of one checkpoint), "checkpoints"
-    (the last two of a training), "seeds", or "" where it is not known. `lost`, `floor_lost`: problems at each step.
+    BASE = "base"
+    CHECKPOINT = "checkpoint"
+    """the first that was judged"""
+
+
+@dataclass(frozen=True)
+class LostAndGained:
+    """Answers of an arm's trainings that are right at the start and wrong at the last checkpoint, and the reverse.
+
+    `solved` (at the start), `lost`, `gained`: problems, averaged over the trainings. `net`: gained minus lost, a share
+    of the problems; `p` of no net change, problems' signs flipped. It speaks of these trainings.
     """
 
     arm: str
-    steps: int
+    start: Start
+    trainings: int
+    problems: int
+    solved: float
     lost: float
-    rate: float | None
-    interval: Interval | None
-    source: str
-    floor_lost: float | None
-    floor: float | None
-    floor_interval: Interval | None
-    excess: float | None
-    excess_interval: Interval | None
+    gained: float
+    net: float
+    interval: Interval
+    p: float
 
 
 @dataclass(frozen=True)
@@ -461,7 +467,6 @@ class Copied:
 class Behaviour:
     """How the arms behave, beyond how much they solve. For orientation: the conclusion uses none of it."""
 
-    forgetting: tuple[Forgetting, ...]
     stuck: tuple[Stuck, ...]
     outcomes: tuple[FailureCounts, ...]
     differences: tuple[FailureDifference, ...]
@@ -475,6 +480,7 @@ class Behaviour:
     copied: tuple[Copied, ...]
     no_data: tuple[str, ...]
     """arms whose training data are not in the run folder"""
+    lost_and_gained: tuple[LostAndGained, ...] = ()
 
 
 @dataclass(frozen=True)
