@@ -10,7 +10,7 @@ stay; *gains*: ease grows by 1 over the run; *loses 10, 30, 50 %*: the chances f
 .055 decided either way where the chances are constant, .055 "more lost" where they grow. The former rule stands beside:
 answers lost per step beyond those lost in the last step. What is tested is `analyse.behaviour.lost_and_gained`, at
 p < .05. Also counted: problems called learned, lost and flickering by `analyse.problems.pattern`, and how many there
-would be in random order. Exit code 1 where the limit is broken. About 5 minutes on one core.
+would be in random order. Exit code 1 where the limit is broken. About 2 minutes on one core.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ have noise of four kinds: white, AR(1) with correlation .7, and white noise whos
 random point of the run. Limit: .07 false in every condition. Power: curves that fall (time constant 10 %, noise SD 5 %
 of the fall) to half or to three quarters of the run and then rise linearly, to 4, 8 or 16 times the noise SD at the
 end. The former rule stands beside: the lowest value is followed by two or more, all higher, the last by more than twice
-the median second difference. What is tested is `analyse.losses`. Exit code 1 where the limit is broken. About 1 minute
-on one core.
+the median second difference. What is tested is `analyse.losses`. Exit code 1 where the limit is broken. Seconds.
 """
 
 from __future__ import annotations
