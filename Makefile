@@ -37,6 +37,8 @@ bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stag
 
 bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)
 	$(BIN)/python benchmarks/false_positives.py
+	$(BIN)/python benchmarks/overfitting_rule.py
+	$(BIN)/python benchmarks/forgetting_null.py
 	$(BIN)/python benchmarks/practice_truth.py
 
 clean:  ## remove the virtual environment and caches

@@ -93,12 +93,12 @@ def points(*losses: float) -> tuple[LossPoint, ...]:
 
 
 def test_reading_of_losses() -> None:
-    turned = reading(points(1, 0.5, 0.3, 0.2, 0.1), points(1.0, 0.8, 0.7, 0.8, 0.9))
+    turned = reading(points(1, 0.5, 0.3, 0.2, 0.1), points(1.0, 0.8, 0.7, 0.72, 0.75, 0.8, 0.85, 0.9))
     assert turned is not None and turned.overfits and turned.lowest_step == 30
-    assert turned.rise == pytest.approx(0.2) and turned.gap == pytest.approx(0.9 - 0.2)
+    assert turned.rise == pytest.approx(0.875 - 0.71) and turned.gap == pytest.approx(0.9 - 0.2)
     assert turned.slow_step == 30
     falling = reading(points(1, 0.9), points(1.0, 0.9, 0.8))
-    assert falling is not None and not falling.overfits and falling.rise == 0
+    assert falling is not None and not falling.overfits and falling.rise is None
     jitter = reading((), points(1.0, 0.80, 0.84, 0.81, 0.85, 0.81, 0.84, 0.82))
     assert jitter is not None and not jitter.overfits
     only = reading(points(1.0, 0.5), ())

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kiyas.analyse import analyse
 from kiyas.analyse.findings import Curve, LossPoint, Reading, Training
-from kiyas.analyse.losses import curves, jitter, loss_matrix, reading, unstable
+from kiyas.analyse.losses import clear_rise, curves, final_rise, loss_matrix, reading, unstable
+from kiyas.report import sentences
+from kiyas.report.language import Language
+from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.types import LogRow
+from synthetic import make_run
 
 
 def points(*losses: float) -> tuple[LossPoint, ...]:
@@ -88,13 +95,6 @@ def test_far_apart_is_more_than_a_quarter_of_the_mean_gain(
     assert found == ({} if told is None else {"a": told})
 
 
-def test_jitter_is_the_standard_deviation_of_noise_about_a_trend() -> None:
-    noise = np.random.default_rng(0).normal(0, 0.3, 4000)
-    assert jitter(list(noise + np.linspace(50, 0, 4000))) == pytest.approx(0.3, rel=0.05)
-    assert jitter([0.0, 1.0, 0.0]) == pytest.approx(2 * 1.4826 / math.sqrt(6))
-    assert jitter([0.0, 1.0]) == 0.0
-
-
 def test_two_validation_points_are_a_course_one_is_not() -> None:
     train = points(3.0, 2.0)
     assert read(train, points(1.0, 0.5)).of == "validation"
@@ -119,30 +119,66 @@ def test_improvement_slows_where_nine_tenths_of_the_drop_are_made(losses: tuple[
     assert read((), points(*losses)).slow_step == slow
 
 
-@pytest.mark.parametrize(
-    ("losses", "turned"),
-    [
-        ((1.0, 0.5, 0.75, 1.0), True),
-        ((1.0, 0.5, 1.0), False),  # one point after the lowest
-        ((1.0, 0.5, 0.5, 1.0, 1.5), False),  # the lowest again: not all are higher
-        ((0.5, 0.75, 1.0), True),
-    ],
-)
-def test_turned_needs_two_later_points_all_higher(losses: tuple[float, ...], turned: bool) -> None:
-    found = read((), points(*losses))
-    assert found.overfits is turned and found.rise == losses[-1] - min(losses)
-    assert found.lowest_step == 10 * (losses.index(min(losses)) + 1) and found.last == losses[-1]
+def test_a_rise_is_between_the_last_two_and_the_lowest_two_in_a_row() -> None:
+    losses = [2.0, 1.0, 0.0, 1.0, 2.0, 1.5, 2.0, 2.5, 3.0]
+    rise, noise = final_rise(losses)
+    assert rise == pytest.approx(2.75 - 0.5)
+    bends = np.diff(losses[3:], 2)
+    assert noise == pytest.approx(math.sqrt(np.mean(bends**2) / 6))
+    assert final_rise([3.0, 2.0, 1.0, 0.5, 0.25, 0.0, 0.0, 0.0])[0] < 0, "the last two are not held against themselves"
+    both = final_rise(np.array([losses, losses[::-1]]))
+    assert [each[0] for each in both] == pytest.approx([rise, noise])
 
 
-def test_turned_needs_a_rise_of_more_than_twice_the_jitter() -> None:
+def test_the_noise_is_the_standard_deviation_about_a_trend() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3, (4000, 14))
+    _, found = final_rise(noise + np.linspace(50, 0, 14))
+    assert np.sqrt(np.mean(found**2)) == pytest.approx(0.3, rel=0.05)
+
+
+def test_long_curves_are_averaged_in_pieces() -> None:
+    fourteen = np.random.default_rng(0).normal(size=14)
+    assert final_rise(np.repeat(fourteen, 5)) == pytest.approx(final_rise(fourteen))
+
+
+def test_a_rise_is_clear_beyond_its_multiple_of_the_noise() -> None:
+    assert [clear_rise(n) for n in (8, 20, 60, 1000)] == [6.6, 6.6, 4.8, 4.8] and 4.8 < clear_rise(30) < 6.6
     seen = []
-    for end in np.linspace(0.005, 1, 200):
-        losses = [0.5, 0.0, 0.4, float(end)]
+    for end in np.linspace(0.01, 3, 200):
+        losses = [2.0, 1.0, 0.5, 0.0, 0.2, 0.1, 0.3, 0.2, 0.25, 0.3, 0.3, float(end)]
         seen.append(read((), points(*losses)).overfits)
-        assert seen[-1] is bool(end > 2 * jitter(losses))
-    assert {True, False} == set(seen)
-    straight = [2.0, 1.0, 0.0, 1.0, 2.0, 3.0, 4.0]  # no jitter at all: any rise will do
+        rise, noise = final_rise(losses)
+        assert seen[-1] is bool(rise > clear_rise(len(losses)) * noise)
+    straight = [3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # no noise at all: any rise will do
     assert read((), points(*straight)).overfits
+    for constant in (0.1, 1.7):
+        assert read((), points(*[constant] * 37)).overfits is False
+
+
+def test_a_few_points_do_not_tell_a_rise_from_noise() -> None:
+    losses = [3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    few = read((), points(*losses[:7]))
+    assert few.overfits is few.rise is None and read((), points(*losses)).overfits
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.7])
+def test_noise_on_a_plateau_is_seldom_a_rise(correlation: float) -> None:
+    """The whole simulation: benchmarks/overfitting_rule.py."""
+    for n in (10, 30, 100):
+        noise = np.random.default_rng(n).normal(size=(4000, n))
+        for i in range(1, n):
+            noise[:, i] = correlation * noise[:, i - 1] + math.sqrt(1 - correlation**2) * noise[:, i]
+        rise, spread = final_rise(noise)
+        assert np.mean(rise > clear_rise(n) * spread) < 0.08
+
+
+def test_a_curve_as_the_original_study_logged_it(shared_data: Path) -> None:
+    """What an eye sees: one falls to its end, one may have begun to rise, which eight points do not settle."""
+    for name in ("deep", "diverse"):
+        log = json.loads((shared_data / "study-seed" / f"{name}_training_log.json").read_text())
+        rows = log["log_history"] if isinstance(log, dict) else log
+        found = read((), points(*(row["eval_loss"] for row in rows if "eval_loss" in row)))
+        assert found.overfits is False
 
 
 def test_gap_is_to_the_last_three_training_losses_up_to_there() -> None:
@@ -151,3 +187,45 @@ def test_gap_is_to_the_last_three_training_losses_up_to_there() -> None:
     train = tuple(LossPoint(step, loss) for step, loss in ((5, 9.0), (10, 0.1), (20, 0.2), (30, 0.6), (31, 7.0)))
     assert read(train, validation).gap == pytest.approx(0.8 - 0.3)
     assert read((LossPoint(40, 0.1),), validation).gap is None
+
+
+@pytest.mark.parametrize(
+    ("train", "far"),
+    [
+        ((1.0, 1.0, 1.0), False),
+        ((1.0, 1.01, 1.2), False),
+        ((1.01, 1.01, 1.01), True),
+        ((0.5, 1.01, 1.2, 1.1), True),
+        ((1.2, 1.2), False),  # two say little
+    ],
+)
+def test_far_below_is_below_each_of_three_training_losses_by_a_tenth(train: tuple[float, ...], far: bool) -> None:
+    assert read(points(*train), points(2.0, 1.0, 1.0, 0.9)).far_below is far
+
+
+def test_a_validation_loss_far_below_is_a_remark(tmp_path: Path) -> None:
+    """In one arm the validation loss ends a third lower: the checklist names it, and so does the reading."""
+    run = make_run(tmp_path / "run", seeds=(0, 1), steps=(120,), problems=4)
+    rows = read_jsonl(run / "train" / "log.jsonl")
+    for row in rows:
+        if row["kind"] == "validation":
+            row["loss"] = 0.1 if row["arm"] == "deep" else 0.9
+    write_jsonl(run / "train" / "log.jsonl", rows)
+    findings = analyse(run)
+    assert [each.values["arms"] for each in findings.remarks if each.code == "validation_far_below"] == ["deep"]
+    words = Language("en")
+    said = {curve.training.arm: sentences.reading(curve, words) for curve in findings.curves}
+    assert "may also be in the training data" in said["deep"] and "above training loss" in said["diverse"]
+
+
+def test_the_sentence_says_what_the_rule_says() -> None:
+    def said(*losses: float) -> str:
+        validation = points(*losses)
+        return sentences.reading(
+            Curve(Training("a", "", 0), (), validation, {}, reading((), validation)), Language("en")
+        )
+
+    assert "clearly rises" in said(3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    assert "7 points are too few" in said(3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+    assert "no clear rise" in said(3.0, 2.0, 1.0, 1.3, 1.1, 1.2, 1.3, 1.1)
+    assert "still at its lowest" in said(3.0, 2.0, 1.0)

@@ -127,7 +127,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
     assert "<script>window.hacked" not in markdown and "### Who fails which problems" in markdown
     names = {path.stem for path in (written / "report" / "tables").iterdir()}
     assert {
-        "forgetting",
+        "lost_and_gained",
         "stuck",
         "failures",
         "sharing",
@@ -186,7 +186,7 @@ def test_what_the_base_solved_and_an_arm_lost_is_listed(tmp_path: Path) -> None:
     lost = [row["forgotten"] for row in tables.tables(findings, Language("en"))["stability"].shown]
     assert lost == ["2 (shuffled 1.0)", "2 (shuffled 1.3)"]
     html = report.write(run, findings).read_text(encoding="utf-8")
-    assert "Forgotten problems (4)" in html and "from the base" in html
+    assert "Lost problems (4)" in html and "from the base" in html
 
 
 def test_csv_does_not_hold_formulas() -> None:

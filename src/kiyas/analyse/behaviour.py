@@ -1,4 +1,4 @@
-"""How the arms behave, beyond how much they solve: what they forget, where they are stuck, how they fail and copy.
+"""How the arms behave, beyond how much they solve: what they lose and gain, where they stay stuck, how they fail.
 
 Everything here is for orientation: it is looked at in many ways at once, nothing is corrected for that, and the
 conclusion uses none of it. Missing answers are never failures: where something is missing a problem is left out,
@@ -7,12 +7,15 @@ and the number of those left out is reported. Definitions: docs/statistics.md.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from kiyas.analyse.failures import exception, failure
 from kiyas.analyse.findings import (
@@ -23,15 +26,15 @@ from kiyas.analyse.findings import (
     Failure,
     FailureCounts,
     FailureDifference,
-    Forgetting,
     Group,
+    LostAndGained,
     Shared,
     Sharing,
+    Start,
     Stuck,
     Training,
 )
 from kiyas.analyse.load import Loaded, PassRates
-from kiyas.analyse.problems import ratio, redrawn
 from kiyas.analyse.programs import Overlap, behaviour_on_tests, code, matches, tokens
 from kiyas.analyse.tags import tags_of
 from kiyas.judge import Outcome
@@ -70,11 +73,6 @@ def behaviour(
     pair = wanted if len(wanted) == 2 and all(arm in chosen for arm in wanted) else ()
     copying, copied, no_data = _copying(loaded, chosen)
     return Behaviour(
-        forgetting=tuple(
-            _forgetting(loaded, arm, [points for t, points in trainings.items() if t.arm == arm], chosen[arm], rates)
-            for arm in chosen
-            if arm != BASE_ARM
-        ),
         stuck=tuple(stuck for training, points in trainings.items() for stuck in _stuck(loaded, training, points)),
         outcomes=tuple(_outcomes(loaded, arm, chosen[arm], kinds) for arm in chosen),
         differences=_differences(loaded, chosen, pair, kinds, whole_P),
@@ -86,6 +84,12 @@ def behaviour(
         copying=copying,
         copied=copied,
         no_data=no_data,
+        lost_and_gained=tuple(
+            found
+            for arm in chosen
+            if arm != BASE_ARM
+            for found in _lost_and_gained(arm, [points for t, points in trainings.items() if t.arm == arm], rates)
+        ),
     )
 
 
@@ -96,70 +100,44 @@ def _title(loaded: Loaded, problem: str) -> str:
 # -- what comes and goes ----------------------------------------------------------------------------------------
 
 
-def _forgetting(
-    loaded: Loaded, arm: str, trainings: list[list[AdapterId]], chosen: tuple[AdapterId, ...], rates: PassRates
-) -> Forgetting:
-    """Lost answers from point to point, and lost ones where nothing changed, both as numerator and denominator."""
-    start = [BASE] if BASE in rates else []
-    steps = [pair for points in trainings for pair in itertools.pairwise([*start, *points])]
-    last = [(points[-2], points[-1]) for points in trainings if len(points) >= 3]
-    zero_P = np.zeros(len(loaded.problems))
-    source, floor, times = "", (zero_P, zero_P), 0
-    if loaded.samples > 1:
-        source, points = "samples", list(itertools.chain(*trainings))
-        floor, times = _answered_twice(loaded.samples, [rates[a] for a in points]), len(points)
-    elif last:
-        # Those steps are the floor, so they are not also what is held against it.
-        source, steps = "checkpoints", [pair for pair in steps if pair not in last]
-        floor, times = _either_way([(rates[a], rates[b]) for a, b in last]), 2 * len(last)
-    elif len(chosen) > 1:
-        pairs = list(itertools.combinations(chosen, 2))
-        source, floor, times = "seeds", _either_way([(rates[a], rates[b]) for a, b in pairs]), 2 * len(pairs)
-    lost_P, from_P = zero_P.copy(), zero_P.copy()
-    for a, b in steps:
-        lost_P += np.nan_to_num(rates[a] * (1 - rates[b]))
-        from_P += np.where(np.isnan(rates[b]), 0, np.nan_to_num(rates[a]))
-    rate, interval = ratio(lost_P, from_P)
-    floor_rate, floor_interval = ratio(*floor) if source else (None, None)
-    return Forgetting(
-        arm=arm,
-        steps=len(steps),
-        lost=float(lost_P.sum()) / max(1, len(steps)),
-        rate=rate,
-        interval=interval,
-        source=source if floor_rate is not None else "",
-        floor_lost=float(floor[0].sum()) / times if floor_rate is not None else None,
-        floor=floor_rate,
-        floor_interval=floor_interval,
-        excess=rate - floor_rate if rate is not None and floor_rate is not None else None,
-        excess_interval=_excess(lost_P, from_P, *floor) if rate and floor_rate else None,
-    )
+def _lost_and_gained(arm: str, trainings: list[list[AdapterId]], rates: PassRates) -> Iterator[LostAndGained]:
+    """From the base, and from the first checkpoint of each training, to its last."""
+    starts = {Start.BASE: [(BASE, points[-1]) for points in trainings] if BASE in rates else []}
+    starts[Start.CHECKPOINT] = [(points[0], points[-1]) for points in trainings if len(points) > 1]
+    for start, pairs in starts.items():
+        if pairs:
+            found = lost_and_gained(np.stack([[rates[a], rates[b]] for a, b in pairs]))
+            if found is not None:
+                yield dataclasses.replace(found, arm=arm, start=start)
 
 
-def _answered_twice(samples: int, rates: list[Floats]) -> tuple[Floats, Floats]:
-    """Of two answers of one checkpoint the first right and the second wrong: c(n − c)/(n(n − 1)), unbiased."""
-    lost_P = sum((np.nan_to_num(r * (1 - r)) * samples / (samples - 1) for r in rates), np.zeros_like(rates[0]))
-    return lost_P, sum((np.nan_to_num(r) for r in rates), np.zeros_like(rates[0]))
+def lost_and_gained(rates_T2P: Floats) -> LostAndGained | None:
+    """Shares of right answers at the start and at the end of T trainings; None where no problem has all of them.
 
-
-def _either_way(pairs: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Two points in both orders: nothing says which came first."""
-    both = [~np.isnan(a + b) for a, b in pairs]
-    lost = [np.where(k, a * (1 - b) + b * (1 - a), 0) for k, (a, b) in zip(both, pairs, strict=True)]
-    from_ = [np.where(k, a + b, 0) for k, (a, b) in zip(both, pairs, strict=True)]
-    return np.sum(lost, axis=0), np.sum(from_, axis=0)
-
-
-def _excess(lost_P: Floats, from_P: Floats, floor_lost_P: Floats, floor_from_P: Floats) -> Interval | None:
-    """Problem bootstrap of the difference of two ratios; None where no draw has both."""
-    draws_BP = redrawn(lost_P.size)
-    below_B, floor_below_B = draws_BP @ from_P, draws_BP @ floor_from_P
-    usable = (below_B > 0) & (floor_below_B > 0)
-    if not usable.any():
+    Lost: right at the start and wrong at the end, an answer compared with each answer. While a problem's chance stays
+    what it is, both are as likely, whatever comes and goes in between; so under chance alone the sign of each problem's
+    net change, summed over the trainings, is arbitrary.
+    """
+    whole_T2P = rates_T2P[..., ~np.isnan(rates_T2P).any(axis=(0, 1))]
+    T, _, P = whole_T2P.shape
+    if P == 0:
         return None
-    excess = (draws_BP @ lost_P)[usable] / below_B[usable] - (draws_BP @ floor_lost_P)[usable] / floor_below_B[usable]
-    low, high = np.quantile(excess, [0.025, 0.975])
-    return Interval(float(low), float(high))
+    start_TP, end_TP = whole_T2P[:, 0], whole_T2P[:, 1]
+    lost, gained = (start_TP * (1 - end_TP)).sum() / T, ((1 - start_TP) * end_TP).sum() / T
+    net_P = (end_TP - start_TP).mean(axis=0)
+    p = inference.sign_flip(net_P, resamples=2000)
+    solved, net = float(start_TP.sum()) / T, float(net_P.mean())
+    return LostAndGained("", Start.BASE, T, P, solved, float(lost), float(gained), net, _score_interval(net_P), p)
+
+
+def _score_interval(net_P: Floats) -> Interval:
+    """Of a mean in [−1, 1]: the means that a score test does not reject, which at zero nearly is the sign flip.
+
+    The spread is at least that of one problem that changed altogether.
+    """
+    P, mean, z2 = net_P.size, float(net_P.mean()), stats.norm.ppf(0.975) ** 2
+    half = math.sqrt(z2 * max(float(net_P.var()), 1 / P) / (P - z2)) if z2 < P else 2.0
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
 
 
 def _stuck(loaded: Loaded, training: Training, points: list[AdapterId]) -> Iterator[Stuck]:

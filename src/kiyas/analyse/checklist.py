@@ -273,6 +273,8 @@ def _validation(loaded: Loaded, curves: tuple[Curve, ...]) -> list[Remark]:
         found.append(Remark("small_validation", WARN, {"rows": ", ".join(f"{a} {n}" for a, n in small.items())}))
     if curves and not any(curve.validation for curve in curves):
         found.append(Remark("no_validation", WARN))
+    if below := dict.fromkeys(curve.training.arm for curve in curves if curve.reading and curve.reading.far_below):
+        found.append(Remark("validation_far_below", WARN, {"arms": ", ".join(below)}))
     missing = [arm for arm in loaded.arms if arm not in {curve.training.arm for curve in curves}]
     if missing:
         found.append(Remark("no_log", NOTE, {"arms": ", ".join(missing)}))

@@ -107,11 +107,14 @@ class Reading:
     last_step: int | None
     last: float | None
     overfits: bool | None
-    """validation loss rises after its lowest point, `lowest_step`: the onset of overfitting"""
+    """validation loss ends clearly above its lowest stretch, `lowest_step`: the onset of overfitting"""
     rise: float | None
+    """by how much: means of two pieces of the curve"""
     gap: float | None
     slow_step: int | None
     of: str
+    far_below: bool = False
+    """validation loss ends further below training loss than dropout and averages usually explain"""
 
 
 @dataclass(frozen=True)
@@ -335,26 +338,32 @@ class Stability:
     """how many would be learned, forgotten and flickering, on average, were the points in random order"""
 
 
-@dataclass(frozen=True)
-class Forgetting:
-    """How much an arm loses from one point of a training to the next, beside what goes if nothing changes.
+class Start(StrEnum):
+    """From where changes are counted."""
 
-    `rate`: of the right answers at one point, the share that is wrong at the next. `floor`: the same between two
-    points that differ by chance alone, or nearly: `source` "samples" (two answers of one checkpoint), "checkpoints"
-    (the last two of a training), "seeds", or "" where it is not known. `lost`, `floor_lost`: problems at each step.
+    BASE = "base"
+    CHECKPOINT = "checkpoint"
+    """the first that was judged"""
+
+
+@dataclass(frozen=True)
+class LostAndGained:
+    """Answers of an arm's trainings that are right at the start and wrong at the last checkpoint, and the reverse.
+
+    `solved` (at the start), `lost`, `gained`: problems, averaged over the trainings. `net`: gained minus lost, a share
+    of the problems; `p` of no net change, problems' signs flipped. It speaks of these trainings.
     """
 
     arm: str
-    steps: int
+    start: Start
+    trainings: int
+    problems: int
+    solved: float
     lost: float
-    rate: float | None
-    interval: Interval | None
-    source: str
-    floor_lost: float | None
-    floor: float | None
-    floor_interval: Interval | None
-    excess: float | None
-    excess_interval: Interval | None
+    gained: float
+    net: float
+    interval: Interval
+    p: float
 
 
 @dataclass(frozen=True)
@@ -469,7 +478,6 @@ class Copied:
 class Behaviour:
     """How the arms behave, beyond how much they solve. For orientation: the conclusion uses none of it."""
 
-    forgetting: tuple[Forgetting, ...]
     stuck: tuple[Stuck, ...]
     outcomes: tuple[FailureCounts, ...]
     differences: tuple[FailureDifference, ...]
@@ -483,6 +491,7 @@ class Behaviour:
     copied: tuple[Copied, ...]
     no_data: tuple[str, ...]
     """arms whose training data are not in the run folder"""
+    lost_and_gained: tuple[LostAndGained, ...] = ()
 
 
 @dataclass(frozen=True)

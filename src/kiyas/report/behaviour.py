@@ -1,4 +1,4 @@
-"""The tables about behaviour: what is forgotten, half-solved, failed and shared; by group; programs and copies."""
+"""The tables about behaviour: what is lost, gained, half-solved, failed, shared; by group; programs and copies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kiyas.analyse.findings import (
     Failure,
     FailureDifference,
     Findings,
-    Forgetting,
     Group,
+    LostAndGained,
     Shared,
     Sharing,
     Stuck,
@@ -25,7 +25,6 @@ from kiyas.report.details import TRAINING, title
 from kiyas.report.language import Language
 from kiyas.report.table import (
     POINTS,
-    SHARE,
     Column,
     Place,
     Table,
@@ -58,37 +57,20 @@ def _first(name: str, rows: int, words: Language) -> str:
     return title if rows <= MOST else words("cell.first_of", title=title, shown=MOST, n=rows)
 
 
-def forgetting(findings: Findings, words: Language) -> Table:
-    columns: tuple[Column[Forgetting], ...] = (
+def lost_and_gained(findings: Findings, words: Language) -> Table:
+    columns: tuple[Column[LostAndGained], ...] = (
         label("arm", lambda each: each.arm),
-        Column("steps", lambda each: each.steps),
-        number("lost", lambda each: each.lost, Language.number, file="lost_per_step"),
-        estimate(
-            "lost_rate", lambda each: each.rate, lambda each: each.interval, SHARE, file="rate", limits="interval95"
-        ),
-        label("source", lambda each: each.source or None, _source, file="floor_source"),
-        number("floor_lost", lambda each: each.floor_lost, Language.number),
-        estimate(
-            "floor",
-            lambda each: each.floor,
-            lambda each: each.floor_interval,
-            SHARE,
-            limits="floor_interval95",
-        ),
-        estimate(
-            "excess",
-            lambda each: each.excess,
-            lambda each: each.excess_interval,
-            POINTS,
-            limits="excess_interval95",
-        ),
+        label("start", lambda each: each.start.value, lambda words, start: words(f"start.{start}")),
+        Column("trainings", lambda each: each.trainings),
+        number("problems", lambda each: each.problems),
+        number("solved_there", lambda each: each.solved, Language.number, file="solved_at_start"),
+        number("lost", lambda each: each.lost, Language.number),
+        number("gained", lambda each: each.gained, Language.number),
+        estimate("net", lambda each: each.net, lambda each: each.interval, POINTS, limits="interval95"),
+        number("p", lambda each: each.p, Language.p),
     )
-    shown = ("arm", "lost", "lost_rate", "floor_lost", "floor", "source", "excess")
-    return table("forgetting", words, findings.behaviour.forgetting, columns, shown=shown, place=PLACE)
-
-
-def _source(words: Language, source: str | None) -> str:
-    return words(f"floor.{source or 'unknown'}")
+    shown = ("arm", "start", "solved_there", "lost", "gained", "net", "p")
+    return table("lost_and_gained", words, findings.behaviour.lost_and_gained, columns, shown=shown, place=PLACE)
 
 
 def stuck(findings: Findings, words: Language) -> Table:

@@ -37,7 +37,7 @@ def title(of: Callable[[Row], str], problem: Callable[[Row], str]) -> Column[Row
 
 def readings(findings: Findings, words: Language) -> Table:
     """What was computed of the loss curves; a CSV file, since page and report.md say it in sentences."""
-    keys = ("of", "lowest_step", "lowest", "last_step", "last", "overfits", "rise", "gap", "slow_step")
+    keys = ("of", "lowest_step", "lowest", "last_step", "last", "overfits", "rise", "gap", "far_below", "slow_step")
     files = {"overfits": "turned"}
     columns: tuple[Column[Curve], ...] = (
         *TRAINING,

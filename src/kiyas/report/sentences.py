@@ -300,11 +300,13 @@ def reading(curve: Curve, words: Language) -> str:
         said.append(words("reading.overfits", rise=words.number(found.rise or 0, 3), **values))
     elif found.lowest_step == found.last_step:
         said.append(words("reading.falling", **values))
+    elif found.overfits is None:
+        said.append(words("reading.few", n=len(curve.validation), **values))
     else:
         said.append(words("reading.flat", **values))
     if found.gap is not None:
-        key = "reading.gap" if found.gap >= 0 else "reading.gap_below"
-        said.append(words(key, gap=words.number(abs(found.gap), 3)))
+        key = "gap" if found.gap >= 0 else "gap_far_below" if found.far_below else "gap_below"
+        said.append(words(f"reading.{key}", gap=words.number(abs(found.gap), 3)))
     if found.slow_step is not None:
         said.append(words("reading.slow", step=found.slow_step))
     return " ".join(said)

@@ -425,7 +425,7 @@ TABLES: tuple[Callable[[Findings, Language], Table], ...] = (
     behaviour.sharing,
     behaviour.shared,
     behaviour.groups,
-    behaviour.forgetting,
+    behaviour.lost_and_gained,
     behaviour.stuck,
     behaviour.diversity,
     behaviour.copying,
