@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ from kiyas.stats.random_effects import (
     Components,
     Estimate,
     by_group,
-    least_variance,
+    level_at,
     mean_squares,
     one_way,
     two_way,
@@ -63,7 +64,7 @@ def test_the_interval_equals_brute_force(S: int, P: int, level: float) -> None:
         square * df / rng.chisquare(df, B)
         for square, df in ((seed, S - 1), (problem, P - 1), (rest, (S - 1) * (P - 1)))
     ]
-    variances = np.maximum(drawn[0], drawn[2]) + np.maximum(drawn[1], drawn[2]) - drawn[2]
+    variances = np.maximum(drawn[0] + drawn[1] - drawn[2], drawn[2])
     half = float(np.quantile(np.abs(np.sqrt(variances / (S * P)) * rng.standard_normal(B)), level))
     found = two_way(d)
     assert found.level_at(found.mean + half) == pytest.approx(1 - level, rel=0.04)
@@ -87,7 +88,7 @@ def test_with_one_source_of_luck_it_is_students_t() -> None:
 
 def test_with_many_seeds_and_problems_it_is_normal() -> None:
     many = two_way(np.random.default_rng(4).normal(0, 10, size=(400, 400)))
-    assert many.level_at(many.mean + 1.96 * many.standard_error) == pytest.approx(0.05, abs=0.002)
+    assert many.level_at(many.mean + 1.96 * 10 / 400) == pytest.approx(0.05, abs=0.01)
 
 
 @settings(max_examples=40, deadline=None)
@@ -169,11 +170,25 @@ def test_a_difference_in_few_problems_is_seldom_called_equality(S: int, P: int) 
     assert equal / 400 <= 0.075
 
 
-def test_least_variance_is_that_of_the_share_which_must_differ() -> None:
-    assert least_variance(0.0, 0.1, 50) == pytest.approx(0.1 * 0.9 / 50)
-    assert least_variance(0.3, 0.1, 50) == pytest.approx(0.2 * 0.8 / 50), "what would have been missed"
-    assert least_variance(-0.2, 0.1, 50) == pytest.approx(0.3 * 0.7 / 50)
-    assert least_variance(0.0, 0.9, 50) == pytest.approx(0.25 / 50)
+def test_a_difference_needs_problems_that_differ() -> None:
+    """The level at a value is the normal tail with the variance of a share of problems that large, if that is more."""
+    nothing = np.zeros(4)
+    z = 0.1 / math.sqrt(0.1 * 0.9 / 50)
+    assert level_at(0.0, nothing, 0.1, 50) == pytest.approx(2 * stats.norm.sf(z))
+    assert level_at(0.02, nothing, 0.1, 50) == pytest.approx(2 * stats.norm.sf(0.08 / math.sqrt(0.1 * 0.9 / 50)))
+    sure = level_at(0.0, np.full(4, 0.01), 0.1, 50)
+    assert sure == pytest.approx(2 * stats.norm.sf(0.1 / 0.1)), "a larger variance counts as it is"
+    # Half of a problem is no claim, however alike the problems are.
+    assert level_at(0.01, nothing, 0.0, 50) == pytest.approx(0.155, abs=0.001)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-0.3, 0.3), st.floats(0, 0.2), st.integers(5, 300))
+def test_levels_fall_on_both_sides_of_the_mean(mean: float, error: float, units: int) -> None:
+    for side in (-1.0, 1.0):
+        values = mean + side * np.linspace(0, 1 - abs(mean), 60)
+        levels = [float(level_at(mean, np.array([error**2]), value, units)) for value in values]
+        assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(levels))
 
 
 # -- rates, groups, seeds -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score, by_weight
+from kiyas.analyse.learning_rates import rate_remarks
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
 from kiyas.analyse.selection import Selection
@@ -173,18 +174,7 @@ def _recipes(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Rema
         found.append(Remark("variants", NOTE))
     if not points and loaded.record.kind is Kind.RUN and len(own) > 1:
         found.append(Remark("rate_not_asked", NOTE))
-    if points:
-        chosen = {point.arm: point.rate for point in points if point.chosen}
-        rates = sorted({point.rate for point in points})
-        told = ", ".join(f"{arm} {rate:g}" for arm, rate in chosen.items())
-        found.append(Remark("rate_tuned", OK, {"rates": told}))
-        for arm in loaded.arms:
-            if arm not in chosen:
-                found.append(Remark("rate_not_tuned", WARN, {"arm": arm}))
-            elif chosen[arm] in (rates[0], rates[-1]):
-                found.append(Remark("rate_at_edge", WARN, {"arm": arm, "rate": f"{chosen[arm]:g}"}))
-        if diverged := ", ".join(f"{point.arm} {point.rate:g}" for point in points if point.diverged):
-            found.append(Remark("rate_diverged", NOTE, {"where": diverged}))
+    found += rate_remarks(loaded, points)
     return found
 
 

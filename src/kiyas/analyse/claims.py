@@ -16,7 +16,7 @@ import numpy as np
 from kiyas.analyse.contrasts import compare, contrast, estimate
 from kiyas.analyse.decisions import ALPHA, wanted_pair, what_would_decide, with_hours
 from kiyas.analyse.findings import Contrast, Decision, Needed
-from kiyas.analyse.learning_rates import depends
+from kiyas.analyse.learning_rates import at_one_rate, signs_flip
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.selection import Selection
 from kiyas.stats import inference
@@ -60,8 +60,11 @@ def claims(loaded: Loaded, selected: Selection) -> Claims:
         each = replace(each, declared=pair_of(each) in declared)
         if each.primary and clean is not None:
             each, clean = together(each, clean)
-        if each.primary and depends(each, at_each_rate, loaded.record.compare.matters):
-            each = replace(each, decision=Decision.DEPENDS)
+        if each.primary:
+            each = replace(each, at_one_rate=at_one_rate(each, at_each_rate, selected.points))
+            flips = signs_flip(each, at_each_rate, loaded.record.compare.matters)
+            if each.decision is not Decision.MISSING and (flips or each.at_one_rate is False):
+                each = replace(each, decision=Decision.DEPENDS)
         if each.primary and each.decision is Decision.UNDECIDED:
             each = replace(each, needed=_needed(loaded, selected, each))
         found.append(each)

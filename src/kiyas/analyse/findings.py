@@ -252,6 +252,8 @@ class Contrast:
     """problems that some of the compared answers solve and others do not"""
     groups: int | None = None
     """groups that the problems are in, which then take their place; None where none are known"""
+    at_one_rate: bool | None = None
+    """with a grid: is the claim also made at one and the same learning rate? None where nothing is claimed"""
     alone: Decision | None = None
     """what this answer says by itself, where another one must agree (with and without contaminated problems)"""
 
@@ -264,11 +266,14 @@ class LearningRatePoint:
     variant: str
     rate: float
     tuning_loss: float
-    """mean last validation loss over the tuning seeds"""
+    """mean last validation loss over the seeds"""
     mean: float
     """pass@1 over the study's seeds"""
     diverged: bool
     chosen: bool
+    """by at least one seed"""
+    seeds: tuple[int, ...] = ()
+    """whose own validation loss was lowest here"""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ BySeed = Mapping[int, AdapterId]
 
 @dataclass(frozen=True)
 class Selection:
-    """From here on an arm is its chosen learning rate; the rest of the grid is in `points` and `at_rate`."""
+    """From here on an arm is its seeds at their chosen learning rates; the rest is in `points` and `at_rate`."""
 
     rates: PassRates
     """of every judged checkpoint"""
@@ -64,16 +64,18 @@ def select(loaded: Loaded) -> Selection:
     for training, choice in choices.items():
         at_rate.setdefault((training.arm, training.variant), {})[training.seed] = choice.chosen
     points = rate_points(loaded, all_curves, at_rate, rates)
-    variant_of = _variants(loaded.arms, [*choices, *curve_of], points)
-    tuning = loaded.record.study.tuning_seed_list if loaded.record.study else []
+    variant_of = _variants(loaded, [*choices, *curve_of], points)
 
     def counts(training: Training) -> bool:
-        return training.variant == variant_of.get(training.arm) and training.seed not in tuning
+        return training.variant == variant_of.get((training.arm, training.seed))
 
     chosen: dict[str, BySeed] = {BASE_ARM: {0: BASE}} if BASE in loaded.answers else {}
     for arm in loaded.arms:
-        if (at := (arm, variant_of.get(arm, ""))) in at_rate:
-            chosen[arm] = at_rate[at]
+        of_arm = {
+            t.seed: choice.chosen for t, choice in sorted(choices.items(), key=_seed) if t.arm == arm and counts(t)
+        }
+        if of_arm:
+            chosen[arm] = of_arm
     judged = {training: adapters for training, adapters in every.items() if counts(training)}
     return Selection(
         rates,
@@ -130,8 +132,20 @@ def _best(candidates: list[AdapterId], rates: PassRates) -> AdapterId:
     return max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=candidates[-1])
 
 
-def _variants(arms: list[str], met: list[Training], points: tuple[LearningRatePoint, ...]) -> dict[str, str]:
-    """arm → the variant that represents it: the grid's choice, else the plain one, else the first by name."""
-    chosen = {point.arm: point.variant for point in points if point.chosen}
-    known = {arm: sorted({training.variant for training in met if training.arm == arm}) for arm in arms}
-    return {arm: chosen.get(arm, variants[0]) for arm, variants in known.items() if variants}
+def _seed(item: tuple[Training, Choice]) -> int:
+    return item[0].seed
+
+
+def _variants(loaded: Loaded, met: list[Training], points: tuple[LearningRatePoint, ...]) -> dict[tuple[str, int], str]:
+    """(arm, seed) → the variant that represents it: the grid's choice, else the arm's first by name (the plain one).
+
+    Seeds that an older version trained to choose a rate, and nothing else, have none.
+    """
+    chosen = {(point.arm, seed): point.variant for point in points for seed in point.seeds}
+    left_out = loaded.record.former_tuning_seeds
+    found = {}
+    for arm in loaded.arms:
+        variants = sorted({training.variant for training in met if training.arm == arm})
+        for seed in {training.seed for training in met if training.arm == arm} - left_out:
+            found[arm, seed] = chosen.get((arm, seed), variants[0])
+    return found

@@ -58,7 +58,7 @@ class Work:
     checkpoints: int
     """that answer"""
     saved: int
-    """checkpoints on disk: those of tuning seeds too"""
+    """checkpoints on disk"""
     problems: int
     samples: int
     train_tokens: float
@@ -405,14 +405,13 @@ def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat)
     ordered = sorted(lengths("train"), key=sum) or [(prompt, most)]
     points, given = len(study.variants), sum(len(seen) for seen in given_checkpoints(study).values())
     given += sum(arm.model is not None for arm in study.arms.values())
-    seeds = len(study.seed_list) * points
-    trainings = seeds + len(study.tuning_seed_list) * points
+    trainings = len(study.seed_list) * points
     saves = sum(math.ceil(count / t.save_steps) for count in steps.values())
     passes = sum(1 + math.ceil(count / t.eval_steps) for count in steps.values())
     per_step = {arm: study.recipe(arm).effective_batch_size * prepared.counts[arm]["mean_tokens"] for arm in steps}
     return Work(
         trainings=trainings * len(steps),
-        checkpoints=seeds * saves + given,
+        checkpoints=trainings * saves + given,
         saved=trainings * saves + given,
         problems=len(prepared.problems),
         samples=study.generation.num_samples,

@@ -84,10 +84,7 @@ def all_trainings(study: Study) -> list[AdapterId]:
     """Of all arms, seeds and learning rates, in the order in which they are shared out."""
     # Seeds together: the arms of one seed see the same order of samples, and stack best.
     return [
-        AdapterId(arm, variant, seed)
-        for seed in (*study.seed_list, *study.tuning_seed_list)
-        for variant in study.variants
-        for arm in study.trained
+        AdapterId(arm, variant, seed) for seed in study.seed_list for variant in study.variants for arm in study.trained
     ]
 
 

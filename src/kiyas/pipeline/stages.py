@@ -23,6 +23,7 @@ from kiyas.pipeline import identity
 from kiyas.pipeline.layout import all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
 from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, Completion
 from kiyas.work.progress import bar, tell
@@ -161,7 +162,8 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     from kiyas.model.device import in_words
 
     study = settled(study, folder)
-    checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in study.tuning_seed_list]
+    former = read_record(folder).former_tuning_seeds
+    checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in former]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
     float32_modules(folder, study)
     alone = [[*id.fields().values()] for id in whole_models(study)]

@@ -150,9 +150,13 @@ class _Told:
         said += self.say("loss_completion" if recipe.completion_only_loss else "loss_all")
         said += self.say("patience", n=recipe.patience)
         if isinstance(rate, list):
-            chosen = [f"{point.arm} {self.value(point.rate)}" for point in findings.learning_rates if point.chosen]
+            chosen = [
+                f"{point.arm} {self.value(point.rate)} ({len(point.seeds)})"
+                for point in findings.learning_rates
+                if point.chosen
+            ]
             rates = "; ".join(map(self.value, rate))
-            said += self.say("grid", rates=rates, n=recipe.tuning_seeds, chosen="; ".join(chosen) or None)
+            said += self.say("grid", rates=rates, chosen="; ".join(chosen) or None)
         for name, arm in study.arms.items():
             own = [each.model_dump(mode="json", exclude_none=True) for each in (arm.training, arm.peft) if each]
             told = [f"{key} = {self.value(value)}" for section in own for key, value in section.items()]

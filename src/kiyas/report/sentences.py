@@ -156,8 +156,11 @@ def sentence(found: Contrast, words: Language) -> str:
         found = _other_way(found)
     kind = "data" if found.method == "two-way" else "pair"
     pair = found.pairs[0]
+    key = f"{found.decision}_{kind}"
+    if found.decision is Decision.DEPENDS:
+        key = "depends_choice" if found.at_one_rate is False else "depends"
     return words(
-        f"conclusion.{found.decision}" + ("" if found.decision is Decision.DEPENDS else f"_{kind}"),
+        f"conclusion.{key}",
         a=arm_name(words, found.a),
         b=arm_name(words, found.b),
         a_step=_step(words, pair.a),

@@ -231,7 +231,7 @@ def rates(findings: Findings, words: Language) -> Table:
         ),
         Column("diverged", lambda point: int(point.diverged)),
         number("pass1", lambda point: point.mean, Language.percent),
-        mark("chosen", lambda point: point.chosen),
+        Column("chosen", lambda point: len(point.seeds), numeric=True),
     )
     place = Place(section="results", chapter="training", terminal=True)
     return table("rates", words, findings.learning_rates, columns, strong=lambda point: point.chosen, place=place)

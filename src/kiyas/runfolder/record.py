@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
@@ -70,9 +70,29 @@ class Record(_Part):
     """in float16: what of the base computes in float32, since its values leave float16's range; None: not probed"""
     dtype: Dtype | None = None
     """the base's number format: chosen when training starts, the same to the end; None before, and up to 0.1.0"""
+    tuning_seeds: int = 0
+    """in runs with a grid up to 0.1.0: so many seeds after the study's own were trained only to choose the rate"""
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """what was unusual, in words, for the report"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, value: Any) -> Any:
+        """Up to 0.1.0 the number of tuning seeds was a setting of the study."""
+        try:
+            rest = dict(value["study"]["training"])
+            count = rest.pop("tuning_seeds")
+        except (KeyError, TypeError, ValueError):
+            return value  # not of that time, or edited: then the fields say what is wrong
+        grid = "learning_rate" in rest and isinstance(rest["learning_rate"], list)
+        return {**value, "study": {**value["study"], "training": rest}, "tuning_seeds": count if grid else 0}
+
+    @property
+    def former_tuning_seeds(self) -> set[int]:
+        """Seeds that were trained only to choose a learning rate, which each seed now does for itself."""
+        first = max(self.study.seed_list) + 1 if self.study else 0
+        return set(range(first, first + self.tuning_seeds))
 
     @property
     def arms(self) -> Mapping[str, Arm]:

@@ -53,7 +53,7 @@ def half_widths(squares: tuple[Floats, Floats, Floats], seeds: int, problems: in
     low_N, high_N = np.log(np.full(scale_N.shape, 0.1)), np.log(np.full(scale_N.shape, 1e4))
     for _ in range(22):
         middle_N = (low_N + high_N) / 2
-        wider = tail(np.exp(middle_N) * scale_N, variances_NB) > alpha
+        wider = tail(np.exp(middle_N)[:, None] * scale_N[:, None] / np.sqrt(variances_NB)) > alpha
         low_N, high_N = np.where(wider, middle_N, low_N), np.where(wider, high_N, middle_N)
     found: Floats = np.exp((low_N + high_N) / 2) * scale_N
     return found

@@ -67,8 +67,10 @@ class Estimate:
 
     def level_at(self, value: float) -> float:
         """The alpha at which the interval ends at `value`."""
-        least = value * (1 - value) / self.units if self.a_rate else least_variance(self.mean, value, self.units)
-        return float(tail(value - self.mean, np.maximum(self.variances_B, least)))
+        if self.a_rate:
+            least = value * (1 - value) / self.units
+            return float(tail(standard(value - self.mean, np.maximum(self.variances_B, least))))
+        return float(level_at(self.mean, self.variances_B, value, self.units))
 
     def interval(self, level: float = 0.95) -> Interval:
         """It holds zero whenever the test does not reject zero at this level."""
@@ -86,21 +88,35 @@ class Estimate:
         return found
 
 
-def least_variance(mean: Any, value: Any, units: float) -> Any:
-    """Of the mean of `units` paired differences that came out as `mean`, if `value` were true.
+def level_at(mean: Any, variances_B: Floats, value: Any, units: float) -> Floats:
+    """The alpha at which the interval of a difference ends at `value`; arrays of means have variances [..., B].
 
-    A difference of x in the mean needs at least a share x of units that differ; such a share has the variance
-    x(1 − x)/units. x is the larger of the difference itself and of what would have been missed.
+    If a difference of x were true, at least a share x of the units would differ, and the variance of the mean could not
+    be smaller than x(1 − x)/units.
     """
-    x = np.minimum(np.maximum(np.abs(value - mean), np.abs(value)), 0.5)
-    return x * (1 - x) / units
+    mean_1 = np.asarray(mean, dtype=np.float64)[..., None]
+
+    def distance(value: Any) -> Floats:
+        """In standard errors, for each draw."""
+        x = np.minimum(np.abs(value), 0.5)
+        return standard(value - mean_1, np.maximum(variances_B, x * (1 - x) / units))
+
+    # The least variance vanishes at zero. Of the values beyond, this one is the likeliest; those before it are no less.
+    beyond_1 = -mean_1 / (1 + 2 * np.abs(mean_1))
+    between_1 = (value - beyond_1) * (value - mean_1) < 0
+    return tail(np.where(between_1, np.minimum(distance(value), distance(beyond_1)), distance(value)))
 
 
-def tail(distance: Any, variances_B: Floats) -> Floats:
-    """Two-sided normal tail beyond `distance`, averaged over draws of the variance (the last axis)."""
+def standard(distance: Any, variance: Floats) -> Floats:
+    """A distance in standard errors; without any variance infinite, and zero where the distance is."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.nan_to_num(np.abs(np.asarray(distance))[..., None] / np.sqrt(variances_B), nan=0.0, posinf=np.inf)
-    found: Floats = 2 * special.ndtr(-z).mean(axis=-1)
+        found: Floats = np.nan_to_num(np.abs(distance) / np.sqrt(variance), nan=0.0, posinf=np.inf)
+    return found
+
+
+def tail(z_B: Floats) -> Floats:
+    """Two-sided normal tail beyond each distance, averaged over draws (the last axis)."""
+    found: Floats = 2 * special.ndtr(-z_B).mean(axis=-1)
     return found
 
 
@@ -143,14 +159,14 @@ def _pivots(freedom: tuple[int, ...], draws: int) -> tuple[Floats, ...]:
 def variance_draws(ms_seed: Any, ms_problem: Any, ms_rest: Any, S: int, P: int, draws: int = DRAWS) -> Floats:
     """Mean squares (numbers, or arrays of them) → draws of the variance of the mean, [..., B].
 
-    Var(mean) = (E_seed + E_problem − E_rest)/(SP), each expected mean square drawn as mean square × df/χ²(df). Neither
-    of the first two can be smaller than the rest in expectation; one that was drawn smaller counts as the rest.
+    Var(mean) = (E_seed + E_problem − E_rest)/(SP), each expected mean square drawn as mean square × df/χ²(df); it is no
+    less than E_rest/(SP).
     """
     seed, problem, rest = _pivots(_freedom(S, P), draws)
+    seed = np.asarray(ms_seed)[..., None] * seed
+    problem = np.asarray(ms_problem)[..., None] * problem
     rest = np.asarray(ms_rest)[..., None] * rest
-    seed = np.maximum(np.asarray(ms_seed)[..., None] * seed, rest)
-    problem = np.maximum(np.asarray(ms_problem)[..., None] * problem, rest)
-    found: Floats = (seed + problem - rest) / (S * P)
+    found: Floats = np.maximum(seed + problem - rest, rest) / (S * P)
     return found
 
 

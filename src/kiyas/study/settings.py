@@ -143,8 +143,8 @@ class Recipe(Section):
     budget: Budget = Budget(epochs=3)
     """See Budget."""
     learning_rate: Positive | list[Positive] = 2e-4
-    """Peak learning rate. A list is a grid, the same for all arms: every rate is trained, and each arm's is chosen by
-    the validation loss of seeds that are used for nothing else (`tuning_seeds`)."""
+    """Peak learning rate. A list is a grid, the same for all arms: every seed is trained at every rate, and represented
+    by the rate with its own lowest validation loss."""
     lr_scheduler_type: Scheduler = Scheduler.COSINE
     """Shape after warm-up; linear and cosine end at zero."""
     warmup_ratio: Fraction = 0.03
@@ -178,8 +178,6 @@ class Recipe(Section):
 class Training(Recipe):
     """The recipe, and how training is logged and divided among processes."""
 
-    tuning_seeds: Few = 1
-    """With a grid of learning rates: how many additional seeds of every arm are trained to choose the rate."""
     logging_steps: Count = 20
     """Training loss is logged at this interval, in steps."""
     eval_steps: Count = 20
@@ -573,12 +571,6 @@ class Study(Section):
     @property
     def seed_list(self) -> list[int]:
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
-
-    @property
-    def tuning_seed_list(self) -> list[int]:
-        """Seeds that only choose the learning rate: those after the study's own. None without a grid."""
-        first = max(self.seed_list) + 1
-        return list(range(first, first + self.training.tuning_seeds)) if len(self.variants) > 1 else []
 
     @property
     def variants(self) -> dict[str, float]:

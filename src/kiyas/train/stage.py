@@ -69,10 +69,11 @@ def train_part(
     base = _base(folder, study)
     train, validation = load_arms(folder, study, base)
     # Seeds take the draws in turn.
-    turn = {seed: number for number, seed in enumerate([*study.seed_list, *study.tuning_seed_list])}
+    turn = {seed: number for number, seed in enumerate(study.seed_list)}
     tasks = [
         Task(AdapterId(arm, variant, seed), train[arm][turn[seed] % len(train[arm])], steps[arm])
         for arm, variant, seed in trainings
+        if seed in turn  # an older version shared out seeds that only chose a learning rate
     ]
     longest = max(len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows)
     kind, parameters = base.device.type, base.parameters
