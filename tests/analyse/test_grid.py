@@ -17,7 +17,7 @@ from kiyas.report.language import Language
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 
 RATES = [1e-4, 1e-3]
-SEEDS, TUNING = (0, 1, 2), 3
+SEEDS, FORMER = (0, 1, 2), 3
 
 
 def grid_run(
@@ -25,9 +25,10 @@ def grid_run(
     scores: Mapping[str, tuple[float, float]],
     losses: Mapping[str, tuple[float | None, float | None]],
     problems: int = 200,
+    turned: tuple[int, ...] = (),
 ) -> Path:
-    """`scores`: each arm's true pass@1 at the two rates; `losses`: its validation loss there on the tuning seed (None:
-    training broke down); on the other seeds the losses are the other way round, since they must not choose."""
+    """`scores`: each arm's true pass@1 at the two rates; `losses`: its validation loss there (None: training broke
+    down), for the seeds of `turned` the other way round. An older version trained another seed to choose."""
     judgments: list[dict[str, Any]] = []
     log: list[dict[str, Any]] = []
     for point, rate in enumerate(RATES):
@@ -40,14 +41,13 @@ def grid_run(
             {**r, "variant": variant if r["arm"] != "base" else ""} for r in rows if r["arm"] != "base" or not point
         ]
         for arm, each in losses.items():
-            for seed in (*SEEDS, TUNING):
+            for seed in (*SEEDS, FORMER):
                 who = {"arm": arm, "variant": variant, "seed": seed, "step": 120}
-                loss, other = each[point], each[1 - point]
-                if seed == TUNING and loss is None:
+                loss = each[1 - point if seed in (*turned, FORMER) else point]
+                if loss is None:
                     log.append({"kind": "diverged", **who})
                     continue
-                shown = loss if seed == TUNING else other
-                log.append({"kind": "validation", **who, "on": arm, "loss": 9.0 if shown is None else shown})
+                log.append({"kind": "validation", **who, "on": arm, "loss": loss})
                 log.append({"kind": "train", **who, "loss": 0.5})
     write_jsonl(folder / "judge" / "judgments.jsonl", judgments)
     write_jsonl(folder / "train" / "log.jsonl", log)
@@ -61,24 +61,41 @@ def remarks(findings: Findings) -> dict[str, Any]:
     return {remark.code: dict(remark.values) for remark in findings.remarks}
 
 
-def test_each_arm_takes_the_rate_with_the_lowest_loss_of_the_tuning_seeds(tmp_path: Path) -> None:
-    scores = {"deep": (0.3, 0.5), "diverse": (0.55, 0.8)}
-    findings = analyse(grid_run(tmp_path / "run", scores, {"deep": (0.4, 0.9), "diverse": (0.8, 0.3)}))
-    chosen = {point.arm: point.variant for point in findings.learning_rates if point.chosen}
-    assert chosen == {"deep": "lr-0.0001", "diverse": "lr-0.001"}
-    means = {result.arm: result.mean for result in findings.results}
-    at_chosen = {point.arm: point.mean for point in findings.learning_rates if point.chosen}
-    assert {arm: means[arm] for arm in chosen} == pytest.approx(at_chosen)
-    for arm, variant in chosen.items():
-        assert {a.variant for a in findings.columns if a.arm == arm} == {variant}, "the rest of the grid is not shown"
-    assert {curve.training.seed for curve in findings.curves} == set(SEEDS), "tuning seeds count for nothing else"
+def test_each_seed_takes_the_rate_with_its_own_lowest_loss(tmp_path: Path) -> None:
+    scores = {"deep": (0.3, 0.33), "diverse": (0.7, 0.75)}
+    findings = analyse(grid_run(tmp_path / "run", scores, {"deep": (0.4, 0.9), "diverse": (0.8, 0.3)}, turned=(2,)))
+    chosen = {(point.arm, point.variant): point.seeds for point in findings.learning_rates}
+    assert chosen == {
+        ("deep", "lr-0.0001"): (0, 1), ("deep", "lr-0.001"): (2,),
+        ("diverse", "lr-0.0001"): (2,), ("diverse", "lr-0.001"): (0, 1),
+    }  # fmt: skip
     assert findings.primary is not None and findings.primary.decision is Decision.MORE
+    for pair, seed in zip(findings.primary.pairs, SEEDS, strict=True):
+        for adapter in (pair.a, pair.b):
+            assert adapter.seed == seed and seed in chosen[adapter.arm, adapter.variant]
+    shown = {(a.arm, a.variant, a.seed) for a in findings.columns if not a.is_base}
+    assert shown == {(arm, variant, seed) for (arm, variant), seeds in chosen.items() for seed in seeds}
+    assert {curve.training.seed for curve in findings.curves} == set(SEEDS)
     assert [c.decision for c in findings.at_each_rate] == [Decision.MORE, Decision.MORE]
     differences = [round(c.difference, 9) for c in findings.at_each_rate]
     for variant, difference in zip(("lr-0.0001", "lr-0.001"), differences, strict=True):
         mean = {p.arm: p.mean for p in findings.learning_rates if p.variant == variant}
         assert difference == pytest.approx(mean["diverse"] - mean["deep"])
-    assert {"rate_tuned", "rate_at_edge"} <= remarks(findings).keys() and "variants" not in remarks(findings)
+    found = remarks(findings)
+    assert {"rate_tuned", "rate_at_edge"} <= found.keys() and "variants" not in found
+    assert found["rate_tuned"] == {"rates": "deep 0.0001 (2), 0.001 (1); diverse 0.0001 (1), 0.001 (2)"}
+    assert found["rate_rule_changed"] == {"n": 1}, "the seed that chose in an older version counts for nothing"
+
+
+def test_a_difference_that_only_the_choice_of_rates_makes(tmp_path: Path) -> None:
+    """At each rate the arms are alike; one arm's losses chose the good rate, the other's the bad one."""
+    scores = {"deep": (0.3, 0.7), "diverse": (0.3, 0.7)}
+    run = grid_run(tmp_path / "run", scores, {"deep": (0.4, 0.9), "diverse": (0.9, 0.4)})
+    found = analyse(run)
+    assert found.primary is not None and found.primary.difference > 0.3
+    assert (found.primary.decision, found.primary.at_one_rate) == (Decision.DEPENDS, False)
+    for language, words in (("en", "at none of these rates by itself"), ("tr", "bu oranların hiçbirinde")):
+        assert words in sentences.conclusion(found, Language(language)).sentence
 
 
 def test_a_difference_that_turns_round_within_the_grid_depends_on_the_learning_rate(tmp_path: Path) -> None:
@@ -107,8 +124,8 @@ def test_noise_at_another_rate_does_not_overrule(tmp_path: Path) -> None:
 def test_a_rate_at_which_training_broke_down_is_never_chosen(tmp_path: Path) -> None:
     scores = {"deep": (0.3, 0.3), "diverse": (0.3, 0.3)}
     findings = analyse(grid_run(tmp_path / "run", scores, {"deep": (0.9, None), "diverse": (0.4, 0.3)}))
-    chosen = {point.arm: point.variant for point in findings.learning_rates if point.chosen}
-    assert chosen == {"deep": "lr-0.0001", "diverse": "lr-0.001"}
+    chosen = {point.arm: (point.variant, point.seeds) for point in findings.learning_rates if point.chosen}
+    assert chosen == {"deep": ("lr-0.0001", SEEDS), "diverse": ("lr-0.001", SEEDS)}
     assert remarks(findings)["rate_diverged"] == {"where": "deep 0.001"}
     findings = analyse(grid_run(tmp_path / "none", scores, {"deep": (None, None), "diverse": (0.4, 0.3)}))
     assert remarks(findings)["rate_not_tuned"] == {"arm": "deep"}

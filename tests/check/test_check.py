@@ -219,7 +219,7 @@ def test_grids_derived_arms_other_benchmarks_and_expectations_are_counted(tmp_pa
     leak = remark(found, "contaminated")
     assert (leak["benchmark"], leak["ids"], leak["arm"]) == ("human", ["HumanEval/0"], "deep")
     assert remark(found, "not_as_expected")["found"] == pytest.approx(81, abs=1)
-    # 2 arms × 2 seeds × 2 rates × 2 saves answer; a tuning seed is trained and saved, too.
+    # 2 arms × 2 seeds × 2 rates × 2 saves.
     assert (found.costs.checkpoints, found.costs.answers) == (16, 17 * 6)
     assert found.arms["one"].derived and found.design[0].problems == 5
     assert "human" in page.page(found)

@@ -241,9 +241,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+POINTS = ((1e-4, ()), (2e-4, (0, 1)))
+
+
 def on_a_grid(run: Path) -> Findings:
     """The findings, as if the run had been one of two learning rates."""
-    points = [LearningRatePoint("deep", f"lr-{rate:g}", rate, 0.5, 0.3, False, rate > 1e-4) for rate in (1e-4, 2e-4)]
+    points = [
+        LearningRatePoint("deep", f"lr-{rate:g}", rate, 0.5, 0.3, False, bool(seeds), seeds) for rate, seeds in POINTS
+    ]
     return dataclasses.replace(analyse(run), learning_rates=tuple(points))
 
 
@@ -255,8 +260,8 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
         "Arm few: drawn at random from deep, 2 draw(s) (solutions: 1).",
         "system prompt “You are an expert.”",
         "of rank 16 with alpha 32",
-        "Learning rates tried for every arm: 0.0001; 0.0002. For each arm",
-        "(1 for each arm): deep 0.0002.",
+        "Every seed was trained at each of these learning rates: 0.0001; 0.0002.",
+        "own lowest last validation loss (rates, and their numbers of seeds: deep 0.0002 (2))",
         "after 3 checkpoints without a lower",
         "Arm few was trained with its own settings: budget = steps 120, weight_decay = 0.5.",
         "The budget was 120 optimizer steps for each training; seeds 0, 1.",

@@ -35,7 +35,7 @@ PROMPT, LONGEST_PROMPT = 400, 1500
 PRIMARY, ALSO = 300, 164 + 257
 """Problems: of the primary benchmark as the headers count them, of HumanEval and MBPP."""
 CARDS_NAMED = {"A100 (40 GB)": "a100-40", "H100": "h100"}
-GRID = ["training.learning_rate=[1.0e-4, 2.0e-4, 4.0e-4]", "training.tuning_seeds=10"]
+GRID = ["training.learning_rate=[1.0e-4, 2.0e-4, 4.0e-4]"]
 
 
 def header(preset: str) -> str:
@@ -79,14 +79,13 @@ def work(study: Study, sample: int, answer: int) -> Work:
     rows = 4505 if study.dataset.split_column == "split" else TRAINED_ON
     steps = math.ceil(rows * (t.budget.epochs or 0) / t.effective_batch_size)
     points = len(study.variants)
-    seeds = points * len(study.seed_list)
-    trainings = seeds + points * len(study.tuning_seed_list)
+    trainings = points * len(study.seed_list)
     saves, passes = math.ceil(steps / t.save_steps), 1 + math.ceil(steps / t.eval_steps)
     held_out = arms * (17 if study.dataset.split_column == "split" else 250)
     primary = len(study.benchmarks.primary.ids or range(PRIMARY))
     return Work(
         trainings=trainings * arms,
-        checkpoints=seeds * arms * saves,
+        checkpoints=trainings * arms * saves,
         saved=trainings * arms * saves,
         problems=primary + (ALSO if study.benchmarks.also else 0),
         samples=study.generation.num_samples,

@@ -118,7 +118,7 @@ def small(**parts: Any) -> Study:
             "arms": {"deep": {"dataset_name": "practice/deep"}, "diverse": {"dataset_name": "practice/diverse"}},
             "seeds": 1,
             "peft": {"r": 2},
-            "training": {"budget": {"steps": 2}, "learning_rate": [1e-3, 1e-2], "tuning_seeds": 1, "save_steps": 1},
+            "training": {"budget": {"steps": 2}, "learning_rate": [1e-3, 1e-2], "save_steps": 1},
             "generation": {"max_new_tokens": 24},
             "benchmarks": {"primary": {"dataset": "practice", "problems": 2}},
             "judge": {"isolation": "best"},
@@ -127,15 +127,15 @@ def small(**parts: Any) -> Study:
     )
 
 
-def test_the_grid_is_trained_on_more_seeds_which_are_never_judged(tmp_path: Path) -> None:
+def test_every_seed_is_trained_and_judged_at_every_rate(tmp_path: Path) -> None:
     folder = RunDir(tmp_path / "g")
     few = {"split_column": "none", "validation_fraction": 0.01}
     stages.run(small(dataset=few), folder, until=Stage.GENERATE)
     saved = {(id.arm, id.variant, id.seed) for id in stages.saved_checkpoints(folder)}
-    assert saved == {(a, v, s) for a in ("deep", "diverse") for v in ("lr-0.001", "lr-0.01") for s in (0, 1)}
+    assert saved == {(a, v, 0) for a in ("deep", "diverse") for v in ("lr-0.001", "lr-0.01")}
     answered = {(row["variant"], row["seed"]) for row in read_jsonl(folder.completions)}
     assert answered == {("", 0), ("lr-0.001", 0), ("lr-0.01", 0)}
-    config = folder.checkpoints / "deep" / "lr-0.01" / "seed-1" / "step-000002" / "adapter_config.json"
+    config = folder.checkpoints / "deep" / "lr-0.01" / "seed-0" / "step-000002" / "adapter_config.json"
     assert json.loads(config.read_text())["r"] == 2
 
 

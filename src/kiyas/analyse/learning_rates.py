@@ -38,7 +38,11 @@ def rate_points(
     if study is None or len(study.variants) == 1:
         return ()
     last = {curve.training: curve.validation[-1].loss for curve in curves if curve.validation}
-    diverged = {(row.adapter.arm, row.adapter.variant) for row in loaded.log if row.kind is LogKind.DIVERGED}
+    diverged = {
+        (row.adapter.arm, row.adapter.variant)
+        for row in loaded.log
+        if row.kind is LogKind.DIVERGED and row.adapter.seed in study.seed_list
+    }
     found = []
     for arm in loaded.arms:
         losses = {
