@@ -270,6 +270,10 @@ def remark(found: Remark, words: Language, findings: Findings) -> str:
     if isinstance(values.get("share"), float):
         values["share"] = words.percent(values["share"])
     values |= {key: words.number(values[key], 3) for key in ("spread", "gain") if key in values}
+    if found.code.startswith("seed_apart"):
+        values |= {key: words.percent(values[key]) for key in ("rate", "low", "high")}
+    if "without" in values:
+        values["without"] = words.points(values["without"])
     if found.code == "few_problems":
         values["one"] = words.points(1 / findings.problems, signed=False)
     if "select" in values:

@@ -28,6 +28,7 @@ from kiyas.study.settings import (
 )
 from kiyas.types import KiyasError
 
+GONE = {"tuning_seeds": "each seed's learning rate is now chosen by its own validation loss: leave this key out"}
 # Names people bring along from TRL, axolotl and LLaMA-Factory.
 KNOWN_ELSEWHERE = {
     "base_model": "model_name_or_path",
@@ -203,6 +204,8 @@ def _suggest(location: tuple[Any, ...]) -> str:
     close = difflib.get_close_matches(key, keys, 1, 0.75)
     if close:
         return f"; did you mean {close[0]}?"
+    if key in GONE:
+        return f"; {GONE[key]}"
     if key in KNOWN_ELSEWHERE:
         return f"; here it is called {KNOWN_ELSEWHERE[key]}"
     for name, field in Study.model_fields.items():
