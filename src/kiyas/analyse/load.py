@@ -15,11 +15,11 @@ from kiyas.runfolder import rows
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import Record, read_record
-from kiyas.stats.inference import Floats
+from kiyas.stats.inference import Floats, pass_at_k
 from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
 
 PassRates = Mapping[AdapterId, Floats]
-"""pass@1 of checkpoints by problem, [P]; NaN where a verdict is missing"""
+"""The declared metric, or pass@k for a stated k, of checkpoints by problem: [P]; NaN where a verdict is missing"""
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,20 @@ class Loaded:
     def adapters(self, arm: str) -> list[AdapterId]:
         return sorted(a for a in self.answers if a.arm == arm)
 
-    def rates(self, adapter: AdapterId) -> Floats:
-        """Share of right samples per problem, NaN where a verdict is missing: shape P."""
-        answers = self.answers[adapter]
-        return np.array([self._rate(answers.get(problem, [])) for problem in self.problems])
+    def rates(self, adapter: AdapterId, k: int | None = None) -> Floats:
+        """pass@k per problem, unbiased, NaN where a verdict is missing: shape P. By default k is the declared metric's.
 
-    def _rate(self, judged: list[Judgment]) -> float:
+        pass@1 is the share of right samples.
+        """
+        answers, k = self.answers[adapter], k or self.record.compare.k
+        return np.array([self._rate(answers.get(problem, []), k) for problem in self.problems])
+
+    def _rate(self, judged: list[Judgment], k: int) -> float:
         if len(judged) < self.samples or any(each.missing for each in judged):
             return float("nan")
-        return float(np.mean([each.solved for each in judged]))
+        if k == 1:
+            return float(np.mean([each.solved for each in judged]))
+        return pass_at_k(len(judged), sum(each.solved for each in judged), k)
 
     def judged(self, adapter: AdapterId, problem: str) -> list[Judgment]:
         """The judgments of one problem that are not missing."""

@@ -45,7 +45,7 @@ def _essentials(folder: RunDir) -> list[str]:
     except (KeyError, TypeError, ValueError):
         return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it again"]
     scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.missing]
-    lines = ["", f"pass@1 on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
+    lines = ["", f"{findings.metric} on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
     lines.append(report.conclusion(findings))
     warnings = sum(remark.level is Level.WARNING for remark in findings.remarks)
     page = folder.report / "index.html"

@@ -242,7 +242,10 @@ class _Told:
         if not findings.scores:
             return said
         sampled = findings.samples > 1
-        said += self.say("pass_sampled" if sampled else "pass_greedy")
+        if findings.k > 1:
+            said += self.say("pass_k", metric=findings.metric, k=findings.k, samples=findings.samples)
+        else:
+            said += self.say("pass_sampled" if sampled else "pass_greedy")
         if primary is not None and primary.method != "none":
             single = "test_pair_sampled" if sampled else "test_pair"
             said += self.say("test_two_way" if primary.method == "two-way" else single)

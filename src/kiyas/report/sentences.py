@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
+from kiyas.report import metric
 from kiyas.report.language import Language
 from kiyas.types import AdapterId
 
@@ -50,6 +51,8 @@ def method(words: Language, name: str) -> str:
 def behaviour_lead(findings: Findings, words: Language) -> str:
     left_out = findings.behaviour.left_out
     said = words("heading.behaviour_lead")
+    if findings.k > 1:
+        said += " " + words("metric.single", metric=findings.metric)
     return f"{said} {words('behaviour.left_out', n=left_out)}" if left_out else said
 
 
@@ -69,7 +72,7 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     if found is None:
         return Conclusion("none", words("decision.none"), _nothing(findings, words), ())
     a, b = arm_name(words, found.a), arm_name(words, found.b)
-    badge = words(f"decision.{found.decision}", a=a, b=b)
+    badge = metric.badge(words, findings.metric, words(f"decision.{found.decision}", a=a, b=b))
     if found.decision is Decision.MISSING:
         what = words("conclusion.owed_what", a=a, b=b)
         return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what), ())
@@ -93,7 +96,8 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     more += _best_instead(findings, words)
     if findings.select == "primary":
         more.append(words("conclusion.exploratory"))
-    return Conclusion(found.decision.value, badge, sentence(found, words), tuple(more))
+    said = metric.sentence(words, findings.metric, sentence(found, words))
+    return Conclusion(found.decision.value, badge, said, tuple(more))
 
 
 def _draws(drawn: Drawn, words: Language) -> str:
