@@ -18,6 +18,7 @@ from kiyas.analyse.distinct import accepted
 from kiyas.analyse.findings import Contrast, Decision, Drawn, Findings, Level, Remark, SecondaryResult
 from kiyas.analyse.load import Loaded, load
 from kiyas.analyse.losses import loss_matrix
+from kiyas.analyse.numerical_floor import numerical_floor
 from kiyas.analyse.other_k import other_k
 from kiyas.analyse.problems import grid, stability
 from kiyas.analyse.selection import BySeed, select
@@ -78,6 +79,7 @@ def analyse(run: Path) -> Findings:
         metric=record.compare.metric,
         other_k=other_k(loaded, chosen, wanted),
         accepted=accepted(loaded, adapters),
+        numerical_floor=numerical_floor(loaded, next((each for each in contrasts if each.primary), None)),
     )
 
 

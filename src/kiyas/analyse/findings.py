@@ -303,6 +303,36 @@ class AAControl:
 
 
 @dataclass(frozen=True)
+class Redecoded:
+    """Greedy answers of an arm that were decoded again in another batch shape, and what rounding changed.
+
+    `lost`: verdicts that went from right to wrong, `gained`: from wrong to right.
+    """
+
+    arm: str
+    answers: int
+    texts: int
+    programs: int
+    lost: int
+    gained: int
+
+
+@dataclass(frozen=True)
+class NumericalFloor:
+    """How often rounding alone changes a verdict, and what that can do to the study's difference.
+
+    `rate`: flips of all answers, with Wilson's interval. `moved`: the standard deviation of the change in the
+    difference if everything were decoded again; `moved_most`: at the upper end of the interval. None without one.
+    """
+
+    arms: tuple[Redecoded, ...]
+    rate: float
+    interval: Interval
+    moved: float | None
+    moved_most: float | None
+
+
+@dataclass(frozen=True)
 class Cell:
     """One checkpoint on one problem: how many samples were right, the leading verdict, tests passed."""
 
@@ -551,6 +581,8 @@ class Findings:
     """what was declared to be compared: pass@1 or pass@K"""
     other_k: tuple[OtherK, ...] = ()
     accepted: tuple[Accepted, ...] = ()
+    numerical_floor: NumericalFloor | None = None
+    """None where nothing was decoded again"""
 
     @property
     def k(self) -> int:

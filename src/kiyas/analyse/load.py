@@ -42,6 +42,8 @@ class Loaded:
     """the answers that ended at the length limit"""
     secondary: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
+    redecoded: Mapping[Answered, bool] = field(default_factory=dict)
+    """answers that were decoded again in another batch shape: was the text the same?"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
     """problems that are in an arm's training data, by arm; None where that was not looked for"""
 
@@ -121,13 +123,19 @@ def load(run: Path) -> Loaded:
     samples = record.study.generation.num_samples if record.study else max(seen, default=1)
 
     stops: dict[AdapterId, Counter[str]] = defaultdict(Counter)
+    again = {each.key: each.text for each in rows.redecoded(folder)}
+    redecoded = {}
     cut = set()
     for completion in rows.completions(folder):
         if completion.stop:
             stops[completion.adapter][completion.stop] += 1
         if completion.stop == "length":
             cut.add(completion.key)
-    whole = Loaded(record, problems, log, ordered, stops, folder.arm_counts, samples, run, cut=frozenset(cut))
+        if completion.key in again:
+            redecoded[completion.key] = completion.text == again[completion.key]
+    whole = Loaded(
+        record, problems, log, ordered, stops, folder.arm_counts, samples, run, cut=frozenset(cut), redecoded=redecoded
+    )
     # Problems that only verdicts name are of the primary benchmark.
     ids: dict[str, set[str]] = {label: set() for label in dict.fromkeys(["", *home.values()])}
     for problem in problems:

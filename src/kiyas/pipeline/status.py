@@ -65,10 +65,14 @@ def _under_way(stage: Stage, folder: RunDir) -> str:
         step = max((row["step"] for row in logs), default=0)
         return f": at step {step}, {len(saved_checkpoints(folder))} checkpoints saved"
     if stage is Stage.GENERATE:
-        parts = (folder.stage(stage) / "state").glob("part-*.jsonl")
+        parts = (folder.stage(stage) / "state").glob("*.jsonl")
         return f": {sum(len(read_jsonl(path)) for path in parts)} answers"
     if stage is Stage.JUDGE and folder.judgments.exists():
-        return f": {len(read_jsonl(folder.judgments))} of {len(read_jsonl(folder.completions))} programs"
+        done, all = (
+            sum(len(read_jsonl(path)) for path in paths if path.exists())
+            for paths in ((folder.judgments, folder.redecoded_judgments), (folder.completions, folder.redecoded))
+        )
+        return f": {done} of {all} programs"
     return ""
 
 

@@ -64,7 +64,7 @@ def paragraphs(run: Path, findings: Findings, words: Language) -> tuple[str, ...
         parts = [
             [*told.base(study), *told.arms(study, folder.arm_counts)],
             [*told.training(study, findings), *told.spent(folder, study, findings)] if study.trained else [],
-            [*told.benchmarks(study, findings), *told.decoding(study), *told.judged_by()],
+            [*told.benchmarks(study, findings), *told.decoding(study), *told.redecoded(findings), *told.judged_by()],
             told.comparison(findings),
             told.software(),
         ]
@@ -212,6 +212,10 @@ class _Told:
             return self.say("greedy", longest=longest)
         values = self.settings(settings, "temperature", "top_p")
         return self.say("sampled", samples=settings.num_samples, seed=settings.seed, longest=longest, **values)
+
+    def redecoded(self, findings: Findings) -> list[str]:
+        found = findings.numerical_floor
+        return self.say("redecoded", n=sum(each.answers for each in found.arms)) if found else []
 
     def judged_by(self) -> list[str]:
         judge, study = self.record.judge, self.record.study

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report import metric
 from kiyas.report.language import Language
+from kiyas.report.numerical_floor import numerical_floor
 from kiyas.types import AdapterId
 
 ENOUGH_DRAWS = 3
@@ -91,6 +92,7 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         for each in findings.aa_control
         if each.arm in (found.a, found.b)
     ]
+    more += numerical_floor(findings, words)
     more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
     more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     more += _best_instead(findings, words)

@@ -18,12 +18,13 @@ from kiyas.analyse.findings import (
     LearningRatePoint,
     OtherK,
     Pair,
+    Redecoded,
     Score,
 )
 from kiyas.report import behaviour, details, sentences
 from kiyas.report.language import DASH, Language
 from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, part_of, table
-from kiyas.stats.inference import Interval
+from kiyas.stats.inference import Interval, wilson
 from kiyas.types import AdapterId
 
 __all__ = ["TABLES", "Table", "tables"]
@@ -292,6 +293,29 @@ def accepted(findings: Findings, words: Language) -> Table:
     return table("accepted", words, findings.accepted, columns, place=Place(section="results", level=4))
 
 
+def redecoded(findings: Findings, words: Language) -> Table:
+    """Answers decoded again in another batch shape, and what rounding changed: one row an arm."""
+
+    def rate(row: Redecoded) -> float:
+        return (row.lost + row.gained) / row.answers
+
+    def limits(row: Redecoded) -> Interval:
+        return wilson(row.lost + row.gained, row.answers)
+
+    columns: tuple[Column[Redecoded], ...] = (
+        label("arm", lambda row: row.arm, sentences.arm_name),
+        number("answers", lambda row: row.answers),
+        number("texts_differ", lambda row: row.texts),
+        number("programs_differ", lambda row: row.programs),
+        number("right_to_wrong", lambda row: row.lost),
+        number("wrong_to_right", lambda row: row.gained),
+        number("flip_rate", rate, Language.percent),
+        interval("interval", limits, Language.share_interval, file="interval95"),
+    )
+    rows = findings.numerical_floor.arms if findings.numerical_floor else ()
+    return table("redecoded", words, rows, columns, place=Place(section="results", level=4))
+
+
 @dataclass(frozen=True)
 class _Beside(Scored):
     """An arm's chosen checkpoints on another benchmark."""
@@ -451,6 +475,7 @@ TABLES: tuple[Callable[[Findings, Language], Table], ...] = (
     at_each_rate,
     other_k,
     accepted,
+    redecoded,
     beside,
     beside_contrasts,
     best_of,

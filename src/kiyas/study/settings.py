@@ -478,6 +478,9 @@ class Generation(Section):
     """Answers decoded at once by one process. Default: by memory. Recorded, since decoding depends on it slightly."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     """Seed of the sampling noise."""
+    batch_invariance: Annotated[Number, Field(ge=0, le=10**9)] = 100
+    """How many greedy answers of the compared arms' last checkpoints are decoded again in another batch shape, to see
+    how often rounding alone changes a verdict: at least 100 are worth while. 0: none. Sampled answers: none."""
 
     @model_validator(mode="after")
     def _noise(self) -> Generation:
