@@ -480,7 +480,8 @@ class Generation(Section):
     """Seed of the sampling noise."""
     batch_invariance: Annotated[Number, Field(ge=0, le=10**9)] = 100
     """How many greedy answers of the compared arms' last checkpoints are decoded again in another batch shape, to see
-    how often rounding alone changes a verdict: at least 100 are worth while. 0: none. Sampled answers: none."""
+    how often rounding alone changes a verdict. 0: none. They take at least as long as the longest of them. Sampled
+    answers are never decoded again."""
 
     @model_validator(mode="after")
     def _noise(self) -> Generation:
