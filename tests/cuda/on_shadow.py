@@ -106,7 +106,7 @@ def trained(folder: RunDir, settings: Study, kill_after: int | None = None) -> N
 def answered(folder: RunDir, settings: Study, part: int) -> list[dict[str, Any]]:
     """By the base and the last checkpoints."""
     adapters = [[*asdict(BASE).values()], *([arm, variant, seed, STEPS[arm]] for arm, variant, seed in TRAININGS)]
-    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, 1, lambda count, note: None)
+    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, 1, [], lambda count, note: None)
     return sorted(read_jsonl(part_file(folder, part)), key=str)
 
 

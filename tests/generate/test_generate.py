@@ -119,7 +119,7 @@ def test_more_adapters_than_rows_are_taken_in_groups(tmp_path: Path, monkeypatch
     for part, rows in enumerate((20, 3)):
         settings["generation"] = {"max_new_tokens": 20, "max_rows": rows}
         study = Study.model_validate(settings).model_dump(mode="json")
-        generate_part(str(folder.root), study, [[*id.fields().values()] for id in IDS], part, 1, lambda n, t: None)
+        generate_part(str(folder.root), study, [[*id.fields().values()] for id in IDS], part, 1, [], lambda n, t: None)
         found = read_jsonl(part_file(folder, part))
         texts.append({(r["arm"], r["step"], r["problem_id"]): r["text"] for r in found})
         assert max(flown) <= rows

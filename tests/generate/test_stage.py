@@ -55,7 +55,7 @@ def run(folder: RunDir, base: Path, rows: int | None = 8, report: Callable[[int,
         }
     )
     adapters = [[*id.fields().values()] for id in IDS]
-    generate_part(str(folder.root), study.model_dump(mode="json"), adapters, 0, 1, report or (lambda n, t: None))
+    generate_part(str(folder.root), study.model_dump(mode="json"), adapters, 0, 1, [], report or (lambda n, t: None))
 
 
 def texts(folder: RunDir) -> dict[Any, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kiyas import judge
-from kiyas.judging.stage import judge_completions
+from kiyas.judging.stage import judge_completions, judge_redecoded
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
@@ -128,3 +128,47 @@ def test_a_checker_that_fails_is_named_and_not_judged_again(folder: RunDir, monk
     with pytest.raises(KiyasError, match="problem p0"):
         run(folder)
     assert read_jsonl(folder.judgments) == before
+
+
+def test_of_answers_decoded_again_only_other_programs_are_judged(
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder)
+    texts = [ANSWERS[0] + " Done.", "print(2)", ANSWERS[3]]  # the same program, a new one, one of another answer
+    again = [
+        Completion(AdapterId("x", "", 0, step), "p1", 0, text, 1, 1, "eos")
+        for step, text in zip((0, 1, 2), texts, strict=True)
+    ]
+    write_jsonl(folder.redecoded, [each.to_row() for each in again])
+    asked: list[str] = []
+    real = judge.judge
+
+    def spy(programs: Any, *arguments: Any, **named: Any) -> Iterator[judge.Verdict]:
+        programs = list(programs)
+        asked.extend(program.source for program in programs)
+        return real(programs, *arguments, **named)
+
+    monkeypatch.setattr(judge, "judge", spy)
+    before, counted = folder.judgments.read_bytes(), []
+    for _ in range(2):  # the second time there is nothing to do
+        judge_redecoded(folder, Judge(isolation="best", time_limit_s=2), counted.append)
+    assert asked == ["print(2)\n"] or asked == ["print(2)"]
+    assert folder.judgments.read_bytes() == before and sum(counted) == 6
+    rows = {row["step"]: row for row in read_jsonl(folder.redecoded_judgments)}
+    assert {step: row["verdict"] for step, row in rows.items()} == {0: "AC", 1: "WA", 2: "AC"}
+    assert [(row["arm"], row["problem_id"], row["sample"]) for row in rows.values()] == [("x", "p1", 0)] * 3
+
+
+def test_a_sandbox_that_fails_on_answers_decoded_again_stops_the_stage(
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder)
+    write_jsonl(folder.redecoded, [Completion(AdapterId("x", "", 0, 0), "p0", 0, "print(3)", 1, 1, "eos").to_row()])
+    with monkeypatch.context() as patched, pytest.raises(KiyasError, match="1 of 1 programs could not be judged"):
+        broken = lambda programs, *_, **__: (  # noqa: E731
+            judge.Verdict(each, judge.Outcome.IE, 0, 2, (), "the worker died", judge.Tier.WEAK) for each in programs
+        )
+        patched.setattr(judge, "judge", broken)
+        judge_redecoded(folder, Judge(isolation="best"), lambda n: None)
+    judge_redecoded(folder, Judge(isolation="best"), lambda n: None)
+    assert [row["verdict"] for row in read_jsonl(folder.redecoded_judgments)] == ["WA"]

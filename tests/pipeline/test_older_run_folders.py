@@ -15,9 +15,11 @@ import pytest
 from kiyas.analyse import Findings, analyse
 from kiyas.pipeline import stages
 from kiyas.pipeline.status import status
+from kiyas.runfolder import rows
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, read_record
+from kiyas.types import KiyasError
 
 FOLDERS = Path(__file__).parent.parent / "fixtures" / "run-folders-0.1.0.tar.gz"
 LATER = {
@@ -29,6 +31,12 @@ LATER = {
     "informative",
     "groups",
     "alone",
+    "at_one_rate",
+    "metric",
+    "other_k",
+    "accepted",
+    "numerical_floor",
+    "batch_invariance",
 }
 """fields that findings of that time did not have"""
 OTHER_RULE = {"overfits", "rise"}
@@ -80,3 +88,27 @@ def test_an_import_is_read(folders: Path) -> None:
     expected = older(folders / "imported-findings.json")
     ignored = LATER | OTHER_RULE
     assert without(analyse(folder.root).to_json(), ignored) == without(expected, ignored)
+
+
+def test_an_older_run_decodes_again_when_it_is_generated_again(folders: Path) -> None:
+    """What was finished stays as it is; with --redo generate the later setting takes effect."""
+    folder = RunDir(folders / "stopped")
+    study = read_record(folder).study
+    assert study is not None and study.generation.batch_invariance == 100
+    stages.run(study, folder, until=Stage.JUDGE)
+    assert not folder.redecoded.exists() and not folder.redecoded_judgments.exists()
+    before = {each.key: each.text for each in rows.completions(folder)}
+    stages.run(study, folder, until=Stage.ANALYSE, redo=Stage.GENERATE)
+    again = rows.redecoded(folder)
+    problems = {key[1] for key in before}
+    assert len(again) == min(100, 2 * len(problems)) == len(rows.redecoded_judgments(folder))
+    assert folder.counts(Stage.GENERATE)["redecoded"] == len(again)
+    assert {each.key for each in again} <= before.keys()
+    assert sum(each.text == before[each.key] for each in again) > 0.95 * len(again), "in float32 hardly any differs"
+    found = Findings.from_json(read_json(folder.findings)).numerical_floor
+    assert found is not None and sum(each.answers for each in found.arms) == len(again)
+    without = study.model_copy(update={"generation": study.generation.model_copy(update={"batch_invariance": 0})})
+    with pytest.raises(KiyasError, match=r"generation.batch_invariance.*\n.*--redo generate"):
+        stages.run(without, folder)
+    stages.run(without, folder, until=Stage.ANALYSE, redo=Stage.GENERATE)
+    assert not folder.redecoded.exists() and read_json(folder.findings)["numerical_floor"] is None

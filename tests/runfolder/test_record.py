@@ -72,9 +72,23 @@ def test_a_declaration_is_compared_as_it_was_written(tmp_path: Path) -> None:
     assert read_record(folder(tmp_path, study=changed)).declared_before is False
     # A key that this version knows and the one that stamped did not is not a change.
     older = STUDY.model_dump(mode="json")
-    del older["compare"]["accept"]
+    del older["compare"]["accept"], older["compare"]["metric"]
     assert read_record(folder(tmp_path, study=older, declared_sha256=digest(older["compare"]))).declared_before is True
     assert read_record(folder(tmp_path, declared_sha256=None)).declared_before is None
+
+
+def test_a_key_of_a_later_version_is_not_a_change_in_a_record_that_is_written_again(tmp_path: Path) -> None:
+    older = STUDY.model_dump(mode="json")
+    del older["compare"]["metric"]
+    made = folder(tmp_path, study=older, declared_sha256=digest(older["compare"]))
+    write_record(made, read_record(made).model_copy(update={"notes": ("odd",)}))
+    assert read_json(made.resolved)["study"]["compare"]["metric"] == "pass@1"
+    assert read_record(made).declared_before is True
+    sampled = STUDY.model_dump(mode="json") | {"generation": {"num_samples": 8, "temperature": 1.0}}
+    sampled["compare"]["metric"] = "pass@4"
+    changed = folder(tmp_path, study=sampled, declared_sha256=digest(older["compare"]))
+    assert read_record(changed).declared_before is False
+    assert declared(Study.model_validate(sampled)) != declared(STUDY)
 
 
 def test_an_import_declares_nothing(tmp_path: Path) -> None:

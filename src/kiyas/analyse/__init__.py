@@ -15,9 +15,12 @@ from kiyas.analyse.checklist import checklist
 from kiyas.analyse.claims import claims
 from kiyas.analyse.contrasts import aa_control, arm_result, contrast, margin_of, pairs_of, score
 from kiyas.analyse.decisions import wanted_pair
+from kiyas.analyse.distinct import accepted
 from kiyas.analyse.findings import Decision, Drawn, Findings, Level, Remark, SecondaryResult
 from kiyas.analyse.load import Loaded, load
 from kiyas.analyse.losses import loss_matrix
+from kiyas.analyse.numerical_floor import numerical_floor
+from kiyas.analyse.other_k import other_k
 from kiyas.analyse.problems import grid, stability
 from kiyas.analyse.selection import BySeed, select
 from kiyas.types import BASE
@@ -35,6 +38,8 @@ def analyse(run: Path) -> Findings:
     adapters = {arm: tuple(chosen[arm].values()) for arm in order}
     scores = tuple(score(loaded, adapter, rates[adapter]) for adapter in rates if adapter in selected.columns)
     wanted = wanted_pair(loaded)
+    # What happens to single answers is about pass@1, whatever the metric is.
+    shares = rates if loaded.record.compare.k == 1 else {adapter: loaded.rates(adapter, 1) for adapter in rates}
     return Findings(
         name=record.name,
         kind=record.kind.value,
@@ -65,12 +70,16 @@ def analyse(run: Path) -> Findings:
         grid=grid(loaded, selected.columns),
         flagged=loaded.flagged or {},
         uncontaminated=claimed.uncontaminated,
-        stability=stability(loaded, selected.judged, rates),
+        stability=stability(loaded, selected.judged, shares),
         loss_matrix=loss_matrix(selected.curves),
-        behaviour=behaviour(loaded, selected.judged, adapters, wanted, rates),
+        behaviour=behaviour(loaded, selected.judged, adapters, wanted, shares),
         remarks=checklist(loaded, selected, scores),
         notes=record.notes,
         settings=_settings(loaded),
+        metric=record.compare.metric,
+        other_k=other_k(loaded, chosen, wanted),
+        accepted=accepted(loaded, adapters),
+        numerical_floor=numerical_floor(loaded, next((each for each in claimed.contrasts if each.primary), None)),
     )
 
 

@@ -24,6 +24,7 @@ from kiyas.analyse.findings import (
     Score,
 )
 from kiyas.analyse.load import Loaded, PassRates
+from kiyas.analyse.metric import shown_k
 from kiyas.analyse.selection import BySeed, Selection
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats, Interval, Paired
@@ -50,13 +51,14 @@ def score(loaded: Loaded, adapter: AdapterId, rates_P: Floats) -> Score:
     right = [sum(each.solved for each in answers.get(problem, [])) for problem in loaded.problems]
     at_k: dict[str, float] = {}
     if not missing:
-        ks = sorted({k for k in (1, 5, 10, 100, loaded.samples) if k <= loaded.samples})
-        at_k = {str(k): float(np.mean([inference.pass_at_k(loaded.samples, c, k) for c in right])) for k in ks}
+        at_k = {
+            str(k): float(np.mean([inference.pass_at_k(loaded.samples, c, k) for c in right])) for k in shown_k(loaded)
+        }
     return Score(
         adapter=adapter,
         problems=len(loaded.problems),
         samples=loaded.samples,
-        solved=sum(right) / loaded.samples,
+        solved=sum(right) / loaded.samples if loaded.record.compare.k == 1 else float(np.nansum(rates_P)),
         rate=math.nan if missing else float(rates_P.mean()),
         interval=UNKNOWN if missing else inference.rate_interval(rates_P, loaded.samples),
         tests_passed=float(np.mean(shares)) if shares else None,

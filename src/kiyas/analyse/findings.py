@@ -142,7 +142,7 @@ class LossCell:
 
 @dataclass(frozen=True)
 class Score:
-    """One checkpoint on the benchmark. `solved` sums the share of right samples over the problems."""
+    """One checkpoint on the benchmark. `rate` is the declared metric; `solved` sums it over the problems."""
 
     adapter: AdapterId
     problems: int
@@ -259,6 +259,21 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class OtherK:
+    """The study's contrast by pass@k for another k than the declared metric's: exploratory. `holm`: over all such k."""
+
+    k: int
+    a: str
+    b: str
+    a_rate: float
+    b_rate: float
+    difference: float
+    interval: Interval
+    p: float
+    holm: float
+
+
+@dataclass(frozen=True)
 class LearningRatePoint:
     """One arm at one learning rate of the grid: what chose it (NaN where that is not known), and how it scored."""
 
@@ -268,7 +283,7 @@ class LearningRatePoint:
     tuning_loss: float
     """mean last validation loss over the seeds"""
     mean: float
-    """pass@1 over the study's seeds"""
+    """the declared metric over the study's seeds"""
     diverged: bool
     chosen: bool
     """by at least one seed"""
@@ -304,6 +319,36 @@ class AAControl:
     pairs: int
     largest: float
     mean: float
+
+
+@dataclass(frozen=True)
+class Redecoded:
+    """Greedy answers of an arm that were decoded again in another batch shape, and what rounding changed.
+
+    `lost`: verdicts that went from right to wrong, `gained`: from wrong to right.
+    """
+
+    arm: str
+    answers: int
+    texts: int
+    programs: int
+    lost: int
+    gained: int
+
+
+@dataclass(frozen=True)
+class NumericalFloor:
+    """How often rounding alone changes a verdict, and what that can do to the study's difference.
+
+    `rate`: flips of all answers, with Wilson's interval. `moved`: the standard deviation of the change in the
+    difference if everything were decoded again; `moved_most`: at the upper end of the interval. None without one.
+    """
+
+    arms: tuple[Redecoded, ...]
+    rate: float
+    interval: Interval
+    moved: float | None
+    moved_most: float | None
 
 
 @dataclass(frozen=True)
@@ -451,6 +496,23 @@ class Diversity:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """Accepted programs of one problem, over an arm's chosen checkpoints and answers; averages over `problems`.
+
+    `trees`: distinct syntax trees. `pairs`: the share of pairs of accepted answers to one problem whose trees differ,
+    averaged over the `paired` problems that have a pair: comparable whatever the number of answers.
+    """
+
+    arm: str
+    problems: int
+    """with at least one accepted program"""
+    answers: float
+    trees: float
+    paired: int
+    pairs: float
+
+
+@dataclass(frozen=True)
 class Copying:
     """Programs of `arm` against the training solutions of `data`: the longest run of tokens that is in one of them.
 
@@ -540,6 +602,17 @@ class Findings:
     notes: tuple[str, ...]
     settings: Mapping[str, Any]
     format: int = FORMAT
+    metric: str = "pass@1"
+    """what was declared to be compared: pass@1 or pass@K"""
+    other_k: tuple[OtherK, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
+    numerical_floor: NumericalFloor | None = None
+    """None where nothing was decoded again"""
+
+    @property
+    def k(self) -> int:
+        """Of the metric pass@k."""
+        return int(self.metric.removeprefix("pass@"))
 
     @property
     def primary(self) -> Contrast | None:

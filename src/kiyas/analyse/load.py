@@ -15,11 +15,11 @@ from kiyas.runfolder import rows
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import Record, read_record
-from kiyas.stats.inference import Floats
+from kiyas.stats.inference import Floats, pass_at_k
 from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
 
 PassRates = Mapping[AdapterId, Floats]
-"""pass@1 of checkpoints by problem, [P]; NaN where a verdict is missing"""
+"""The declared metric, or pass@k for a stated k, of checkpoints by problem: [P]; NaN where a verdict is missing"""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Loaded:
     """the answers that ended at the length limit"""
     secondary: Mapping[str, Loaded] = field(default_factory=dict)
     """the same adapters on the study's other benchmarks"""
+    redecoded: Mapping[Answered, bool] = field(default_factory=dict)
+    """answers that were decoded again in another batch shape: was the text the same?"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
     """problems that are in an arm's training data, by arm; None where that was not looked for"""
 
@@ -83,15 +85,20 @@ class Loaded:
     def adapters(self, arm: str) -> list[AdapterId]:
         return sorted(a for a in self.answers if a.arm == arm)
 
-    def rates(self, adapter: AdapterId) -> Floats:
-        """Share of right samples per problem, NaN where a verdict is missing: shape P."""
-        answers = self.answers[adapter]
-        return np.array([self._rate(answers.get(problem, [])) for problem in self.problems])
+    def rates(self, adapter: AdapterId, k: int | None = None) -> Floats:
+        """pass@k per problem, unbiased, NaN where a verdict is missing: shape P. By default k is the declared metric's.
 
-    def _rate(self, judged: list[Judgment]) -> float:
+        pass@1 is the share of right samples.
+        """
+        answers, k = self.answers[adapter], k or self.record.compare.k
+        return np.array([self._rate(answers.get(problem, []), k) for problem in self.problems])
+
+    def _rate(self, judged: list[Judgment], k: int) -> float:
         if len(judged) < self.samples or any(each.missing for each in judged):
             return float("nan")
-        return float(np.mean([each.solved for each in judged]))
+        if k == 1:
+            return float(np.mean([each.solved for each in judged]))
+        return pass_at_k(len(judged), sum(each.solved for each in judged), k)
 
     def judged(self, adapter: AdapterId, problem: str) -> list[Judgment]:
         """The judgments of one problem that are not missing."""
@@ -128,13 +135,19 @@ def load(run: Path) -> Loaded:
     samples = record.study.generation.num_samples if record.study else max(seen, default=1)
 
     stops: dict[AdapterId, Counter[str]] = defaultdict(Counter)
+    again = {each.key: each.text for each in rows.redecoded(folder)}
+    redecoded = {}
     cut = set()
     for completion in rows.completions(folder):
         if completion.stop:
             stops[completion.adapter][completion.stop] += 1
         if completion.stop == "length":
             cut.add(completion.key)
-    whole = Loaded(record, problems, log, ordered, stops, folder.arm_counts, samples, run, cut=frozenset(cut))
+        if completion.key in again:
+            redecoded[completion.key] = completion.text == again[completion.key]
+    whole = Loaded(
+        record, problems, log, ordered, stops, folder.arm_counts, samples, run, cut=frozenset(cut), redecoded=redecoded
+    )
     # Problems that only verdicts name are of the primary benchmark.
     ids: dict[str, set[str]] = {label: set() for label in dict.fromkeys(["", *home.values()])}
     for problem in problems:

@@ -12,6 +12,7 @@ from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Training
 from kiyas.analyse.learning_rates import rate_points
 from kiyas.analyse.load import Loaded, PassRates
 from kiyas.analyse.losses import curves
+from kiyas.analyse.metric import with_selection_bias
 from kiyas.stats import inference
 from kiyas.study.settings import Select
 from kiyas.types import BASE, BASE_ARM, AdapterId
@@ -57,7 +58,9 @@ def select(loaded: Loaded) -> Selection:
     curve_of = {curve.training: curve for curve in all_curves}
     every = trainings(loaded)
     choices = {
-        training: choose(adapters, rates, curve_of.get(training), rule, loaded.samples, development)
+        training: with_selection_bias(
+            choose(adapters, rates, curve_of.get(training), rule, loaded.samples, development), loaded, adapters
+        )
         for training, adapters in every.items()
     }
     at_rate: dict[tuple[str, str], dict[int, AdapterId]] = {}

@@ -208,6 +208,11 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "another training on the same data may reverse the result",
         "seeds: 3 or more",
     ),
+    "design_of_pass1": (
+        "what the design can detect is computed for pass@1; compare.metric is {metric}",
+        "its differences may vary more or less from problem to problem than those of pass@1",
+        "",
+    ),
 }
 KINDS = {"exact": "whole", "ngram": "in long runs of words", "near": "nearly the same", "solution": "its own solution"}
 

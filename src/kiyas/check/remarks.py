@@ -186,3 +186,5 @@ def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:
         yield Remark("device_elsewhere", Level.WARNING, {"wanted": costs.wanted})
     if len(study.seed_list) == 1:
         yield Remark("one_seed", Level.WARNING, {})
+    if study.compare.k > 1:
+        yield Remark("design_of_pass1", Level.NOTE, {"metric": study.compare.metric})

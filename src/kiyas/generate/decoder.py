@@ -8,7 +8,7 @@ decoded again after a kill gives the same bits; an unfinished wave is decoded ag
 function of (seed, adapter, problem, sample, position).
 
 What is not guaranteed: greedy answers equal across batch shapes. Where two tokens are nearly tied, rounding decides;
-the number of rows is therefore fixed and recorded per run.
+the number of rows is therefore fixed and recorded per run, and redecoding.py has a sample of answers given again.
 
 Shapes: K adapters, S slots per adapter, B = K·S rows, T tokens, V vocabulary.
 """

@@ -16,8 +16,9 @@ from kiyas.data import hub
 from kiyas.data.benchmarks import question
 from kiyas.generate.decoder import Generator
 from kiyas.generate.memory import Needs, Plan, decoding_budget
+from kiyas.generate.redecoding import other_shape
 from kiyas.generate.trial import try_widest
-from kiyas.generate.work import Job, Question, waves
+from kiyas.generate.work import Job, Question, waves, waves_of
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack, saved_spec
@@ -32,17 +33,31 @@ from kiyas.work.workers import OnProgress
 
 
 def generate_part(
-    root: str, study_json: dict[str, Any], adapters: list[list[Any]], part: int, workers: int, report: OnProgress
+    root: str,
+    study_json: dict[str, Any],
+    adapters: list[list[Any]],
+    part: int,
+    workers: int,
+    again: list[list[Any]],
+    report: OnProgress,
 ) -> None:
     """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still missing.
 
     `workers`: how many share this machine's memory. Whole waves are appended to the part's file; what a kill left of a
-    wave is taken back and made again.
+    wave is taken back and made again. Then those of `again` ([arm, variant, seed, step, problem, sample]) are decoded
+    once more in another batch shape, into a file of their own.
     """
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     ids = [AdapterId(*fields) for fields in adapters]
     rank = max(saved_spec(where).rank for _, where in _places(folder, study, ids))
-    _Part.of(folder, study, part, ids, rank).run(workers, report)
+    mine = _Part.of(folder, study, part, ids, rank)
+    mine.run(workers, report)
+    if again:
+        other = mine.again([(AdapterId(*who), problem, sample) for *who, problem, sample in again])
+        if other is None:
+            report(len(again), "")
+        else:
+            other.run(workers, report)
 
 
 def try_answers(root: str, study_json: dict[str, Any], adapters: int, _: OnProgress) -> None:
@@ -67,6 +82,9 @@ class _Part:
     rank: int
     """the largest of all adapters: smaller ones are padded"""
     questions: list[Question]
+    wanted: tuple[Answered, ...] | None = None
+    """the answers to decode again, by the plan `shape`; None: all answers, for the first time"""
+    shape: Plan | None = None
 
     @classmethod
     def of(cls, folder: RunDir, study: Study, part: int, ids: list[AdapterId], rank: int) -> _Part:
@@ -83,6 +101,21 @@ class _Part:
             for row in each_row(folder.problems)
         ]
         return cls(folder, part, base, model, study, ids, rank, questions)
+
+    def again(self, wanted: list[Answered]) -> _Part | None:
+        """The same worker, decoding some of its answers once more. None where one row at a time is all that fits."""
+        ids = list(dict.fromkeys(id for id, _, _ in wanted))
+        first = [Plan(**each) for each in read_json(plans_file(self.folder, self.part))]
+        shape = other_shape(first, len(ids), len(wanted))
+        return None if shape is None else replace(self, ids=ids, wanted=tuple(wanted), shape=shape)
+
+    @property
+    def file(self) -> Path:
+        return part_file(self.folder, self.part, again=self.wanted is not None)
+
+    @property
+    def plans(self) -> Path:
+        return _plans_of(self.file)
 
     @property
     def settings(self) -> Generation:
@@ -113,10 +146,10 @@ class _Part:
 
     def run(self, workers: int, report: OnProgress) -> None:
         """Gives all missing answers; halves the plan as often as memory runs out."""
-        path = part_file(self.folder, self.part)
+        path = self.file
         made = [Completion.of(row) for row in read_jsonl(path)] if path.exists() else []
         plans = self._begun() or [self._chosen(workers)]
-        write_json(plans_file(self.folder, self.part), [plan.to_json() for plan in plans])
+        write_json(self.plans, [plan.to_json() for plan in plans])
         whole = self._whole(plans[-1], made)
         write_jsonl(path, [completion.to_row() for completion in whole])
         report(len(whole), "")
@@ -134,7 +167,7 @@ class _Part:
     def _go_on(self, plans: list[Plan], plan: Plan, whole: list[Completion]) -> None:
         """Another plan from here on."""
         plans.append(replace(plan, after=len(whole)))
-        write_json(plans_file(self.folder, self.part), [each.to_json() for each in plans])
+        write_json(self.plans, [each.to_json() for each in plans])
 
     def _whole(self, plan: Plan, made: list[Completion]) -> list[Completion]:
         """What is kept of the answers: those of earlier plans, and whole waves of this one."""
@@ -152,6 +185,11 @@ class _Part:
         for start in range(0, len(self.ids), plan.adapters):
             group = self.ids[start : start + plan.adapters]
             number = {id: k for k, id in enumerate(group)}
+            if self.wanted is not None:
+                question = {each.problem_id: each for each in self.questions}
+                missing = [key for key in self.wanted if key[0] in number and key not in given]
+                yield group, waves_of([Job(number[id], question[p], s) for id, p, s in missing], plan.rows)
+                continue
             made = {(number[id], problem, sample) for id, problem, sample in given if id in number}
             yield group, waves(len(group), self.questions, self.settings.num_samples, plan.rows, made)
 
@@ -166,7 +204,7 @@ class _Part:
         try:
             if work:
                 try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self.rank)
-            with JsonlWriter(part_file(self.folder, self.part)) as writer:
+            with JsonlWriter(self.file) as writer:
                 for group, missing in work:
                     stack = load_stack(
                         _places(self.folder, self.study, group), self.model, self.base.device, self.base.dtype
@@ -196,19 +234,22 @@ class _Part:
 
     def _begun(self) -> list[Plan]:
         """The plans of a part that was begun before, the one in force last; none for a new part."""
-        path = plans_file(self.folder, self.part)
-        if path.exists():
-            return [Plan(**each) for each in read_json(path)]
+        if self.plans.exists():
+            return [Plan(**each) for each in read_json(self.plans)]
+        if self.wanted is not None:
+            return []
         # Version 0.1.0 kept the number of rows, if it chose one, and took as many adapters together.
-        rows_only = part_file(self.folder, self.part).with_suffix(".rows.json")
+        rows_only = self.file.with_suffix(".rows.json")
         rows = self.settings.max_rows
         if rows is None and rows_only.exists():
             rows = int(read_json(rows_only)["rows"])
-        if rows is not None and (rows_only.exists() or part_file(self.folder, self.part).exists()):
+        if rows is not None and (rows_only.exists() or self.file.exists()):
             return [Plan(min(rows, len(self.ids)), rows, prefill_tokens=16384)]
         return []
 
     def _chosen(self, workers: int) -> Plan:
+        if self.shape is not None:
+            return self.shape
         base, settings = self.base, self.settings
         parameters = sum(site.inputs + site.outputs for site in self.model.sites) * self.rank
         needs = Needs.of(
@@ -239,11 +280,18 @@ def _keys(group: list[AdapterId], wave: list[Job]) -> list[Answered]:
     return [(group[job.k], job.question.problem_id, job.sample) for job in wave]
 
 
-def part_file(folder: RunDir, part: int) -> Path:
-    """Where one part's completions wait until all parts are merged into `generate/completions.jsonl`."""
-    return folder.stage(Stage.GENERATE) / "state" / f"part-{part}.jsonl"
+def part_file(folder: RunDir, part: int, *, again: bool = False) -> Path:
+    """Where one part's completions wait until all parts are merged into `generate/completions.jsonl`.
+
+    `again`: those that were decoded once more, for `generate/redecoded.jsonl`.
+    """
+    return folder.stage(Stage.GENERATE) / "state" / f"{'again' if again else 'part'}-{part}.jsonl"
 
 
-def plans_file(folder: RunDir, part: int) -> Path:
+def plans_file(folder: RunDir, part: int, *, again: bool = False) -> Path:
     """What one part decoded at once: a list of plans, each in force until the next."""
-    return part_file(folder, part).with_suffix(".layout.json")
+    return _plans_of(part_file(folder, part, again=again))
+
+
+def _plans_of(file: Path) -> Path:
+    return file.with_suffix(".layout.json")

@@ -25,6 +25,12 @@ class Job:
     sample: int
 
 
+def waves_of(jobs: Sequence[Job], rows: int) -> list[list[Job]]:
+    """Single jobs, cut into waves in their order."""
+    size = WAVE * rows
+    return [sorted(jobs[at : at + size], key=lambda job: job.k) for at in range(0, len(jobs), size)]
+
+
 def waves(
     adapters: int,
     questions: Sequence[Question],

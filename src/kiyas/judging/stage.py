@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from kiyas import judge
@@ -26,10 +27,33 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again. Also
     when the checker of a problem failed: that is not judged again.
     """
+    have = _judge(folder, rows.completions(folder), folder.judgments, settings, report, {})
+    refuse_common_failure(rows.judgments(folder))
+    counts = Counter(have.values())
+    return {outcome.value: n for outcome, n in sorted(counts.items())}
+
+
+def judge_redecoded(folder: RunDir, settings: Judge, report: Callable[[int], object]) -> None:
+    """Judges the answers that were decoded again, after all others. Raises as `judge_completions`.
+
+    A program that was judged has its verdict: only rounding may make a difference, not a second run of one program.
+    """
+    known = {(str(row["problem_id"]), str(row["program"])): row for row in read_jsonl(folder.judgments)}
+    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, report, known)
+
+
+def _judge(
+    folder: RunDir,
+    completions: list[Completion],
+    path: Path,
+    settings: Judge,
+    report: Callable[[int], object],
+    known: Mapping[tuple[str, str], dict[str, Any]],
+) -> dict[Answered, judge.Outcome]:
+    """Adds to the file `path` the verdicts that it lacks, and returns all. `known`: rows of (problem, program)."""
     problems = judge.read_problems(folder.problems, "kiyas")
     problem_of = {problem.id: problem for problem in problems}
-    completions = rows.completions(folder)
-    have, faulty = _verdicts_so_far(folder)
+    have, faulty = _verdicts_so_far(path)
     # Completions by the program they hold, in the order in which the programs are first met.
     wanted: dict[tuple[str, str], list[tuple[Completion, judge.Extraction]]] = {}
     for completion in completions:
@@ -38,7 +62,12 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
             wanted.setdefault((completion.problem_id, extraction.program), []).append((completion, extraction))
     report(len(have))
     reason = ""
-    with JsonlWriter(folder.judgments) as writer:
+    with JsonlWriter(path) as writer:
+        for key in [key for key in wanted if key in known]:
+            same = wanted.pop(key)
+            writer.write(*({**known[key], **each.adapter.fields(), "sample": each.sample} for each, _ in same))
+            have |= {each.key: judge.Outcome(known[key]["verdict"]) for each, _ in same}
+            report(len(same))
         for verdict in verdicts(wanted, problems, settings):
             same = wanted[verdict.problem_id, verdict.program.source]
             writer.write(*(Judgment.row(completion, extraction, verdict) for completion, extraction in same))
@@ -54,14 +83,12 @@ def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], o
             f"{len(faulty)} problems cannot be judged, because their checkers fail: problem {id}: {detail}",
             "mend their checkers, or leave the problems out, in a new run",
         )
-    counts = Counter(have.values())
-    if broken := counts[judge.Outcome.IE]:
+    if broken := sum(verdict is judge.Outcome.IE for verdict in have.values()):
         raise KiyasError(
             f"{broken} of {len(completions)} programs could not be judged: the sandbox failed ({reason})",
             "see `kiyas doctor`; the same command judges them again. No conclusion is drawn until then",
         )
-    refuse_common_failure(rows.judgments(folder))
-    return {outcome.value: n for outcome, n in sorted(counts.items())}
+    return have
 
 
 NEARLY_ALL = 0.95
@@ -152,15 +179,15 @@ def _how(settings: Judge) -> dict[str, Any]:
     }
 
 
-def _verdicts_so_far(folder: RunDir) -> tuple[dict[Answered, judge.Outcome], dict[str, str]]:
+def _verdicts_so_far(path: Path) -> tuple[dict[Answered, judge.Outcome], dict[str, str]]:
     """What the file holds, and problems whose checker failed; rows of a failed sandbox are taken out of the file."""
-    if not folder.judgments.exists():
+    if not path.exists():
         return {}, {}
-    found = read_jsonl(folder.judgments)
+    found = read_jsonl(path)
     read = [Judgment.of(row) for row in found]
     kept = [each.verdict is not judge.Outcome.IE or CHECKER_FAILED in each.flags for each in read]
     if not all(kept):
-        write_jsonl(folder.judgments, [row for row, keep in zip(found, kept, strict=True) if keep])
+        write_jsonl(path, [row for row, keep in zip(found, kept, strict=True) if keep])
         read = [each for each, keep in zip(read, kept, strict=True) if keep]
     faulty = {each.problem_id: each.detail for each in read if CHECKER_FAILED in each.flags}
     return {each.key: each.verdict for each in read if each.verdict is not None}, faulty

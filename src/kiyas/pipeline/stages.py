@@ -18,9 +18,10 @@ from kiyas import judge, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
 from kiyas.judge.tolerances import with_statement
-from kiyas.judging.stage import check_ready, judge_completions
+from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity
-from kiyas.pipeline.layout import all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
+from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
+from kiyas.runfolder import rows
 from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
@@ -138,19 +139,19 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, steps, part.number, sharing)
         )
         run_parts(train_part, shared, progress, in_words)
-    rows = merge_logs(folder, len(parts))
+    log = merge_logs(folder, len(parts))
     layouts = [read_json(layout_path(folder, part.number)) for part in parts]
     identity.note(folder, layout_notes(layouts))
     for name, arm in study.arms.items():
         if arm.checkpoints is not None:
             more, notes = adapters.adopt(name, Path(arm.checkpoints), folder, study.model_name_or_path)
-            rows += more
+            log += more
             identity.note(folder, [f"arm {name}: {each}" for each in notes])
     for id in whole_models(study):
         more, notes = adapters.history(id.arm, id.seed, [Path(study.arms[id.arm].model or "")])
-        rows += more
+        log += more
         identity.note(folder, [f"arm {id.arm}: {each}" for each in notes])
-    write_jsonl(folder.train_log, rows)
+    write_jsonl(folder.train_log, log)
     shutil.rmtree(folder.train_state, ignore_errors=True)
     saved = len(saved_checkpoints(folder))
     return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts}
@@ -158,6 +159,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     """Base, all checkpoints and whole models answer all problems."""
+    from kiyas.generate import redecoding
     from kiyas.generate.stage import generate_part, part_file, plans_file
     from kiyas.model.device import in_words
 
@@ -168,27 +170,53 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     float32_modules(folder, study)
     alone = [[*id.fields().values()] for id in whole_models(study)]
     parts = parts_of(folder, Stage.GENERATE, study, adapters, alone=alone)
-    order = {row["id"]: number for number, row in enumerate(each_row(folder.problems))}
+    problems = list(each_row(folder.problems))
+    order = {row["id"]: number for number, row in enumerate(problems)}
     answering = len(adapters) + len(alone)
-    with bar("generate", answering * len(order) * study.generation.num_samples, "answers") as progress:
+    twice = redecoding.chosen(
+        study,
+        [BASE, *checkpoints, *whole_models(study)],
+        [row["id"] for row in problems if "benchmark" not in row],
+    )
+
+    def again(part: Part) -> list[list[Any]]:
+        return [[*who, *what] for id, *what in twice if (who := [*id.fields().values()]) in part.units]
+
+    total = answering * len(order) * study.generation.num_samples + len(twice)
+    with bar("generate", total, "answers") as progress:
         shared = lanes(
-            study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, part.number, sharing)
+            study,
+            parts,
+            lambda part, own, sharing: (str(folder.root), own, part.units, part.number, sharing, again(part)),
         )
         run_parts(generate_part, shared, progress, in_words)
     layout = [read_json(plans_file(folder, part.number)) for part in parts]
-    made = [Completion.of(row) for part in range(len(parts)) for row in read_jsonl(part_file(folder, part))]
-    made.sort(key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
+
+    def merged(files: list[Path]) -> list[Completion]:
+        found = [Completion.of(row) for file in files if file.exists() for row in read_jsonl(file)]
+        return sorted(found, key=lambda c: (not c.adapter.is_base, c.adapter, order[c.problem_id], c.sample))
+
+    made = merged([part_file(folder, part.number) for part in parts])
     write_jsonl(folder.completions, [completion.to_row() for completion in made])
-    shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
     cut = sum(completion.stop == "length" for completion in made)
-    return {"adapters": answering, "completions": len(made), "cut_at_max_new_tokens": cut, "layout": layout}
+    counts = {"adapters": answering, "completions": len(made), "cut_at_max_new_tokens": cut, "layout": layout}
+    if redecoded := merged([part_file(folder, part.number, again=True) for part in parts]):
+        write_jsonl(folder.redecoded, [completion.to_row() for completion in redecoded])
+        files = [plans_file(folder, part.number, again=True) for part in parts]
+        counts["redecoded"] = len(redecoded)
+        counts["layout_redecoded"] = [read_json(file) if file.exists() else [] for file in files]
+    shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
+    return counts
 
 
 def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
     """Runs every program on every test."""
-    total = len(read_jsonl(folder.completions))
-    with bar("judge", total, "programs") as progress:
-        return {"programs": total, "verdicts": judge_completions(folder, study.judge, progress.update)}
+    total, again = len(read_jsonl(folder.completions)), len(rows.redecoded(folder))
+    with bar("judge", total + again, "programs") as progress:
+        verdicts = judge_completions(folder, study.judge, progress.update)
+        if again:
+            judge_redecoded(folder, study.judge, progress.update)
+        return {"programs": total, "verdicts": verdicts}
 
 
 def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def _essentials(folder: RunDir) -> list[str]:
     except (KeyError, TypeError, ValueError):
         return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it again"]
     scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.missing]
-    lines = ["", f"pass@1 on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
+    lines = ["", f"{findings.metric} on {findings.problems} problems: {', '.join(scores)}"] if scores else [""]
     lines.append(report.conclusion(findings))
     warnings = sum(remark.level is Level.WARNING for remark in findings.remarks)
     page = folder.report / "index.html"
@@ -65,10 +65,14 @@ def _under_way(stage: Stage, folder: RunDir) -> str:
         step = max((row["step"] for row in logs), default=0)
         return f": at step {step}, {len(saved_checkpoints(folder))} checkpoints saved"
     if stage is Stage.GENERATE:
-        parts = (folder.stage(stage) / "state").glob("part-*.jsonl")
+        parts = (folder.stage(stage) / "state").glob("*.jsonl")
         return f": {sum(len(read_jsonl(path)) for path in parts)} answers"
     if stage is Stage.JUDGE and folder.judgments.exists():
-        return f": {len(read_jsonl(folder.judgments))} of {len(read_jsonl(folder.completions))} programs"
+        done, all = (
+            sum(len(read_jsonl(path)) for path in paths if path.exists())
+            for paths in ((folder.judgments, folder.redecoded_judgments), (folder.completions, folder.redecoded))
+        )
+        return f": {done} of {all} programs"
     return ""
 
 

@@ -76,6 +76,7 @@ class Pooled:
     decision: Decision
     agreement: Agreement
     remarks: tuple[Remark, ...]
+    metric: str = "pass@1"
 
     @property
     def exploratory(self) -> bool:
@@ -109,6 +110,7 @@ def pool(
     judged = [run for path, findings in found.items() if (run := runs.read(path, findings, a, b, names, remarks))]
     runs.refuse_copies(judged)
     judged = runs.on_problems(_told_apart(judged), problems, remarks)
+    metric = _metric(judged, tables)
     counted = counts.replications(tables, a, b, remarks)
     replications = [*map(runs.replication, judged), *counted]
     if not replications:
@@ -149,7 +151,20 @@ def pool(
         decision=decision_of(first.interval, first.interval90, margin, *_informative(judged, replications, same)),
         agreement=agreement(meta, margin),
         remarks=by_weight(remarks),
+        metric=metric,
     )
+
+
+def _metric(judged: Sequence[runs.Compared], tables: Mapping[Path, counts.Counts]) -> str:
+    """The one metric of all replications; files of counts are of pass@1."""
+    named = {str(run.path): run.findings.metric for run in judged} | {str(path): "pass@1" for path in tables}
+    if len(set(named.values())) > 1:
+        told = ", ".join(f"{name} {metric}" for name, metric in named.items())
+        raise KiyasError(
+            f"the replications have different metrics: {told}",
+            "a difference in one metric is not one in another: give only those of one metric",
+        )
+    return next(iter(named.values()), "pass@1")
 
 
 def agreement(meta: Meta | None, margin: float | None) -> Agreement:

@@ -186,7 +186,7 @@ def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
 
 
 def pass_over_steps(findings: Findings, words: Language) -> Chart:
-    """pass@1 of every judged checkpoint; thin lines are seeds; the base is the dashed line across."""
+    """The metric of every judged checkpoint; thin lines are seeds; the base is the dashed line across."""
     rows: list[dict[str, Any]] = []
     for score in findings.scores:
         if score.adapter.is_base or not math.isfinite(score.rate):
@@ -216,12 +216,12 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
         color=colour,
         detail="line:N",
     )
-    y = alt.Y("rate:Q", title=words("chart.pass1"), axis=percent, scale=alt.Scale(zero=True))
+    y = alt.Y("rate:Q", title=findings.metric, axis=percent, scale=alt.Scale(zero=True))
     tooltip = [
         alt.Tooltip("arm:N", title=words("chart.arm")),
         alt.Tooltip("seed:N", title=words("chart.seed")),
         alt.Tooltip("step:Q", title=words("chart.step")),
-        alt.Tooltip("shown:N", title=words("chart.pass1")),
+        alt.Tooltip("shown:N", title=findings.metric),
         alt.Tooltip("solved:N", title=words("column.solved")),
         alt.Tooltip("between:N", title=words("chart.interval")),
     ]
@@ -250,7 +250,8 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
                 x=alt.value("width"), y="rate:Q", text="what:N"
             )
         )
-    return Chart("pass", words("heading.pass"), words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
+    title = words("heading.pass", metric=findings.metric)
+    return Chart("pass", title, words("heading.pass_lead"), finish(alt.layer(*layers), 900, 300))
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -317,7 +318,7 @@ def differences(findings: Findings, words: Language) -> Chart:
     )
     x = alt.X(
         "low:Q",
-        title=words("chart.difference"),
+        title=words("chart.difference", metric=findings.metric),
         scale=scale,
         axis=alt.Axis(tickCount=9, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label"),
     )

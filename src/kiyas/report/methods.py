@@ -64,7 +64,7 @@ def paragraphs(run: Path, findings: Findings, words: Language) -> tuple[str, ...
         parts = [
             [*told.base(study), *told.arms(study, folder.arm_counts)],
             [*told.training(study, findings), *told.spent(folder, study, findings)] if study.trained else [],
-            [*told.benchmarks(study, findings), *told.decoding(study), *told.judged_by()],
+            [*told.benchmarks(study, findings), *told.decoding(study), *told.redecoded(findings), *told.judged_by()],
             told.comparison(findings),
             told.software(),
         ]
@@ -217,6 +217,10 @@ class _Told:
         values = self.settings(settings, "temperature", "top_p")
         return self.say("sampled", samples=settings.num_samples, seed=settings.seed, longest=longest, **values)
 
+    def redecoded(self, findings: Findings) -> list[str]:
+        found = findings.numerical_floor
+        return self.say("redecoded", n=sum(each.answers for each in found.arms)) if found else []
+
     def judged_by(self) -> list[str]:
         judge, study = self.record.judge, self.record.study
         if judge is None:
@@ -246,7 +250,10 @@ class _Told:
         if not findings.scores:
             return said
         sampled = findings.samples > 1
-        said += self.say("pass_sampled" if sampled else "pass_greedy")
+        if findings.k > 1:
+            said += self.say("pass_k", metric=findings.metric, k=findings.k, samples=findings.samples)
+        else:
+            said += self.say("pass_sampled" if sampled else "pass_greedy")
         if primary is not None and primary.method != "none":
             single = "test_pair_sampled" if sampled or primary.groups else "test_pair"
             said += self.say("test_two_way" if primary.method == "two-way" else single)

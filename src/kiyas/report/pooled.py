@@ -18,6 +18,7 @@ import altair as alt
 
 from kiyas.analyse import Level
 from kiyas.pooling import Pooled, PooledDifference, Replication
+from kiyas.report import metric
 from kiyas.report.charts import COLOURS, Chart, behind, finish
 from kiyas.report.language import DASH, Language
 from kiyas.report.markdown import plain
@@ -51,7 +52,7 @@ def conclusion(found: Pooled, words: Language) -> Conclusion:
     """What the replications say together, and whether they agree."""
     first = found.answers[0]
     a, b = arm_name(words, found.a), arm_name(words, found.b)
-    badge = words(f"decision.{found.decision}", a=a, b=b)
+    badge = metric.badge(words, found.metric, words(f"decision.{found.decision}", a=a, b=b))
     if found.exploratory:
         badge = words("decision.exploratory", badge=badge)
     difference, interval = first.difference, first.interval
@@ -70,6 +71,7 @@ def conclusion(found: Pooled, words: Language) -> Conclusion:
         interval90=words.points_interval(first.interval90),
         margin=words.points(found.margin, signed=False),
     )
+    sentence = metric.sentence(words, found.metric, sentence)
     return Conclusion(found.decision.value, badge, sentence, tuple(_more(found, words)))
 
 

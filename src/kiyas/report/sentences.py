@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from kiyas.analyse.decisions import informative_needed
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
+from kiyas.report import metric
 from kiyas.report.language import Language
+from kiyas.report.numerical_floor import numerical_floor
 from kiyas.types import AdapterId
 
 ENOUGH_DRAWS = 3
@@ -51,6 +53,8 @@ def method(words: Language, name: str) -> str:
 def behaviour_lead(findings: Findings, words: Language) -> str:
     left_out = findings.behaviour.left_out
     said = words("heading.behaviour_lead")
+    if findings.k > 1:
+        said += " " + words("metric.single", metric=findings.metric)
     return f"{said} {words('behaviour.left_out', n=left_out)}" if left_out else said
 
 
@@ -70,7 +74,7 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     if found is None:
         return Conclusion("none", words("decision.none"), _nothing(findings, words), ())
     a, b = arm_name(words, found.a), arm_name(words, found.b)
-    badge = words(f"decision.{found.decision}", a=a, b=b)
+    badge = metric.badge(words, findings.metric, words(f"decision.{found.decision}", a=a, b=b))
     if found.decision is Decision.MISSING:
         what = words("conclusion.owed_what", a=a, b=b)
         return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what), ())
@@ -92,12 +96,14 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         for each in findings.aa_control
         if each.arm in (found.a, found.b)
     ]
+    more += numerical_floor(findings, words)
     more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
     more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     more += _best_instead(findings, words)
     if findings.select == "primary":
         more.append(words("conclusion.exploratory"))
     said = _apart(found, clean, words) if clean is not None and apart else sentence(found, words)
+    said = metric.sentence(words, findings.metric, said)
     return Conclusion(found.decision.value, badge, said, tuple(more))
 
 

@@ -9,11 +9,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiyas.analyse.findings import ArmResult, Choice, Contrast, Findings, LearningRatePoint, Pair, Score
+from kiyas.analyse.findings import (
+    Accepted,
+    ArmResult,
+    Choice,
+    Contrast,
+    Findings,
+    LearningRatePoint,
+    OtherK,
+    Pair,
+    Redecoded,
+    Score,
+)
 from kiyas.report import behaviour, details, sentences
 from kiyas.report.language import DASH, Language
 from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, part_of, table
-from kiyas.stats.inference import Interval
+from kiyas.stats.inference import Interval, wilson
 from kiyas.types import AdapterId
 
 __all__ = ["TABLES", "Table", "tables"]
@@ -44,7 +55,12 @@ def _pass1(row: Scored, words: Language) -> str:
     return words("cell.missing", n=row.missing) if row.missing else words.percent(row.rate)
 
 
-PASS1: Column[Scored] = Column("pass1", lambda row: row.rate, _pass1, numeric=True)
+def by_metric(findings: Findings) -> Column[Scored]:
+    """The declared metric; the file calls it pass1, or passK."""
+    file = f"pass{findings.k}"
+    return Column("pass1", lambda row: row.rate, _pass1, numeric=True, title=findings.metric, file=file)
+
+
 SOLVED: Column[Scored] = part_of("solved", lambda row: {"solved": row.solved, "problems": row.problems})
 OWED: Column[Scored] = Column("owed", lambda row: row.missing)
 INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Language.share_interval)
@@ -111,7 +127,7 @@ def results(findings: Findings, words: Language) -> Table:
         ),
         Column("checkpoint", lambda row: " ".join(map(str, row.steps)), _checkpoint),
         Column("seed", lambda row: "mean" if row.mean else row.adapters[0].seed, _seed),
-        PASS1,
+        by_metric(findings),
         SOLVED,
         OWED,
         INTERVAL,
@@ -230,7 +246,7 @@ def rates(findings: Findings, words: Language) -> Table:
             numeric=True,
         ),
         Column("diverged", lambda point: int(point.diverged)),
-        number("pass1", lambda point: point.mean, Language.percent),
+        number("pass1", lambda point: point.mean, Language.percent, title=findings.metric, file=f"pass{findings.k}"),
         Column("chosen", lambda point: len(point.seeds), numeric=True),
     )
     place = Place(section="results", chapter="training", terminal=True)
@@ -254,6 +270,60 @@ def at_each_rate(findings: Findings, words: Language) -> Table:
     return table("at_each_rate", words, rows, columns, shown=("rate", *ASKED), place=place)
 
 
+def other_k(findings: Findings, words: Language) -> Table:
+    """The question by pass@k for other k."""
+    a, b = (sentences.arm_name(words, arm) for arm in findings.wanted) if findings.other_k else ("", "")
+    columns: tuple[Column[OtherK], ...] = (
+        Column("metric", lambda row: {"k": row.k}, lambda row, _: f"pass@{row.k}"),
+        Column("arms", lambda row: {"a": row.a, "b": row.b}),
+        number("a_rate", lambda row: row.a_rate, Language.percent, title=a),
+        number("b_rate", lambda row: row.b_rate, Language.percent, title=b),
+        number("difference", lambda row: row.difference, Language.points),
+        interval("interval", lambda row: row.interval, Language.points_interval, file="interval95"),
+        number("p", lambda row: row.p, Language.p),
+        number("holm", lambda row: row.holm, Language.p, file="p_holm"),
+    )
+    lead = words("lead.other_k", metric=findings.metric)
+    return table("other_k", words, findings.other_k, columns, lead=lead, place=Place(section="results", level=4))
+
+
+def accepted(findings: Findings, words: Language) -> Table:
+    """How many different programs solve a problem."""
+    two = lambda words, value: words.number(value, 2)  # noqa: E731
+    columns: tuple[Column[Accepted], ...] = (
+        label("arm", lambda row: row.arm, sentences.arm_name),
+        number("problems", lambda row: row.problems),
+        number("accepted_answers", lambda row: row.answers, two),
+        number("trees", lambda row: row.trees, two),
+        Column("paired", lambda row: row.paired),
+        number("different_pairs", lambda row: row.pairs, Language.percent),
+    )
+    return table("accepted", words, findings.accepted, columns, place=Place(section="results", level=4))
+
+
+def redecoded(findings: Findings, words: Language) -> Table:
+    """Answers decoded again in another batch shape, and what rounding changed: one row an arm."""
+
+    def rate(row: Redecoded) -> float:
+        return (row.lost + row.gained) / row.answers
+
+    def limits(row: Redecoded) -> Interval:
+        return wilson(row.lost + row.gained, row.answers)
+
+    columns: tuple[Column[Redecoded], ...] = (
+        label("arm", lambda row: row.arm, sentences.arm_name),
+        number("answers", lambda row: row.answers),
+        number("texts_differ", lambda row: row.texts),
+        number("programs_differ", lambda row: row.programs),
+        number("right_to_wrong", lambda row: row.lost),
+        number("wrong_to_right", lambda row: row.gained),
+        number("flip_rate", rate, Language.percent),
+        interval("interval", limits, Language.share_interval, file="interval95"),
+    )
+    rows = findings.numerical_floor.arms if findings.numerical_floor else ()
+    return table("redecoded", words, rows, columns, place=Place(section="results", level=4))
+
+
 @dataclass(frozen=True)
 class _Beside(Scored):
     """An arm's chosen checkpoints on another benchmark."""
@@ -271,7 +341,7 @@ def beside(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[_Beside], ...] = (
         label("benchmark", lambda row: row.benchmark),
         label("arm", lambda row: row.arm, sentences.arm_name),
-        PASS1,
+        by_metric(findings),
         SOLVED,
         OWED,
         INTERVAL,
@@ -341,7 +411,7 @@ def checkpoints(findings: Findings, words: Language) -> Table:
             lambda row, _: unless_base(row, row.score.adapter.step),
             numeric=True,
         ),
-        PASS1,
+        by_metric(findings),
         SOLVED,
         Column("samples", lambda row: row.score.samples),
         OWED,
@@ -411,6 +481,9 @@ TABLES: tuple[Callable[[Findings, Language], Table], ...] = (
     contrasts,
     rates,
     at_each_rate,
+    other_k,
+    accepted,
+    redecoded,
     beside,
     beside_contrasts,
     best_of,

@@ -81,8 +81,16 @@ class RunDir:
         return self.root / "generate" / "completions.jsonl"
 
     @property
+    def redecoded(self) -> Path:
+        return self.root / "generate" / "redecoded.jsonl"
+
+    @property
     def judgments(self) -> Path:
         return self.root / "judge" / "judgments.jsonl"
+
+    @property
+    def redecoded_judgments(self) -> Path:
+        return self.root / "judge" / "redecoded.jsonl"
 
     @property
     def differences(self) -> Path:

@@ -110,7 +110,7 @@ class Record(_Part):
         if self.study is None or self.declared_sha256 is None:
             return None
         # Only the keys that were written: a later version may know more of them.
-        return digest(self.study.compare.model_dump(mode="json", exclude_unset=True)) == self.declared_sha256
+        return digest(_declaration(self.study.compare, exclude_unset=True)) == self.declared_sha256
 
 
 def utc_now() -> str:
@@ -120,7 +120,17 @@ def utc_now() -> str:
 
 def declared(study: Study) -> str:
     """The digest of what the study declares."""
-    return digest(study.compare.model_dump(mode="json"))
+    return digest(_declaration(study.compare))
+
+
+LATER = ("metric",)
+"""keys of `compare` that 0.1.0 did not know"""
+
+
+def _declaration(compare: Compare, *, exclude_unset: bool = False) -> dict[str, Any]:
+    """What is declared. A later key at its default declares nothing: a record that is written again has it too."""
+    declared = compare.model_dump(mode="json", exclude_unset=exclude_unset)
+    return {k: v for k, v in declared.items() if k not in LATER or v != Compare.model_fields[k].default}
 
 
 def read_record(folder: RunDir) -> Record:

@@ -24,6 +24,16 @@ def completions(folder: RunDir) -> list[Completion]:
     return _rows(folder.completions, Completion.of)
 
 
+def redecoded(folder: RunDir) -> list[Completion]:
+    """generate/redecoded.jsonl: answers decoded again in another batch shape."""
+    return _rows(folder.redecoded, Completion.of)
+
+
+def redecoded_judgments(folder: RunDir) -> list[Judgment]:
+    """judge/redecoded.jsonl."""
+    return _rows(folder.redecoded_judgments, Judgment.of)
+
+
 def log(folder: RunDir) -> list[LogRow]:
     """train/log.jsonl."""
     return _rows(folder.train_log, LogRow.of)

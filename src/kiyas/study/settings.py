@@ -476,6 +476,10 @@ class Generation(Section):
     """Answers decoded at once by one process. Default: by memory. Recorded, since decoding depends on it slightly."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     """Seed of the sampling noise."""
+    batch_invariance: Annotated[Number, Field(ge=0, le=10**9)] = 100
+    """How many greedy answers of the compared arms' last checkpoints are decoded again in another batch shape, to see
+    how often rounding alone changes a verdict. 0: none. They take at least as long as the longest of them. Sampled
+    answers are never decoded again."""
 
     @model_validator(mode="after")
     def _noise(self) -> Generation:
@@ -529,14 +533,22 @@ class Compare(Section):
     contrasts: list[tuple[str, str]] = []
     """Further pairs of arms (or base) that the study declares beforehand. With the primary one they are corrected for
     multiple testing (Holm); all other differences are exploratory."""
+    metric: Annotated[str, Field(pattern=r"^pass@[1-9]\d{0,4}$")] = "pass@1"
+    """pass@1, or pass@K: the chance that at least one of K answers to a problem is right, estimated from
+    generation.num_samples answers (K at most). Everything is compared and chosen by it."""
     select: Select = Select.LAST
     """Which checkpoint represents an arm: the last; the lowest validation loss; the best on the first benchmark of
     `also`; or the best on the primary benchmark itself (exploratory: it has selection bias, which the report shows)."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """The smallest difference in pass@1 that matters: the equivalence margin."""
+    """The smallest difference in the metric that matters: the equivalence margin."""
     accept: list[Accept] = []
     """What is known to be unfair and accepted explicitly. Without `unequal_budgets` arms that may spend unequally (by
     their own `training:`) are refused."""
+
+    @property
+    def k(self) -> int:
+        """Answers to a problem of which the metric wants one to be right."""
+        return int(self.metric.removeprefix("pass@"))
 
 
 class Report(Section):
@@ -636,6 +648,11 @@ class Study(Section):
                 raise ValueError(f"compare.{key}: the same arm twice")
         if self.compare.select is Select.DEVELOPMENT and not self.benchmarks.also:
             raise ValueError("compare.select: development chooses on the first benchmark of benchmarks.also: give one")
+        if self.compare.k > self.generation.num_samples:
+            raise ValueError(
+                f"compare.metric: {self.compare.metric} needs {self.compare.k} answers to every problem or more; "
+                f"generation.num_samples is {self.generation.num_samples} (and needs a temperature above 0)"
+            )
         own_rate = [arm for arm in self.trained if len(self.variants_of(arm)) < len(self.variants)]
         if own_rate:
             raise ValueError(f"arms.{own_rate[0]}.training.learning_rate: the grid of rates is the same for all arms")
