@@ -227,8 +227,8 @@ def _hours(hours: float | None, words: Language) -> str:
 def remark(found: Remark, words: Language, findings: Findings) -> str:
     """One line of the checklist."""
     values = dict(found.values)
-    if isinstance(values.get("share"), float):
-        values["share"] = words.percent(values["share"])
+    shares = {key for key, value in values.items() if key.endswith("share") and isinstance(value, float)}
+    values |= {key: words.percent(values[key]) for key in shares}
     values |= {key: words.number(values[key], 3) for key in ("spread", "gain") if key in values}
     if found.code == "few_problems":
         values["one"] = words.points(1 / findings.problems, signed=False)
