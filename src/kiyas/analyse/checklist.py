@@ -366,6 +366,7 @@ def _judge(loaded: Loaded) -> list[Remark]:
     recorded = sum(each.recorded for each in every)
     if recorded:
         return [Remark("recorded_verdicts", NOTE, {"n": recorded, "all": len(every)})]
+    every = [each for each in every if not each.missing]
     tiers = Counter(each.tier for each in every if each.tier)
     if len(tiers) > 1:
         return [Remark("mixed_isolation", NOTE, {"tiers": ", ".join(f"{t} {n}" for t, n in sorted(tiers.items()))})]

@@ -97,8 +97,7 @@ def newer(loaded: Loaded) -> list[Remark]:
     if silent := [name for name, newest in said.items() if newest is None]:
         found.append(Remark("newest_unknown", Level.NOTE, {"arms": ", ".join(silent)}))
     if undated := len(loaded.problems) - len(dates):
-        values = {"n": undated, "of": len(loaded.problems)}
-        found.append(Remark("undated_problems", Level.NOTE, values))
+        found.append(Remark("undated_problems", Level.NOTE, {"n": undated, "of": len(loaded.problems)}))
     for name, newest in said.items():
         last = day_of(newest, True) if newest is not None else None
         older = sum(day <= str(last) for day in dates) if last is not None else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from kiyas.analyse.provenance import shared_remark
 from kiyas.check import Checked, Level, Remark, design
 from kiyas.check.measure import ArmFacts
 from kiyas.work.console import plain_console, printed, safe
@@ -67,6 +69,22 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "{most} learns from {times:.2g} times as many answer tokens as {least}",
         "more answer tokens mean more training signal: a difference may come from this, not from the kind of data",
         "give the budget in tokens: training.budget: {{completion_tokens: N}}",
+    ),
+    "same_data": (
+        "{a} and {b} are trained on the same rows, prompt and completion",
+        "there is no difference in data to find",
+        "look at the two dataset_name keys",
+    ),
+    "nearly_same_data": (
+        "{a} and {b} are trained on nearly the same rows: {a_share:.1%} of {a} and {b_share:.1%} of {b} are in both",
+        "a difference can only come from the rest",
+        "look at the two dataset_name keys",
+    ),
+    "shared_rows": (
+        "{a_share:.1%} of the training rows of {a} and {b_share:.1%} of those of {b} are in both (prompts alone: "
+        "{a_prompts_share:.1%}, {b_prompts_share:.1%})",
+        "a difference in data can only come from the other rows",
+        "",
     ),
     "thinking_differs": (
         "answers with <think> reasoning: {shares_words}",
@@ -238,7 +256,7 @@ def page(checked: Checked, *, color: bool = False) -> str:
     for name, sample in checked.shown.items():
         one_line = sample.replace("\n", "\\n")
         say(f"One row of {name} as the model sees it, what it learns between >>> and <<<: {one_line}", "", 0, 2)
-    for line in (_held_out(checked), *_contamination(checked)):
+    for line in (_held_out(checked), *_shared(checked), *_contamination(checked)):
         say(line, "", 0, 2)
     notes = [each for each in checked.remarks if each.level is Level.NOTE]
     for remark in notes:
@@ -249,9 +267,10 @@ def page(checked: Checked, *, color: bool = False) -> str:
         say(line, "", 0, 2)
     console.print()
     samples = sorted({cell.samples for cell in checked.design})
+    level = f" in each of {checked.contrasts} contrasts" if checked.contrasts > 1 else ""
     say(
-        "What each design can detect: the smallest true difference in points at 80 % power, and the hours. Spread is "
-        "assumed (docs/check.md)."
+        f"What each design finds 4 times in 5{level}: the true difference in points, and the hours. The spread is "
+        "assumed, as above (docs/check.md); smaller differences are found less often."
     )
     console.print(_design_table(checked, samples))
     say(f"no mistakes found; {_many(len(warnings), 'warning')}", "bold")
@@ -313,11 +332,12 @@ def _sight(checked: Checked) -> str:
     own, *others = checked.design
     answers = _many(own.samples, "answer")
     far = f"{_points(own.detectable)} points"
-    now = (
-        f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each) can only detect "
-        f"differences of {far} or more"
-    )
-    if own.detectable <= checked.matters:
+    each = f" in each of its {checked.contrasts} declared contrasts" if checked.contrasts > 1 else ""
+    study = f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each)"
+    now = f"{study} finds a true difference of {far} 4 times in 5{each}, if {_assumption(own.seeds)}"
+    if own.detectable >= 1:
+        now = f"{study} finds no difference 4 times in 5, however large"
+    elif own.detectable <= checked.matters:
         return f"{now}: enough for the equivalence margin of {_points(checked.matters)} points."
     better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
     enough = [cell for cell in better if cell.detectable <= checked.matters]
@@ -329,10 +349,17 @@ def _sight(checked: Checked) -> str:
     if best is None:
         return f"{now}."
     extra = f" × {best.samples} answers" if best.samples > 1 else ""
-    return (
-        f"{now}; {best.seeds} seeds × {best.problems} problems{extra} could detect {_points(best.detectable)}"
-        f"{'' if best.hours is None else f' in about {_time(best.hours * 3600)}'}."
-    )
+    hours = "" if best.hours is None else f", in about {_time(best.hours * 3600)}"
+    larger = f"{_many(best.seeds, 'seed')} × {best.problems} problems{extra}"
+    return f"{now}. {larger} would find {_points(best.detectable)} points as often{hours}."
+
+
+def _assumption(seeds: int) -> str:
+    """What `design.ASSUMED` assumes of the spread, in words."""
+    parts = design.ASSUMED
+    answers = f"two adapters' answers differ on {parts.problem + parts.rest:.0%} of the problems (assumed)"
+    apart = f"two trainings on the same data differ by {_points(math.sqrt(parts.seed))} points and "
+    return (apart if seeds > 1 else "") + answers
 
 
 def _points(share: float) -> str:
@@ -417,6 +444,19 @@ def _held_out(checked: Checked) -> str:
         return "Held-out problems: see the warnings."
     group = f"`{checked.group_by}`" if checked.group_by else "problem"
     return f"Held-out problems: none is in any arm's training set, by {group} or by near-equal prompt."
+
+
+def _shared(checked: Checked) -> list[str]:
+    """Of the pairs of arms that no remark is about."""
+    lines = []
+    for each in checked.shared:
+        remark = shared_remark(each)
+        if remark.level is Level.OK:
+            lines.append(
+                f"Training rows that {each.a} and {each.b} share: {each.a_shared:,} of {each.a_rows:,} and "
+                f"{each.b_shared:,} of {each.b_rows:,}; prompts alone: {each.a_prompts:,} and {each.b_prompts:,}."
+            )
+    return lines
 
 
 def _contamination(checked: Checked) -> list[str]:

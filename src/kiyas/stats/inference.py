@@ -333,8 +333,8 @@ def expected_half_width(parts: Components, seeds: int, problems: int, level: flo
     return float(_half_width(expected, 1 - level))
 
 
-def detectable(parts: Components, seeds: int, problems: int, power: float = 0.8) -> float:
-    """Smallest true difference that `two_way` finds with the given power, if the components are right.
+def detectable(parts: Components, seeds: int, problems: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Smallest true difference that `two_way` finds with the given power at level alpha, if the components are right.
 
     Mean squares are drawn as normal data would give them, since the interval's width is itself a matter of luck.
     """
@@ -342,7 +342,7 @@ def detectable(parts: Components, seeds: int, problems: int, power: float = 0.8)
     expected = (P * parts.seed + parts.rest, S * parts.problem + parts.rest, parts.rest)
     freedom = (S - 1, P - 1, (S - 1) * (P - 1))
     seed, problem, rest = (mean * rng.chisquare(df, 2000) / df for mean, df in zip(expected, freedom, strict=True))
-    half_B = _half_width(_parts(seed, problem, rest, S, P), 0.05)
+    half_B = _half_width(_parts(seed, problem, rest, S, P), alpha)
     error = parts.standard_error(S, P)
     if error == 0:
         return 0.0
