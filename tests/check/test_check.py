@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 import tiny
 from kiyas import practice
+from kiyas.analyse import provenance
 from kiyas.check import Checked, chat_template, check, costs, design, leaks, measure, page, remarks
 from kiyas.cli import main
 from kiyas.data.arms import ArmData
@@ -440,7 +441,7 @@ def test_the_page_fits_and_every_remark_has_words(clean: Checked, planted: Check
                 "{" not in part or "dataset: {" in part or "budget: {" in part for part in page.words(each, checked)
             )
     assert len(page.page(clean).splitlines()) <= 70
-    source = Path(remarks.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(room.__file__).read_text(encoding="utf-8") for room in (remarks, provenance))
     for code in page.WORDS:
         assert f'"{code}"' in source, f"{code} is never remarked"
 

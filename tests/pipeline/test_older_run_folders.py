@@ -20,8 +20,8 @@ from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, read_record
 
 FOLDERS = Path(__file__).parent.parent / "fixtures" / "run-folders-0.1.0.tar.gz"
-LATER = {"tests_passed_most"}
-"""fields that findings of that time did not have"""
+LATER = {"tests_passed_most", "remarks"}
+"""fields that findings of that time did not have; remarks: the checklist says more since"""
 TIMED = {"both_hours", "seeds_hours", "problems_hours"}
 
 

@@ -241,6 +241,11 @@ class Contrast:
     declared: bool = False
     holm: float | None = None
 
+    @property
+    def exact_p(self) -> float | None:
+        """Of two adapters with one answer a problem, where `p` is the mid-p value; None else."""
+        return self.pairs[0].exact_p if self.method == "pair" else None
+
 
 @dataclass(frozen=True)
 class LearningRatePoint:
@@ -523,6 +528,11 @@ class Findings:
 
     def score(self, adapter: AdapterId) -> Score | None:
         return next((score for score in self.scores if score.adapter == adapter), None)
+
+    def left_out(self, choice: Choice) -> list[Score]:
+        """The training's checkpoints that could not be its best one, since verdicts are missing."""
+        training = (choice.training.arm, choice.training.variant, choice.training.seed)
+        return [score for score in self.scores if score.missing and score.adapter.training == training]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is its inverse."""

@@ -12,7 +12,6 @@ from kiyas.analyse.findings import Level, Remark
 from kiyas.analyse.load import Loaded
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir
-from kiyas.runfolder.record import Kind
 from kiyas.similarity.shared_rows import SharedRows, shared_rows
 from kiyas.study.settings import day_of
 from kiyas.types import BASE, AdapterId
@@ -28,8 +27,8 @@ Written = Mapping[tuple[str, int], int]
 
 
 def unknown(loaded: Loaded) -> list[Remark]:
-    """What an import cannot know, and arms that were trained elsewhere."""
-    if loaded.record.kind is Kind.IMPORT:
+    """What nobody recorded of an import, or of arms that were trained elsewhere."""
+    if loaded.record.study is None:
         return [Remark("import_unknown", Level.NOTE)] if loaded.arms else []
     given = [name for name, arm in loaded.record.arms.items() if arm.is_given]
     return [Remark("recipe_unknown", Level.WARNING, {"arms": ", ".join(given)})] if given and _several(loaded) else []
@@ -43,7 +42,7 @@ def shared_data(loaded: Loaded) -> list[Remark]:
     """The training rows that arms share."""
     folder, silent = RunDir(loaded.run), []
     data = {arm: rows.examples(folder, arm) for arm in loaded.arms}
-    if loaded.record.kind is Kind.RUN and _several(loaded):
+    if _several(loaded):
         silent = [arm for arm, of in loaded.record.arms.items() if not of.is_given and not data.get(arm)]
     found = [shared_remark(each) for each in shared_rows(data)]
     return [*found, *([Remark("sharing_unknown", Level.NOTE, {"arms": ", ".join(silent)})] if silent else [])]
@@ -78,8 +77,8 @@ def contamination(loaded: Loaded) -> list[Remark]:
         )
         for arm, ids in (loaded.flagged or {}).items()
     ]
-    if loaded.record.kind is Kind.IMPORT:
-        return found
+    if loaded.record.study is None:
+        return found  # `unknown` says it
     # What a derived arm has was searched with its sources.
     silent = [name for name, arm in loaded.record.arms.items() if not arm.sources and name not in loaded.searched]
     if silent:
@@ -116,7 +115,7 @@ def same_answers(loaded: Loaded, like_base: set[AdapterId]) -> list[Remark]:
     texts, programs = loaded.texts, {adapter: _programs(loaded, adapter) for adapter in loaded.answers}
     groups: dict[tuple[str, Level], list[tuple[list[AdapterId], int]]] = {}
     for group, n, whole in _groups(texts, programs):
-        if BASE in group and like_base.issuperset(set(group) - {BASE}):
+        if like_base.issuperset(set(group) - {BASE}):
             continue
         level = Level.NOTE if len({adapter.training for adapter in group}) == 1 else Level.WARNING
         groups.setdefault(("same_answers" if whole else "same_programs", level), []).append((group, n))

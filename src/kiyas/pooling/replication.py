@@ -27,3 +27,5 @@ class Replication:
     p: float
     standard_error: float
     within_error: float | None = None
+    exact_p: float | None = None
+    """of two adapters with one answer a problem, where `p` is McNemar's mid-p value"""

@@ -201,7 +201,7 @@ def replication(run: Compared) -> Replication:
     """The numbers of the run's own report, on the problems that are compared."""
     d_SP, samples = run.differences(), run.loaded.samples
     S, P = d_SP.shape
-    answers = S * samples
+    answers, exact = S * samples, None
     if S > 1 and P > 1:
         method, found = "two-way", inference.two_way(d_SP)
         interval, interval90, p = found.interval(), found.interval(0.90), found.p
@@ -213,9 +213,9 @@ def replication(run: Compared) -> Replication:
     else:
         method, d_P = "pair", d_SP.mean(axis=0)
         interval, interval90 = pair_interval(d_P, answers, 0.95), pair_interval(d_P, answers, 0.90)
-        _, p = pair_test(d_P, answers)
+        exact, p = pair_test(d_P, answers)
         error = within = paired_error(d_P, answers)
     return Replication(
         run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),
-        interval, interval90, p, error, within,
+        interval, interval90, p, error, within, exact,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.language import Language
-from kiyas.types import AdapterId
+from kiyas.types import BASE_ARM, AdapterId
 
 ENOUGH_DRAWS = 3
 
@@ -84,11 +84,12 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         n = found.problems - findings.uncontaminated.problems
         more.append(words("conclusion.uncontaminated", n=n, sentence=sentence(findings.uncontaminated, words)))
     more += [
-        words("conclusion.aa_control", arm=each.arm, largest=words.points(each.largest, signed=False))
+        words("conclusion.aa_control", arm=each.arm, n=each.pairs, largest=words.points(each.largest, signed=False))
         for each in findings.aa_control
         if each.arm in (found.a, found.b)
     ]
-    more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
+    scope = "scope_data" if found.method == "two-way" else "scope_pair"
+    more.append(words(f"conclusion.{scope}", them=_them(found, words)))
     more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     more += _best_instead(findings, words)
     if findings.select == "primary":
@@ -108,10 +109,14 @@ def _best_instead(findings: Findings, words: Language) -> list[str]:
         return []
     listed = []
     for choice in findings.choices:
-        score = findings.score(choice.best)
-        if score is not None and not score.missing:
-            solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
-            listed.append(f"{short(words, choice.best)}: {solved}")
+        score, left_out = findings.score(choice.best), findings.left_out(choice)
+        if score is None or score.missing:
+            listed.append(words("conclusion.best_unknown", arm=trained(words, choice.best)))
+            continue
+        solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
+        best = f"{short(words, choice.best)}: {solved}"
+        names = ", ".join(short(words, each.adapter) for each in left_out)
+        listed.append(words("conclusion.best_left_out", best=best, left_out=names) if left_out else best)
     return [words("conclusion.best_instead", listed=", ".join(listed))] if listed else []
 
 
@@ -133,9 +138,14 @@ def sentence(found: Contrast, words: Language) -> str:
     if found.decision is Decision.LESS:
         found = _other_way(found)
     kind = "data" if found.method == "two-way" else "pair"
-    pair = found.pairs[0]
+    pair, key = found.pairs[0], f"{found.decision}_{kind}"
+    if found.decision is Decision.DEPENDS:
+        key = "depends"
+    elif key == "more_data" and BASE_ARM in (found.a, found.b):
+        key = "more_base" if found.a == BASE_ARM else "less_base"
     return words(
-        f"conclusion.{found.decision}" + ("" if found.decision is Decision.DEPENDS else f"_{kind}"),
+        f"conclusion.{key}",
+        them=_them(found, words),
         a=arm_name(words, found.a),
         b=arm_name(words, found.b),
         a_step=_step(words, pair.a),
@@ -151,6 +161,11 @@ def sentence(found: Contrast, words: Language) -> str:
     ).replace(" ()", "")
 
 
+def _them(found: Contrast, words: Language) -> str:
+    """Two single models."""
+    return words(f"conclusion.{'base_and_adapter' if BASE_ARM in (found.a, found.b) else 'two_adapters'}")
+
+
 def _other_way(found: Contrast) -> Contrast:
     """Arm a against arm b, of the first pair: the winner is always the subject of the sentence."""
     pair = found.pairs[0]
@@ -163,6 +178,11 @@ def _other_way(found: Contrast) -> Contrast:
         decision=Decision.MORE,
         pairs=(replace(pair, a=pair.b, b=pair.a, only_a=pair.only_b, only_b=pair.only_a),),
     )
+
+
+def p_value(words: Language, p: float | None, exact: float | None) -> str:
+    """A p-value; a mid-p one never without the exact one, which is larger."""
+    return words.p(p) if exact is None else words("cell.p_both", mid=words.p(p), exact=words.p(exact))
 
 
 def _step(words: Language, adapter: AdapterId) -> str:
