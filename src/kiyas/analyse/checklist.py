@@ -163,7 +163,8 @@ def _seeds(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
         return []
     found, least, common = [], min(map(len, known)), set.intersection(*known)
     if least == 1:
-        found.append(Remark("one_seed", WARN))
+        single = [arm for arm, each in seeds.items() if len(each) == 1]
+        found.append(Remark("one_seed", WARN, {"arms": ", ".join(single)}))
     elif least < ENOUGH_SEEDS:
         found.append(Remark("few_seeds", WARN, {"seeds": least}))
     elif len(common) >= ENOUGH_SEEDS:

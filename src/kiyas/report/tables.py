@@ -308,17 +308,21 @@ def beside_contrasts(findings: Findings, words: Language) -> Table:
 
 def best_of(findings: Findings, words: Language) -> Table:
     """The selection bias of a best checkpoint."""
+
+    def left_out(choice: Choice) -> str:
+        return ", ".join(str(score.adapter.step) for score in findings.left_out(choice))
+
     rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
     columns: tuple[Column[Choice], ...] = (
         *details.TRAINING,
         number("k", lambda choice: choice.best_of.checkpoints, file="checkpoints"),
-        label("left_out", lambda choice: ", ".join(str(each.adapter.step) for each in findings.left_out(choice))),
+        label("left_out", left_out, terminal=False),
         number("best_step", lambda choice: choice.best.step, lambda words, step: words("cell.step", step=step)),
         number("measured", lambda choice: choice.best_of.measured, Language.percent),
         number("corrected", lambda choice: choice.best_of.corrected, Language.percent),
         number("flattery", lambda choice: choice.best_of.selection_bias, Language.points),
     )
-    keys = ("arm", "seed", "k", *(("left_out",) if any(map(findings.left_out, rows)) else ()))
+    keys = ("arm", "seed", "k", *(("left_out",) if any(map(left_out, rows)) else ()))
     # The terminal shows it where a best checkpoint was, or might have been, chosen.
     flatters = findings.select == "primary" or not findings.select_declared
     place = Place(section="results", terminal=flatters, heading=words("heading.best_of"))
