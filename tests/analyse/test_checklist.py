@@ -12,6 +12,7 @@ import pytest
 
 from kiyas.analyse import Findings, Level, Remark, analyse
 from kiyas.analyse.provenance import shared_remark
+from kiyas.interop.importing import import_study
 from kiyas.report import sentences
 from kiyas.report.language import Language, languages
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
@@ -23,7 +24,6 @@ Row = dict[str, Any]
 LAST = STEPS[-1]
 P = 12
 small = functools.partial(make_run, problems=P, steps=(20, LAST), seeds=(0,))
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "study-a"
 
 
 def remarks(run: Path) -> dict[str, Remark]:
@@ -129,11 +129,8 @@ def test_what_is_like_the_base_is_said_once(tmp_path: Path) -> None:
     assert "adapter_like_base" in remarks(run) and "same_programs" not in remarks(run)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real study is not here")
-def test_a_real_study_with_a_checkpoint_judged_twice(tmp_path: Path) -> None:
-    from kiyas.interop.importing import import_study
-
-    shutil.copytree(REAL, tmp_path / "theirs")
+def test_a_real_study_with_a_checkpoint_judged_twice(tmp_path: Path, shared_data: Path) -> None:
+    shutil.copytree(shared_data / "study-a", tmp_path / "theirs")
     outcomes = tmp_path / "theirs" / "outcomes"
     outcomes.chmod(0o755)
     name = "deep_instruction_checkpoint-step-{}-epoch-{}_2408-2502_atcoder.jsonl"

@@ -312,7 +312,8 @@ def best_of(findings: Findings, words: Language) -> Table:
     def left_out(choice: Choice) -> str:
         return ", ".join(str(score.adapter.step) for score in findings.left_out(choice))
 
-    rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
+    several = [each for each in findings.choices if each.best_of.checkpoints > 1 or left_out(each)]
+    rows = [each for each in several if math.isfinite(each.best_of.measured)]
     columns: tuple[Column[Choice], ...] = (
         *details.TRAINING,
         number("k", lambda choice: choice.best_of.checkpoints, file="checkpoints"),
