@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from kiyas.analyse import provenance
 from kiyas.analyse.findings import Level, Remark
 from kiyas.check import chat_template, costs, design, leaks, measure, remarks
 from kiyas.check.cards import Card
@@ -92,6 +93,8 @@ class Checked:
                 "expected_within": EXPECTED_WITHIN,
                 "tokens_differ": remarks.TOKENS_DIFFER,
                 "style_differs": remarks.STYLE_DIFFERS,
+                "many_shared": provenance.MANY_SHARED,
+                "nearly_all_shared": provenance.NEARLY_ALL,
             },
             "assumed_variance": {**asdict(design.ASSUMED), "answer_share": design.ANSWER_SHARE},
         }
