@@ -13,7 +13,7 @@ from kiyas import report
 from kiyas.analyse import Decision, analyse
 from kiyas.report import methods, sentences, tables
 from kiyas.report.language import Language, languages
-from kiyas.runfolder.files import read_json, write_json
+from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 from synthetic import make_run
 
 Row = dict[str, Any]
@@ -119,8 +119,8 @@ def test_seeds_have_one_p_and_a_plain_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rate", "said"),
     [
-        (0.97, "Trained on a, this base solves more of these problems than before"),
-        (0.03, "Before training, this base solves more of these problems than after"),
+        (0.97, "Trained on a, the model solves more of these problems than the base"),
+        (0.03, "The base solves more of these problems than the model trained on a"),
     ],
 )
 def test_the_base_is_not_a_data_set(tmp_path: Path, rate: float, said: str) -> None:
@@ -140,3 +140,29 @@ def test_methods_do_not_claim_what_is_not_recorded(tmp_path: Path) -> None:
     write_json(run / "resolved.json", {**read_json(run / "resolved.json"), "declared_sha256": None})
     said = " ".join(methods.paragraphs(run, analyse(run), EN))
     assert "were declared before the run is not recorded" in said and "Nothing was declared" not in said
+
+
+def test_an_import_does_not_speak_of_one_base_and_recipe(tmp_path: Path) -> None:
+    said = {}
+    for imported in (True, False):
+        findings = analyse(small(tmp_path / str(imported), seeds=(0, 1, 2), imported=imported))
+        said[imported] = " ".join(sentences.conclusion(findings, EN).more)
+    assert "Whether they differ in their data only is unknown" in said[True] and "this recipe" not in said[True]
+    assert "this recipe" in said[False]
+
+
+def test_a_secondary_benchmark_that_chose_the_checkpoint_says_so(tmp_path: Path) -> None:
+    for select, said in (("last", "nothing was chosen here"), ("development", "scores there have selection bias")):
+        run = small(tmp_path / select, also=["humaneval"], compare={"select": select})
+        problems = run / "data" / "problems.jsonl"
+        write_jsonl(
+            problems,
+            [{**row, "benchmark": "humaneval"} if n < 4 else row for n, row in enumerate(read_jsonl(problems))],
+        )
+        assert said in tables.beside(analyse(run), EN).lead
+
+
+def test_a_changed_declaration_is_exploratory_in_the_badge(tmp_path: Path) -> None:
+    run = small(tmp_path / "run")
+    write_json(run / "resolved.json", {**read_json(run / "resolved.json"), "declared_sha256": "0" * 64})
+    assert sentences.conclusion(analyse(run), EN).badge == "Undecided (exploratory)"

@@ -113,7 +113,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "near_leak": (
         "{arm}: {found} of {problems} held-out problems have a near copy among its training prompts",
-        "its validation loss will look too good; Kıyas separates problems by dataset.group_by and does not detect this",
+        "its validation loss will look too good; Kıyas separates problems by dataset.group_by only",
         "give such rows the same group: " + FIX_SPLIT,
     ),
     "contaminated": (
@@ -443,7 +443,7 @@ def _held_out(checked: Checked) -> str:
     if any(each.most for each in checked.left_overlaps):
         return "Held-out problems: see the warnings."
     group = f"`{checked.group_by}`" if checked.group_by else "problem"
-    return f"Held-out problems: none is in any arm's training set, by {group} or by near-equal prompt."
+    return f"Held-out problems: none was found in any arm's training set, by {group} or by near-equal prompt."
 
 
 def _shared(checked: Checked) -> list[str]:

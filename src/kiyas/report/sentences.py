@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report.language import Language
+from kiyas.runfolder.record import Kind
 from kiyas.types import BASE_ARM, AdapterId
 
 ENOUGH_DRAWS = 3
@@ -73,7 +74,8 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     if found.decision is Decision.MISSING:
         what = words("conclusion.owed_what", a=a, b=b)
         return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what), ())
-    if findings.select == "primary":
+    changed = any(each.code == "declaration_changed" for each in findings.remarks)
+    if findings.select == "primary" or changed:
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
     if found.holm is not None:
@@ -89,6 +91,8 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         if each.arm in (found.a, found.b)
     ]
     scope = "scope_data" if found.method == "two-way" else "scope_pair"
+    if scope == "scope_data" and findings.kind == Kind.IMPORT:
+        scope = "scope_unknown"
     more.append(words(f"conclusion.{scope}", them=_them(found, words)))
     more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     more += _best_instead(findings, words)

@@ -14,6 +14,7 @@ from kiyas.report import behaviour, details, sentences
 from kiyas.report.language import DASH, Language
 from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, table
 from kiyas.stats.inference import Interval
+from kiyas.study.settings import Select
 from kiyas.types import AdapterId
 
 __all__ = ["TABLES", "Table", "tables"]
@@ -295,7 +296,8 @@ def beside(findings: Findings, words: Language) -> Table:
         OWED,
         INTERVAL,
     )
-    return table("beside", words, rows, columns, place=Place(section="results", terminal=True))
+    lead = words("lead.beside_chosen" if findings.select is Select.DEVELOPMENT else "lead.beside")
+    return table("beside", words, rows, columns, lead=lead, place=Place(section="results", terminal=True))
 
 
 def beside_contrasts(findings: Findings, words: Language) -> Table:
