@@ -118,7 +118,7 @@ def test_two_adapters_have_both_p_values(tmp_path: Path) -> None:
     (each,) = found.replications
     assert (each.p, each.exact_p) == (pytest.approx(0.03125), pytest.approx(0.0625))
     table = pooled.rows(found, Language())
-    assert table.shown[0]["p"] == "0.031 / 0.062" and dict(table.columns)["p"] == "p (mid-p / exact)"
+    assert table.shown[0]["p"] == "0.031 / 0.062" and dict(table.columns)["p"] == Language()("column.p_both")
     assert pool([small(tmp_path / "two", 1)]).replications[0].exact_p is None
 
 

@@ -80,7 +80,8 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     more = [_test(found, words, a, b)]
     if found.holm is not None:
         family = sum(each.declared for each in findings.contrasts)
-        more.append(words("conclusion.holm", n=family, p=words.p(found.holm)))
+        key = "holm" if found.exact_p is None else "holm_mid"
+        more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm)))
     more += needed(found, words)
     if findings.uncontaminated is not None:
         n = found.problems - findings.uncontaminated.problems
