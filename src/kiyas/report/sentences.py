@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
-from kiyas.report.language import Language
+from kiyas.report.language import DASH, Language
 from kiyas.runfolder.record import Kind
 from kiyas.types import BASE_ARM, AdapterId
 
@@ -251,7 +251,8 @@ def _hours(hours: float | None, words: Language) -> str:
 
 def remark(found: Remark, words: Language, findings: Findings) -> str:
     """One line of the checklist."""
-    values = dict(found.values)
+    # Findings of earlier versions have the same remarks with fewer values.
+    values = {"problems": findings.problems, "arms": DASH, "n": DASH, **found.values}
     shares = {key for key, value in values.items() if key.endswith("share") and isinstance(value, float)}
     values |= {key: words.percent(values[key]) for key in shares}
     values |= {key: words.number(values[key], 3) for key in ("spread", "gain") if key in values}
