@@ -329,29 +329,33 @@ def _split_consequence(values: Mapping[str, Any]) -> str:
 
 
 def _sight(checked: Checked) -> str:
-    own, *others = checked.design
-    answers = _many(own.samples, "answer")
-    far = f"{_points(own.detectable)} points"
+    """What the study finds 4 times in 5, under which assumption, and a design that finds less or enough."""
+    own, better = checked.design[0], _better(checked)
     each = f" in each of its {checked.contrasts} declared contrasts" if checked.contrasts > 1 else ""
-    study = f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each)"
-    now = f"{study} finds a true difference of {far} 4 times in 5{each}, if {_assumption(own.seeds)}"
-    if own.detectable >= 1:
-        now = f"{study} finds no difference 4 times in 5, however large"
-    elif own.detectable <= checked.matters:
+    far = f"a true difference of {_points(own.detectable)} points 4 times in 5"
+    finds = far if own.detectable < 1 else "no difference 4 times in 5, however large"
+    study = f"This study ({_many(own.seeds, 'seed')} × {own.problems:,} problems, {_many(own.samples, 'answer')} each)"
+    now = f"{study} finds {finds}{each}, if {_assumption(max(own.seeds, better.seeds if better else 1))}"
+    if own.detectable <= checked.matters:
         return f"{now}: enough for the equivalence margin of {_points(checked.matters)} points."
-    better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
-    enough = [cell for cell in better if cell.detectable <= checked.matters]
-    best = (
-        min(enough, key=lambda cell: cell.hours or 0.0)
-        if enough
-        else min(better, key=lambda cell: cell.detectable, default=None)
-    )
-    if best is None:
+    if better is None:
         return f"{now}."
-    extra = f" × {best.samples} answers" if best.samples > 1 else ""
-    hours = "" if best.hours is None else f", in about {_time(best.hours * 3600)}"
-    larger = f"{_many(best.seeds, 'seed')} × {best.problems} problems{extra}"
-    return f"{now}. {larger} would find {_points(best.detectable)} points as often{hours}."
+    extra = f" × {better.samples} answers" if better.samples > 1 else ""
+    hours = "" if better.hours is None else f", in about {_time(better.hours * 3600)}"
+    larger = f"{_many(better.seeds, 'seed')} × {better.problems:,} problems{extra}"
+    return f"{now}. {larger} would find {_points(better.detectable)} points as often{hours}."
+
+
+def _better(checked: Checked) -> design.Cell | None:
+    """The cheapest design that finds the margin, else the one that finds the smallest difference."""
+    own, *others = checked.design
+    better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
+    if own.detectable <= checked.matters or not better:
+        return None
+    enough = [cell for cell in better if cell.detectable <= checked.matters]
+    if enough:
+        return min(enough, key=lambda cell: cell.hours or 0.0)
+    return min(better, key=lambda cell: cell.detectable)
 
 
 def _assumption(seeds: int) -> str:
@@ -371,12 +375,18 @@ def _extremes(checked: Checked) -> str:
     trained = {name: facts.trained for name, facts in checked.arms.items()}
     if len(trained) < 2:
         return ""
-    deep = max(trained, key=lambda name: trained[name].solutions_per_problem)
-    wide = max(trained, key=lambda name: trained[name].problems)
+    solutions = {name: rows.solutions_per_problem for name, rows in trained.items()}
+    problems = {name: rows.problems for name, rows in trained.items()}
     return (
-        f"Measured: {deep} has the most solutions per problem ({trained[deep].solutions_per_problem:.3g}), {wide} has "
-        f"the most problems ({trained[wide].problems:,})."
+        f"Measured: {_largest(solutions)} the most solutions per problem ({max(solutions.values()):.3g}), "
+        f"{_largest(problems)} the most problems ({max(problems.values()):,})."
     )
+
+
+def _largest(values: Mapping[str, float]) -> str:
+    """deep has; deep and diverse have"""
+    names = [name for name, value in values.items() if value == max(values.values())]
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 # -- tables -------------------------------------------------------------------------------------------------------
