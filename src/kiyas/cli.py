@@ -310,11 +310,11 @@ def _add_check(commands: Commands) -> None:
         commands,
         "check",
         _check,
-        "know before you spend: mistakes, data, leaks, costs, and what the study can detect",
+        "know before you spend: mistakes, data, leaks, costs, and what the study can find",
         """\
         Reads the study file, the data, the benchmark and the tokenizer, and measures: what each arm really contains,
-        leaks and contamination, chat template checks, memory, time and disk, and the smallest difference that this
-        study can detect. Every warning names its consequence. Writes nothing. Exit code 1: the study cannot run.""",
+        leaks and contamination, chat template checks, memory, time and disk, and the difference that this study finds
+        4 times in 5. Every warning names its consequence. Writes nothing. Exit code 1: the study cannot run.""",
     )
     _study_options(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")

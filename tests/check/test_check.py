@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 
 import tiny
 from kiyas import practice
+from kiyas.analyse import provenance
 from kiyas.check import Checked, chat_template, check, costs, design, leaks, measure, page, remarks
 from kiyas.cli import main
 from kiyas.data.arms import ArmData
@@ -27,6 +29,7 @@ from kiyas.data.chat import Chat
 from kiyas.model import meter
 from kiyas.pipeline.prepare import unexpected
 from kiyas.similarity import contamination, near_duplicates
+from kiyas.similarity.shared_rows import shared_rows
 from kiyas.stats import inference, planning
 from kiyas.stats.random_effects import two_way
 from kiyas.study.settings import Study
@@ -397,6 +400,54 @@ def test_design_table_begins_with_the_study() -> None:
     assert design.sees(10, 300) < 0.055 < design.sees(3, 300) < design.sees(3, 41)
 
 
+@pytest.mark.parametrize(("seeds", "alpha"), [(1, 0.05), (1, 0.05 / 3), (5, 0.05), (5, 0.05 / 3)])
+def test_power_at_the_level_of_several_contrasts(seeds: int, alpha: float) -> None:
+    """By simulation: found 4 times in 5 at that level, and less often at a stricter one."""
+    rng, parts, n = np.random.default_rng(1), design.ASSUMED, 300
+    truth = design.sees(seeds, 100, alpha=alpha)
+    if seeds == 1:
+        d = parts.problem + parts.rest
+        shares = [(d - truth) / 2, (d + truth) / 2, 1 - d]
+        p = [inference.mcnemar(int(a), int(b)).mid for a, b, _ in rng.multinomial(100, shares, size=n)]
+    else:
+        noise = [rng.normal(0, math.sqrt(v), s) for v, s in ((parts.seed, (n, seeds, 1)), (parts.problem, (n, 1, 100)))]
+        d_NSP = truth + sum(noise) + rng.normal(0, math.sqrt(parts.rest), (n, seeds, 100))
+        p = [inference.two_way(d_SP).p for d_SP in d_NSP]
+    assert 0.72 < np.mean(np.array(p) <= alpha) < 0.88
+
+
+def test_the_table_is_for_the_declared_contrasts() -> None:
+    one, three = design.table(3, 41, 1), design.table(3, 41, 1, contrasts=3)
+    assert all(a.detectable <= b.detectable for a, b in zip(one, three, strict=True))
+    assert three[0].detectable == design.sees(3, 41, alpha=0.05 / 3) > one[0].detectable
+
+
+def test_what_it_finds_is_said_with_its_assumption(clean: Checked) -> None:
+    said = " ".join(page.page(clean).split())
+    own = clean.design[0]
+    assert f"finds a true difference of {100 * own.detectable:.0f}" in said and "4 times in 5, if" in said
+    assert "two trainings on the same data differ by 2 points and two adapters' answers differ on 30%" in said
+    assert clean.contrasts == 1 and "declared contrasts" not in said and "detect" not in said
+    three = " ".join(page.page(dataclasses.replace(clean, contrasts=3)).split())
+    assert "4 times in 5 in each of its 3 declared contrasts, if" in three
+    lone = dataclasses.replace(own, seeds=1)
+    one = " ".join(page.page(dataclasses.replace(clean, design=[lone])).split())
+    assert "4 times in 5, if two adapters' answers differ on 30%" in one
+    blind = dataclasses.replace(own, detectable=1.0)
+    none = " ".join(page.page(dataclasses.replace(clean, design=[blind, *clean.design[1:]])).split())
+    assert "finds no difference 4 times in 5, however large" in none
+
+
+def test_rows_that_arms_share_are_counted(clean: Checked) -> None:
+    assert [(each.a, each.b) for each in clean.shared] == [("deep", "diverse")]
+    (shared,) = clean.shared
+    assert f"share: {shared.a_shared:,} of {shared.a_rows:,}" in " ".join(page.page(clean).split())
+    row = Example("1", "Write a program.", "print(1)", "g")
+    same = shared_rows({"deep": [row], "diverse": [row]})
+    warned = dataclasses.replace(clean, shared=same, remarks=[*remarks.shared_remarks(same)])
+    assert "no difference in data to find" in " ".join(page.page(warned).split())
+
+
 # -- costs, page, JSON ----------------------------------------------------------------------------------------------
 
 
@@ -444,7 +495,7 @@ def test_the_page_fits_and_every_remark_has_words(clean: Checked, planted: Check
                 "{" not in part or "dataset: {" in part or "budget: {" in part for part in page.words(each, checked)
             )
     assert len(page.page(clean).splitlines()) <= 70
-    source = Path(remarks.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(room.__file__).read_text(encoding="utf-8") for room in (remarks, provenance))
     for code in page.WORDS:
         assert f'"{code}"' in source, f"{code} is never remarked"
 

@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from kiyas import report
 from kiyas.analyse import Findings, analyse
 from kiyas.pipeline import stages
 from kiyas.pipeline.status import status
+from kiyas.report import sentences
+from kiyas.report.language import Language, languages
 from kiyas.runfolder import rows
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
@@ -37,8 +40,10 @@ LATER = {
     "accepted",
     "numerical_floor",
     "batch_invariance",
+    "remarks",
+    "exact_p",
 }
-"""fields that findings of that time did not have"""
+"""fields that findings of that time did not have; remarks: the checklist says more since"""
 OTHER_RULE = {"overfits", "rise"}
 """fields that were read by another rule then"""
 TIMED = {"both_hours", "seeds_hours", "problems_hours"}
@@ -79,6 +84,17 @@ def test_a_stopped_run_goes_on(folders: Path) -> None:
     ignored = TIMED | LATER | OTHER_RULE
     assert without(read_json(folder.findings), ignored) == without(expected, ignored)
     assert read_record(folder).declared_before
+
+
+@pytest.mark.parametrize("name", ["stopped", "imported"])
+def test_older_findings_still_make_a_report(folders: Path, name: str) -> None:
+    findings = Findings.from_json(read_json(folders / f"{name}-findings.json"))
+    assert {"one_seed", "nothing_missing"} <= {remark.code for remark in findings.remarks}
+    for language in languages():
+        text = report.text(findings, language=language)
+        assert "{" not in text
+        for remark in findings.remarks:
+            assert "{" not in sentences.remark(remark, Language(language), findings)
 
 
 def test_an_import_is_read(folders: Path) -> None:

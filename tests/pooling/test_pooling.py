@@ -94,6 +94,35 @@ def test_arms_that_never_differ_have_an_error_all_the_same(tmp_path: Path) -> No
     assert found.answers[0].interval.high == pytest.approx(inference.paired_interval(0, 0, 41).high, abs=1e-6)
 
 
+@pytest.mark.parametrize("language", languages())
+def test_a_prediction_says_which_problems_it_is_about(runs: list[Path], tmp_path: Path, language: str) -> None:
+    """Narrower than the average's interval, since that one is about other problems too."""
+    words, same = Language(language), pool(runs)
+    assert same.meta is not None and same.meta.prediction is not None
+    interval = words.points_interval(same.meta.prediction)
+    said = pooled.conclusion(same, words).more
+    assert words("pooled.prediction_within", interval=interval, problems=41) in said
+    assert (
+        words("pooled.agree" if same.agreement is Agreement.AGREE else "pooled.open", where=words("pooled.within"))
+        in said
+    )
+    assert words("pooled.row_prediction_within") in pooled.text(same, language=language)
+    other = pool([thirteen(tmp_path / "public.csv")])
+    assert other.meta is not None
+    interval = words.points_interval(other.meta.prediction)
+    assert words("pooled.prediction", interval=interval) in pooled.conclusion(other, words).more
+
+
+def test_two_adapters_have_both_p_values(tmp_path: Path) -> None:
+    five = lambda r: {**r, "verdict": "AC" if r["arm"] == "diverse" and r["problem_id"] < "p005" else "WA"}  # noqa: E731
+    found = pool([small(tmp_path / "one", 0, seeds=(0,), change=five)])
+    (each,) = found.replications
+    assert (each.p, each.exact_p) == (pytest.approx(0.03125), pytest.approx(0.0625))
+    table = pooled.rows(found, Language())
+    assert table.shown[0]["p"] == "0.031 / 0.062" and dict(table.columns)["p"] == Language()("column.p_both")
+    assert pool([small(tmp_path / "two", 1)]).replications[0].exact_p is None
+
+
 def thirteen(file: Path) -> Path:
     """Made up, with mean −0.4 points, SD 6.4, five wins, five losses and three ties of 41 problems."""
     d = [-4, -3, -3, -3, -1, 0, 0, 0, 1, 2, 2, 2, 5]
@@ -111,7 +140,7 @@ def test_thirteen_replications_are_no_evidence_of_a_difference(tmp_path: Path) -
     assert answer.interval.low < -0.03 and answer.interval.high > 0.03
     assert found.decision is Decision.UNDECIDED and found.agreement is Agreement.OPEN
     said = pooled.text(found)
-    assert "no evidence of a difference" in said and "would have been narrower" in said
+    assert "do not decide between" in said and "would probably have been narrower" in " ".join(said.split())
     assert pool([tmp_path / "public.csv"], arms=("deep", "diverse")).answers[0].difference == -answer.difference
 
 
@@ -355,7 +384,7 @@ def test_command_and_python(runs: list[Path], tmp_path: Path, capsys: pytest.Cap
     assert "index.html" in told.err
     compared = kiyas.compare(paths)
     assert str(compared) == pooled.text(found)
-    assert "no evidence of a difference" in compared.conclusion
+    assert "do not decide between" in compared.conclusion
     assert list(compared.results["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
     assert cli.main(["compare", *paths, "--arm", "x"]) == 1
     assert "expected OLD=NEW" in capsys.readouterr().err

@@ -304,7 +304,8 @@ def test_every_phrase_asked_for_exists() -> None:
         text = path.read_text(encoding="utf-8")
         for key in re.findall(r"\bw(?:ords)?\(\s*\"([a-z_]+\.[A-Za-z_0-9]+)\"\s*[,)]", text):
             assert key in known, f"{path.name}: {key}"
-    text = (Path(kiyas.analyse.__file__).parent / "checklist.py").read_text(encoding="utf-8")
+    room = Path(kiyas.analyse.__file__).parent
+    text = "".join((room / name).read_text(encoding="utf-8") for name in ("checklist.py", "provenance.py"))
     codes = set(re.findall(r"Remark\(\s*\"(\w+)\"", text))
     assert len(codes) > 25
     for code in codes:

@@ -1,12 +1,19 @@
-"""What a reviewer would ask, answered from the files. Codes here; the sentences are in report/phrases."""
+"""What a reviewer would ask, answered from the files. Codes here; the sentences are in report/phrases.
+
+A tick (level OK) is given for evidence only: what the files do not say is a note.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score, by_weight
+from kiyas.analyse import outliers, provenance
+from kiyas.analyse.findings import Choice, Curve, LearningRatePoint, Level, Remark, Score, Training, by_weight
 from kiyas.analyse.learning_rates import rate_remarks
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.losses import unstable
@@ -15,34 +22,42 @@ from kiyas.judge import Problem, Tier
 from kiyas.judge.tolerances import with_statement
 from kiyas.judge.verdicts import SHARED, WITHIN
 from kiyas.runfolder.record import Kind
-from kiyas.study.settings import Accept, Select, as_text, day_of
+from kiyas.study.settings import Accept, Select, as_text
 from kiyas.types import AdapterId, LogKind
 
 FEW_VALIDATION = 50
 SAME_AS_BASE = 0.95
 TOKENS_DIFFER = 1.1
+STEPS_DIFFER = 1.02
+ENOUGH_SEEDS = 3
 WARN, NOTE, OK = Level.WARNING, Level.NOTE, Level.OK
 
 
 def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) -> tuple[Remark, ...]:
     """Warnings first, then notes, then what was checked and is fine."""
     choices, curves = selected.choices, selected.curves
+    like_base = {score.adapter for score in scores if (score.same_as_base or 0) >= SAME_AS_BASE}
     found = [
         *_declared(loaded),
         *_base(scores),
         *_quantised(loaded),
-        *_owed(scores),
+        *_owed(loaded, scores),
+        *provenance.same_answers(loaded, like_base),
         *_tests(loaded),
+        *outliers.problem_groups(loaded),
         *_seeds(loaded, choices),
-        *_selection(loaded, choices),
-        *_budget(curves, scores),
+        *outliers.seeds_apart(loaded, selected),
+        *_selection(loaded, selected),
+        *_budget(curves, selected),
         *_tokens(loaded),
+        *provenance.unknown(loaded),
         *_recipes(loaded, selected.points),
-        *_contamination(loaded),
-        *_newer(loaded),
+        *provenance.shared_data(loaded),
+        *provenance.contamination(loaded),
+        *provenance.newer(loaded),
         *_validation(loaded, curves),
         *(Remark("unstable_seeds", WARN, {"arm": a, "spread": s, "gain": g}) for a, (s, g) in unstable(curves).items()),
-        *_adapters(scores),
+        *_adapters(scores, like_base),
         *_judge(loaded),
         *_tolerance(loaded),
         *_how_run(loaded),
@@ -55,15 +70,19 @@ def _declared(loaded: Loaded) -> list[Remark]:
     """Was `compare` changed after the run started? Its digest was stamped into the run then."""
     kept = loaded.record.declared_before
     if kept is None:
-        return []
+        return [Remark("declaration_unknown", NOTE)] if loaded.record.study else []
     return [Remark("declared_before", OK) if kept else Remark("declaration_changed", WARN)]
 
 
 def _base(scores: tuple[Score, ...]) -> list[Remark]:
     if not scores:
         return [Remark("no_verdicts", WARN)]
-    measured = any(score.adapter.is_base for score in scores)
-    return [Remark("base_measured", OK) if measured else Remark("base_missing", WARN)]
+    base = next((score for score in scores if score.adapter.is_base), None)
+    if base is None:
+        return [Remark("base_missing", WARN)]
+    if base.missing:
+        return [Remark("base_incomplete", WARN, {"n": base.missing})]
+    return [Remark("base_measured", OK)]
 
 
 def _quantised(loaded: Loaded) -> list[Remark]:
@@ -74,10 +93,17 @@ def _quantised(loaded: Loaded) -> list[Remark]:
     return [Remark("base_in_4bit", NOTE, {"base": Path(study.model_name_or_path).name})]
 
 
-def _owed(scores: tuple[Score, ...]) -> list[Remark]:
+def _owed(loaded: Loaded, scores: tuple[Score, ...]) -> list[Remark]:
+    found = []
     if missing := {str(score.adapter): score.missing for score in scores if score.missing}:
-        return [Remark("owed", WARN, {"n": sum(missing.values()), "where": ", ".join(missing)})]
-    return [Remark("nothing_missing", OK)] if scores else []
+        found.append(Remark("owed", WARN, {"n": sum(missing.values()), "where": ", ".join(missing)}))
+    for label, other in loaded.secondary.items():
+        if n := sum(other.missing(score.adapter) for score in scores if score.adapter in other.answers):
+            found.append(Remark("owed_beside", NOTE, {"n": n, "benchmark": label}))
+    judged = {score.adapter.arm for score in scores}
+    if scores and (silent := [arm for arm in loaded.arms if arm not in judged]):
+        found.append(Remark("arms_not_judged", WARN, {"arms": ", ".join(silent)}))
+    return found or ([Remark("nothing_missing", OK, {"problems": len(loaded.problems)})] if scores else [])
 
 
 def samples_only(problems: Iterable[Problem]) -> float | None:
@@ -100,9 +126,14 @@ def _tests(loaded: Loaded) -> list[Remark]:
     if P and any(counts):
         share = samples_only(loaded.problems.values())
         values = {"tests": sum(counts), "problems": P, "share": share}
-        found.append(
-            Remark("sample_tests_only", WARN, values) if share and share > 0.9 else Remark("tests", OK, values)
-        )
+        if unsure := _other_tests(loaded):
+            found.append(Remark("tests_not_confirmed", WARN, {**values, "n": unsure}))
+        elif share is not None and share > 0.9:
+            found.append(Remark("sample_tests_only", WARN, values))
+        else:
+            found.append(
+                Remark("tests", OK, values) if share is not None else Remark("tests_maybe_samples", NOTE, values)
+            )
     elif P and counts:
         totals = {
             problem: each.total
@@ -117,20 +148,33 @@ def _tests(loaded: Loaded) -> list[Remark]:
     return found
 
 
+def _other_tests(loaded: Loaded) -> int:
+    """Recorded verdicts that do not say that they are about all tests of their problem."""
+    return sum(
+        each.recorded and not each.missing and each.total != len(loaded.problems[problem].tests)
+        for answers in loaded.answers.values()
+        for problem, judged in answers.items()
+        if loaded.problems[problem].test_code is None
+        for each in judged
+    )
+
+
 def _seeds(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
     seeds = {arm: {c.training.seed for c in choices if c.training.arm == arm} for arm in loaded.arms}
-    counts = {len(each) for each in seeds.values() if each}
-    if not counts:
+    known = [each for each in seeds.values() if each]
+    if not known:
         return []
-    found = []
-    if min(counts) == 1:
-        found.append(Remark("one_seed", WARN))
-    elif min(counts) < 3:
-        found.append(Remark("few_seeds", WARN, {"seeds": min(counts)}))
-    else:
-        found.append(Remark("seeds", OK, {"seeds": min(counts)}))
-    if len(counts) > 1:
-        found.append(Remark("unequal_seeds", WARN, {"seeds": ", ".join(f"{a} {len(n)}" for a, n in seeds.items())}))
+    found, least, common = [], min(map(len, known)), set.intersection(*known)
+    if least == 1:
+        single = [arm for arm, each in seeds.items() if len(each) == 1]
+        found.append(Remark("one_seed", WARN, {"arms": ", ".join(single)}))
+    elif least < ENOUGH_SEEDS:
+        found.append(Remark("few_seeds", WARN, {"seeds": least}))
+    elif len(common) >= ENOUGH_SEEDS:
+        found.append(Remark("seeds", OK, {"seeds": len(common)}))
+    if any(each != common for each in known):
+        listed = "; ".join(f"{arm}: {', '.join(map(str, sorted(each)))}" for arm, each in seeds.items())
+        found.append(Remark("unequal_seeds", WARN, {"seeds": listed, "n": len(common)}))
     if loaded.record.study is not None:
         declared = set(loaded.record.study.seed_list)
         missing = {arm: sorted(declared - of) for arm, of in seeds.items() if of and declared - of}
@@ -162,9 +206,6 @@ def _recipes(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Rema
         if differs
     ):
         found.append(Remark("recipes_differ", WARN, {"differences": told}))
-    given = [name for name, arm in loaded.record.arms.items() if arm.is_given]
-    if given and len(own) > 1:
-        found.append(Remark("recipe_unknown", WARN, {"arms": ", ".join(given)}))
     if whole := [name for name, arm in loaded.record.arms.items() if arm.model]:
         found.append(Remark("base_not_shared", WARN, {"arms": ", ".join(whole)}))
     if Accept.UNEQUAL_BUDGETS in loaded.record.compare.accept:
@@ -178,70 +219,99 @@ def _recipes(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Rema
     return found
 
 
-def _contamination(loaded: Loaded) -> list[Remark]:
-    if loaded.flagged is None:
-        return []
-    if not loaded.flagged:
-        return [Remark("not_contaminated", OK, {"problems": len(loaded.problems)})]
-    return [
-        Remark("contaminated", WARN, {"arm": arm, "n": len(ids), "some": ", ".join(ids[:5]) + " …" * (len(ids) > 5)})
-        for arm, ids in loaded.flagged.items()
+def _selection(loaded: Loaded, selected: Selection) -> list[Remark]:
+    """How the checkpoints that are compared were chosen, here or before they came here."""
+    select, record = loaded.record.compare.select, loaded.record
+    several = {training for training, adapters in selected.judged.items() if len(adapters) > 1}
+    elsewhere = [
+        arm for arm in loaded.arms if record.study is None or (arm in record.arms and record.arms[arm].is_given)
     ]
-
-
-def _newer(loaded: Loaded) -> list[Remark]:
-    """Are the problems newer than what the data was made from? Asked only where problems have dates."""
-    dates = [problem.date[:10] for problem in loaded.problems.values() if problem.date]
-    if not dates or loaded.record.study is None:
-        return []
-    told = {name: arm.newest for name, arm in loaded.record.arms.items() if arm.dataset_name}
-    if silent := [name for name, newest in told.items() if newest is None]:
-        return [Remark("newest_unknown", NOTE, {"arms": ", ".join(silent)})]
-    found = []
-    for name, newest in told.items():
-        last = day_of(newest, True)
-        older = sum(day <= str(last) for day in dates)
-        if older:
-            found.append(
-                Remark("older_problems", WARN, {"arm": name, "n": older, "of": len(dates), "newest": str(newest)})
-            )
-    return found or [Remark("newer_problems", OK, {"n": len(dates)})]
-
-
-def _selection(loaded: Loaded, choices: tuple[Choice, ...]) -> list[Remark]:
-    select, declared = loaded.record.compare.select, loaded.record.study is not None
-    several = any(choice.best_of.checkpoints > 1 for choice in choices)
+    single = [arm for arm in elsewhere if any(t.arm == arm and t not in several for t in selected.judged)]
+    found = [Remark("choice_unknown", NOTE, {"arms": ", ".join(single)})] if single else []
     if not several:
-        return []
+        return found
     if select is Select.PRIMARY:
-        return [Remark("selected_on_test", WARN, {"k": max(c.best_of.checkpoints for c in choices)})]
-    found = [] if declared else [Remark("selection_not_declared", NOTE)]
-    if select is Select.VALIDATION and any(choice.lowest_validation is None for choice in choices):
-        found.append(Remark("no_validation_at_checkpoints", WARN))
-    return found or [Remark("selection_clean", OK, {"select": select})]
+        return [*found, Remark("selected_on_test", WARN, {"k": max(len(each) for each in selected.judged.values())})]
+    if record.study is None:
+        found.append(Remark("selection_not_declared", NOTE))
+    if select is Select.VALIDATION:
+        found += _without_loss(selected)
+    # A rule that was changed, or may have been, was perhaps chosen by the scores.
+    if not found and record.declared_before:
+        found.append(Remark("selection_clean", OK, {"select": select}))
+    return found
 
 
-def _budget(curves: tuple[Curve, ...], scores: tuple[Score, ...]) -> list[Remark]:
-    """Equal budgets: the last step that was logged or judged, per arm."""
-    last: dict[str, int] = {}
-    for curve in curves:
-        for point in curve.train[-1:]:
-            last[curve.training.arm] = max(last.get(curve.training.arm, 0), point.step)
-    judged: dict[str, set[int]] = {}
-    for score in scores:
-        if not score.adapter.is_base:
-            judged.setdefault(score.adapter.arm, set()).add(score.adapter.step)
-    # An arm without a log is known by what was judged.
-    last |= {arm: max(steps) for arm, steps in judged.items() if arm not in last}
+def _without_loss(selected: Selection) -> list[Remark]:
+    """Checkpoints that the rule `validation` could not choose, since no loss was logged at their step."""
+    logged = {curve.training: {point.step for point in curve.validation} for curve in selected.curves}
+    without = [
+        str(adapter)
+        for training, adapters in selected.judged.items()
+        for adapter in adapters
+        if adapter.step not in logged.get(training, set())  # a training may have no log
+    ]
+    if any(choice.lowest_validation is None for choice in selected.choices):
+        return [Remark("no_validation_at_checkpoints", WARN)]
+    values = {"n": len(without), "ids": _some(without)}
+    return [Remark("validation_at_some", NOTE, values)] if without else []
+
+
+def _budget(curves: tuple[Curve, ...], selected: Selection) -> list[Remark]:
+    """Equal numbers of steps: only where every training has a log, and no checkpoint is beyond its end."""
+    logged = {curve.training: steps for curve in curves if (steps := _logged(curve))}
+    judged = {training: [adapter.step for adapter in adapters] for training, adapters in selected.judged.items()}
+    beyond = {
+        training: (max(steps), logged[training][-1])
+        for training, steps in judged.items()
+        if training in logged and max(steps) - logged[training][-1] >= _interval(logged[training])
+    }
     found = []
-    if len(last) > 1:
-        unequal = max(last.values()) / max(1, min(last.values())) > 1.02
-        values = {"steps": ", ".join(f"{arm} {step}" for arm, step in last.items())}
-        found.append(Remark("unequal_steps", WARN, values) if unequal else Remark("equal_steps", OK, values))
-    if len({len(steps) for steps in judged.values()}) > 1:
-        listed = ", ".join(f"{arm} {len(steps)}" for arm, steps in judged.items())
+    if beyond:
+        listed = "; ".join(f"{_name(training)}: {last} > {end}" for training, (last, end) in beyond.items())
+        found.append(Remark("judged_beyond_log", WARN, {"where": listed}))
+    last = {t: max(*logged.get(t, [0]), *judged.get(t, [0])) for t in dict.fromkeys([*logged, *judged])}
+    if len({training.arm for training in last}) > 1:
+        values, most = {"steps": _by_arm(last)}, max(last.values())
+        # A training ended before its next log row was due. Of one without a log, or with another's, no end is known.
+        ends = {t: last[t] + _interval(logged[t]) if t in logged and t not in beyond else math.inf for t in last}
+        short = [training for training, steps in last.items() if most > STEPS_DIFFER * steps]
+        open_ended = [training for training in last if ends[training] == math.inf or training in short]
+        if any(ends[training] <= most for training in short):
+            found.append(Remark("unequal_steps", WARN, values))
+        elif open_ended:
+            arms = ", ".join(dict.fromkeys(training.arm for training in open_ended))
+            found.append(Remark("steps_unknown", WARN if short else NOTE, {**values, "arms": arms}))
+        else:
+            found.append(Remark("equal_steps", OK, values))
+    checkpoints: dict[str, set[int]] = {}
+    for training, steps in judged.items():
+        checkpoints.setdefault(training.arm, set()).update(steps)
+    if len({len(steps) for steps in checkpoints.values()}) > 1:
+        listed = ", ".join(f"{arm} {len(steps)}" for arm, steps in checkpoints.items())
         found.append(Remark("unequal_checkpoints", NOTE, {"counts": listed}))
     return found
+
+
+def _logged(curve: Curve) -> list[int]:
+    return sorted({point.step for points in (curve.train, curve.validation) for point in points})
+
+
+def _interval(steps: list[int]) -> float:
+    """How often a training was logged; of a single row, not known: any later step is beyond it."""
+    return statistics.median([b - a for a, b in itertools.pairwise(steps)] or [1])
+
+
+def _name(training: Training) -> str:
+    return "/".join(filter(None, (training.arm, training.variant, f"seed-{training.seed}")))
+
+
+def _by_arm(last: dict[Training, int]) -> str:
+    """deep 300, diverse 280–300"""
+    of_arm: dict[str, list[int]] = {}
+    for training, steps in last.items():
+        of_arm.setdefault(training.arm, []).append(steps)
+    return ", ".join(f"{arm} {'–'.join(map(str, sorted({min(n), max(n)})))}" for arm, n in of_arm.items())
 
 
 def _tokens(loaded: Loaded) -> list[Remark]:
@@ -271,12 +341,16 @@ def _validation(loaded: Loaded, curves: tuple[Curve, ...]) -> list[Remark]:
     return found
 
 
-def _adapters(scores: tuple[Score, ...]) -> list[Remark]:
-    same: list[AdapterId] = [s.adapter for s in scores if (s.same_as_base or 0) >= SAME_AS_BASE]
-    if same:
-        return [Remark("adapter_like_base", WARN, {"where": ", ".join(map(str, same))})]
-    compared = any(score.same_as_base is not None for score in scores)
-    return [Remark("adapters_differ", OK)] if compared else []
+def _adapters(scores: tuple[Score, ...], like_base: set[AdapterId]) -> list[Remark]:
+    """Was every adapter applied? Asked where the base was judged."""
+    found = []
+    if like_base:
+        found.append(Remark("adapter_like_base", WARN, {"where": ", ".join(map(str, sorted(like_base)))}))
+    trained = [score for score in scores if not score.adapter.is_base]
+    silent = [str(score.adapter) for score in trained if score.same_as_base is None]
+    if silent and len(trained) < len(scores):
+        found.append(Remark("adapters_unknown", NOTE, {"n": len(silent), "ids": _some(silent)}))
+    return found or ([Remark("adapters_differ", OK)] if trained and not silent else [])
 
 
 def _judge(loaded: Loaded) -> list[Remark]:
@@ -284,13 +358,18 @@ def _judge(loaded: Loaded) -> list[Remark]:
     recorded = sum(each.recorded for each in every)
     if recorded:
         return [Remark("recorded_verdicts", NOTE, {"n": recorded, "all": len(every)})]
+    every = [each for each in every if not each.missing]
     tiers = Counter(each.tier for each in every if each.tier)
     if len(tiers) > 1:
         return [Remark("mixed_isolation", NOTE, {"tiers": ", ".join(f"{t} {n}" for t, n in sorted(tiers.items()))})]
-    tier = loaded.record.judge.tier if loaded.record.judge else None
-    if tier is Tier.WEAK:
-        return [Remark("weak_isolation", NOTE)]
-    return [Remark("judge_tier", OK, {"tier": tier})] if tier else []
+    if not every:
+        return []
+    recorded_tier = loaded.record.judge.tier if loaded.record.judge else None
+    # What the verdicts themselves say comes first: the record can be edited, or be of another try.
+    tier = next(iter(tiers), None) or recorded_tier
+    if tier is None or 0 < tiers.total() < len(every):
+        return [Remark("isolation_unknown", NOTE)]
+    return [Remark("weak_isolation", NOTE)] if tier == Tier.WEAK else [Remark("judge_tier", OK, {"tier": tier})]
 
 
 def _tolerance(loaded: Loaded) -> list[Remark]:

@@ -108,8 +108,7 @@ def pair(loaded: Loaded, a: AdapterId, b: AdapterId, rates: PassRates) -> Pair:
     both = float(np.minimum(a_P, b_P).sum())
     neither = d_P.size - both - only_a - only_b
     found = of_pair(d_P, loaded.samples, loaded.groups)
-    exact = inference.mcnemar(found.only_a, found.only_b).exact if isinstance(found, Paired) else None
-    return Pair(a, b, both, only_a, only_b, neither, found.mean, found.interval(), exact, found.p, 0)
+    return Pair(a, b, both, only_a, only_b, neither, found.mean, found.interval(), found.exact_p, found.p, 0)
 
 
 def of_pair(d_P: Floats, answers: int, groups: Sequence[str] | None = None) -> Estimate | Paired:

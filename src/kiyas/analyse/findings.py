@@ -257,6 +257,11 @@ class Contrast:
     alone: Decision | None = None
     """what this answer says by itself, where another one must agree (with and without contaminated problems)"""
 
+    @property
+    def exact_p(self) -> float | None:
+        """Of two adapters with one answer a problem, where `p` is the mid-p value; None else."""
+        return self.pairs[0].exact_p if self.method == "pair" else None
+
 
 @dataclass(frozen=True)
 class OtherK:
@@ -621,6 +626,11 @@ class Findings:
 
     def score(self, adapter: AdapterId) -> Score | None:
         return next((score for score in self.scores if score.adapter == adapter), None)
+
+    def left_out(self, choice: Choice) -> list[Score]:
+        """The training's checkpoints that could not be its best one, since verdicts are missing."""
+        training = (choice.training.arm, choice.training.variant, choice.training.seed)
+        return [score for score in self.scores if score.missing and score.adapter.training == training]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is its inverse."""

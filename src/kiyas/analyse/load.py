@@ -46,6 +46,10 @@ class Loaded:
     """answers that were decoded again in another batch shape: was the text the same?"""
     flagged: Mapping[str, tuple[str, ...]] | None = None
     """problems that are in an arm's training data, by arm; None where that was not looked for"""
+    searched: frozenset[str] = frozenset()
+    """the arms whose training data were searched for the problems"""
+    texts: Mapping[AdapterId, Mapping[tuple[str, int], int]] = field(default_factory=dict)
+    """hashes of whole answers by (problem, sample), where the run folder has them"""
 
     def without(self, ids: set[str]) -> Loaded:
         """The same without some problems."""
@@ -138,7 +142,10 @@ def load(run: Path) -> Loaded:
     again = {each.key: each.text for each in rows.redecoded(folder)}
     redecoded = {}
     cut = set()
+    texts: dict[AdapterId, dict[tuple[str, int], int]] = defaultdict(dict)
     for completion in rows.completions(folder):
+        if completion.text.strip():
+            texts[completion.adapter][completion.problem_id, completion.sample] = hash(completion.text)
         if completion.stop:
             stops[completion.adapter][completion.stop] += 1
         if completion.stop == "length":
@@ -146,8 +153,9 @@ def load(run: Path) -> Loaded:
         if completion.key in again:
             redecoded[completion.key] = completion.text == again[completion.key]
     whole = Loaded(
-        record, problems, log, ordered, stops, folder.arm_counts, samples, run, cut=frozenset(cut), redecoded=redecoded
-    )
+        record, problems, log, ordered, stops, folder.arm_counts, samples, run,
+        cut=frozenset(cut), redecoded=redecoded, texts=texts,
+    )  # fmt: skip
     # Problems that only verdicts name are of the primary benchmark.
     ids: dict[str, set[str]] = {label: set() for label in dict.fromkeys(["", *home.values()])}
     for problem in problems:
@@ -155,15 +163,22 @@ def load(run: Path) -> Loaded:
     primary, *others = (replace(whole._only(of), benchmark=label) for label, of in ids.items())
     label = record.study.benchmarks.primary.label if record.study else ""
     secondary = {other.benchmark: other for other in others}
-    return replace(primary, benchmark=label, secondary=secondary, flagged=_flagged(folder, set(primary.problems)))
+    flagged = _flagged(folder, set(primary.problems))
+    return replace(
+        primary,
+        benchmark=label,
+        secondary=secondary,
+        flagged=flagged and {arm: ids for arm, ids in flagged.items() if ids},
+        searched=frozenset(flagged or ()),
+    )
 
 
 def _flagged(folder: RunDir, problems: set[str]) -> dict[str, tuple[str, ...]] | None:
-    """Of these problems, those that were found in training data."""
+    """Of these problems, those that were found in training data, for every arm that was searched."""
     if not folder.contamination.exists():
         return None
     found: dict[str, set[str]] = {}
     for each in read_json(folder.contamination):
         ids = {str(match["problem"]) for kind in ("exact", "ngram", "near", "solution") for match in each[kind]}
         found.setdefault(str(each["arm"]), set()).update(ids & problems)
-    return {arm: tuple(sorted(ids)) for arm, ids in found.items() if ids}
+    return {arm: tuple(sorted(ids)) for arm, ids in found.items()}

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from kiyas.analyse import provenance
 from kiyas.analyse.findings import Level, Remark
 from kiyas.check import chat_template, costs, design, leaks, measure, remarks
 from kiyas.check.cards import Card
@@ -25,9 +26,10 @@ from kiyas.pipeline import identity
 from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
+from kiyas.similarity.shared_rows import SharedRows, shared_rows
 from kiyas.stats import planning
 from kiyas.study.settings import Study
-from kiyas.types import Example
+from kiyas.types import BASE_ARM, Example
 from kiyas.work.progress import tell
 
 __all__ = ["Checked", "Level", "Remark", "check"]
@@ -64,11 +66,15 @@ class Checked:
     """between the sources' own splits"""
     left_overlaps: list[leaks.Overlap]
     """between what is trained on and what is held out"""
+    shared: list[SharedRows]
+    """training rows that two arms share"""
     benchmarks: dict[str, int]
     """problems of each benchmark"""
     contamination: list[Contamination]
     chat: chat_template.ChatFacts
     costs: costs.Costs
+    contrasts: int
+    """how many the study declares: the primary one and `compare.contrasts`"""
     design: list[design.Cell]
     """the study's own design first"""
     remarks: list[Remark]
@@ -88,6 +94,8 @@ class Checked:
                 "expected_within": EXPECTED_WITHIN,
                 "tokens_differ": remarks.TOKENS_DIFFER,
                 "style_differs": remarks.STYLE_DIFFERS,
+                "many_shared": provenance.MANY_SHARED,
+                "nearly_all_shared": provenance.NEARLY_ALL,
             },
             "assumed_variance": {**asdict(planning.ASSUMED), "answer_share": planning.ANSWER_SHARE},
         }
@@ -119,6 +127,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
     }
     overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
     left = leaks.left_overlaps(own, cluster)
+    shared = shared_rows({name: arm.examples for name, arm in arms.items()})
     asked = {label: len(rows) for label, rows in prepared.asked(study).items()}
     contaminated = contaminated_by(study, prepared)
     folder = hub.base_folder(study)
@@ -127,12 +136,12 @@ def check(study: Study, card: Card | None = None) -> Checked:
     tell(f"check: {'computing memory and time' if card else 'measuring one layer of the base to estimate costs'}")
     work = costs.work_of(study, prepared, steps, chat)
     cost = costs.estimate(study, work, prepared.problems, chat, card)
-    seeds = len(study.seed_list)
+    seeds, contrasts = len(study.seed_list), _declared(study)
     own_problems, *_ = asked.values()
     beside = len(prepared.problems) - own_problems
     cells = [
         replace(cell, hours=costs.worth(cost, work, cell.seeds, seeds, cell.problems + beside, cell.samples) / 3600)
-        for cell in design.table(seeds, own_problems, study.generation.num_samples)
+        for cell in design.table(seeds, own_problems, study.generation.num_samples, contrasts)
     ]
     return Checked(
         name=study.name,
@@ -148,13 +157,16 @@ def check(study: Study, card: Card | None = None) -> Checked:
         shown={name: _shown(arm.split("train")[0], chat, study, name) for name, arm in own.items()},
         own_overlaps=overlaps,
         left_overlaps=left,
+        shared=shared,
         benchmarks=asked,
         contamination=contaminated,
         chat=told,
         costs=cost,
+        contrasts=contrasts,
         design=cells,
         remarks=[
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
+            *remarks.shared_remarks(shared),
             *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
             *remarks.problem_remarks(prepared.doubts(study)),
             *remarks.chat_remarks(told),
@@ -162,6 +174,13 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.cost_remarks(study, cost),
         ],
     )
+
+
+def _declared(study: Study) -> int:
+    """How many contrasts share the chance of a false claim (analyse.decisions)."""
+    arms = list(study.arms)
+    primary = study.compare.primary or (arms[:2] if len(arms) > 1 else [BASE_ARM, *arms])
+    return len({frozenset(pair) for pair in (primary, *study.compare.contrasts)})
 
 
 SHOWN_CHARACTERS = 200

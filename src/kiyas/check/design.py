@@ -31,8 +31,8 @@ class Cell:
     hours: float | None = None
 
 
-def sees(seeds: int, problems: int, samples: int = 1) -> float:
-    """Smallest true difference that the design finds with POWER, at most 1.
+def sees(seeds: int, problems: int, samples: int = 1, alpha: float = ALPHA) -> float:
+    """Smallest true difference that the design finds with POWER at level alpha, at most 1.
 
     Several seeds: the two-way interval (stats.detectable). One seed compares two adapters only:
     McNemar's mid-p with one answer, a normal test of the problems' means with several.
@@ -41,24 +41,24 @@ def sees(seeds: int, problems: int, samples: int = 1) -> float:
     if problems < 2:
         return 1.0
     if seeds > 1:
-        return min(1.0, detectable(parts, seeds, problems, POWER))
+        return min(1.0, detectable(parts, seeds, problems, POWER, alpha))
     discordance = parts.problem + parts.rest
     if samples == 1:
-        return mcnemar_detectable(problems, discordance)
-    return min(1.0, float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)) * math.sqrt(discordance / problems))
+        return mcnemar_detectable(problems, discordance, alpha)
+    return min(1.0, float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)) * math.sqrt(discordance / problems))
 
 
-def mcnemar_detectable(problems: int, discordance: float) -> float:
+def mcnemar_detectable(problems: int, discordance: float, alpha: float = ALPHA) -> float:
     """Smallest difference that McNemar's mid-p test finds with POWER; 1 where even full discordance does not do."""
-    if mcnemar_power(problems, discordance, discordance) < POWER:
+    if mcnemar_power(problems, discordance, discordance, alpha) < POWER:
         return 1.0
     found: float = optimize.brentq(
-        lambda x: mcnemar_power(problems, discordance, x) - POWER, 0.0, discordance, xtol=1e-6
+        lambda x: mcnemar_power(problems, discordance, x, alpha) - POWER, 0.0, discordance, xtol=1e-6
     )
     return found
 
 
-def mcnemar_power(problems: int, discordance: float, difference: float) -> float:
+def mcnemar_power(problems: int, discordance: float, difference: float, alpha: float = ALPHA) -> float:
     """Power of the mid-p McNemar test, summed over all numbers of discordant pairs and all their splits."""
     n = np.arange(problems + 1)
     weight = stats.binom.pmf(n, problems, discordance)
@@ -66,14 +66,17 @@ def mcnemar_power(problems: int, discordance: float, difference: float) -> float
     # The largest count of the rarer kind at which the test still rejects, for each number of discordant pairs.
     k = np.arange(problems // 2 + 1)[None, :]
     mid = 2 * stats.binom.cdf(k, n[:, None], 0.5) - stats.binom.pmf(k, n[:, None], 0.5)
-    last = ((mid <= ALPHA) & (2 * k < n[:, None])).sum(axis=1) - 1
+    last = ((mid <= alpha) & (2 * k < n[:, None])).sum(axis=1) - 1
     share = 0.5 + difference / (2 * discordance)
     rejected = stats.binom.cdf(last, n, 1 - share) + stats.binom.cdf(last, n, share)
     return float((weight * np.where(last >= 0, rejected, 0.0)).sum())
 
 
-def table(seeds: int, problems: int, samples: int) -> list[Cell]:
-    """The study's own design first, then all others in order of samples, seeds and problems."""
+def table(seeds: int, problems: int, samples: int, contrasts: int = 1) -> list[Cell]:
+    """The study's own design first, then all others in order of samples, seeds and problems.
+
+    Of several declared contrasts each is found at the level of Holm's first step: the power is that of one of them.
+    """
     own = (seeds, problems, samples)
     others = [
         (s, p, m)
@@ -82,4 +85,4 @@ def table(seeds: int, problems: int, samples: int) -> list[Cell]:
         for p in sorted({problems, *PROBLEMS})
         if (s, p, m) != own
     ]
-    return [Cell(s, p, m, sees(s, p, m)) for s, p, m in (own, *others)]
+    return [Cell(s, p, m, sees(s, p, m, ALPHA / contrasts)) for s, p, m in (own, *others)]

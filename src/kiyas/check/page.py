@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,8 +11,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from kiyas.analyse.provenance import shared_remark
 from kiyas.check import Checked, Level, Remark, design
 from kiyas.check.measure import ArmFacts
+from kiyas.stats import planning
 from kiyas.work.console import plain_console, printed, safe
 
 WIDTH = 100
@@ -68,6 +71,22 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "more answer tokens mean more training signal: a difference may come from this, not from the kind of data",
         "give the budget in tokens: training.budget: {{completion_tokens: N}}",
     ),
+    "same_data": (
+        "{a} and {b} are trained on the same rows, prompt and completion",
+        "there is no difference in data to find",
+        "look at the two dataset_name keys",
+    ),
+    "nearly_same_data": (
+        "{a} and {b} are trained on nearly the same rows: {a_share:.1%} of {a} and {b_share:.1%} of {b} are in both",
+        "a difference can only come from the rest",
+        "look at the two dataset_name keys",
+    ),
+    "shared_rows": (
+        "{a_share:.1%} of the training rows of {a} and {b_share:.1%} of those of {b} are in both (prompts alone: "
+        "{a_prompts_share:.1%}, {b_prompts_share:.1%})",
+        "a difference in data can only come from the other rows",
+        "",
+    ),
     "thinking_differs": (
         "answers with <think> reasoning: {shares_words}",
         "the study then compares reasoning with no reasoning as much as it compares the data",
@@ -95,7 +114,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "near_leak": (
         "{arm}: {found} of {problems} held-out problems have a near copy among its training prompts",
-        "its validation loss will look too good; Kıyas separates problems by dataset.group_by and does not detect this",
+        "its validation loss will look too good; Kıyas separates problems by dataset.group_by only",
         "give such rows the same group: " + FIX_SPLIT,
     ),
     "contaminated": (
@@ -243,7 +262,7 @@ def page(checked: Checked, *, color: bool = False) -> str:
     for name, sample in checked.shown.items():
         one_line = sample.replace("\n", "\\n")
         say(f"One row of {name} as the model sees it, what it learns between >>> and <<<: {one_line}", "", 0, 2)
-    for line in (_held_out(checked), *_contamination(checked)):
+    for line in (_held_out(checked), *_shared(checked), *_contamination(checked)):
         say(line, "", 0, 2)
     notes = [each for each in checked.remarks if each.level is Level.NOTE]
     for remark in notes:
@@ -254,9 +273,10 @@ def page(checked: Checked, *, color: bool = False) -> str:
         say(line, "", 0, 2)
     console.print()
     samples = sorted({cell.samples for cell in checked.design})
+    level = f" in each of {checked.contrasts} contrasts" if checked.contrasts > 1 else ""
     say(
-        "What each design can detect: the smallest true difference in points at 80 % power, and the hours. Spread is "
-        "assumed (docs/check.md)."
+        f"What each design finds 4 times in 5{level}: the true difference in points, and the hours. The spread is "
+        "assumed, as above (docs/check.md); smaller differences are found less often."
     )
     console.print(_design_table(checked, samples))
     say(f"no mistakes found; {_many(len(warnings), 'warning')}", "bold")
@@ -315,29 +335,41 @@ def _split_consequence(values: Mapping[str, Any]) -> str:
 
 
 def _sight(checked: Checked) -> str:
-    own, *others = checked.design
-    answers = _many(own.samples, "answer")
-    far = f"{_points(own.detectable)} points"
-    now = (
-        f"This study ({_many(own.seeds, 'seed')} × {own.problems} problems, {answers} each) can only detect "
-        f"differences of {far} or more"
-    )
+    """What the study finds 4 times in 5, under which assumption, and a design that finds less or enough."""
+    own, better = checked.design[0], _better(checked)
+    each = f" in each of its {checked.contrasts} declared contrasts" if checked.contrasts > 1 else ""
+    far = f"a true difference of {_points(own.detectable)} points 4 times in 5"
+    finds = far if own.detectable < 1 else "no difference 4 times in 5, however large"
+    study = f"This study ({_many(own.seeds, 'seed')} × {own.problems:,} problems, {_many(own.samples, 'answer')} each)"
+    now = f"{study} finds {finds}{each}, if {_assumption(max(own.seeds, better.seeds if better else 1))}"
     if own.detectable <= checked.matters:
         return f"{now}: enough for the equivalence margin of {_points(checked.matters)} points."
-    better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
-    enough = [cell for cell in better if cell.detectable <= checked.matters]
-    best = (
-        min(enough, key=lambda cell: cell.hours or 0.0)
-        if enough
-        else min(better, key=lambda cell: cell.detectable, default=None)
-    )
-    if best is None:
+    if better is None:
         return f"{now}."
-    extra = f" × {best.samples} answers" if best.samples > 1 else ""
-    return (
-        f"{now}; {best.seeds} seeds × {best.problems} problems{extra} could detect {_points(best.detectable)}"
-        f"{'' if best.hours is None else f' in about {_time(best.hours * 3600)}'}."
-    )
+    extra = f" × {better.samples} answers" if better.samples > 1 else ""
+    hours = "" if better.hours is None else f", in about {_time(better.hours * 3600)}"
+    larger = f"{_many(better.seeds, 'seed')} × {better.problems:,} problems{extra}"
+    return f"{now}. {larger} would find {_points(better.detectable)} points as often{hours}."
+
+
+def _better(checked: Checked) -> design.Cell | None:
+    """The cheapest design that finds the margin, else the one that finds the smallest difference."""
+    own, *others = checked.design
+    better = [cell for cell in others if cell.detectable < own.detectable and cell.seeds >= own.seeds]
+    if own.detectable <= checked.matters or not better:
+        return None
+    enough = [cell for cell in better if cell.detectable <= checked.matters]
+    if enough:
+        return min(enough, key=lambda cell: cell.hours or 0.0)
+    return min(better, key=lambda cell: cell.detectable)
+
+
+def _assumption(seeds: int) -> str:
+    """What `planning.ASSUMED` assumes of the spread, in words."""
+    parts = planning.ASSUMED
+    answers = f"two adapters' answers differ on {parts.problem + parts.rest:.0%} of the problems (assumed)"
+    apart = f"two trainings on the same data differ by {_points(math.sqrt(parts.seed))} points and "
+    return (apart if seeds > 1 else "") + answers
 
 
 def _points(share: float) -> str:
@@ -349,12 +381,18 @@ def _extremes(checked: Checked) -> str:
     trained = {name: facts.trained for name, facts in checked.arms.items()}
     if len(trained) < 2:
         return ""
-    deep = max(trained, key=lambda name: trained[name].solutions_per_problem)
-    wide = max(trained, key=lambda name: trained[name].problems)
+    solutions = {name: rows.solutions_per_problem for name, rows in trained.items()}
+    problems = {name: rows.problems for name, rows in trained.items()}
     return (
-        f"Measured: {deep} has the most solutions per problem ({trained[deep].solutions_per_problem:.3g}), {wide} has "
-        f"the most problems ({trained[wide].problems:,})."
+        f"Measured: {_largest(solutions)} the most solutions per problem ({max(solutions.values()):.3g}), "
+        f"{_largest(problems)} the most problems ({max(problems.values()):,})."
     )
+
+
+def _largest(values: Mapping[str, float]) -> str:
+    """deep has; deep and diverse have"""
+    names = [name for name, value in values.items() if value == max(values.values())]
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 # -- tables -------------------------------------------------------------------------------------------------------
@@ -421,7 +459,20 @@ def _held_out(checked: Checked) -> str:
     if any(each.most for each in checked.left_overlaps):
         return "Held-out problems: see the warnings."
     group = f"`{checked.group_by}`" if checked.group_by else "problem"
-    return f"Held-out problems: none is in any arm's training set, by {group} or by near-equal prompt."
+    return f"Held-out problems: none was found in any arm's training set, by {group} or by near-equal prompt."
+
+
+def _shared(checked: Checked) -> list[str]:
+    """Of the pairs of arms that no remark is about."""
+    lines = []
+    for each in checked.shared:
+        remark = shared_remark(each)
+        if remark.level is Level.OK:
+            lines.append(
+                f"Training rows that {each.a} and {each.b} share: {each.a_shared:,} of {each.a_rows:,} and "
+                f"{each.b_shared:,} of {each.b_rows:,}; prompts alone: {each.a_prompts:,} and {each.b_prompts:,}."
+            )
+    return lines
 
 
 def _contamination(checked: Checked) -> list[str]:

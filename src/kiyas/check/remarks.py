@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kiyas.analyse.findings import Level, Remark
+from kiyas.analyse.provenance import shared_remark
 from kiyas.check.chat_template import ChatFacts
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
@@ -18,6 +19,7 @@ from kiyas.judge import problem_from_row
 from kiyas.judge.tolerances import with_statement
 from kiyas.pipeline.prepare import Unexpected
 from kiyas.similarity.contamination import Contamination
+from kiyas.similarity.shared_rows import SharedRows
 from kiyas.study.settings import NO_SPLIT, Study
 
 FEW = 0.01
@@ -102,6 +104,11 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
             yield Remark(differs, Level.WARNING, {"shares": share})
         elif mixed := [name for name, part in share.items() if STYLE_DIFFERS < part < 1 - STYLE_DIFFERS]:
             yield Remark(mixes, Level.NOTE, {"arms": mixed})
+
+
+def shared_remarks(shared: list[SharedRows]) -> Iterator[Remark]:
+    """About rows that two arms are both trained on, where they are many."""
+    yield from (each for each in map(shared_remark, shared) if each.level is not Level.OK)
 
 
 def leak_remarks(

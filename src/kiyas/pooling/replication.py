@@ -29,3 +29,5 @@ class Replication:
     within_error: float | None = None
     informative: int | None = None
     """problems on which the arms could differ: some answers are right, some wrong; of counts, the most there can be"""
+    exact_p: float | None = None
+    """of two adapters with one answer a problem, where `p` is McNemar's mid-p value"""

@@ -206,7 +206,7 @@ def replication(run: Compared) -> Replication:
     """The numbers of the run's own report, on the problems that are compared."""
     d_SP, samples = run.differences(), run.loaded.samples
     S, P = d_SP.shape
-    answers = S * samples
+    answers, exact = S * samples, None
     # An error of 0 would outweigh every other replication; half of one answer is the least that is believed.
     least = paired_error(np.zeros(P), answers)
     if S > 1 and P > 1:
@@ -217,8 +217,9 @@ def replication(run: Compared) -> Replication:
     else:
         found = of_pair(d_SP.mean(axis=0), answers, run.groups)
         method, interval, interval90, p = "pair", found.interval(), found.interval(0.90), found.p
+        exact = found.exact_p
         error = within = paired_error(d_SP.mean(axis=0), answers)
     return Replication(
         run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),
-        interval, interval90, p, error, within, informative_problems(run.a_SP, run.b_SP),
+        interval, interval90, p, error, within, informative_problems(run.a_SP, run.b_SP), exact,
     )  # fmt: skip

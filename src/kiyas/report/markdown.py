@@ -13,6 +13,7 @@ from kiyas.report import author_blocks, sentences
 from kiyas.report.charts import Chart
 from kiyas.report.language import Language
 from kiyas.report.tables import Table
+from kiyas.runfolder.record import Kind
 
 ESCAPED = str.maketrans({**{character: f"\\{character}" for character in "\\`*_[]>|#"}, "<": "&lt;", "\n": " "})
 OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
@@ -31,7 +32,11 @@ def render(
         "methods": [*map(plain, methods), words("document.references", file="[references.bib](references.bib)")],
         "notes": [_listed(findings.notes) or words("page.notes_none")],
     }
-    made = words("document.made", version=VERSION, date=words.date(findings.created))
+    made = words(
+        "document.made_import" if findings.kind == Kind.IMPORT else "document.made",
+        version=VERSION,
+        date=words.date(findings.created),
+    )
     parts = [f"# {plain(findings.name)}", made]
     for name, section in sections.items():
         parts += [f"## {words(f'document.{name}')}", *section, author_blocks.block(name)]

@@ -240,13 +240,17 @@ class _Told:
         words, primary, digest = self.words, findings.primary, self.record.declared_sha256
         rule = sentences.rule(words, findings.select)
         changed = any(remark.code == "declaration_changed" for remark in findings.remarks)
-        said = self.say(
-            "changed" if changed else "declared",
-            what=", ".join(sentences.arm_name(words, arm) for arm in findings.wanted) or None,
-            rule=rule,
-            margin=words.points(findings.margin, signed=False) if findings.margin else None,
-            digest=digest[:DIGITS] if digest else None,
-        ) or self.say("not_declared", rule=rule)
+        asked = {
+            "what": ", ".join(sentences.arm_name(words, arm) for arm in findings.wanted) or None,
+            "rule": rule,
+            "margin": words.points(findings.margin, signed=False) if findings.margin else None,
+        }
+        if self.record.study is None:
+            said = self.say("not_declared", rule=rule)
+        elif digest is None:
+            said = self.say("declaration_unknown", **asked)
+        else:
+            said = self.say("changed" if changed else "declared", **asked, digest=digest[:DIGITS])
         if not findings.scores:
             return said
         sampled = findings.samples > 1

@@ -23,7 +23,7 @@ from kiyas.report.charts import COLOURS, Chart, behind, finish
 from kiyas.report.language import DASH, Language
 from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
-from kiyas.report.sentences import Conclusion, arm_name, method
+from kiyas.report.sentences import Conclusion, arm_name, method, p_value
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
@@ -76,8 +76,11 @@ def conclusion(found: Pooled, words: Language) -> Conclusion:
 
 
 def _more(found: Pooled, words: Language) -> list[str]:
-    said = [words(f"pooled.{found.agreement}")]
     meta = found.meta
+    # Where the replications answered the same problems, their spread is that on these problems.
+    within = found.problems is not None
+    where = words("pooled.within") if within else ""
+    said = [words(f"pooled.{found.agreement}", where=where)]
     if meta is None:
         return said
     tau2, i2 = meta.tau2_interval, meta.i2_interval
@@ -85,6 +88,7 @@ def _more(found: Pooled, words: Language) -> list[str]:
     said.append(
         words(
             "pooled.heterogeneity",
+            where=where,
             q=words.number(meta.q),
             df=meta.df,
             p=words.p(meta.q_p),
@@ -96,11 +100,8 @@ def _more(found: Pooled, words: Language) -> list[str]:
     )
     if tau2 is None:
         said.append(words("pooled.too_close"))
-    said.append(
-        words("pooled.prediction", interval=words.points_interval(meta.prediction))
-        if meta.prediction
-        else words("pooled.no_prediction")
-    )
+    key = "no_prediction" if meta.prediction is None else "prediction_within" if within else "prediction"
+    said.append(words(f"pooled.{key}", interval=words.points_interval(meta.prediction), problems=found.problems))
     first, *beside = found.answers
     bootstrap = words.points_interval(first.bootstrap)
     said.append(words(f"pooled.how_{first.method}", p=words.p(first.p), bootstrap=bootstrap, df=meta.df))
@@ -135,6 +136,7 @@ class _Line:
     interval: Interval
     difference: float | None = None
     p: float | None = None
+    exact_p: float | None = None
     problems: int | None = None
     weight: float | None = None
     replication: Replication | None = None
@@ -144,17 +146,18 @@ def _lines(found: Pooled, words: Language) -> list[_Line]:
     """Every line of table and plots, in order: replications, pooled answers, prediction."""
     weights = found.meta.weights if found.meta else (1.0,)
     lines = [
-        _Line(each.name, each.method, each.interval, each.difference, each.p, each.problems, weight, each)
+        _Line(each.name, each.method, each.interval, each.difference, each.p, each.exact_p, each.problems, weight, each)
         for each, weight in zip(found.replications, weights, strict=True)
     ]
     if found.meta is None:
         return lines
     lines += [
-        _Line(_label(found, each, words), each.method, each.interval, each.difference, each.p, found.problems)
+        _Line(_label(found, each, words), each.method, each.interval, each.difference, each.p, problems=found.problems)
         for each in found.answers
     ]
     if found.meta.prediction:
-        lines.append(_Line(words("pooled.row_prediction"), "prediction", found.meta.prediction))
+        row = "row_prediction" if found.problems is None else "row_prediction_within"
+        lines.append(_Line(words(f"pooled.{row}"), "prediction", found.meta.prediction))
     return lines
 
 
@@ -177,7 +180,13 @@ def rows(found: Pooled, words: Language) -> Table:
         number("difference", lambda line: line.difference, Language.points, none=""),
         Column("standard_error", own("standard_error")),
         Column("within_error", own("within_error")),
-        number("p", lambda line: line.p, Language.p, none=""),
+        Column(
+            "p",
+            lambda line: {"p": line.p, "p_exact": line.exact_p},
+            lambda line, words: "" if line.p is None else p_value(words, line.p, line.exact_p),
+            numeric=True,
+            title=words("column.p_both") if any(each.exact_p is not None for each in found.replications) else None,
+        ),
         number("weight", lambda line: line.weight, Language.percent, none=""),
         interval("interval", lambda line: line.interval, Language.points_interval),
     )

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from kiyas.analyse.decisions import informative_needed
 from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
 from kiyas.report import metric
-from kiyas.report.language import Language
+from kiyas.report.language import DASH, Language
 from kiyas.report.numerical_floor import numerical_floor
-from kiyas.types import AdapterId
+from kiyas.runfolder.record import Kind
+from kiyas.types import BASE_ARM, AdapterId
 
 ENOUGH_DRAWS = 3
 
@@ -78,13 +79,14 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     if found.decision is Decision.MISSING:
         what = words("conclusion.owed_what", a=a, b=b)
         return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what), ())
-    if findings.select == "primary":
+    changed = any(each.code == "declaration_changed" for each in findings.remarks)
+    if findings.select == "primary" or changed:
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
     if found.holm is not None:
         family = sum(each.declared for each in findings.contrasts)
-        level = words.level(found.interval)
-        more.append(words("conclusion.holm", n=family, p=words.p(found.holm), level=level))
+        level, key = words.level(found.interval), "holm" if found.exact_p is None else "holm_mid"
+        more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
     more += needed(found, words)
     clean = findings.uncontaminated
     apart = clean is not None and found.decision is Decision.UNDECIDED and found.alone is not clean.alone
@@ -92,12 +94,15 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         n, values = found.problems - clean.problems, _difference(clean, words)
         more.append(words("conclusion.uncontaminated", n=n, **values))
     more += [
-        words("conclusion.aa_control", arm=each.arm, largest=words.points(each.largest, signed=False))
+        words("conclusion.aa_control", arm=each.arm, n=each.pairs, largest=words.points(each.largest, signed=False))
         for each in findings.aa_control
         if each.arm in (found.a, found.b)
     ]
     more += numerical_floor(findings, words)
-    more.append(words("conclusion.scope_data" if found.method == "two-way" else "conclusion.scope_pair"))
+    scope = "scope_data" if found.method == "two-way" else "scope_pair"
+    if scope == "scope_data" and findings.kind == Kind.IMPORT:
+        scope = "scope_unknown"
+    more.append(words(f"conclusion.{scope}", them=_them(found, words)))
     more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     more += _best_instead(findings, words)
     if findings.select == "primary":
@@ -136,10 +141,14 @@ def _best_instead(findings: Findings, words: Language) -> list[str]:
         return []
     listed = []
     for choice in findings.choices:
-        score = findings.score(choice.best)
-        if score is not None and not score.missing:
-            solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
-            listed.append(f"{short(words, choice.best)}: {solved}")
+        score, left_out = findings.score(choice.best), findings.left_out(choice)
+        if score is None or score.missing:
+            listed.append(words("conclusion.best_unknown", arm=trained(words, choice.best)))
+            continue
+        solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
+        best = f"{short(words, choice.best)}: {solved}"
+        names = ", ".join(short(words, each.adapter) for each in left_out)
+        listed.append(words("conclusion.best_left_out", best=best, left_out=names) if left_out else best)
     return [words("conclusion.best_instead", listed=", ".join(listed))] if listed else []
 
 
@@ -161,12 +170,14 @@ def sentence(found: Contrast, words: Language) -> str:
     if found.decision is Decision.LESS:
         found = _other_way(found)
     kind = "data" if found.method == "two-way" else "pair"
-    pair = found.pairs[0]
-    key = f"{found.decision}_{kind}"
+    pair, key = found.pairs[0], f"{found.decision}_{kind}"
     if found.decision is Decision.DEPENDS:
         key = "depends_choice" if found.at_one_rate is False else "depends"
+    elif key == "more_data" and BASE_ARM in (found.a, found.b):
+        key = "more_base" if found.a == BASE_ARM else "less_base"
     return words(
         f"conclusion.{key}",
+        them=_them(found, words),
         a=arm_name(words, found.a),
         b=arm_name(words, found.b),
         a_step=_step(words, pair.a),
@@ -182,6 +193,11 @@ def sentence(found: Contrast, words: Language) -> str:
     ).replace(" ()", "")
 
 
+def _them(found: Contrast, words: Language) -> str:
+    """Two single models."""
+    return words(f"conclusion.{'base_and_adapter' if BASE_ARM in (found.a, found.b) else 'two_adapters'}")
+
+
 def _other_way(found: Contrast) -> Contrast:
     """Arm a against arm b, of the first pair: the winner is always the subject of the sentence."""
     pair = found.pairs[0]
@@ -194,6 +210,11 @@ def _other_way(found: Contrast) -> Contrast:
         decision=Decision.MORE,
         pairs=(replace(pair, a=pair.b, b=pair.a, only_a=pair.only_b, only_b=pair.only_a),),
     )
+
+
+def p_value(words: Language, p: float | None, exact: float | None) -> str:
+    """A p-value; a mid-p one never without the exact one, which is larger."""
+    return words.p(p) if exact is None else words("cell.p_both", mid=words.p(p), exact=words.p(exact))
 
 
 def _step(words: Language, adapter: AdapterId) -> str:
@@ -272,9 +293,10 @@ def _hours(hours: float | None, words: Language) -> str:
 
 def remark(found: Remark, words: Language, findings: Findings) -> str:
     """One line of the checklist."""
-    values = dict(found.values)
-    if isinstance(values.get("share"), float):
-        values["share"] = words.percent(values["share"])
+    # Findings of earlier versions have the same remarks with fewer values.
+    values = {"problems": findings.problems, "arms": DASH, "n": DASH, **found.values}
+    shares = {key for key, value in values.items() if key.endswith("share") and isinstance(value, float)}
+    values |= {key: words.percent(values[key]) for key in shares}
     values |= {key: words.number(values[key], 3) for key in ("spread", "gain") if key in values}
     if found.code.startswith("seed_apart"):
         values |= {key: words.percent(values[key]) for key in ("rate", "low", "high")}

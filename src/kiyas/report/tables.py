@@ -6,8 +6,8 @@ A new one is a function here or in its neighbours, and its name in `TABLES`. See
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from kiyas.analyse.findings import (
     Accepted,
@@ -23,8 +23,9 @@ from kiyas.analyse.findings import (
 )
 from kiyas.report import behaviour, details, sentences
 from kiyas.report.language import DASH, Language
-from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, part_of, table
+from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, table
 from kiyas.stats.inference import Interval, wilson
+from kiyas.study.settings import Select
 from kiyas.types import AdapterId
 
 __all__ = ["TABLES", "Table", "tables"]
@@ -51,6 +52,12 @@ class Scored:
     interval: Interval
 
 
+def _solved(row: Scored, words: Language) -> str:
+    """3 of 41; what is missing is named, so that nobody takes it for wrong."""
+    key = "cell.of_known" if row.missing else "cell.of"
+    return words(key, solved=words.count(row.solved), n=row.problems, missing=row.missing)
+
+
 def _pass1(row: Scored, words: Language) -> str:
     return words("cell.missing", n=row.missing) if row.missing else words.percent(row.rate)
 
@@ -61,7 +68,7 @@ def by_metric(findings: Findings) -> Column[Scored]:
     return Column("pass1", lambda row: row.rate, _pass1, numeric=True, title=findings.metric, file=file)
 
 
-SOLVED: Column[Scored] = part_of("solved", lambda row: {"solved": row.solved, "problems": row.problems})
+SOLVED: Column[Scored] = Column("solved", lambda row: {"solved": row.solved, "problems": row.problems}, _solved, True)
 OWED: Column[Scored] = Column("owed", lambda row: row.missing)
 INTERVAL: Column[Scored] = interval("interval", lambda row: row.interval, Language.share_interval)
 
@@ -180,6 +187,10 @@ def _with_level(words: Language, interval: Interval | None) -> str:
     return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
 
 
+def _p(row: _Asked, words: Language) -> str:
+    return sentences.p_value(words, row.contrast.p, row.contrast.exact_p)
+
+
 CONTRAST: tuple[Column[_Asked], ...] = (
     Column(
         "comparison",
@@ -189,7 +200,7 @@ CONTRAST: tuple[Column[_Asked], ...] = (
     number("difference", lambda row: row.contrast.difference, Language.points),
     interval("interval", lambda row: row.contrast.interval, _with_level),
     Column("level", lambda row: row.contrast.interval.level),
-    number("p", lambda row: row.contrast.p, Language.p),
+    Column("p", lambda row: {"p": row.contrast.p, "p_exact": row.contrast.exact_p}, _p, numeric=True),
     number("seeds", lambda row: row.contrast.seeds, terminal=False),
     Column("problems", lambda row: row.contrast.problems),
     Column(
@@ -199,6 +210,15 @@ CONTRAST: tuple[Column[_Asked], ...] = (
     ),
     Column("owed", lambda row: row.contrast.missing),
 )
+
+
+def _asked(words: Language, rows: Sequence[_Asked]) -> tuple[Column[_Asked], ...]:
+    """The columns of every contrast; where two adapters are compared, their two p-values are named."""
+    if all(row.contrast.exact_p is None for row in rows):
+        return CONTRAST
+    return tuple(replace(each, title=words("column.p_both")) if each.key == "p" else each for each in CONTRAST)
+
+
 ASKED = ("comparison", "difference", "interval", "p", "decision")
 
 
@@ -208,15 +228,23 @@ def _kind(row: _Asked, words: Language) -> str:
 
 
 def contrasts(findings: Findings, words: Language) -> Table:
+    rows = [_Asked(each) for each in findings.contrasts]
+    of_mid = any(row.contrast.holm is not None and row.contrast.exact_p is not None for row in rows)
     columns: tuple[Column[_Asked], ...] = (
-        *CONTRAST,
+        *_asked(words, rows),
         Column(
             "primary",
             lambda row: {"question": int(row.contrast.primary), "declared": int(row.contrast.declared)},
             _kind,
             terminal=False,
         ),
-        number("holm", lambda row: row.contrast.holm, Language.p, file="p_holm"),
+        number(
+            "holm",
+            lambda row: row.contrast.holm,
+            Language.p,
+            file="p_holm",
+            title=words("column.holm_mid" if of_mid else "column.holm"),
+        ),
         Column("equivalence", lambda row: bounds("equivalence", row.contrast.interval90)),
         Column("bootstrap95", lambda row: bounds("bootstrap95", row.contrast.bootstrap)),
         label("test", lambda row: row.contrast.method, sentences.method, file="method", terminal=False),
@@ -226,7 +254,7 @@ def contrasts(findings: Findings, words: Language) -> Table:
     return table(
         "contrasts",
         words,
-        [_Asked(each) for each in findings.contrasts],
+        rows,
         columns,
         shown=("comparison", "primary", "difference", "interval", "p", *holm, "test", "seeds", "decision"),
         strong=lambda row: row.contrast.primary,
@@ -264,7 +292,7 @@ def at_each_rate(findings: Findings, words: Language) -> Table:
     rows = [_Asked(compared[variant], rate=rate) for variant, rate in rate_of.items() if variant in compared]
     columns: tuple[Column[_Asked], ...] = (
         number("rate", lambda row: row.rate, _rate, file="learning_rate"),
-        *CONTRAST,
+        *_asked(words, rows),
     )
     place = Place(section="results", terminal=True, level=4)
     return table("at_each_rate", words, rows, columns, shown=("rate", *ASKED), place=place)
@@ -346,32 +374,41 @@ def beside(findings: Findings, words: Language) -> Table:
         OWED,
         INTERVAL,
     )
-    return table("beside", words, rows, columns, place=Place(section="results", terminal=True))
+    lead = words("lead.beside_chosen" if findings.select is Select.DEVELOPMENT else "lead.beside")
+    return table("beside", words, rows, columns, lead=lead, place=Place(section="results", terminal=True))
 
 
 def beside_contrasts(findings: Findings, words: Language) -> Table:
     """The differences on the other benchmarks."""
     rows = [_Asked(each, benchmark=other.benchmark) for other in findings.secondary for each in other.contrasts]
-    columns: tuple[Column[_Asked], ...] = (label("benchmark", lambda row: row.benchmark), *CONTRAST)
+    columns: tuple[Column[_Asked], ...] = (label("benchmark", lambda row: row.benchmark), *_asked(words, rows))
     place = Place(section="results", terminal=True, heading="")
     return table("beside_contrasts", words, rows, columns, shown=("benchmark", *ASKED), place=place)
 
 
 def best_of(findings: Findings, words: Language) -> Table:
     """The selection bias of a best checkpoint."""
-    rows = [each for each in findings.choices if each.best_of.checkpoints > 1 and math.isfinite(each.best_of.measured)]
+
+    def left_out(choice: Choice) -> str:
+        return ", ".join(str(score.adapter.step) for score in findings.left_out(choice))
+
+    several = [each for each in findings.choices if each.best_of.checkpoints > 1 or left_out(each)]
+    rows = [each for each in several if math.isfinite(each.best_of.measured)]
     columns: tuple[Column[Choice], ...] = (
         *details.TRAINING,
         number("k", lambda choice: choice.best_of.checkpoints, file="checkpoints"),
+        label("left_out", left_out, terminal=False),
         number("best_step", lambda choice: choice.best.step, lambda words, step: words("cell.step", step=step)),
         number("measured", lambda choice: choice.best_of.measured, Language.percent),
         number("corrected", lambda choice: choice.best_of.corrected, Language.percent),
         number("flattery", lambda choice: choice.best_of.selection_bias, Language.points),
     )
+    keys = ("arm", "seed", "k", *(("left_out",) if any(map(left_out, rows)) else ()))
     # The terminal shows it where a best checkpoint was, or might have been, chosen.
     flatters = findings.select == "primary" or not findings.select_declared
     place = Place(section="results", terminal=flatters, heading=words("heading.best_of"))
-    return table("best_of", words, rows, columns, place=place)
+    shown = (*keys, "best_step", "measured", "corrected", "flattery")
+    return table("best_of", words, rows, columns, shown=shown, place=place)
 
 
 @dataclass(frozen=True)

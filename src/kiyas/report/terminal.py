@@ -12,6 +12,8 @@ from kiyas.report import sentences, tables
 from kiyas.report.language import DASH, Language
 from kiyas.work.console import plain_console, printed, safe
 
+WORDY = ("arm", "comparison", "decision")
+"""Columns that are wrapped where the terminal is too narrow; numbers are never cut."""
 STYLE = {"more": "bold green", "less": "bold green", "equivalent": "bold blue", "owed": "bold red"}
 
 
@@ -57,7 +59,7 @@ def _table(table: tables.Table) -> RichTable:
         made.add_column(
             title,
             justify="right" if key in table.numeric else "left",
-            no_wrap=key != "arm",
+            no_wrap=key not in WORDY,
             overflow="fold",
             min_width=min(longest, 16) if key == "arm" else None,
         )

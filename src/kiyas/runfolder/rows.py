@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from kiyas.judge import Problem, Test
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
-from kiyas.types import Completion, Judgment, KiyasError, LogRow, listed
+from kiyas.types import Completion, Example, Judgment, KiyasError, LogRow, listed
 
 T = TypeVar("T")
 
@@ -17,6 +17,11 @@ T = TypeVar("T")
 def judgments(folder: RunDir) -> list[Judgment]:
     """judge/judgments.jsonl. Raises KiyasError with file and row for one that is not a judgment."""
     return _rows(folder.judgments, Judgment.of)
+
+
+def examples(folder: RunDir, arm: str) -> list[Example]:
+    """data/ARM.jsonl: what an arm is trained and validated on, all draws; nothing where it was trained elsewhere."""
+    return _rows(folder.arm_data(arm), lambda row: Example(**row))
 
 
 def completions(folder: RunDir) -> list[Completion]:

@@ -125,6 +125,10 @@ class Paired:
     def p(self) -> float:
         return mcnemar(self.only_a, self.only_b).mid
 
+    @property
+    def exact_p(self) -> float:
+        return mcnemar(self.only_a, self.only_b).exact
+
     def interval(self, level: float = 0.95) -> Interval:
         """It holds zero whenever the test does not reject zero at this level."""
         found = paired_interval(self.only_a, self.only_b, self.n, level)

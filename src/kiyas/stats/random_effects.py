@@ -53,6 +53,8 @@ class Estimate:
     unit_means: Floats
     a_rate: bool = False
     """the mean of numbers between 0 and 1, not of differences"""
+    exact_p: None = None
+    """only two adapters with one answer each have one (`inference.Paired`)"""
 
     @property
     def standard_error(self) -> float:
@@ -188,7 +190,10 @@ def two_way(d_SP: Floats, groups: Sequence[str] | None = None, *, a_rate: bool =
     components = Components(max(0.0, (seed - rest) / P), max(0.0, (problem - rest) / S), rest)
     means_P = d_SP.mean(axis=0)
     units = effective_problems(means_P, S) if a_rate else P
-    return TwoWay(mean, variance_draws(seed, problem, rest, S, P), units, means_P, a_rate, components, seed, S)
+    return TwoWay(
+        mean, variance_draws(seed, problem, rest, S, P), units, means_P, a_rate,
+        components=components, ms_seed=seed, seeds=S,
+    )  # fmt: skip
 
 
 def one_way(d_P: Floats, groups: Sequence[str] | None = None) -> Estimate:
