@@ -297,7 +297,7 @@ def test_a_single_checkpoint_from_elsewhere_may_have_been_the_best(tmp_path: Pat
 
 
 def test_validation_loss_at_some_checkpoints_only(tmp_path: Path) -> None:
-    run = small(tmp_path / "run", steps=(20, 30, 40), compare={"select": "validation"})
+    run = small(tmp_path / "run", steps=(20, 35, 40), compare={"select": "validation"})
     assert remarks(run)["validation_at_some"].values["n"] == 2 and "selection_clean" not in remarks(run)
 
 

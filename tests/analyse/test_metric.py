@@ -20,6 +20,7 @@ from kiyas.report.language import Language
 from kiyas.runfolder.files import read_jsonl
 from kiyas.stats import inference
 from kiyas.stats.pass_at_k import equal_checkpoints
+from kiyas.stats.random_effects import two_way
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 from synthetic import make_run
@@ -55,9 +56,9 @@ def test_the_metric_is_the_share_of_subsets_with_a_right_answer(tmp_path: Path, 
         assert score.rate == pytest.approx(np.mean(mine)) == pytest.approx(score.at_k[str(k)])
         assert score.solved == pytest.approx(sum(mine))
     d_SP = np.array([expected["diverse", s, 120] for s in (0, 1)]) - [expected["deep", s, 120] for s in (0, 1)]
-    primary, two_way = findings.primary, inference.two_way(d_SP)
+    primary, dull = findings.primary, two_way(d_SP)
     assert primary is not None and primary.difference == pytest.approx(d_SP.mean())
-    assert primary.p == pytest.approx(two_way.p) and primary.interval.low == pytest.approx(two_way.interval().low)
+    assert primary.p == pytest.approx(dull.p) and primary.interval.low == pytest.approx(dull.interval().low)
     deep = next(each for each in findings.results if each.arm == "deep")
     assert deep.mean == pytest.approx(np.mean([expected["deep", s, 120] for s in (0, 1)]))
     assert findings.aa_control[0].mean == pytest.approx(

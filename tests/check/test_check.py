@@ -403,7 +403,7 @@ def test_design_table_begins_with_the_study() -> None:
 @pytest.mark.parametrize(("seeds", "alpha"), [(1, 0.05), (1, 0.05 / 3), (5, 0.05), (5, 0.05 / 3)])
 def test_power_at_the_level_of_several_contrasts(seeds: int, alpha: float) -> None:
     """By simulation: found 4 times in 5 at that level, and less often at a stricter one."""
-    rng, parts, n = np.random.default_rng(1), design.ASSUMED, 300
+    rng, parts, n = np.random.default_rng(1), planning.ASSUMED, 300
     truth = design.sees(seeds, 100, alpha=alpha)
     if seeds == 1:
         d = parts.problem + parts.rest
@@ -412,7 +412,7 @@ def test_power_at_the_level_of_several_contrasts(seeds: int, alpha: float) -> No
     else:
         noise = [rng.normal(0, math.sqrt(v), s) for v, s in ((parts.seed, (n, seeds, 1)), (parts.problem, (n, 1, 100)))]
         d_NSP = truth + sum(noise) + rng.normal(0, math.sqrt(parts.rest), (n, seeds, 100))
-        p = [inference.two_way(d_SP).p for d_SP in d_NSP]
+        p = [two_way(d_SP).p for d_SP in d_NSP]
     assert 0.72 < np.mean(np.array(p) <= alpha) < 0.88
 
 

@@ -107,7 +107,7 @@ def test_the_smaller_p_is_never_alone(tmp_path: Path, language: str) -> None:
     written = [report.text(findings, language=language, width=300)]
     written += [(run / "report" / name).read_text(encoding="utf-8") for name in ("report.md", "index.html")]
     for each in written:
-        assert each.count(mid) == each.count(exact) > 0
+        assert each.count(exact) >= each.count(mid) > 0
     assert "mid-p value decides" in text(run)
 
 
