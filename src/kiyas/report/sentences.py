@@ -84,7 +84,7 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
     if found.holm is not None:
-        family = sum(each.declared for each in findings.contrasts)
+        family = sum(each.holm is not None for each in findings.contrasts)
         level, key = words.level(found.interval), "holm" if found.exact_p is None else "holm_mid"
         more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
     more += needed(found, words)

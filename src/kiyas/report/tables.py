@@ -14,6 +14,7 @@ from kiyas.analyse.findings import (
     ArmResult,
     Choice,
     Contrast,
+    Decision,
     Findings,
     LearningRatePoint,
     OtherK,
@@ -191,6 +192,17 @@ def _p(row: _Asked, words: Language) -> str:
     return sentences.p_value(words, row.contrast.p, row.contrast.exact_p)
 
 
+CLAIMS = (Decision.MORE, Decision.LESS, Decision.EQUIVALENT)
+
+
+def _decision(row: _Asked, words: Language) -> str:
+    """A claim that was not declared beforehand is not corrected either: it says so wherever it is shown."""
+    found = row.contrast
+    said = words(f"decision.{found.decision}", **_sides(row, words))
+    open_to_doubt = found.decision in CLAIMS and not (found.primary or found.declared)
+    return words("decision.exploratory", badge=said) if open_to_doubt else said
+
+
 CONTRAST: tuple[Column[_Asked], ...] = (
     Column(
         "comparison",
@@ -206,7 +218,7 @@ CONTRAST: tuple[Column[_Asked], ...] = (
     Column(
         "decision",
         lambda row: row.contrast.decision.value,
-        lambda row, words: words(f"decision.{row.contrast.decision}", **_sides(row, words)),
+        _decision,
     ),
     Column("owed", lambda row: row.contrast.missing),
 )
