@@ -53,13 +53,10 @@ class Estimate:
     unit_means: Floats
     a_rate: bool = False
     """the mean of numbers between 0 and 1, not of differences"""
-    exact_p: None = None
-    """only two adapters with one answer each have one (`inference.Paired`)"""
 
     @property
-    def standard_error(self) -> float:
-        """At the median of the draws."""
-        return math.sqrt(float(np.median(self.variances_B)))
+    def exact_p(self) -> None:
+        """Only two adapters with one answer each have one (`inference.Paired`)."""
 
     @functools.cached_property
     def p(self) -> float:
@@ -127,6 +124,10 @@ class TwoWay(Estimate):
     components: Components = Components(0.0, 0.0, 0.0)
     ms_seed: float = 0.0
     seeds: int = 2
+
+    @property
+    def standard_error(self) -> float:
+        return self.components.standard_error(self.seeds, self.unit_means.size)
 
     def seed_variance_at_most(self, sure: float = 0.8) -> float:
         """Upper confidence limit of the variance between seeds, which few seeds often estimate as zero."""
