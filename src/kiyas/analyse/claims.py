@@ -43,32 +43,45 @@ def claims(loaded: Loaded, selected: Selection) -> Claims:
     declared: set[Pair] = set()
     if loaded.record.study is not None:
         declared = {frozenset(pair) for pair in (wanted_pair(loaded), *loaded.record.compare.contrasts)}
-    p_values = {pair_of(each): _p(each, clean) for each in contrasts if pair_of(each) in declared}
-    p_values = {pair: p for pair, p in p_values.items() if math.isfinite(p)}
-    several = dict(zip(p_values, share(list(p_values.values())), strict=True)) if len(p_values) > 1 else {}
+    contrasts = tuple(replace(each, declared=pair_of(each) in declared) for each in contrasts)
+    family = [each for each in contrasts if each.declared and math.isfinite(each.p)]
+    if len(family) > 1:
+        shared = share([_p(each, clean) for each in family])
+        own = {pair_of(each): part for each, part in zip(family, shared, strict=True)}
+        contrasts = tuple(_at_its_level(loaded, selected, each, own.get(pair_of(each))) for each in contrasts)
+        first = own.get(frozenset(wanted_pair(loaded)))
+        if first is not None:
+            clean = _without_contaminated(loaded, selected, contrasts, first.alpha, first.equal)
     found = []
     for each in contrasts:
-        own = several.get(pair_of(each))
-        if own is not None and each.decision is not Decision.MISSING:
-            again = contrast(
-                loaded, selected.chosen, each.a, each.b, selected.rates,
-                margin=each.margin, primary=each.primary, alpha=own.alpha, equal=own.equal,
-            )  # fmt: skip
-            each = replace(again, holm=own.p)
-            if each.primary:
-                clean = _without_contaminated(loaded, selected, (each,), own.alpha, own.equal)
-        each = replace(each, declared=pair_of(each) in declared)
-        if each.primary and clean is not None:
-            each, clean = together(each, clean)
-        if each.primary:
-            each = replace(each, at_one_rate=at_one_rate(each, at_each_rate, selected.points))
-            flips = signs_flip(each, at_each_rate, loaded.record.compare.matters)
-            if each.decision is not Decision.MISSING and (flips or each.at_one_rate is False):
-                each = replace(each, decision=Decision.DEPENDS)
-        if each.primary and each.decision is Decision.UNDECIDED:
-            each = replace(each, needed=_needed(loaded, selected, each))
+        if each.primary and each.decision is not Decision.MISSING:
+            if clean is not None:
+                each, clean = together(each, clean)
+            each = _over_the_grid(loaded, selected, each, at_each_rate)
+            if each.decision is Decision.UNDECIDED:
+                each = replace(each, needed=_needed(loaded, selected, each))
         found.append(each)
     return Claims(tuple(found), at_each_rate, clean)
+
+
+def _at_its_level(loaded: Loaded, selected: Selection, found: Contrast, own: Shared | None) -> Contrast:
+    """A declared contrast once more, at its part of the chance of a false claim."""
+    if own is None or found.decision is Decision.MISSING:
+        return found
+    again = contrast(
+        loaded, selected.chosen, found.a, found.b, selected.rates,
+        margin=found.margin, primary=found.primary, alpha=own.alpha, equal=own.equal,
+    )  # fmt: skip
+    return replace(again, declared=True, holm=own.p)
+
+
+def _over_the_grid(
+    loaded: Loaded, selected: Selection, found: Contrast, at_each_rate: tuple[Contrast, ...]
+) -> Contrast:
+    """The primary contrast, which depends on the learning rate where single rates do not bear it out."""
+    found = replace(found, at_one_rate=at_one_rate(found, at_each_rate, selected.points))
+    flips = signs_flip(found, at_each_rate, loaded.record.compare.matters)
+    return replace(found, decision=Decision.DEPENDS) if flips or found.at_one_rate is False else found
 
 
 def pair_of(found: Contrast) -> Pair:
@@ -103,8 +116,6 @@ def share(p_values: Sequence[float], alpha: float = ALPHA) -> list[Shared]:
 
 def together(found: Contrast, clean: Contrast) -> tuple[Contrast, Contrast]:
     """One decision over two answers to one question: what both say, else undecided."""
-    if found.decision is Decision.MISSING:
-        return found, clean
     both = found.decision if found.decision is clean.decision else Decision.UNDECIDED
     return replace(found, decision=both, alone=found.decision), replace(clean, decision=both, alone=clean.decision)
 
