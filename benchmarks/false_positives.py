@@ -9,8 +9,9 @@ least 0.9 of the former method's (a modified large-sample interval), wherever th
 An answer is right with a probability that depends on the problem, on arm × problem, on seed × problem and on the seed;
 where there is no difference, both arms are drawn from the same distribution. Worlds: *plain* (logit-normal problems);
 *skewed* (half of the problems are never solved, a tenth always); *heavy* (seeds by Student's t(3)); *unequal* (seeds of
-one arm vary three times as much); *groups* (of five problems, which share what distinguishes the arms); *few* (the arms
-are alike but for few problems, which one of them always solves and the other never: 5 points, or as many either way);
+one arm vary three times as much); *groups* (of five problems, which share what distinguishes the arms), *uneven* (one
+of them has two fifths of the problems); *few* (the arms are alike but for few problems, which one of them always solves
+and the other never: 5 points, or as many either way);
 *nothing* (hardly a problem is solved); *primary* (the best of six checkpoints on the benchmark); *grid* (three learning
 rates, worth −6, 0 and −3 points, chosen by noisy validation losses, also with noise that all seeds of an arm share);
 *pass@5* (of ten answers). What is tested is what draws conclusions: `stats.random_effects`, and in each condition a few
@@ -57,6 +58,7 @@ class Condition:
     """grid: SD of the part of a validation loss's noise that all seeds of an arm share"""
 
 
+GROUPED = ("groups", "uneven")
 SIZES = (41, 300, 1055)
 CONDITIONS = [
     *(Condition("plain", *c) for c in itertools.product((2, 3, 5, 10), SIZES, (0.0, 0.02, 0.04, 0.06))),
@@ -71,6 +73,7 @@ CONDITIONS = [
     *(Condition("primary", s, p, 0.03) for s, p in itertools.product((3, 5), (41, 300))),
     *(Condition("grid", s, p, 0.03, 0.0, x) for s, p, x in itertools.product((3, 5, 10), (300, 1055), (0.0, 0.4))),
     *(Condition("pass@5", s, p, 0.03, d) for s, p, d in itertools.product((3, 5), (41, 300), (0.0, 0.06))),
+    *(Condition("uneven", s, p, 0.02) for s, p in itertools.product((3, 5, 10), (100, 300))),
 ]
 
 
@@ -108,8 +111,9 @@ def logits(c: Condition, count: int, rng: np.random.Generator) -> Floats:
     """Of as many studies: [N, 2, S, P]."""
     S, P = c.seeds, c.problems
     problem = rng.normal(BASE, PROBLEM_SD, (count, 1, 1, P)) + np.zeros((count, 2, 1, P))
-    if c.world == "groups":
-        problem = problem + np.repeat(rng.normal(0, 1.0, (count, 2, 1, P // GROUP)), GROUP, axis=-1)
+    if c.world in GROUPED:
+        fate = rng.normal(0, 1.0, (count, 2, 1, P))
+        problem = problem + fate[..., [int(name) for name in groups_of(c)]]
     else:
         problem = problem + rng.normal(0, ARM_PROBLEM_SD, (count, 2, 1, P))
     if c.world == "skewed":
@@ -179,19 +183,22 @@ class Tables:
 
     mean: Floats
     variances_NB: Floats
-    units: int
+    units: float
     few: Floats
     """[N] p of the sign-flip test where few problems differ, else 0"""
 
     @classmethod
-    def of(cls, d_NSP: Floats) -> Tables:
+    def of(cls, d_NSP: Floats, groups: list[str] | None = None) -> Tables:
+        units = random_effects.effective_units(groups, d_NSP.shape[-1])
+        if groups is not None:
+            d_NSP = np.stack([random_effects.by_group(d_SP, groups) for d_SP in d_NSP])
         mean, *squares = random_effects.mean_squares(d_NSP)
         seed, problem, rest = squares
         S, P = d_NSP.shape[1:]
         means_NP = d_NSP.mean(axis=1)
         few = (np.abs(means_NP) > 0).sum(axis=-1) <= random_effects.FEW
         flips = np.array([sign_flip(means) if small else 0.0 for means, small in zip(means_NP, few, strict=True)])
-        return cls(mean, random_effects.variance_draws(seed, problem, rest, S, P), P, flips)
+        return cls(mean, random_effects.variance_draws(seed, problem, rest, S, P, units=units), units, flips)
 
     def level_at(self, value: float) -> Floats:
         return random_effects.level_at(self.mean, self.variances_NB, value, self.units)
@@ -225,17 +232,17 @@ def simulate(c: Condition, count: int, seed: int) -> Found:
     while done < count:
         batch = min(count - done, max(1, 2_000_000 // size), 1000)
         rates, *grid = studies(c, batch, rng)
-        d_NSP = _by_group(c, rates[:, 1] - rates[:, 0])
-        tables = Tables.of(d_NSP)
+        d_NSP = rates[:, 1] - rates[:, 0]
+        tables = Tables.of(d_NSP, groups_of(c))
         decided = tables.p < ALPHA
-        old = former(rates[:, 1] - rates[:, 0])
+        old = former(d_NSP)
         if grid:
             decided &= _at_one_rate(tables, grid[1:])
             old = former(grid[0][:, 1] - grid[0][:, 0])
         informative = ((rates.max((1, 2)) > 0) & (rates.min((1, 2)) < 1)).sum(axis=-1)
         equal = tables.inside(MARGIN) & (informative >= informative_needed(MARGIN, c.problems))
         if len(widths) < CHECKED and not grid:
-            widths += _by_the_code_itself(rates[:CHECKED], d_NSP, decided & ~equal, equal)
+            widths += _by_the_code_itself(c, rates[:CHECKED], decided & ~equal, equal)
         found["decided"] += int(decided.sum())
         found["wrong"] += int((decided & (tables.mean < 0)).sum())
         found["equivalent"] += int(equal.sum())
@@ -249,11 +256,11 @@ def simulate(c: Condition, count: int, seed: int) -> Found:
     )  # fmt: skip
 
 
-def _by_group(c: Condition, d_NSP: Floats) -> Floats:
-    if c.world != "groups":
-        return d_NSP
-    groups = [str(p // GROUP) for p in range(c.problems)]
-    return np.stack([random_effects.by_group(d_SP, groups) for d_SP in d_NSP])
+def groups_of(c: Condition) -> list[str] | None:
+    if c.world not in GROUPED:
+        return None
+    large = 2 * c.problems // 5 if c.world == "uneven" else 0
+    return ["0"] * large + [str(1 + p // GROUP) for p in range(c.problems - large)]
 
 
 def _at_one_rate(tables: Tables, at_rates: list[Floats]) -> Floats:
@@ -266,11 +273,11 @@ def _at_one_rate(tables: Tables, at_rates: list[Floats]) -> Floats:
     return claimed
 
 
-def _by_the_code_itself(rates: Floats, d_NSP: Floats, decided: Floats, equal: Floats) -> list[float]:
+def _by_the_code_itself(c: Condition, rates: Floats, decided: Floats, equal: Floats) -> list[float]:
     """Half-widths of a few studies by `two_way`, which must decide as the tables do."""
     widths = []
     for n, (a_SP, b_SP) in enumerate(rates):
-        found = random_effects.two_way(d_NSP[n])
+        found = random_effects.two_way(b_SP - a_SP, groups_of(c))
         interval = found.interval()
         said = decision_of(
             interval, found.interval(1 - 2 * ALPHA), MARGIN, informative_problems(a_SP, b_SP), a_SP.shape[1]

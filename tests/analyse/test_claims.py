@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kiyas.analyse import analyse
 from kiyas.analyse.claims import share, together
 from kiyas.analyse.findings import Contrast, Decision
+from kiyas.runfolder.files import read_jsonl, write_json, write_jsonl
 from kiyas.stats import inference
 from kiyas.stats.inference import Interval
+from synthetic import make_run
 
 
 @given(st.lists(st.floats(0.0001, 1), min_size=1, max_size=6))
@@ -41,5 +46,30 @@ SAID = (Decision.MORE, Decision.UNDECIDED, Decision.LESS)
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(SAID, repeat=2)))
 def test_both_answers_must_agree(one: Decision, other: Decision) -> None:
     found, clean = together(found_with(one), found_with(other))
-    assert found.decision is clean.decision is (one if one is other else Decision.UNDECIDED)
+    assert found.decision is clean.decision is (one if one is other else Decision.CONTAMINATED)
     assert (found.alone, clean.alone) == (one, other)
+
+
+def test_every_declared_contrast_needs_both_answers(tmp_path: Path) -> None:
+    """All that the declared arms differ in is in problems of the training data."""
+    declared: dict[str, Any] = {"primary": ["base", "deep"], "contrasts": [["deep", "diverse"]]}
+    run = make_run(tmp_path / "run", problems=120, rates={"deep": 0.3, "diverse": 0.3}, compare=declared)
+    leaked = [f"p{i:03d}" for i in range(60)]
+    rows = read_jsonl(run / "judge" / "judgments.jsonl")
+    for row in rows:
+        if row["problem_id"] in leaked and row["arm"] != "base":
+            row["verdict"] = "AC" if row["arm"] == "diverse" else "WA"
+    write_jsonl(run / "judge" / "judgments.jsonl", rows)
+    matches = [{"problem": id, "row": "1", "share": 1.0} for id in leaked]
+    none: dict[str, Any] = {"benchmark": "practice", "problems": 120, "ngram": [], "near": [], "solution": []}
+    write_json(run / "data" / "contamination.json", [{**none, "arm": "diverse", "exact": matches}])
+    found = next(each for each in analyse(run).contrasts if {each.a, each.b} == {"deep", "diverse"})
+    assert (found.declared, found.alone, found.decision) == (True, Decision.MORE, Decision.CONTAMINATED)
+
+
+def test_a_declared_contrast_without_verdicts_still_shares_the_chance(tmp_path: Path) -> None:
+    declared: dict[str, Any] = {"primary": ["base", "deep"], "contrasts": [["base", "diverse"]]}
+    gone = lambda row: None if row["arm"] == "diverse" else row  # noqa: E731
+    found = analyse(make_run(tmp_path / "run", compare=declared, change=gone)).primary
+    assert found is not None and found.holm == pytest.approx(min(1.0, 2 * found.p))
+    assert found.interval.level == pytest.approx(0.975)

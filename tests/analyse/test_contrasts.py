@@ -17,6 +17,7 @@ from kiyas.analyse.decisions import decision_of, what_would_decide
 from kiyas.analyse.findings import Contrast, Curve, Decision, LossPoint, Needed, Training
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.selection import choose, trainings
+from kiyas.check import design
 from kiyas.judge import Problem
 from kiyas.runfolder.files import write_json
 from kiyas.runfolder.record import Kind, Record
@@ -311,24 +312,44 @@ def adapters(d_SP: Floats, difference: float, answers: int = 1) -> Needed:
 
 
 def test_what_would_decide_between_two_adapters() -> None:
-    found = adapters(mixed(6, 9, 100), 0.05)
-    assert (found.problems, found.seeds, found.both) == (planning.problems_needed(0.15, 0.05), None, ())
+    found = adapters(mixed(16, 19, 100), 0.05)
+    assert (found.problems, found.seeds, found.both) == (planning.problems_needed(0.35, 0.05), None, ())
     assert found.now_sees is not None
-    grid = np.linspace(1e-3, 0.15, 2000)
-    visible = min(x for x in grid if planning.problems_needed(0.15, x) <= 100)
-    assert found.now_sees == pytest.approx(visible, abs=1e-4)
-    # No more can differ than differs: then no number of problems will do, and up to there one will.
-    assert adapters(mixed(2, 3, 100), 0.05).problems == planning.problems_needed(0.05, 0.05)
-    assert adapters(mixed(2, 2, 100), 0.05).problems is None
-    # With several samples the squares count, not whether a problem differs at all.
-    halves = adapters(mixed(6, 9, 100) / 2, 0.03, 2)
-    assert halves.problems == planning.problems_needed(0.0375, 0.03)
+    grid = np.linspace(1e-3, 0.35, 2000)
+    visible = min(x for x in grid if planning.problems_needed(0.35, x) <= 100)
+    assert found.now_sees == pytest.approx(visible, abs=1e-3)
+    # No less than assumed before a run, so that nothing is promised which the design table denies.
+    assert adapters(mixed(1, 2, 41), 0.05).problems == planning.problems_needed(0.30, 0.05)
+    assert design.sees(1, planning.problems_needed(0.30, 0.05)) == pytest.approx(0.05, abs=0.002)
+    # With several samples, and in groups, the variance of the mean counts.
+    halves = mixed(40, 44, 100) / 2
+    assert adapters(halves, 0.03, 2).problems == planning.problems_needed_by_variance(0.2375, 0.03)
+    groups = [str(n // 5) for n in range(100)]
+    apart = np.repeat(np.random.default_rng(1).choice([-1.0, 1.0], 20), 5)
+    grouped = what_would_decide(apart[None], contrasts.of_pair(apart, 1, groups), 0.05, 1)
+    assert grouped.problems == planning.problems_needed_by_variance(5 * apart.reshape(20, 5)[:, 0].var(ddof=1), 0.05)
+
+
+def test_groups_of_problems_are_planned_as_groups() -> None:
+    """Five alike problems in each of 40 groups: as many groups are needed as there would be problems of their means."""
+    d = np.random.default_rng(2).normal(0, 0.5, (10, 40)) + np.random.default_rng(3).normal(0, 0.5, (1, 40))
+    wide, groups = np.repeat(d, 5, axis=1), [str(n // 5) for n in range(200)]
+    found, alone = what_would_decide(wide, two_way(wide, groups), 0.1, 1), what_would_decide(d, two_way(d), 0.1, 1)
+    assert found.problems is not None and alone.problems is not None
+    assert (found.problems, found.seeds) == (5 * alone.problems, alone.seeds) and found.now_sees == alone.now_sees
+
+
+def test_a_stricter_level_asks_for_more() -> None:
+    d = np.random.default_rng(2).choice([-1.0, 0.0, 1.0], size=(5, 300), p=[0.1, 0.8, 0.1])
+    one, four = (what_would_decide(d, two_way(d), 0.05, 1, alpha) for alpha in (0.05, 0.0125))
+    assert one.seeds is not None and four.seeds is not None and four.seeds > one.seeds
+    assert one.now_sees is not None and four.now_sees is not None and four.now_sees > one.now_sees
+    assert adapters(mixed(16, 19, 100), 0.05).problems < (  # type: ignore[operator]
+        what_would_decide(mixed(16, 19, 100), contrasts.of_pair(mixed(16, 19, 100)[0], 1), 0.05, 1, 0.0125).problems
+    )
 
 
 def test_what_this_many_problems_see() -> None:
-    assert 35 < planning.problems_needed(0.2, 0.2) <= 40
-    enough, short = (adapters(mixed(0, P // 5, P), 0.05).now_sees for P in (40, 35))
-    assert enough is not None and short is None
     assert decisions._visible(lambda x: 32, 32, 0.2) == pytest.approx(1e-4, abs=1e-6), "as many as needed are enough"
     assert decisions._visible(lambda x: 32, 31, 0.2) is None
     assert decisions._visible(lambda x: 1, 31, 0.0) is None

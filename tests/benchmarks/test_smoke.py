@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = {
-    "false_positives": ("--studies 1", "| grid | 10 | 1055 | 3 | 0 | 0.4 |"),
+    "false_positives": ("--studies 1", "| uneven | 10 | 300 | 2 | 0 | 0 |"),
     "forgetting_null": ("--studies 2", "Problems of 41"),
     "gpu": ("--tiny --device cpu --adapters 2", "6 proofs hold, 0 fail"),
     "judge": ("programs.jsonl --problems problems.jsonl --tiers weak --repeat 1 --workers 1 --proof 2", "weak "),

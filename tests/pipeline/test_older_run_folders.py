@@ -35,6 +35,7 @@ LATER = {
     "groups",
     "alone",
     "at_one_rate",
+    "rate_chosen",
     "metric",
     "other_k",
     "accepted",
@@ -57,12 +58,12 @@ def folders(tmp_path: Path) -> Path:
 
 
 def older(findings: Path) -> Any:
-    """Findings of format 4, whose fields had other names; what would decide is now worked out for the question only."""
+    """Findings of format 4, whose fields had other names; what would decide is now worked out otherwise."""
     value = read_json(findings)
     assert value["format"] == 4 and "same_arm" in value
     found = Findings.from_json(value).to_json()
     for contrast in found["contrasts"]:
-        contrast["needed"] = contrast["needed"] if contrast["primary"] else None
+        contrast["needed"] = None
     return found
 
 

@@ -88,8 +88,8 @@ def test_needed_designs_are_the_smallest() -> None:
     few = Components(0.0, 1e-6, 1e-6)
     assert planning.seeds_needed(few, 10, 0.5) == 2 and planning.problems_needed_with(few, 3, 0.5) == 2
     needed = planning.problems_needed_with(parts, 5, 0.09)
-    assert needed is not None and needed == planning.problems_needed_with(parts, 5, 0.09, needed)
-    assert planning.problems_needed_with(parts, 5, 0.09, needed - 1) is None
+    assert needed is not None and needed == planning.problems_needed_with(parts, 5, 0.09, most=needed)
+    assert planning.problems_needed_with(parts, 5, 0.09, most=needed - 1) is None
     grid = {s: planning.problems_needed_with(parts, s, 0.09) for s in (3, 5, 8, 10, 15, 20, 30, 50)}
     answers = {s: s * p for s, p in grid.items() if p is not None}
     best = min(answers, key=lambda s: answers[s])

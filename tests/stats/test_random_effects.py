@@ -17,6 +17,7 @@ from kiyas.stats.random_effects import (
     Components,
     Estimate,
     by_group,
+    effective_units,
     level_at,
     mean_squares,
     one_way,
@@ -208,8 +209,23 @@ def test_groups_of_one_change_nothing_and_equal_groups_are_their_means() -> None
     means = d.reshape(3, 6, 2).mean(axis=2)
     assert by_group(d, pairs) == pytest.approx(means)
     assert two_way(d, pairs).interval().high == pytest.approx(two_way(means).interval().high)
+    assert effective_units(pairs, 12) == pytest.approx(6) and effective_units(None, 12) == 12
     uneven = by_group(d, list("aaaaabbbcccd"))
-    assert uneven.shape == (3, 4) and uneven.mean() == pytest.approx(d.mean())
+    assert uneven.shape == (3, 4) and uneven.mean(axis=1) == pytest.approx(d.mean(axis=1))
+    assert effective_units(list("aaaaabbbcccd"), 12) == pytest.approx(144 / (25 + 9 + 9 + 1))
+
+
+@pytest.mark.parametrize("S", [1, 10])
+def test_one_large_group_makes_no_false_claim(S: int) -> None:
+    """A group with two fifths of the problems, and twenty small ones, each with one fate."""
+    rng = np.random.default_rng(8)
+    names = ["large"] * 80 + [str(n // 6) for n in range(120)]
+    wrong = 0
+    for _ in range(500):
+        fate = dict(zip(dict.fromkeys(names), rng.normal(0, 0.3, 21), strict=True))
+        d = np.array([fate[name] for name in names]) + rng.normal(0, 0.3, (S, 200))
+        wrong += (two_way(d, names) if S > 1 else one_way(d[0], names)).p < 0.05
+    assert wrong / 500 <= 0.075
 
 
 @pytest.mark.parametrize("S", [1, 3])

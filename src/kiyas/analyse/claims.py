@@ -1,7 +1,7 @@
 """What a study as a whole supports: one decision over all that it declared.
 
-Declared contrasts share the chance of a false claim (Holm 1979). The primary one is answered with and without
-contaminated problems and, where there is a grid, at every learning rate; a claim needs all of these to agree.
+Declared contrasts share the chance of a false claim (Holm 1979). Each is answered with and without contaminated
+problems and, where there is a grid, at every learning rate; a claim needs all of these to agree.
 Nothing is decided over missing verdicts.
 """
 
@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kiyas.analyse.contrasts import compare, contrast, estimate
+from kiyas.analyse.contrasts import at_each_rate, compare, contrast, estimate
 from kiyas.analyse.decisions import ALPHA, wanted_pair, what_would_decide, with_hours
 from kiyas.analyse.findings import Contrast, Decision, Needed
-from kiyas.analyse.learning_rates import at_one_rate, signs_flip
+from kiyas.analyse.learning_rates import at_one_rate, rate_chosen, signs_flip
 from kiyas.analyse.load import Loaded
 from kiyas.analyse.selection import Selection
 from kiyas.stats import inference
@@ -37,67 +37,79 @@ class Claims:
 
 def claims(loaded: Loaded, selected: Selection) -> Claims:
     """All contrasts, with the decisions that the study supports."""
-    contrasts, at_each_rate = compare(loaded, selected)
-    contrasts = tuple(_refuse_missing(loaded, selected, each) for each in contrasts)
-    clean = _without_contaminated(loaded, selected, contrasts, ALPHA, ALPHA)
+    contrasts = [_refuse_missing(loaded, selected, each) for each in compare(loaded, selected)]
     declared: set[Pair] = set()
     if loaded.record.study is not None:
         declared = {frozenset(pair) for pair in (wanted_pair(loaded), *loaded.record.compare.contrasts)}
-    contrasts = tuple(replace(each, declared=pair_of(each) in declared) for each in contrasts)
-    family = [each for each in contrasts if each.declared and math.isfinite(each.p)]
-    if len(family) > 1:
-        shared = share([_p(each, clean) for each in family])
-        own = {pair_of(each): part for each, part in zip(family, shared, strict=True)}
-        contrasts = tuple(_at_its_level(loaded, selected, each, own.get(pair_of(each))) for each in contrasts)
-        first = own.get(frozenset(wanted_pair(loaded)))
-        if first is not None:
-            clean = _without_contaminated(loaded, selected, contrasts, first.alpha, first.equal)
-    found = []
+    asked = [each for each in contrasts if pair_of(each) in declared or each.primary]
+    own = _levels(loaded, selected, asked, len(declared))
+    found: list[Contrast] = []
+    at_rates: tuple[Contrast, ...] = ()
+    clean: Contrast | None = None
     for each in contrasts:
-        if each.primary and each.decision is not Decision.MISSING:
-            if clean is not None:
-                each, clean = together(each, clean)
-            each = _over_the_grid(loaded, selected, each, at_each_rate)
-            if each.decision is Decision.UNDECIDED:
-                each = replace(each, needed=_needed(loaded, selected, each))
+        each = replace(each, declared=pair_of(each) in declared)
+        if pair_of(each) in own:
+            each, rates_of, clean_of = _answer(loaded, selected, each, own[pair_of(each)])
+            if each.primary:
+                at_rates, clean = rates_of, clean_of
         found.append(each)
-    return Claims(tuple(found), at_each_rate, clean)
+    return Claims(tuple(found), at_rates, clean)
 
 
-def _at_its_level(loaded: Loaded, selected: Selection, found: Contrast, own: Shared | None) -> Contrast:
-    """A declared contrast once more, at its part of the chance of a false claim."""
-    if own is None or found.decision is Decision.MISSING:
-        return found
-    again = contrast(
-        loaded, selected.chosen, found.a, found.b, selected.rates,
-        margin=found.margin, primary=found.primary, alpha=own.alpha, equal=own.equal,
-    )  # fmt: skip
-    return replace(again, declared=True, holm=own.p)
+def _levels(loaded: Loaded, selected: Selection, asked: Sequence[Contrast], declared: int) -> dict[Pair, Shared]:
+    """Of several declared contrasts, each one's part; one whose verdicts are missing remains one of them."""
+    if declared < 2:
+        return {pair_of(each): Shared(None, ALPHA, ALPHA) for each in asked}
+    p_values = []
+    for each in asked:
+        clean = _without_contaminated(loaded, selected, each, ALPHA, ALPHA)
+        p = max(each.p, clean.p) if clean is not None else each.p
+        p_values.append(1.0 if each.decision is Decision.MISSING or math.isnan(p) else p)
+    shared = share([*p_values, *[1.0] * (declared - len(p_values))])
+    return {pair_of(each): part for each, part in zip(asked, shared, strict=False)}
 
 
-def _over_the_grid(
-    loaded: Loaded, selected: Selection, found: Contrast, at_each_rate: tuple[Contrast, ...]
-) -> Contrast:
-    """The primary contrast, which depends on the learning rate where single rates do not bear it out."""
-    found = replace(found, at_one_rate=at_one_rate(found, at_each_rate, selected.points))
-    flips = signs_flip(found, at_each_rate, loaded.record.compare.matters)
-    return replace(found, decision=Decision.DEPENDS) if flips or found.at_one_rate is False else found
+def _answer(
+    loaded: Loaded, selected: Selection, found: Contrast, own: Shared
+) -> tuple[Contrast, tuple[Contrast, ...], Contrast | None]:
+    """What a declared contrast supports; the same at each learning rate; and without contaminated problems."""
+    at_rates = at_each_rate(loaded, selected, found.a, found.b, own.alpha)
+    if found.decision is Decision.MISSING:
+        return found, at_rates, None
+    if own.p is not None:
+        again = contrast(
+            loaded, selected.chosen, found.a, found.b, selected.rates,
+            margin=found.margin, primary=found.primary, alpha=own.alpha, equal=own.equal,
+        )  # fmt: skip
+        found = replace(again, declared=found.declared, holm=own.p)
+    clean = _without_contaminated(loaded, selected, found, own.alpha, own.equal)
+    if clean is not None:
+        found, clean = together(found, clean)
+    found = _over_the_grid(loaded, selected, found, at_rates)
+    if found.primary and found.decision is Decision.UNDECIDED and found.informative:
+        found = replace(found, needed=_needed(loaded, selected, found, own.alpha))
+    return found, at_rates, clean
+
+
+def _over_the_grid(loaded: Loaded, selected: Selection, found: Contrast, at_rates: tuple[Contrast, ...]) -> Contrast:
+    """A contrast depends on the learning rate where single rates do not bear it out, or none could be chosen."""
+    chosen, one = rate_chosen(found, selected.points), at_one_rate(found, at_rates, selected.points)
+    flips = signs_flip(found, at_rates, loaded.record.compare.matters)
+    found = replace(found, at_one_rate=one, rate_chosen=chosen)
+    depends = flips or one is False or (one is not None and not chosen)
+    return replace(found, decision=Decision.DEPENDS) if depends else found
 
 
 def pair_of(found: Contrast) -> Pair:
     return frozenset((found.a, found.b))
 
 
-def _p(found: Contrast, clean: Contrast | None) -> float:
-    """Of the claim that the difference is there with and without contaminated problems."""
-    return max(found.p, clean.p) if found.primary and clean is not None else found.p
-
-
 @dataclass(frozen=True)
 class Shared:
     """A declared contrast's part: its corrected p, and the levels of its two claims, "more" and "equivalent"."""
 
-    p: float
+    p: float | None
+    """None where it is the only one"""
     alpha: float
     equal: float
 
@@ -115,16 +127,18 @@ def share(p_values: Sequence[float], alpha: float = ALPHA) -> list[Shared]:
 
 
 def together(found: Contrast, clean: Contrast) -> tuple[Contrast, Contrast]:
-    """One decision over two answers to one question: what both say, else undecided."""
-    both = found.decision if found.decision is clean.decision else Decision.UNDECIDED
+    """One decision over two answers to one question: what both say; else it depends on the contaminated problems."""
+    both = found.decision if found.decision is clean.decision else Decision.CONTAMINATED
     return replace(found, decision=both, alone=found.decision), replace(clean, decision=both, alone=clean.decision)
 
 
-def _needed(loaded: Loaded, selected: Selection, found: Contrast) -> Needed:
+def _needed(loaded: Loaded, selected: Selection, found: Contrast, alpha: float) -> Needed:
     """What would decide it, with the hours that this would take here."""
     d_SP = np.stack([selected.rates[pair.b] - selected.rates[pair.a] for pair in found.pairs])
     margin = loaded.record.compare.matters if found.margin is None else found.margin
-    needed = what_would_decide(d_SP, estimate(d_SP, loaded), margin, loaded.samples)
+    # An estimate of pass@k uses up k answers.
+    answers = max(1, loaded.samples // loaded.record.compare.k)
+    needed = what_would_decide(d_SP, estimate(d_SP, loaded), margin, answers, alpha)
     return with_hours(needed, found.seeds, found.problems, loaded)
 
 
@@ -143,18 +157,17 @@ def _refuse_missing(loaded: Loaded, selected: Selection, found: Contrast) -> Con
 
 
 def _without_contaminated(
-    loaded: Loaded, selected: Selection, contrasts: Sequence[Contrast], alpha: float, equal: float
+    loaded: Loaded, selected: Selection, found: Contrast, alpha: float, equal: float
 ) -> Contrast | None:
-    """None where nothing is contaminated, or nothing else is left."""
-    primary = next((each for each in contrasts if each.primary), None)
+    """The same contrast there. None where nothing is contaminated, or nothing else is left."""
     ids = {id for each in (loaded.flagged or {}).values() for id in each}
-    if primary is None or not ids or primary.decision is Decision.MISSING:
+    if not ids or found.decision is Decision.MISSING:
         return None
     rest = loaded.without(ids)
     rates = {adapter: rest.rates(adapter) for of_arm in selected.chosen.values() for adapter in of_arm.values()}
     if not rest.problems:
         return None
     return contrast(
-        rest, selected.chosen, primary.a, primary.b, rates,
-        margin=primary.margin, primary=True, alpha=alpha, equal=equal,
+        rest, selected.chosen, found.a, found.b, rates,
+        margin=found.margin, primary=found.primary, alpha=alpha, equal=equal,
     )  # fmt: skip

@@ -118,25 +118,28 @@ def of_pair(d_P: Floats, answers: int, groups: Sequence[str] | None = None) -> E
     return Paired(int((d_P < 0).sum()), int((d_P > 0).sum()), d_P.size)
 
 
-def compare(loaded: Loaded, selected: Selection) -> tuple[tuple[Contrast, ...], tuple[Contrast, ...]]:
-    """All contrasts at the chosen checkpoints, the primary one first; and the primary one at each rate of the grid."""
-    wanted, margin, rates = wanted_pair(loaded), margin_of(loaded), selected.rates
-    contrasts = tuple(
-        contrast(loaded, selected.chosen, a, b, rates, margin=margin, primary=(a, b) == wanted)
+def compare(loaded: Loaded, selected: Selection) -> tuple[Contrast, ...]:
+    """All contrasts at the chosen checkpoints, the primary one first."""
+    wanted, margin = wanted_pair(loaded), margin_of(loaded)
+    return tuple(
+        contrast(loaded, selected.chosen, a, b, selected.rates, margin=margin, primary=(a, b) == wanted)
         for a, b in pairs_of(loaded, selected.order)
     )
+
+
+def at_each_rate(loaded: Loaded, selected: Selection, a: str, b: str, alpha: float = ALPHA) -> tuple[Contrast, ...]:
+    """Two arms at each rate of the grid by itself; none without one."""
     at = selected.at_rate
 
     def at_rate(variant: str) -> dict[str, BySeed]:
         """The checkpoints that would represent the arms if all had this learning rate."""
         return {arm: at.get((arm, variant), of_arm) for arm, of_arm in selected.chosen.items()}
 
-    at_each_rate = tuple(
-        contrast(loaded, at_rate(variant), *wanted, rates, margin=margin)
+    return tuple(
+        contrast(loaded, at_rate(variant), a, b, selected.rates, margin=margin_of(loaded), alpha=alpha)
         for variant in dict.fromkeys(point.variant for point in selected.points)
-        if len(wanted) == 2 and all(arm == BASE_ARM or (arm, variant) in at for arm in wanted)
+        if all(arm == BASE_ARM or (arm, variant) in at for arm in (a, b))
     )
-    return contrasts, at_each_rate
 
 
 def margin_of(loaded: Loaded) -> float | None:

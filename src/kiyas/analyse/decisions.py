@@ -53,27 +53,52 @@ def informative_needed(margin: float, problems: int) -> int:
     return max(FEWEST_INFORMATIVE, math.floor(margin * problems) + 1)
 
 
-def what_would_decide(d_SP: Floats, found: Estimate | Paired, difference: float, samples: int) -> Needed:
-    """Designs that would detect `difference` with 80 % power.
+def what_would_decide(
+    d_SP: Floats, found: Estimate | Paired, difference: float, samples: int, alpha: float = ALPHA
+) -> Needed:
+    """Designs that would detect `difference` with 80 % power, at the contrast's own level.
 
-    Two adapters: if discordance stays as observed. Arms: no component is smaller than assumed before anything is
-    measured, so that nothing is promised which the design table of the study denies. Few seeds often estimate the
-    variance between them as zero: more problems at the same seeds are promised only if they do at its upper limit.
+    No component is smaller than assumed before anything is measured, so that nothing is promised which the design table
+    of the study denies. Few seeds often estimate the variance between them as zero: more problems at the same seeds are
+    promised only if they do at its upper limit. Groups of problems are counted as such, at their mean size.
     """
     S, P = d_SP.shape
+    assumed = planning.assumed(samples)
     if not isinstance(found, TwoWay):
-        discordance = float((d_SP != 0).mean()) if samples == 1 else float((d_SP**2).mean())
-        problems = planning.problems_needed(discordance, difference) if discordance >= difference else None
-        now = _visible(lambda x: planning.problems_needed(discordance, x), P, discordance)
-        return Needed(difference, problems, None, now)
-    assumed, seen = planning.assumed(samples), found.components
+        return _between_two(d_SP[0], found, difference, assumed, alpha)
+    units = found.unit_means.size
+    size, seen = P / units, found.components
     seed, most = max(assumed.seed, seen.seed), max(assumed.seed, found.seed_variance_at_most())
-    parts = Components(seed, max(assumed.problem, seen.problem), max(assumed.rest, seen.rest))
-    problems = planning.problems_needed_with(replace(parts, seed=most), S, difference)
-    seeds = planning.seeds_needed(parts, P, difference)
-    both = planning.design_needed(parts, difference) if problems is None and seeds is None else None
-    now = planning.detectable(parts, S, P)
-    return Needed(difference, problems, seeds, now, both or (), seed_sd=math.sqrt(seed), seed_sd_most=math.sqrt(most))
+    parts = Components(seed, max(assumed.problem / size, seen.problem), max(assumed.rest / size, seen.rest))
+    groups = planning.problems_needed_with(replace(parts, seed=most), S, difference, alpha)
+    problems = None if groups is None else math.ceil(groups * size)
+    seeds = planning.seeds_needed(parts, units, difference, alpha)
+    both: tuple[int, ...] = ()
+    if problems is None and seeds is None and (design := planning.design_needed(parts, difference, alpha)):
+        both = design[0], math.ceil(design[1] * size)
+    now = min(1.0, planning.detectable(parts, S, units, alpha=alpha))
+    allowed = math.sqrt(most) if most > assumed.seed else None
+    return Needed(difference, problems, seeds, now, both, seed_sd=math.sqrt(seed), seed_sd_most=allowed)
+
+
+def _between_two(d_P: Floats, found: Estimate | Paired, difference: float, assumed: Components, alpha: float) -> Needed:
+    """Two adapters: McNemar's test, or where groups or several answers count, the variance of the mean."""
+    P, least = d_P.size, assumed.problem + assumed.rest
+    if isinstance(found, Paired):
+        discordance = max(least, (found.only_a + found.only_b) / P)
+
+        def needed(difference: float) -> int:
+            return planning.problems_needed(discordance, difference, alpha=alpha)
+
+        largest = discordance
+    else:
+        variance = max(least, float(found.unit_means.var(ddof=1)) * P / found.unit_means.size)
+
+        def needed(difference: float) -> int:
+            return planning.problems_needed_by_variance(variance, difference, alpha=alpha)
+
+        largest = 1.0
+    return Needed(difference, needed(difference) if largest >= difference else None, None, _visible(needed, P, largest))
 
 
 def _visible(needed: Callable[[float], int], problems: int, largest: float) -> float | None:

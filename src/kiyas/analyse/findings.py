@@ -29,6 +29,9 @@ class Decision(StrEnum):
     EQUIVALENT = "equivalent"
     UNDECIDED = "undecided"
     DEPENDS = "depends"
+    """on the learning rate"""
+    CONTAMINATED = "contaminated"
+    """depends on the problems that are in training data"""
     MISSING = "owed"
     """verdicts are missing; files have said `owed` since the first version"""
 
@@ -218,7 +221,7 @@ class Needed:
     seed_sd: float | None = None
     """SD between seeds that more seeds are counted on to have; None with one seed"""
     seed_sd_most: float | None = None
-    """the most that these seeds allow, on which more problems alone must count"""
+    """the most that these seeds allow, on which more problems alone must count; None where that is no more"""
 
 
 @dataclass(frozen=True)
@@ -252,6 +255,8 @@ class Contrast:
     """problems that some of the compared answers solve and others do not"""
     groups: int | None = None
     """groups that the problems are in, which then take their place; None where none are known"""
+    rate_chosen: bool = True
+    """False with a grid in which no learning rate could be chosen for an arm"""
     at_one_rate: bool | None = None
     """with a grid: is the claim also made at one and the same learning rate? None where nothing is claimed"""
     alone: Decision | None = None

@@ -22,7 +22,7 @@ from kiyas.analyse.findings import (
     Training,
 )
 from kiyas.analyse.load import Loaded, PassRates
-from kiyas.types import AdapterId, LogKind
+from kiyas.types import BASE_ARM, AdapterId, LogKind
 
 DECIDED = (Decision.MORE, Decision.LESS)
 
@@ -96,7 +96,7 @@ def at_one_rate(
 
     Where it is not, the choice of the rates may have made the difference.
     """
-    if primary.decision not in DECIDED or not at_each_rate:
+    if primary.decision not in DECIDED or not points:
         return None
     chosen = {point.variant for point in points if point.chosen and point.arm in (primary.a, primary.b)}
     return any(
@@ -104,6 +104,12 @@ def at_one_rate(
         for contrast in at_each_rate
         if any(adapter.variant in chosen for pair in contrast.pairs for adapter in (pair.a, pair.b))
     )
+
+
+def rate_chosen(found: Contrast, points: tuple[LearningRatePoint, ...]) -> bool:
+    """Was a rate chosen for both arms? True without a grid."""
+    chosen = {point.arm for point in points if point.chosen}
+    return not points or {found.a, found.b} - {BASE_ARM} <= chosen
 
 
 def rate_remarks(loaded: Loaded, points: tuple[LearningRatePoint, ...]) -> list[Remark]:

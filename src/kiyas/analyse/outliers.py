@@ -57,6 +57,9 @@ def problem_groups(loaded: Loaded) -> list[Remark]:
         return []
     if groups := loaded.groups:
         return [Remark("groups", Level.OK, {"n": len(groups), "groups": len(set(groups))})]
-    if any(problem.group for problem in loaded.problems.values()):
+    named = {problem.group for problem in loaded.problems.values()}
+    if len(named) == 1 and len(loaded.problems) > 1 and named != {""}:
+        return [Remark("one_group", Level.WARNING, {"n": len(loaded.problems)})]
+    if named != {""}:
         return []
     return [Remark("groups_unknown", Level.NOTE, {"n": len(loaded.problems)})]

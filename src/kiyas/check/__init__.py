@@ -11,7 +11,7 @@ The words are in page.py, and only there. See docs/check.md for every threshold 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -70,6 +70,8 @@ class Checked:
     """training rows that two arms share"""
     benchmarks: dict[str, int]
     """problems of each benchmark"""
+    groups: int | None
+    """how many groups (contests, templates) the primary benchmark's problems are in; None where each is alone"""
     contamination: list[Contamination]
     chat: chat_template.ChatFacts
     costs: costs.Costs
@@ -128,7 +130,8 @@ def check(study: Study, card: Card | None = None) -> Checked:
     overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
     left = leaks.left_overlaps(own, cluster)
     shared = shared_rows({name: arm.examples for name, arm in arms.items()})
-    asked = {label: len(rows) for label, rows in prepared.asked(study).items()}
+    by_benchmark = prepared.asked(study)
+    asked = {label: len(rows) for label, rows in by_benchmark.items()}
     contaminated = contaminated_by(study, prepared)
     folder = hub.base_folder(study)
     chat = Chat.load(folder)
@@ -159,6 +162,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
         left_overlaps=left,
         shared=shared,
         benchmarks=asked,
+        groups=_groups(next(iter(by_benchmark.values()))),
         contamination=contaminated,
         chat=told,
         costs=cost,
@@ -174,6 +178,12 @@ def check(study: Study, card: Card | None = None) -> Checked:
             *remarks.cost_remarks(study, cost),
         ],
     )
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """A problem without a group is alone."""
+    names = {row.get("group") or (row["id"],) for row in rows}
+    return len(names) if len(names) < len(rows) else None
 
 
 def _declared(study: Study) -> int:

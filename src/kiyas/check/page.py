@@ -342,6 +342,8 @@ def _sight(checked: Checked) -> str:
     finds = far if own.detectable < 1 else "no difference 4 times in 5, however large"
     study = f"This study ({_many(own.seeds, 'seed')} × {own.problems:,} problems, {_many(own.samples, 'answer')} each)"
     now = f"{study} finds {finds}{each}, if {_assumption(max(own.seeds, better.seeds if better else 1))}"
+    if checked.groups is not None:
+        now += f" and problems are independent (these are in {checked.groups:,} contests or templates: it finds less)"
     if own.detectable <= checked.matters:
         return f"{now}: enough for the equivalence margin of {_points(checked.matters)} points."
     if better is None:

@@ -32,6 +32,7 @@ def answers(row: Row, where: str, odd: Counter[str]) -> Iterator[Answer]:
     codes, outputs, grades = (_samples(row, key, where) for key in ("code_list", "output_list", "graded_list"))
     metadata = row["metadata"] if isinstance(row.get("metadata"), list) else []
     more = {"platform": row.get("platform"), "difficulty": row.get("difficulty"), "date": row.get("contest_date")}
+    more["group"] = row.get("contest_id")
     problem = problem_of(row["question_id"], row.get("question_title"), row.get("question_content"), **more)
     if not codes:
         odd["no sample in the row"] += 1

@@ -138,7 +138,8 @@ def pool(
         meta = random_effects(np.array([r.difference for r in replications]), np.array(errors))
         if same and len(judged[0].problems) > 1:
             answers.append(_crossed(judged))
-        answers.append(PooledDifference("meta", meta.mean, meta.interval(), meta.interval(0.90), meta.p))
+        ends = (meta.interval().clipped(), meta.interval(0.90).clipped())
+        answers.append(PooledDifference("meta", meta.mean, *ends, meta.p))
     first = answers[0]
     return Pooled(
         a=a,

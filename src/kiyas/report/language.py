@@ -87,8 +87,8 @@ class Language:
 
     def level(self, interval: Interval) -> str:
         """The level of an interval: 95%, 97.5%."""
-        whole = math.isclose(100 * interval.level, round(100 * interval.level))
-        number = self.number(100 * interval.level, 0 if whole else 1)
+        number = f"{100 * interval.level:.4g}"
+        number = number.replace(".", ",") if self.language == "tr" else number
         return f"%{number}" if self.language == "tr" else f"{number}%"
 
     def points(self, share: float | None, *, signed: bool = True) -> str:

@@ -89,10 +89,10 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
     more += needed(found, words)
     clean = findings.uncontaminated
-    apart = clean is not None and found.decision is Decision.UNDECIDED and found.alone is not clean.alone
+    apart = found.decision is Decision.CONTAMINATED
     if clean is not None and not apart:
         n, values = found.problems - clean.problems, _difference(clean, words)
-        more.append(words("conclusion.uncontaminated", n=n, **values))
+        more.append(words("conclusion.uncontaminated", n=n, p=words.p(clean.p), **values))
     more += [
         words("conclusion.aa_control", arm=each.arm, n=each.pairs, largest=words.points(each.largest, signed=False))
         for each in findings.aa_control
@@ -139,15 +139,15 @@ def _best_instead(findings: Findings, words: Language) -> list[str]:
     """What the usual choice, the best on the benchmark, would have shown where no rule was declared."""
     if findings.select_declared or all(choice.best == choice.chosen for choice in findings.choices):
         return []
-    listed = []
+    listed, seeds = [], len({choice.training.seed for choice in findings.choices}) > 1
     for choice in findings.choices:
         score, left_out = findings.score(choice.best), findings.left_out(choice)
         if score is None or score.missing:
             listed.append(words("conclusion.best_unknown", arm=trained(words, choice.best)))
             continue
         solved = words("cell.of", solved=words.count(score.solved), n=score.problems)
-        best = f"{short(words, choice.best)}: {solved}"
-        names = ", ".join(short(words, each.adapter) for each in left_out)
+        best = f"{short(words, choice.best, seed=seeds)}: {solved}"
+        names = ", ".join(short(words, each.adapter, seed=seeds) for each in left_out)
         listed.append(words("conclusion.best_left_out", best=best, left_out=names) if left_out else best)
     return [words("conclusion.best_instead", listed=", ".join(listed))] if listed else []
 
@@ -173,6 +173,7 @@ def sentence(found: Contrast, words: Language) -> str:
     pair, key = found.pairs[0], f"{found.decision}_{kind}"
     if found.decision is Decision.DEPENDS:
         key = "depends_choice" if found.at_one_rate is False else "depends"
+        key = key if found.rate_chosen else "depends_unchosen"
     elif key == "more_data" and BASE_ARM in (found.a, found.b):
         key = "more_base" if found.a == BASE_ARM else "less_base"
     return words(
@@ -242,6 +243,8 @@ def _test(found: Contrast, words: Language, a: str, b: str) -> str:
 def needed(found: Contrast, words: Language) -> list[str]:
     """What would decide an undecided contrast."""
     need = found.needed
+    if found.decision is Decision.UNDECIDED and found.informative == 0:
+        return [words("conclusion.nothing_informative", n=found.problems)]
     if need is None:
         return []
     difference = words.points(need.difference, signed=False)
@@ -261,12 +264,14 @@ def needed(found: Contrast, words: Language) -> list[str]:
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
         if need.seed_sd is not None and options:
             sd, most = (words.points(each, signed=False) for each in (need.seed_sd, need.seed_sd_most))
-            said.append(words("conclusion.needed_seed_sd", sd=sd, most=most, seeds=found.seeds))
+            key = "needed_seed_sd" if need.seed_sd_most is None else "needed_seed_sds"
+            said.append(words(f"conclusion.{key}", sd=sd, most=most, seeds=found.seeds))
     elif need.problems is not None:
         told = words("conclusion.needed_problems", difference=difference, problems=need.problems)
         said.append(told + _hours(need.problems_hours, words))
     if need.now_sees is not None:
-        said.append(words("conclusion.now_sees", points=words.points(need.now_sees, signed=False)))
+        key = "now_sees" if need.now_sees < 1 else "now_sees_nothing"
+        said.append(words(f"conclusion.{key}", points=words.points(need.now_sees, signed=False)))
     return said + _few_informative(found, words)
 
 

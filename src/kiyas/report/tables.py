@@ -41,6 +41,13 @@ def tables(findings: Findings, words: Language) -> dict[str, Table]:
     return {table.name: table for table in made if table.raw}
 
 
+def _with_level(words: Language, interval: Interval | None) -> str:
+    """The level is said where several declared contrasts share the chance of a false claim."""
+    said = words.points_interval(interval)
+    adjusted = interval is not None and not math.isclose(interval.level, 0.95)
+    return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
+
+
 @dataclass(frozen=True)
 class Scored:
     """An arm, or one of its checkpoints, on a benchmark. `solved` sums the share of right answers over problems."""
@@ -143,7 +150,7 @@ def results(findings: Findings, words: Language) -> Table:
         interval(
             "vs_base_interval",
             lambda row: row.against.interval if row.against else None,
-            Language.points_interval,
+            _with_level,
             file="vs_base",
             terminal=False,
         ),
@@ -179,13 +186,6 @@ class _Asked:
 
 def _sides(row: _Asked, words: Language) -> dict[str, str]:
     return {"a": sentences.arm_name(words, row.contrast.a), "b": sentences.arm_name(words, row.contrast.b)}
-
-
-def _with_level(words: Language, interval: Interval | None) -> str:
-    """The level is said where several declared contrasts share the chance of a false claim."""
-    said = words.points_interval(interval)
-    adjusted = interval is not None and not math.isclose(interval.level, 0.95)
-    return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
 
 
 def _p(row: _Asked, words: Language) -> str:
@@ -294,7 +294,7 @@ def rates(findings: Findings, words: Language) -> Table:
 
 
 def _rate(words: Language, rate: float) -> str:
-    return f"{rate:g}"
+    return f"{rate:g}".replace(".", ",") if words.language == "tr" else f"{rate:g}"
 
 
 def at_each_rate(findings: Findings, words: Language) -> Table:
@@ -498,6 +498,8 @@ def checkpoints(findings: Findings, words: Language) -> Table:
 
 def pairs(findings: Findings, words: Language) -> Table:
     """Two given checkpoints at a time: what a single seed can say."""
+    # Without an exact p it is not McNemar's.
+    mcnemar = any(pair.exact_p is not None for contrast in findings.contrasts for pair in contrast.pairs)
     columns: tuple[Column[Pair], ...] = (
         Column("a", lambda pair: str(pair.a), lambda pair, words: sentences.short(words, pair.a)),
         Column("b", lambda pair: str(pair.b), lambda pair, words: sentences.short(words, pair.b)),
@@ -509,7 +511,7 @@ def pairs(findings: Findings, words: Language) -> Table:
         number("difference", lambda pair: pair.difference, Language.points),
         interval("interval", lambda pair: pair.interval, Language.points_interval, file="interval95"),
         number("exact_p", lambda pair: pair.exact_p, Language.p),
-        number("mid_p", lambda pair: pair.mid_p, Language.p),
+        number("mid_p", lambda pair: pair.mid_p, Language.p, title=words("column.mid_p" if mcnemar else "column.p")),
         Column("owed", lambda pair: pair.missing),
     )
     return table(
@@ -517,7 +519,17 @@ def pairs(findings: Findings, words: Language) -> Table:
         words,
         [pair for contrast in findings.contrasts for pair in contrast.pairs],
         columns,
-        shown=("a", "b", "seed", "difference", "interval", "only_a", "only_b", "exact_p", "mid_p"),
+        shown=(
+            "a",
+            "b",
+            "seed",
+            "difference",
+            "interval",
+            "only_a",
+            "only_b",
+            *(("exact_p",) if mcnemar else ()),
+            "mid_p",
+        ),
         place=Place(section="method", heading="", fold=words("table.pairs")),
     )
 

@@ -70,7 +70,7 @@ class Record(_Part):
     """in float16: what of the base computes in float32, since its values leave float16's range; None: not probed"""
     dtype: Dtype | None = None
     """the base's number format: chosen when training starts, the same to the end; None before, and up to 0.1.0"""
-    tuning_seeds: int = 0
+    tuning_seeds: int = Field(default=0, ge=0)
     """in runs with a grid up to 0.1.0: so many seeds after the study's own were trained only to choose the rate"""
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

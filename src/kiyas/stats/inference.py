@@ -38,6 +38,10 @@ class Interval:
         """Extended to zero, where it excludes it."""
         return Interval(min(self.low, 0.0), max(self.high, 0.0), self.level)
 
+    def clipped(self) -> Interval:
+        """Within what a difference of shares can be."""
+        return Interval(max(-1.0, self.low), min(1.0, self.high), self.level)
+
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 

@@ -39,6 +39,12 @@ def problems_needed(discordance: float, difference: float, power: float = 0.8, a
     return math.ceil(((z_alpha * math.sqrt(discordance) + z_power * spread) / difference) ** 2)
 
 
+def problems_needed_by_variance(variance: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Problems that a normal test needs to see `difference`, if one problem's difference has this variance."""
+    z = float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power))
+    return math.ceil(variance * (z / difference) ** 2)
+
+
 @functools.lru_cache(maxsize=64)
 def _luck(freedom: tuple[int, ...]) -> Floats:
     """χ²(df)/df for each of the degrees of freedom, [., STUDIES]: how mean squares come out in normal data."""
@@ -82,22 +88,24 @@ def detectable(parts: Components, seeds: int, problems: int, power: float = 0.8,
     return found
 
 
-def seeds_needed(parts: Components, problems: int, difference: float) -> int | None:
+def seeds_needed(parts: Components, problems: int, difference: float, alpha: float = 0.05) -> int | None:
     """Fewest seeds at this many problems that see `difference`; None where even MOST_SEEDS do not."""
-    return _fewest(lambda seeds: detectable(parts, seeds, problems) <= difference, MOST_SEEDS)
+    return _fewest(lambda seeds: detectable(parts, seeds, problems, alpha=alpha) <= difference, MOST_SEEDS)
 
 
-def problems_needed_with(parts: Components, seeds: int, difference: float, most: int = MOST_PROBLEMS) -> int | None:
+def problems_needed_with(
+    parts: Components, seeds: int, difference: float, alpha: float = 0.05, most: int = MOST_PROBLEMS
+) -> int | None:
     """Fewest problems at this many seeds that see `difference`; None where even `most` do not."""
-    return _fewest(lambda problems: detectable(parts, seeds, problems) <= difference, most)
+    return _fewest(lambda problems: detectable(parts, seeds, problems, alpha=alpha) <= difference, most)
 
 
-def design_needed(parts: Components, difference: float) -> tuple[int, int] | None:
+def design_needed(parts: Components, difference: float, alpha: float = 0.05) -> tuple[int, int] | None:
     """(seeds, problems) that see `difference` with the fewest answers, among designs of up to MOST_SEEDS seeds."""
     best: tuple[int, int] | None = None
     for seeds in (3, 5, 8, 10, 15, 20, 30, MOST_SEEDS):
         most = MOST_PROBLEMS if best is None else min(MOST_PROBLEMS, best[0] * best[1] // seeds)
-        if most >= 2 and (problems := problems_needed_with(parts, seeds, difference, most)) is not None:
+        if most >= 2 and (problems := problems_needed_with(parts, seeds, difference, alpha, most)) is not None:
             best = seeds, problems
     return best
 

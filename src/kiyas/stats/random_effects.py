@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -147,25 +148,30 @@ def mean_squares(d_NSP: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return mean, ms_seed, ms_problem, (rest**2).sum((-2, -1)) / ((S - 1) * (P - 1))
 
 
-def _freedom(S: int, P: int) -> tuple[int, int, int]:
+def _freedom(S: int, P: float) -> tuple[float, float, float]:
     """Degrees of freedom of the mean squares of seeds, problems and rest."""
-    return S - 1, P - 1, (S - 1) * (P - 1)
+    problems = max(0.5, P - 1)
+    return S - 1, problems, (S - 1) * problems
 
 
 @functools.lru_cache(maxsize=256)
-def _pivots(freedom: tuple[int, ...], draws: int) -> tuple[Floats, ...]:
+def _pivots(freedom: tuple[float, ...], draws: int) -> tuple[Floats, ...]:
     """df / χ²(df) for each of the degrees of freedom, [B] each: what a mean square is multiplied by."""
     uniform = qmc.Sobol(len(freedom), scramble=True, seed=0).random(draws)
     return tuple(df / chi2.ppf(uniform[:, i], df) for i, df in enumerate(freedom))
 
 
-def variance_draws(ms_seed: Any, ms_problem: Any, ms_rest: Any, S: int, P: int, draws: int = DRAWS) -> Floats:
+def variance_draws(
+    ms_seed: Any, ms_problem: Any, ms_rest: Any, S: int, P: int, draws: int = DRAWS, units: float | None = None
+) -> Floats:
     """Mean squares (numbers, or arrays of them) → draws of the variance of the mean, [..., B].
+
+    `units`: the effective number of problems where they are groups of unequal size; it makes the degrees of freedom.
 
     Var(mean) = (E_seed + E_problem − E_rest)/(SP), each expected mean square drawn as mean square × df/χ²(df); it is no
     less than E_rest/(SP).
     """
-    seed, problem, rest = _pivots(_freedom(S, P), draws)
+    seed, problem, rest = _pivots(_freedom(S, P if units is None else units), draws)
     seed = np.asarray(ms_seed)[..., None] * seed
     problem = np.asarray(ms_problem)[..., None] * problem
     rest = np.asarray(ms_rest)[..., None] * rest
@@ -182,6 +188,7 @@ def two_way(d_SP: Floats, groups: Sequence[str] | None = None, *, a_rate: bool =
         raise ValueError(
             f"two-way random effects need at least 2 seeds and 2 problems, got {d_SP.shape[0]} and {d_SP.shape[1]}"
         )
+    units = effective_units(groups, d_SP.shape[1])
     if groups is not None:
         d_SP = by_group(d_SP, groups)
     S, P = d_SP.shape
@@ -190,30 +197,43 @@ def two_way(d_SP: Floats, groups: Sequence[str] | None = None, *, a_rate: bool =
         seed = problem = rest = 0.0
     components = Components(max(0.0, (seed - rest) / P), max(0.0, (problem - rest) / S), rest)
     means_P = d_SP.mean(axis=0)
-    units = effective_problems(means_P, S) if a_rate else P
+    draws = variance_draws(seed, problem, rest, S, P, units=units)
     return TwoWay(
-        mean, variance_draws(seed, problem, rest, S, P), units, means_P, a_rate,
+        mean, draws, min(units, effective_problems(means_P, S)) if a_rate else units, means_P, a_rate,
         components=components, ms_seed=seed, seeds=S,
     )  # fmt: skip
 
 
 def one_way(d_P: Floats, groups: Sequence[str] | None = None) -> Estimate:
     """Mean difference over the problems of two adapters: Student's t, with the same least variance."""
+    units = effective_units(groups, d_P.size)
     if groups is not None:
         d_P = by_group(d_P[None], groups)[0]
-    (pivot,) = _pivots((max(1, d_P.size - 1),), DRAWS)
+    (pivot,) = _pivots((max(0.5, units - 1),), DRAWS)
     variance = float(d_P.var(ddof=1)) / d_P.size if d_P.size > 1 else 0.25
-    return Estimate(float(d_P.mean()), variance * pivot, d_P.size, d_P)
+    return Estimate(float(d_P.mean()), variance * pivot, units, d_P)
+
+
+def effective_units(groups: Sequence[str] | None, problems: int) -> float:
+    """Groups of equal size that say as much as these: 1/Σ share² (Kish 1965); without groups, the problems."""
+    if groups is None:
+        return float(problems)
+    return 1 / sum((count / problems) ** 2 for count in Counter(groups).values())
 
 
 def by_group(d_SP: Floats, groups: Sequence[str]) -> Floats:
-    """A column for each group, [S, G], whose mean is that of all problems: groups then take the place of problems.
+    """A column for each group, [S, G], with the means of the seeds: groups then take the place of problems.
 
-    A group's column is its part in the deviation from the mean (the linearised cluster total of survey statistics), so
-    that groups of unequal size weigh by their problems.
+    A group's column is its part in the deviation from the mean (the linearised total of survey statistics), so that
+    groups weigh by their problems. A large group pulls the mean towards itself; its part is therefore divided by
+    √(1 − share) (Bell & McCaffrey 2002).
     """
     names = {name: i for i, name in enumerate(dict.fromkeys(groups))}
     member_PG = np.eye(len(names))[[names[name] for name in groups]]
-    mean = d_SP.mean()
-    found: Floats = mean + (len(names) / d_SP.shape[1]) * (d_SP - mean) @ member_PG
+    G, P = len(names), d_SP.shape[1]
+    seeds_S1 = d_SP.mean(axis=1, keepdims=True)
+    parts_SG = (d_SP - seeds_S1) @ member_PG * (G / P)
+    # Groups of equal size come out as their means.
+    parts_SG *= np.sqrt((1 - 1 / G) / (1 - member_PG.sum(axis=0) / P))
+    found: Floats = seeds_S1 + parts_SG - parts_SG.mean(axis=1, keepdims=True)
     return found
