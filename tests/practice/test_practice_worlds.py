@@ -20,7 +20,7 @@ DIGESTS = {
     "deep": "6c19668a593516e9",
     "diverse": "373df2ec5670f4bb",
     "wrong": "cdc6e8c1e50d5dca",
-    "benchmark": "73e57ca6b3465667",
+    "benchmark": "3cc2ada85ecc3259",
     "base": "d869adc1a4bc5f4e",
 }
 
@@ -124,7 +124,7 @@ def test_benchmark_rows_are_in_the_judges_format() -> None:
     rows = benchmark(41)
     assert len(rows) == 41 and len({row["id"] for row in rows}) == 41
     for row in rows:
-        assert set(row) == {"id", "title", "statement", "tests", "difficulty", "tags", "platform"}
+        assert set(row) == {"id", "title", "statement", "tests", "difficulty", "tags", "platform", "group"}
         assert row["platform"] == "practice" and row["difficulty"] in ("easy", "medium", "hard")
         assert row["tags"][0] in FAMILY_TAGS.values() and len(row["tags"]) == len(set(row["tags"])) >= 2
         assert 8 <= len(row["tests"]) <= 9
