@@ -36,6 +36,7 @@ LATER = {
     "alone",
     "at_one_rate",
     "rate_chosen",
+    "family",
     "metric",
     "other_k",
     "accepted",

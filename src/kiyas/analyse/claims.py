@@ -81,7 +81,7 @@ def _answer(
             loaded, selected.chosen, found.a, found.b, selected.rates,
             margin=found.margin, primary=found.primary, alpha=own.alpha, equal=own.equal,
         )  # fmt: skip
-        found = replace(again, declared=found.declared, holm=own.p)
+        found = replace(again, declared=found.declared, holm=own.p, family=own.family)
     clean = _without_contaminated(loaded, selected, found, own.alpha, own.equal)
     if clean is not None:
         found, clean = together(found, clean)
@@ -112,6 +112,8 @@ class Shared:
     """None where it is the only one"""
     alpha: float
     equal: float
+    family: int | None = None
+    """how many share"""
 
 
 def share(p_values: Sequence[float], alpha: float = ALPHA) -> list[Shared]:
@@ -123,7 +125,7 @@ def share(p_values: Sequence[float], alpha: float = ALPHA) -> list[Shared]:
     order = sorted(range(m), key=lambda i: p_values[i])
     rejected = sum(p < alpha for p in corrected)
     step = {i: min(rank, rejected, m - 1) for rank, i in enumerate(order)}
-    return [Shared(corrected[i], alpha / (m - step[i]), alpha / m) for i in range(m)]
+    return [Shared(corrected[i], alpha / (m - step[i]), alpha / m, m) for i in range(m)]
 
 
 def together(found: Contrast, clean: Contrast) -> tuple[Contrast, Contrast]:

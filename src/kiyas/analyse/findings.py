@@ -251,6 +251,8 @@ class Contrast:
     missing: int
     declared: bool = False
     holm: float | None = None
+    family: int | None = None
+    """how many declared contrasts share the chance of a false claim, where they are several"""
     informative: int | None = None
     """problems that some of the compared answers solve and others do not"""
     groups: int | None = None

@@ -84,9 +84,10 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
     if found.holm is not None:
-        family = sum(each.holm is not None for each in findings.contrasts)
         level, key = words.level(found.interval), "holm" if found.exact_p is None else "holm_mid"
-        more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
+        more.append(
+            words(f"conclusion.{key}", n=found.family or len(findings.contrasts), p=words.p(found.holm), level=level)
+        )
     more += needed(found, words)
     clean = findings.uncontaminated
     apart = found.decision is Decision.CONTAMINATED
@@ -228,7 +229,9 @@ def _test(found: Contrast, words: Language, a: str, b: str) -> str:
         return words("conclusion.test_data", p=words.p(found.p), bootstrap=words.points_interval(found.bootstrap))
     pair = found.pairs[0]
     if pair.exact_p is None:
-        return words("conclusion.test_pair_samples", mid=words.p(pair.mid_p))
+        return words(
+            "conclusion.test_pair_groups" if found.groups else "conclusion.test_pair_samples", mid=words.p(pair.mid_p)
+        )
     return words(
         "conclusion.test_pair",
         a=a,
