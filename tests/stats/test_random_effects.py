@@ -258,6 +258,11 @@ def test_draws_are_the_same_every_time() -> None:
     assert many[0] == pytest.approx(one)
 
 
+def test_one_problem_says_nothing() -> None:
+    alone = one_way(np.array([1.0]))
+    assert not alone.interval().excludes_zero() and alone.interval().high == 1.0 and alone.p == 1.0
+
+
 def test_too_small_a_table() -> None:
     for shape in ((1, 10), (3, 1)):
         with pytest.raises(ValueError, match=f"at least 2 seeds and 2 problems, got {shape[0]} and {shape[1]}"):
