@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kiyas.runfolder.files import write_json, write_jsonl
+from kiyas.runfolder.files import read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.record import declared
 from kiyas.study.settings import Study
 
@@ -129,3 +129,13 @@ def _log(rates: Mapping[str, float], seeds: Sequence[int], rng: np.random.Genera
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def solved_by_one(run: Path, arm: str, problems: Sequence[str]) -> None:
+    """This arm solves these problems, no other arm does; the base's verdicts stay."""
+    path = run / "judge" / "judgments.jsonl"
+    rows = read_jsonl(path)
+    for row in rows:
+        if row["problem_id"] in problems and row["arm"] != "base":
+            row["verdict"] = "AC" if row["arm"] == arm else "WA"
+    write_jsonl(path, rows)

@@ -20,7 +20,7 @@ from kiyas.runfolder.files import read_jsonl, write_json, write_jsonl
 from kiyas.stats import inference
 from kiyas.stats.inference import Interval
 from kiyas.types import AdapterId, LogRow
-from synthetic import STEPS, make_run, read
+from synthetic import STEPS, make_run, read, solved_by_one
 
 Row = dict[str, Any]
 
@@ -165,11 +165,7 @@ def test_loss_matrix_and_seeds_that_end_far_apart() -> None:
 def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", problems=120, rates={"deep": 0.3, "diverse": 0.32})
     leaked = [f"p{i:03d}" for i in range(60)]
-    rows = read_jsonl(run / "judge" / "judgments.jsonl")
-    for row in rows:
-        if row["problem_id"] in leaked and row["arm"] != "base":
-            row["verdict"] = "AC" if row["arm"] == "diverse" else "WA"
-    write_jsonl(run / "judge" / "judgments.jsonl", rows)
+    solved_by_one(run, "diverse", leaked)
     assert analyse(run).uncontaminated is None and not codes(analyse(run)) & {"contaminated", "not_contaminated"}
     none: Row = {"benchmark": "practice", "problems": 120, "exact": [], "ngram": [], "near": [], "solution": []}
     write_json(run / "data" / "contamination.json", [{**none, "arm": arm} for arm in ("deep", "diverse")])

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from kiyas.analyse import analyse
 from kiyas.analyse.claims import share, together
 from kiyas.analyse.findings import Contrast, Decision
-from kiyas.runfolder.files import read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import write_json
 from kiyas.stats import inference
 from kiyas.stats.inference import Interval
-from synthetic import make_run
+from synthetic import make_run, solved_by_one
 
 
 @given(st.lists(st.floats(0.0001, 1), min_size=1, max_size=6))
@@ -55,11 +55,7 @@ def test_every_declared_contrast_needs_both_answers(tmp_path: Path) -> None:
     declared: dict[str, Any] = {"primary": ["base", "deep"], "contrasts": [["deep", "diverse"]]}
     run = make_run(tmp_path / "run", problems=120, rates={"deep": 0.3, "diverse": 0.3}, compare=declared)
     leaked = [f"p{i:03d}" for i in range(60)]
-    rows = read_jsonl(run / "judge" / "judgments.jsonl")
-    for row in rows:
-        if row["problem_id"] in leaked and row["arm"] != "base":
-            row["verdict"] = "AC" if row["arm"] == "diverse" else "WA"
-    write_jsonl(run / "judge" / "judgments.jsonl", rows)
+    solved_by_one(run, "diverse", leaked)
     matches = [{"problem": id, "row": "1", "share": 1.0} for id in leaked]
     none: dict[str, Any] = {"benchmark": "practice", "problems": 120, "ngram": [], "near": [], "solution": []}
     write_json(run / "data" / "contamination.json", [{**none, "arm": "diverse", "exact": matches}])

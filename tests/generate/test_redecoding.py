@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-import tiny
 from kiyas.generate.decoder import Generator
 from kiyas.generate.memory import Plan
 from kiyas.generate.redecoding import chosen, other_shape
 from kiyas.generate.stage import generate_part, part_file, plans_file
-from kiyas.model import checkpoints
-from kiyas.model.adapters import AdapterStack, Spec, StackedModel
-from kiyas.runfolder.files import read_json, read_jsonl, write_jsonl
+from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId
@@ -78,20 +75,9 @@ def test_the_other_shape_has_at_most_half_of_the_rows() -> None:
     assert other_shape([Plan(1, 1, 64)], 1, 50) is None
 
 
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save(tmp_path_factory.mktemp("base"))
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> RunDir:
-    made, model = RunDir(tmp_path / "run"), StackedModel(tiny.base().model)
-    weights = AdapterStack(IDS, [Spec(1, 1), *[Spec(4, 8)] * 4], model.sites, torch.device("cpu"))
-    weights.theta[1:].normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-    for k, id in enumerate(IDS[1:], 1):
-        checkpoints.save_adapter(made.checkpoints / id.folder, weights, k, model, "tiny", 0.0)
-    write_jsonl(made.problems, [{"id": id, "statement": f"Print {id}"} for id in PROBLEMS[:40]])
-    return made
+def folder(made_run: Callable[..., RunDir]) -> RunDir:
+    return made_run(IDS, {id: f"Print {id}" for id in PROBLEMS[:40]})
 
 
 class KilledError(Exception):

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-import tiny
 from kiyas.generate import memory, stage
 from kiyas.generate.decoder import Flight, Generator
 from kiyas.generate.stage import generate_part, part_file, plans_file
-from kiyas.model import checkpoints
-from kiyas.model.adapters import AdapterStack, Spec, StackedModel
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
@@ -25,20 +22,9 @@ IDS = [BASE, *(AdapterId("x", "", 0, step) for step in (1, 2, 3))]
 PROBLEMS = 24
 
 
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save(tmp_path_factory.mktemp("base"))
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> RunDir:
-    made, model = RunDir(tmp_path / "run"), StackedModel(tiny.base().model)
-    weights = AdapterStack(IDS, [Spec(1, 1), *[Spec(4, 8)] * 3], model.sites, torch.device("cpu"))
-    weights.theta[1:].normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-    for k, id in enumerate(IDS[1:], 1):
-        checkpoints.save_adapter(made.checkpoints / id.folder, weights, k, model, "tiny", 0.0)
-    write_jsonl(made.problems, [{"id": f"p{i}", "statement": f"Print {i}"} for i in range(PROBLEMS)])
-    return made
+def folder(made_run: Callable[..., RunDir]) -> RunDir:
+    return made_run(IDS, {f"p{i}": f"Print {i}" for i in range(PROBLEMS)})
 
 
 class KilledError(Exception):

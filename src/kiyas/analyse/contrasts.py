@@ -162,6 +162,16 @@ def pairs_of(loaded: Loaded, order: list[str]) -> list[tuple[str, ...]]:
     return list(first.values())
 
 
+def by_seed(chosen: Mapping[str, BySeed], a: str, b: str) -> dict[int, tuple[AdapterId, AdapterId]]:
+    """The checkpoints that are compared, by the seeds that both arms have; the base with every seed of the other."""
+    of_a, of_b = chosen[a], chosen[b]
+    if a == BASE_ARM:
+        of_a = dict.fromkeys(of_b, BASE)
+    elif b == BASE_ARM:
+        of_b = dict.fromkeys(of_a, BASE)
+    return {seed: (of_a[seed], of_b[seed]) for seed in sorted(of_a.keys() & of_b.keys())}
+
+
 def contrast(
     loaded: Loaded,
     chosen: Mapping[str, BySeed],
@@ -178,15 +188,8 @@ def contrast(
 
     `alpha`: chance of a false "more"; `equal`: of a false "equivalent" (default: the same).
     """
-    of_a, of_b = chosen[a], chosen[b]
-    if a == BASE_ARM:
-        of_a = dict.fromkeys(of_b, BASE)
-    elif b == BASE_ARM:
-        of_b = dict.fromkeys(of_a, BASE)
-    pairs = [(of_a[seed], of_b[seed]) for seed in sorted(of_a.keys() & of_b.keys())]
-    if not pairs:
-        # Different seeds only: the first of each, as two adapters.
-        pairs = [(of_a[min(of_a)], of_b[min(of_b)])]
+    # Different seeds only: the first of each, as two adapters.
+    pairs = list(by_seed(chosen, a, b).values()) or [(chosen[a][min(chosen[a])], chosen[b][min(chosen[b])])]
     compared = tuple(pair(loaded, x, y, rates) for x, y in pairs)
     missing = sum(loaded.missing(adapter) for adapter in {adapter for both in pairs for adapter in both})
     P = len(loaded.problems)

@@ -7,6 +7,7 @@ import statistics
 
 import numpy as np
 
+from kiyas.analyse.contrasts import by_seed
 from kiyas.analyse.decisions import wanted_pair
 from kiyas.analyse.findings import Level, Remark
 from kiyas.analyse.load import Loaded
@@ -42,12 +43,9 @@ def _difference_without(loaded: Loaded, selected: Selection, arm: str, seed: int
     wanted = wanted_pair(loaded)
     if arm not in wanted or len(wanted) != 2 or any(each not in selected.chosen for each in wanted):
         return None
-    a, b = (selected.chosen[each] for each in wanted)
-    one = next(iter(a.values())), next(iter(b.values()))
-    common = (set(b) if wanted[0] == BASE_ARM else set(a) if wanted[1] == BASE_ARM else set(a) & set(b)) - {seed}
-    if not common:
+    pairs = [pair for common, pair in by_seed(selected.chosen, *wanted).items() if common != seed]
+    if not pairs:
         return None
-    pairs = [(a.get(each, one[0]), b.get(each, one[1])) for each in common]
     return float(np.mean([selected.rates[y].mean() - selected.rates[x].mean() for x, y in pairs]))
 
 

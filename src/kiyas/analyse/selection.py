@@ -75,7 +75,9 @@ def select(loaded: Loaded) -> Selection:
     chosen: dict[str, BySeed] = {BASE_ARM: {0: BASE}} if BASE in loaded.answers else {}
     for arm in loaded.arms:
         of_arm = {
-            t.seed: choice.chosen for t, choice in sorted(choices.items(), key=_seed) if t.arm == arm and counts(t)
+            t.seed: choice.chosen
+            for t, choice in sorted(choices.items(), key=lambda item: item[0].seed)
+            if t.arm == arm and counts(t)
         }
         if of_arm:
             chosen[arm] = of_arm
@@ -133,10 +135,6 @@ def _best(candidates: list[AdapterId], rates: PassRates) -> AdapterId:
     known = {a: r for a in candidates if not np.isnan(r := rates.get(a, np.array([np.nan]))).any()}
     # Rounded: the same count of right answers can give means that differ in the last bit.
     return max(known, key=lambda a: (round(float(known[a].mean()), 9), -a.step), default=candidates[-1])
-
-
-def _seed(item: tuple[Training, Choice]) -> int:
-    return item[0].seed
 
 
 def _variants(loaded: Loaded, met: list[Training], points: tuple[LearningRatePoint, ...]) -> dict[tuple[str, int], str]:

@@ -87,8 +87,7 @@ class Language:
 
     def level(self, interval: Interval) -> str:
         """The level of an interval: 95%, 97.5%."""
-        number = f"{100 * interval.level:.4g}"
-        number = number.replace(".", ",") if self.language == "tr" else number
+        number = self.setting(round(100 * interval.level, 2))
         return f"%{number}" if self.language == "tr" else f"{number}%"
 
     def points(self, share: float | None, *, signed: bool = True) -> str:

@@ -84,10 +84,10 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
         badge = words("decision.exploratory", badge=badge)
     more = [_test(found, words, a, b)]
     if found.holm is not None:
+        # Findings of an older version do not say how many there were.
+        family = found.family or sum(each.holm is not None for each in findings.contrasts)
         level, key = words.level(found.interval), "holm" if found.exact_p is None else "holm_mid"
-        more.append(
-            words(f"conclusion.{key}", n=found.family or len(findings.contrasts), p=words.p(found.holm), level=level)
-        )
+        more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
     more += needed(found, words)
     clean = findings.uncontaminated
     apart = found.decision is Decision.CONTAMINATED

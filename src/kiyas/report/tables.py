@@ -278,7 +278,7 @@ def rates(findings: Findings, words: Language) -> Table:
     """The learning-rate grid: what chose the rate of each arm."""
     columns: tuple[Column[LearningRatePoint], ...] = (
         label("arm", lambda point: point.arm),
-        number("rate", lambda point: point.rate, _rate, file="learning_rate"),
+        number("rate", lambda point: point.rate, Language.setting, file="learning_rate"),
         Column(
             "tuning_loss",
             lambda point: point.tuning_loss,
@@ -293,17 +293,13 @@ def rates(findings: Findings, words: Language) -> Table:
     return table("rates", words, findings.learning_rates, columns, strong=lambda point: point.chosen, place=place)
 
 
-def _rate(words: Language, rate: float) -> str:
-    return f"{rate:g}".replace(".", ",") if words.language == "tr" else f"{rate:g}"
-
-
 def at_each_rate(findings: Findings, words: Language) -> Table:
     """The question of the study, asked at every learning rate of the grid."""
     rate_of = {point.variant: point.rate for point in findings.learning_rates}
     compared = {a.variant: each for each in findings.at_each_rate for pair in each.pairs for a in (pair.a, pair.b)}
     rows = [_Asked(compared[variant], rate=rate) for variant, rate in rate_of.items() if variant in compared]
     columns: tuple[Column[_Asked], ...] = (
-        number("rate", lambda row: row.rate, _rate, file="learning_rate"),
+        number("rate", lambda row: row.rate, Language.setting, file="learning_rate"),
         *_asked(words, rows),
     )
     place = Place(section="results", terminal=True, level=4)

@@ -141,8 +141,8 @@ class Unpaired:
         return 2 * float(stats.norm.sf(abs(self.centre) / self.standard_error))
 
     def interval(self, level: float = 0.95) -> Interval:
-        found = around(self.centre, float(stats.norm.ppf(0.5 + level / 2)) * self.standard_error, level)
-        return Interval(max(-1.0, found.low), min(1.0, found.high), level)
+        half = float(stats.norm.ppf(0.5 + level / 2)) * self.standard_error
+        return around(self.centre, half, level).clipped()
 
 
 def unpaired(of_a: Sequence[tuple[float, int]], of_b: Sequence[tuple[float, int]]) -> Unpaired:
