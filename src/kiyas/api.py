@@ -13,7 +13,8 @@ from kiyas.analyse import Findings, analyse
 from kiyas.report import pooled
 from kiyas.report.language import Language
 from kiyas.runfolder.files import read_jsonl
-from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.manifests import READS, refuse
+from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 from kiyas.study.file import load
 from kiyas.types import KiyasError
@@ -50,6 +51,7 @@ class Run:
         import pandas
 
         columns = ["arm", "variant", "seed", "step", "problem_id", "sample", "verdict", "passed", "total", "program"]
+        refuse(self.folder, READS[Stage.ANALYSE])
         return pandas.DataFrame(read_jsonl(self.folder.judgments), columns=columns)
 
     @cached_property
@@ -57,6 +59,7 @@ class Run:
         """One row per logged loss, as in train/log.jsonl; `kind` is train or validation."""
         import pandas
 
+        refuse(self.folder, READS[Stage.ANALYSE])
         return pandas.DataFrame(read_jsonl(self.folder.train_log))
 
     def report(self, language: str = "en") -> Path:

@@ -24,7 +24,7 @@ from kiyas.judge import JudgeError, SandboxError, Tier
 from kiyas.judge import cli as judge_cli
 from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import atomic_text, read_json, write_json
+from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError, Problems
 
@@ -150,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_check,
         _add_run,
         _add_status,
+        _add_verify,
         _add_report,
         _add_judge,
         _add_import,
@@ -240,7 +241,7 @@ def _print_findings(folder: RunDir, language: str) -> None:
     from kiyas import report
     from kiyas.analyse import Findings
 
-    findings = Findings.from_json(read_json(folder.findings))
+    findings = Findings.from_json(read_sealed(folder.findings))
     print(report.text(findings, language=language, color=sys.stdout.isatty()))
     print(f"\nreport: {(folder.report / 'index.html').resolve()}")
 
@@ -373,8 +374,43 @@ def _add_status(commands: Commands) -> None:
 def _status(args: argparse.Namespace) -> int:
     from kiyas.pipeline import status
 
-    print(status.status(RunDir(args.run)))
-    return 0
+    text, sound = status.status(RunDir(args.run))
+    print(text)
+    return 0 if sound else 1
+
+
+def _add_verify(commands: Commands) -> None:
+    verify = _command(
+        commands,
+        "verify",
+        _verify,
+        "check every file of a run folder against what was written",
+        """\
+        Reads every file of a run, weights included, and compares its digest with the one that was noted when the file
+        was made. Exit code 1 where a file was changed, damaged, cut or removed: each one is named, with the stage that
+        made it and the command that mends it.
+
+        examples:
+          kiyas verify runs/mine
+          kiyas verify runs/mine --accept judge/judgments.jsonl --reason "problem 12 had a wrong test"
+          kiyas verify runs/mine --restore       # resolved.json, as the last finished stage knew it""",
+    )
+    verify.add_argument("run", type=Path, metavar="RUN")
+    verify.add_argument(
+        "--accept", metavar="FILE", help="take a changed file as it is now; the report says so, with the reason"
+    )
+    verify.add_argument("--reason", metavar="TEXT", help="with --accept: why")
+    verify.add_argument("--restore", action="store_true", help="write a lost or damaged resolved.json again")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from kiyas.pipeline import verify
+
+    if (args.accept is None) != (args.reason is None) or (args.reason is not None and not args.reason.strip()):
+        raise KiyasError("--accept FILE and --reason TEXT belong together", "the report quotes the reason")
+    text, sound = verify.verify(RunDir(args.run), accepted=args.accept, reason=args.reason or "", restore=args.restore)
+    print(text)
+    return 0 if sound else 1
 
 
 def _add_report(commands: Commands) -> None:
@@ -395,17 +431,14 @@ def _add_report(commands: Commands) -> None:
 def _report(args: argparse.Namespace) -> int:
     from kiyas import report
     from kiyas.analyse import analyse
+    from kiyas.pipeline import stages
     from kiyas.runfolder.record import read_record
     from kiyas.study.settings import Report
 
     folder = RunDir(args.run)
     study = read_record(folder).study
     language = args.language or (study.report if study else Report()).language
-    findings = analyse(folder.root)
-    if not args.text:
-        with folder.lock():
-            write_json(folder.findings, findings.to_json())
-            report.write(folder.root, findings, language=language)
+    findings = analyse(folder.root) if args.text else stages.redraw(folder, language)
     print(report.text(findings, language=language, color=sys.stdout.isatty()))
     if not args.text:
         print(f"\nreport: {(folder.report / 'index.html').resolve()}")

@@ -15,7 +15,7 @@ from kiyas.generate.decoder import Generator
 from kiyas.generate.memory import Plan
 from kiyas.generate.redecoding import chosen, other_shape
 from kiyas.generate.stage import generate_part, part_file, plans_file
-from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.files import read_jsonl, read_sealed
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId
@@ -106,8 +106,8 @@ def test_a_part_decodes_its_share_again_in_another_shape(folder: RunDir, base_fo
     assert sorted([r[k] for k in ("arm", "variant", "seed", "step", "problem_id", "sample")] for r in rows) == sorted(
         again
     )
-    assert [(p["adapters"], p["rows"]) for p in read_json(plans_file(folder, 0))] == [(5, 20)]
-    assert [(p["adapters"], p["rows"]) for p in read_json(plans_file(folder, 0, again=True))] == [(2, 10)]
+    assert [(p["adapters"], p["rows"]) for p in read_sealed(plans_file(folder, 0))] == [(5, 20)]
+    assert [(p["adapters"], p["rows"]) for p in read_sealed(plans_file(folder, 0, again=True))] == [(2, 10)]
     assert sum(a == b for a, b in twice(folder)) >= 78, "in float32 next to nothing differs"
 
 

@@ -13,7 +13,7 @@ import torch
 from kiyas.generate import memory, stage
 from kiyas.generate.decoder import Flight, Generator
 from kiyas.generate.stage import generate_part, part_file, plans_file
-from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import read_jsonl, read_sealed, write_json, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, KiyasError
@@ -52,7 +52,7 @@ def texts(folder: RunDir) -> dict[Any, str]:
 
 
 def course(folder: RunDir) -> list[tuple[int, int, int]]:
-    return [(plan["adapters"], plan["rows"], plan["after"]) for plan in read_json(plans_file(folder, 0))]
+    return [(plan["adapters"], plan["rows"], plan["after"]) for plan in read_sealed(plans_file(folder, 0))]
 
 
 def out_of_memory_above(monkeypatch: pytest.MonkeyPatch, rows: int, from_wave: int) -> list[int]:

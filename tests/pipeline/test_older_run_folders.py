@@ -19,7 +19,7 @@ from kiyas.pipeline.status import status
 from kiyas.report import sentences
 from kiyas.report.language import Language, languages
 from kiyas.runfolder import rows
-from kiyas.runfolder.files import read_json
+from kiyas.runfolder.files import read_json, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, read_record
 from kiyas.types import KiyasError
@@ -78,13 +78,13 @@ def test_a_stopped_run_goes_on(folders: Path) -> None:
     folder = RunDir(folders / "stopped")
     record = read_record(folder)
     assert record.kind is Kind.RUN and record.study is not None and record.declared_before
-    assert "judge     to do" in status(folder)
+    assert "judge     to do" in status(folder)[0]
     stages.run(record.study, folder, until=Stage.ANALYSE)
     expected = older(folders / "stopped-findings.json")
     expected["settings"]["training"]["load_in_4bit"] = False  # a later setting, at its default
     assert expected["settings"]["training"].pop("tuning_seeds") == 1, "a setting that is gone"
     ignored = TIMED | LATER | OTHER_RULE
-    assert without(read_json(folder.findings), ignored) == without(expected, ignored)
+    assert without(read_sealed(folder.findings), ignored) == without(expected, ignored)
     assert read_record(folder).declared_before
 
 

@@ -19,6 +19,7 @@ from kiyas.pipeline import identity, stages
 from kiyas.runfolder.files import read_json, read_jsonl, sha256
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.peft import WEIGHTS
+from kiyas.runfolder.record import BaseModelFacts, FileFacts
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 
@@ -83,7 +84,7 @@ def findings(folder: RunDir) -> dict[str, Any]:
     for each in found["contrasts"]:
         for key in ("problems_hours", "seeds_hours", "both_hours"):
             (each["needed"] or {}).pop(key, None)
-    return {key: value for key, value in found.items() if key not in ("created", "settings")}
+    return {key: value for key, value in found.items() if key not in ("created", "settings", "sha256")}
 
 
 def test_killed_in_every_stage_and_gone_on(tmp_path: Path, undisturbed: RunDir) -> None:
@@ -122,10 +123,12 @@ def test_another_study_file_never_reuses_what_it_would_falsify(undisturbed: RunD
 
 def test_a_result_that_was_edited_is_found_out(undisturbed: RunDir) -> None:
     resolved = Study.model_validate(read_json(undisturbed.resolved)["study"])
+    before = undisturbed.completions.stat()
     text = undisturbed.completions.read_text()
-    undisturbed.completions.write_text(text.replace("input", "inputs", 1))
+    undisturbed.completions.write_text(text.replace("input", "tupni", 1))
+    os.utime(undisturbed.completions, ns=(before.st_atime_ns, before.st_mtime_ns))  # as large and as old as before
     try:
-        with pytest.raises(KiyasError, match=r"generate/completions.jsonl changed after the stage 'judge' had used it"):
+        with pytest.raises(KiyasError, match=r"generate/completions.jsonl was changed or damaged\n.*--redo generate;"):
             stages.run(resolved, undisturbed)
     finally:
         undisturbed.completions.write_text(text)
@@ -158,7 +161,15 @@ def test_redo_never_deletes_before_everything_else_agrees(tmp_path: Path, undist
 def test_another_base_under_the_same_name_is_found_out(
     undisturbed: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(identity, "_base", lambda study: {"fingerprint": "another"})
+    real = identity.model_facts
+
+    def other(root: Path, name: str, known: BaseModelFacts | None = None) -> BaseModelFacts:
+        """Another chat template, and the same weights."""
+        facts = real(root, name, known)
+        files = {**(facts.files or {}), "chat_template.jinja": FileFacts(bytes=1, mtime_ns=1, sha256="0")}
+        return facts.model_copy(update={"files": files})
+
+    monkeypatch.setattr(identity, "model_facts", other)
     assert cli.main(command(undisturbed.root.parent)[3:]) == 1
     assert "practice is not the model that" in capsys.readouterr().err
 

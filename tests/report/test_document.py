@@ -18,6 +18,7 @@ from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import LearningRatePoint
 from kiyas.report import author_blocks, charts, markdown, methods, tables, terminal
 from kiyas.report.language import Language, languages, phrases
+from kiyas.runfolder.manifests import finish
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import HUB_BENCHMARKS, Study
 from synthetic import make_run
@@ -237,7 +238,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     resolved |= {"device": "gpu", "dtype": "float16"}
     path.write_text(json.dumps(resolved))
     counts = {"arms": {"deep": {"train": 4505, "validation": 15, "groups": 901}}}
-    RunDir(run).finish(Stage.DATA, {"/data/deep.jsonl": "9" * 64}, counts, 0.0)
+    finish(RunDir(run), Stage.DATA, {"/data/deep.jsonl": "9" * 64}, counts, 0.0)
     return run
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from kiyas.runfolder.files import JsonlWriter, atomic_text, read_jsonl, write_jsonl
+from kiyas.runfolder.manifests import finish
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import Kind, Record, write_record
 from kiyas.types import AdapterId, KiyasError
 
 
@@ -79,8 +81,10 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
 
 def test_dropping_a_stage_drops_all_later_ones(tmp_path: Path) -> None:
     folder = RunDir(tmp_path)
+    write_record(folder, Record(kind=Kind.RUN, name="x"))
     for stage in Stage:
-        folder.finish(stage, {}, {}, 1.0)
+        folder.stage(stage).mkdir()
+        finish(folder, stage, {}, {}, 1.0)
     folder.drop(Stage.GENERATE)
     assert [stage for stage in Stage if folder.manifest(stage)] == [Stage.DATA, Stage.TRAIN]
 

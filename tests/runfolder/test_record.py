@@ -10,7 +10,7 @@ import pytest
 from kiyas.judge import Outcome, TestResult
 from kiyas.judge.types import ExceptionInfo
 from kiyas.runfolder import rows
-from kiyas.runfolder.files import digest, read_json, write_json, write_jsonl
+from kiyas.runfolder.files import digest, read_json, unsealed, write_jsonl, write_sealed
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import Kind, Record, declared, read_record, write_record
 from kiyas.study.settings import Compare, Select, Study
@@ -24,7 +24,7 @@ STUDY = Study.model_validate(
 def folder(path: Path, **changes: Any) -> RunDir:
     made = RunDir(path)
     write_record(made, Record(kind=Kind.RUN, name="x", study=STUDY, declared_sha256=declared(STUDY)))
-    write_json(made.resolved, read_json(made.resolved) | changes)
+    write_sealed(made.resolved, unsealed(made.resolved) | changes)
     return made
 
 

@@ -39,6 +39,7 @@ def checklist(loaded: Loaded, selected: Selection, scores: tuple[Score, ...]) ->
     like_base = {score.adapter for score in scores if (score.same_as_base or 0) >= SAME_AS_BASE}
     found = [
         *_declared(loaded),
+        *provenance.accepted_changes(loaded),
         *_base(scores),
         *_quantised(loaded),
         *_owed(loaded, scores),

@@ -13,7 +13,8 @@ import numpy as np
 from kiyas.judge import Problem
 from kiyas.runfolder import rows
 from kiyas.runfolder.files import read_json
-from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.manifests import READS, refuse
+from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Record, read_record
 from kiyas.stats.inference import Floats, pass_at_k
 from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
@@ -115,8 +116,9 @@ class Loaded:
 
 
 def load(run: Path) -> Loaded:
-    """Raises KiyasError when the run has no verdicts at all."""
+    """Raises KiyasError when the run has no verdicts at all, or a file is not what the run wrote."""
     folder = RunDir(run)
+    refuse(folder, READS[Stage.ANALYSE])
     record, judgments, log = read_record(folder), rows.judgments(folder), rows.log(folder)
     if not judgments and not log:
         raise KiyasError(

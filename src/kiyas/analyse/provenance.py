@@ -11,7 +11,7 @@ from typing import Any
 from kiyas.analyse.findings import Level, Remark
 from kiyas.analyse.load import Loaded
 from kiyas.runfolder import rows
-from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.similarity.shared_rows import SharedRows, shared_rows
 from kiyas.study.settings import day_of
 from kiyas.types import BASE, AdapterId
@@ -24,6 +24,18 @@ MOST_GROUPS = 5
 
 Written = Mapping[tuple[str, int], int]
 """(problem, sample) → a hash of what was written"""
+
+
+def accepted_changes(loaded: Loaded) -> list[Remark]:
+    """What was changed by hand and accepted; and whether such a change would be noticed at all."""
+    record = loaded.record
+    found = [
+        Remark("accepted_change", Level.WARNING, {"file": each.file, "when": each.when, "reason": each.reason})
+        for each in record.accepted
+    ]
+    folder = RunDir(loaded.run)
+    older = record.format == 1 and any(folder.manifest_path(stage).exists() for stage in Stage)
+    return [*found, Remark("no_digests", Level.NOTE)] if older else found
 
 
 def unknown(loaded: Loaded) -> list[Remark]:

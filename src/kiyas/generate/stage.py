@@ -23,7 +23,16 @@ from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
 from kiyas.model.checkpoints import load_stack, saved_spec
 from kiyas.model.device import available_bytes, is_out_of_memory
-from kiyas.runfolder.files import JsonlWriter, each_row, read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import (
+    JsonlWriter,
+    each_row,
+    read_json,
+    read_jsonl,
+    read_sealed,
+    settle,
+    write_jsonl,
+    write_sealed,
+)
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Generation, Study
@@ -105,7 +114,7 @@ class _Part:
     def again(self, wanted: list[Answered]) -> _Part | None:
         """The same worker, decoding some of its answers once more. None where one row at a time is all that fits."""
         ids = list(dict.fromkeys(id for id, _, _ in wanted))
-        first = [Plan(**each) for each in read_json(plans_file(self.folder, self.part))]
+        first = [Plan(**each) for each in read_sealed(plans_file(self.folder, self.part))]
         shape = other_shape(first, len(ids), len(wanted))
         return None if shape is None else replace(self, ids=ids, wanted=tuple(wanted), shape=shape)
 
@@ -147,11 +156,12 @@ class _Part:
     def run(self, workers: int, report: OnProgress) -> None:
         """Gives all missing answers; halves the plan as often as memory runs out."""
         path = self.file
+        settle(path)
         made = [Completion.of(row) for row in read_jsonl(path)] if path.exists() else []
         plans = self._begun() or [self._chosen(workers)]
-        write_json(self.plans, [plan.to_json() for plan in plans])
+        write_sealed(self.plans, [plan.to_json() for plan in plans])
         whole = self._whole(plans[-1], made)
-        write_jsonl(path, [completion.to_row() for completion in whole])
+        write_jsonl(path, (completion.to_row() for completion in whole), sealed=True)
         report(len(whole), "")
         most = self.settings.max_rows
         if most is not None and most < plans[-1].rows:  # lowered since the part began
@@ -167,7 +177,7 @@ class _Part:
     def _go_on(self, plans: list[Plan], plan: Plan, whole: list[Completion]) -> None:
         """Another plan from here on."""
         plans.append(replace(plan, after=len(whole)))
-        write_json(self.plans, [each.to_json() for each in plans])
+        write_sealed(self.plans, [each.to_json() for each in plans])
 
     def _whole(self, plan: Plan, made: list[Completion]) -> list[Completion]:
         """What is kept of the answers: those of earlier plans, and whole waves of this one."""
@@ -235,7 +245,7 @@ class _Part:
     def _begun(self) -> list[Plan]:
         """The plans of a part that was begun before, the one in force last; none for a new part."""
         if self.plans.exists():
-            return [Plan(**each) for each in read_json(self.plans)]
+            return [Plan(**each) for each in read_sealed(self.plans)]
         if self.wanted is not None:
             return []
         # Version 0.1.0 kept the number of rows, if it chose one, and took as many adapters together.

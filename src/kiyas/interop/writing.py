@@ -17,8 +17,9 @@ from kiyas.interop.rejudge import Rejudged, table
 from kiyas.interop.summary import ImportSummary
 from kiyas.judge import Outcome
 from kiyas.runfolder.files import atomic_text, sha256, write_jsonl
+from kiyas.runfolder.manifests import finish
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import JudgeFacts, Kind, Record, read_record, write_record
+from kiyas.runfolder.record import FORMAT, JudgeFacts, Kind, Record, new_id, read_record, write_record
 from kiyas.types import AdapterId, Answered, Completion, Judgment, KiyasError
 
 
@@ -117,7 +118,14 @@ def _losses(log: list[Row]) -> dict[tuple[str, int], tuple[int, int]]:
 def _record(name: str, notes: tuple[str, ...], merged: Merged) -> Record:
     judge, rejudged = merged.judge, merged.rejudged
     facts = JudgeFacts(tier=rejudged.tier, mode=judge.mode) if judge and rejudged and rejudged.tier else None
-    return Record(kind=Kind.IMPORT, name=name, judge=facts, notes=(*notes, *([str(rejudged)] if rejudged else [])))
+    return Record(
+        kind=Kind.IMPORT,
+        format=FORMAT,
+        run_id=new_id(),
+        name=name,
+        judge=facts,
+        notes=(*notes, *([str(rejudged)] if rejudged else [])),
+    )
 
 
 def _write_stages(
@@ -134,16 +142,16 @@ def _write_stages(
         write_record(folder, record)
         tests = sum(len(row.get("tests") or []) or ("test_code" in row) for row in merged.benchmark)
         write_jsonl(folder.problems, merged.benchmark)
-        folder.finish(Stage.DATA, digests, {"arms": {}, "problems": len(merged.benchmark), "tests": tests}, 0.0)
+        finish(folder, Stage.DATA, digests, {"arms": {}, "problems": len(merged.benchmark), "tests": tests}, 0.0)
         if merged.log:
             write_jsonl(folder.train_log, merged.log)
-            folder.finish(Stage.TRAIN, digests, {"rows": len(merged.log)}, 0.0)
+            finish(folder, Stage.TRAIN, digests, {"rows": len(merged.log)}, 0.0)
         if judgments:
             write_jsonl(folder.completions, completions)
-            folder.finish(Stage.GENERATE, digests, {"completions": len(completions)}, 0.0)
+            finish(folder, Stage.GENERATE, digests, {"completions": len(completions)}, 0.0)
             write_jsonl(folder.judgments, judgments)
             if merged.rejudged is not None:
                 atomic_text(folder.differences, table(merged.rejudged.differences))
             verdicts = Counter(judgment["verdict"] for judgment in judgments)
             counts = {"judgments": len(judgments), "verdicts": dict(verdicts)}
-            folder.finish(Stage.JUDGE, digests, counts, time.monotonic() - started)
+            finish(folder, Stage.JUDGE, digests, counts, time.monotonic() - started)

@@ -12,7 +12,7 @@ from kiyas import judge
 from kiyas.judge.programs import found_in
 from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.runfolder import rows
-from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_jsonl
+from kiyas.runfolder.files import JsonlWriter, read_jsonl, settle, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Completion, Judgment, KiyasError
@@ -181,13 +181,14 @@ def _how(settings: Judge) -> dict[str, Any]:
 
 def _verdicts_so_far(path: Path) -> tuple[dict[Answered, judge.Outcome], dict[str, str]]:
     """What the file holds, and problems whose checker failed; rows of a failed sandbox are taken out of the file."""
+    settle(path)
     if not path.exists():
         return {}, {}
     found = read_jsonl(path)
     read = [Judgment.of(row) for row in found]
     kept = [each.verdict is not judge.Outcome.IE or CHECKER_FAILED in each.flags for each in read]
     if not all(kept):
-        write_jsonl(path, [row for row, keep in zip(found, kept, strict=True) if keep])
+        write_jsonl(path, (row for row, keep in zip(found, kept, strict=True) if keep), sealed=True)
         read = [each for each, keep in zip(read, kept, strict=True) if keep]
     faulty = {each.problem_id: each.detail for each in read if CHECKER_FAILED in each.flags}
     return {each.key: each.verdict for each in read if each.verdict is not None}, faulty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -165,6 +166,7 @@ def load_stack(
 # header, the tensors one after another. Its library wants every tensor in host memory, as bytes, at once; here there
 # is one block at a time.
 _BLOCK_BYTES = 2**25
+_UNKNOWN = "0" * 64
 _NAMES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
@@ -174,13 +176,19 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], notes: dict[str, Any])
     for name, tensor in tensors.items():
         start, end = end, end + tensor.nbytes
         entries[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    header = json.dumps({"__metadata__": {"notes": json.dumps(notes)}, **entries}).encode()
+    # The digest of all that follows the length, with zeros in the digest's own place.
+    header = json.dumps({"__metadata__": {"sha256": _UNKNOWN, "notes": json.dumps(notes)}, **entries}).encode()
     header += b" " * (-len(header) % 8)  # the format aligns tensors
+    sha = hashlib.sha256(header)
     with atomic_file(path) as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for tensor in tensors.values():
             for block in _blocks(tensor):
-                file.write(block.cpu().numpy().data)
+                data = block.cpu().numpy().data
+                sha.update(data)
+                file.write(data)
+        file.seek(8 + header.index(_UNKNOWN.encode()))
+        file.write(sha.hexdigest().encode())
 
 
 def load_state(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -193,6 +201,7 @@ def load_state(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any] | No
     with path.open("rb") as file:
         notes, entries = _header(path, file)
         start = file.tell()
+        _refuse_changed(path, file, start)
         for name, tensor in tensors.items():
             entry = entries.pop(name, None)
             if entry is None or (entry["dtype"], entry["shape"]) != (_NAMES[tensor.dtype], list(tensor.shape)):
@@ -205,6 +214,20 @@ def load_state(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any] | No
                 if here is not block:
                     block.copy_(here)
     return notes
+
+
+def _refuse_changed(path: Path, file: IO[bytes], start: int) -> None:
+    """Raises KiyasError for a state that is not what was written. An older version wrote no digest."""
+    file.seek(8)
+    header = file.read(start - 8)
+    written = json.loads(header)["__metadata__"]
+    if "sha256" not in written:
+        return
+    sha = hashlib.sha256(header.replace(written["sha256"].encode(), _UNKNOWN.encode(), 1))
+    while block := file.read(_BLOCK_BYTES):
+        sha.update(block)
+    if sha.hexdigest() != written["sha256"]:
+        raise _broken(path, "it is not what was written")
 
 
 def state_notes(path: Path) -> dict[str, Any] | None:

@@ -10,30 +10,38 @@ import importlib.metadata
 import importlib.util
 import math
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from kiyas.analyse.findings import FORMAT
+from kiyas.analyse.findings import FORMAT as FINDINGS_FORMAT
 from kiyas.data import hub
 from kiyas.interop import adapters
 from kiyas.judge.tiers import choose
 from kiyas.judge.types import Tier
+from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, digest, sha256
+from kiyas.runfolder.manifests import CHECKPOINTS, LARGE, REMADE, digest_of, outputs
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.peft import header
 from kiyas.runfolder.record import (
+    FORMAT,
     BaseModelFacts,
+    FileFacts,
     JudgeFacts,
     Kind,
     Record,
     declared,
+    new_id,
     read_record,
     utc_now,
     write_record,
 )
 from kiyas.study.settings import HARMLESS, Study
 from kiyas.types import KiyasError
+from kiyas.work.progress import bar
 from kiyas.work.workers import gpus
 
 # Which stage a change of a section of the study file, or of a setting in it, falsifies first. `None`: no stage.
@@ -57,6 +65,8 @@ FALSIFIES: dict[str, Stage | None] = {
     "report": Stage.REPORT,
 }
 
+ANSWERING = (".json", ".jinja", ".txt", ".model")
+"""Files of a model folder, beside its weights, that its answers depend on: configuration, tokenizer, chat template."""
 QUANTIZED = ("bitsandbytes", "accelerate")
 """Packages that `training.load_in_4bit` needs."""
 
@@ -91,11 +101,14 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
     record = Record(
         kind=Kind.RUN,
         name=study.name,
+        format=FORMAT,
+        run_id=new_id(),
         packages=_packages(study),
         git=_git_revision(),
         study=study,
         declared_sha256=declared(study),
         base=_base(study),
+        models=_models(study),
         judge=JudgeFacts(tier=tier, mode=study.judge.mode),
         device="gpu" if gpus(study.training.device) else "cpu",
         overrides=tuple(overrides),
@@ -106,25 +119,46 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
 
 def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     """Checks that the run folder is of this study, and notes what may change."""
-    record, base = read_record(folder), _base(study)
+    record = read_record(folder)
+    base = _base(study, record.base)
     if record.kind is not Kind.RUN or record.study is None or record.judge is None:
         raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
     before, now = record.study.model_dump(mode="json"), study.model_dump(mode="json")
     _refuse_changed(folder, before, now, redo)
-    if record.base != base and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
+    same = record.base is not None and record.base.same_as(base)
+    if not same and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
         raise KiyasError(
             f"{study.model_name_or_path} is not the model that {folder.root} was started with",
             f"restore it, or add --redo {Stage.TRAIN.value} to repeat everything except the data",
         )
-    if (before, record.base) != (now, base):
+    models = _models(study, record.models)
+    if before != now or not same or models.keys() != record.models.keys() or _other(models, record.models):
         kept = record.declared_before and before["compare"] == now["compare"]
         stamp = declared(study) if kept else record.declared_sha256
         versions = {**record.packages, **_packages(study, record.packages)}
-        update = {"study": study, "base": base, "declared_sha256": stamp, "packages": versions}
+        update = {
+            "study": study,
+            "base": record.base if same else base,
+            "models": models,
+            "declared_sha256": stamp,
+            "packages": versions,
+        }
         changed = record.model_copy(update=update)
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
+    if unfinished := [stage.value for stage in Stage if stage not in REMADE and folder.manifest(stage) is None]:
+        note(folder, _other_versions(record, unfinished))
     return record.judge.tier
+
+
+def _other_versions(record: Record, unfinished: list[str]) -> list[str]:
+    """What another version computes from here on."""
+    now = {"kiyas": VERSION, **_packages(record.study)} if record.study else {}
+    then = {"kiyas": record.kiyas_version, **record.packages}
+    other = [f"{name} {now[name]} instead of {then[name]}" for name in now if name in then and now[name] != then[name]]
+    if not other:
+        return []
+    return [f"the run went on with {', '.join(other)} ({', '.join(unfinished)} were not finished then)"]
 
 
 def _packages(study: Study, known: Collection[str] = ()) -> dict[str, str]:
@@ -216,17 +250,54 @@ def shapes_in(root: Path) -> list[tuple[int, ...]] | None:
     return found
 
 
-def _base(study: Study) -> BaseModelFacts:
-    """Name, size and a cheap fingerprint of the base."""
-    return BaseModelFacts(
-        name_or_path=study.model_name_or_path,
-        parameters=parameters(study),
-        fingerprint=_fingerprint(hub.base_folder(study)),
-    )
+def model_facts(root: Path, name: str, known: BaseModelFacts | None = None) -> BaseModelFacts:
+    """Name and digests of a model folder. Weights whose size and time are known are not read again."""
+    return BaseModelFacts(name_or_path=name, fingerprint=_fingerprint(root), files=_digests(root, known))
+
+
+def _base(study: Study, known: BaseModelFacts | None = None) -> BaseModelFacts:
+    facts = model_facts(hub.base_folder(study), study.model_name_or_path, known)
+    return facts.model_copy(update={"parameters": parameters(study)})
+
+
+def _other(models: Mapping[str, BaseModelFacts], known: Mapping[str, BaseModelFacts]) -> bool:
+    return any(not models[name].same_as(known[name]) for name in models.keys() & known.keys())
+
+
+def _models(study: Study, known: Mapping[str, BaseModelFacts] = MappingProxyType({})) -> dict[str, BaseModelFacts]:
+    """Of the arms that are whole models."""
+    return {
+        name: model_facts(Path(arm.model), arm.model, known.get(name))
+        for name, arm in study.arms.items()
+        if arm.model is not None
+    }
+
+
+def _digests(root: Path, known: BaseModelFacts | None) -> dict[str, FileFacts]:
+    before = known.files if known is not None and known.files is not None else {}
+    found = {}
+    weights = weights_in(root)
+    small = [path for path in root.rglob("*") if path.suffix in ANSWERING and path.is_file()]
+    with bar("digest", len(weights), "files of weights") if _large(weights) else nullcontext() as progress:
+        for path in [*small, *weights]:
+            name, now = path.relative_to(root).as_posix(), path.stat()
+            kept = before.get(name)
+            same = kept is not None and (kept.bytes, kept.mtime_ns) == (now.st_size, now.st_mtime_ns)
+            if kept is not None and same and now.st_size >= LARGE:
+                found[name] = kept
+            else:
+                found[name] = FileFacts(bytes=now.st_size, mtime_ns=now.st_mtime_ns, sha256=sha256(path))
+            if progress is not None and path in weights:
+                progress.update()
+    return dict(sorted(found.items()))
+
+
+def _large(paths: list[Path]) -> bool:
+    return sum(path.stat().st_size for path in paths) > 4 * LARGE
 
 
 def _fingerprint(root: Path) -> str:
-    """A cheap one of a model folder: sizes, and the ends of every file."""
+    """What 0.1.0 knew of a model folder: sizes, and the ends of every file."""
     found = []
     for path in [root / "config.json", root / "tokenizer.json", *weights_in(root)]:
         if path.is_file():
@@ -237,15 +308,12 @@ def _fingerprint(root: Path) -> str:
     return digest(found)
 
 
-def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
-    """Digests of the files that a stage reads; a finished stage with other digests is stale."""
-    arms = sorted((folder.root / "data").glob("*.jsonl"))
-    sources = [arm.dataset_name for arm in study.arms.values() if arm.dataset_name]
-    sources += [benchmark.dataset for benchmark in study.benchmarks.named.values()]
+def inputs(stage: Stage, folder: RunDir, study: Study | None, language: str) -> dict[str, str]:
+    """Digests of the files that a stage reads; a finished stage with other digests is stale. No study: an import."""
     files: dict[Stage, list[Path]] = {
-        Stage.DATA: [Path(source) for source in sources if Path(source).is_file()],
-        Stage.TRAIN: [*(path for path in arms if path != folder.problems), *_given_checkpoints(study)],
-        Stage.GENERATE: [folder.problems, folder.stage(Stage.TRAIN) / "manifest.json"],
+        Stage.DATA: _sources(study),
+        Stage.TRAIN: [*(folder.arm_data(arm) for arm in (study.trained if study else ())), *_given_checkpoints(study)],
+        Stage.GENERATE: [folder.problems],
         Stage.JUDGE: [folder.problems, folder.completions, folder.redecoded],
         Stage.ANALYSE: [
             folder.problems,
@@ -260,20 +328,48 @@ def inputs(stage: Stage, folder: RunDir, study: Study) -> dict[str, str]:
         Stage.REPORT: [folder.findings],
     }
     found = {
-        str(path.relative_to(folder.root) if path.is_relative_to(folder.root) else path): sha256(path)
+        str(path.relative_to(folder.root)) if path.is_relative_to(folder.root) else str(path): digest_of(folder, path)
         for path in files[stage]
         if path.exists()
     }
+    if stage is Stage.GENERATE:
+        found |= _of_training(folder) | _of_models(folder)
     # Findings of an older version are made anew, not misread; a report in another language is another one.
-    settings = {
-        Stage.GENERATE: {arm.model: _fingerprint(Path(arm.model)) for arm in study.arms.values() if arm.model},
-        Stage.ANALYSE: {"format": str(FORMAT)},
-        Stage.REPORT: {"language": study.report.language.value},
-    }
+    settings = {Stage.ANALYSE: {"format": str(FINDINGS_FORMAT)}, Stage.REPORT: {"language": language}}
     return {**found, **settings.get(stage, {})}
 
 
-def _given_checkpoints(study: Study) -> list[Path]:
+def _of_training(folder: RunDir) -> dict[str, str]:
+    """What answers: the checkpoints. 0.1.0 did not note them."""
+    made = outputs(folder, Stage.TRAIN)
+    if made is None:
+        path = folder.manifest_path(Stage.TRAIN)
+        return {str(path.relative_to(folder.root)): sha256(path)} if path.exists() else {}
+    of_file = {name: facts["sha256"] for name, facts in made.items() if name.startswith(CHECKPOINTS)}
+    return {CHECKPOINTS: digest(of_file)}
+
+
+def _of_models(folder: RunDir) -> dict[str, str]:
+    record = read_record(folder)
+    given = {name: arm.model for name, arm in record.arms.items() if arm.model is not None}
+    return {
+        path: digest(record.models[name].digests) if name in record.models else _fingerprint(Path(path))
+        for name, path in given.items()
+    }
+
+
+def _sources(study: Study | None) -> list[Path]:
+    """Files outside the run folder that hold rows and problems."""
+    if study is None:
+        return []
+    names = [arm.dataset_name for arm in study.arms.values() if arm.dataset_name]
+    names += [benchmark.dataset for benchmark in study.benchmarks.named.values()]
+    return [path for path in map(Path, names) if path.is_file()]
+
+
+def _given_checkpoints(study: Study | None) -> list[Path]:
+    if study is None:
+        return []
     roots = [Path(arm.checkpoints) for arm in study.arms.values() if arm.checkpoints is not None]
     inside = (folder for root in roots for folder in adapters.folders(root))
     return sorted(path for folder in inside for path in folder.glob("adapter_*") if path.is_file())
@@ -285,12 +381,17 @@ def note(folder: RunDir, notes: list[str]) -> None:
     write_record(folder, record.model_copy(update={"notes": tuple(dict.fromkeys([*record.notes, *notes]))}))
 
 
-def refuse_stale(stage: Stage, folder: RunDir, manifest: dict[str, Any] | None, now: dict[str, str]) -> None:
+def stale(stage: Stage, manifest: dict[str, Any], now: dict[str, str]) -> list[str]:
+    """What a finished stage used and is another one now. A source that is gone is none: the run has its own copy."""
+    then = manifest["inputs"]
+    names = now if stage in (Stage.DATA, Stage.TRAIN) else now | then
+    return sorted(name for name in names if now.get(name) != then.get(name))
+
+
+def refuse_stale(stage: Stage, folder: RunDir, changed: list[str]) -> None:
     """Costly work is not silently discarded when its inputs change."""
-    if manifest is None or stage in (Stage.ANALYSE, Stage.REPORT):
-        return
-    changed = sorted(name for name in now | manifest["inputs"] if now.get(name) != manifest["inputs"].get(name))
-    raise KiyasError(
-        f"{folder.root}: {', '.join(changed)} changed after the stage {stage.value!r} had used it",
-        f"restore it, or add --redo {stage.value} to do {', '.join(stage.later)} again",
-    )
+    if stage not in REMADE:
+        raise KiyasError(
+            f"{folder.root}: {', '.join(changed)} changed after the stage {stage.value!r} had used it",
+            f"restore it, or add --redo {stage.value} to do {', '.join(stage.later)} again",
+        )

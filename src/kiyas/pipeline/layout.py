@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.pipeline import identity
-from kiyas.runfolder.files import read_json, write_json
+from kiyas.runfolder.files import read_sealed, write_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record, write_record
 from kiyas.study.settings import Dtype, Study
@@ -46,7 +46,7 @@ def float32_modules(folder: RunDir, study: Study) -> None:
         workers.run_parts(
             probe_range, lanes(study, [first], lambda _, own, __: (str(folder.root), own)), progress, in_words
         )
-    found = read_json(range_path(folder))
+    found = read_sealed(range_path(folder))
     write_record(folder, record.model_copy(update={"float32_modules": tuple(found)}))
     if found:
         line = (
@@ -77,7 +77,7 @@ def held_at_once(
         workers.run_parts(try_answers, trial, progress, in_words)
         made = lanes(study, [first], lambda part, own, _: (str(folder.root), own, part.units, longest))
         workers.run_parts(plan_parts, made, progress, in_words)
-    return int(read_json(together_path(folder)))
+    return int(read_sealed(together_path(folder)))
 
 
 def all_trainings(study: Study) -> list[AdapterId]:
@@ -104,11 +104,11 @@ def parts_of(
         size = min(-(-len(units) // here), most or len(units))
         shares = [units[start : start + size] for start in range(0, len(units), size)]
         shares += [[unit] for unit in alone]
-        write_json(path, [asdict(Part(number, share, number % here)) for number, share in enumerate(shares)])
+        write_sealed(path, [asdict(Part(number, share, number % here)) for number, share in enumerate(shares)])
     # Version 0.1.0 kept the shares alone, one a worker.
     return [
         Part(**each) if isinstance(each, dict) else Part(number, each, number)
-        for number, each in enumerate(read_json(path))
+        for number, each in enumerate(read_sealed(path))
     ]
 
 

@@ -21,8 +21,9 @@ from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity
 from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
-from kiyas.runfolder import rows
-from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder import manifests, rows
+from kiyas.runfolder.files import ChangedError, each_row, read_jsonl, read_sealed, write_json, write_jsonl, write_sealed
+from kiyas.runfolder.manifests import REMADE
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
@@ -45,12 +46,15 @@ def run(
     Raises KiyasError when the folder holds another study's results or is in use.
     """
     with folder.lock():
-        if folder.manifest(Stage.GENERATE) is None or redo is not None:
+        if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, text, overrides or [], redo)
         if redo is not None:
             folder.drop(redo)
+        _drop_damaged(folder)
+        wanted = [stage for stage in _to(until) if stage in REMADE or folder.manifest(stage) is None]
+        manifests.refuse(folder, [name for stage in wanted for name in manifests.READS[stage]])
         tell(
             f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
             f"programs run in {tier} isolation"
@@ -62,16 +66,58 @@ def run(
             _say_what_computes(study, folder)
             if len(places(study, 2)) > 1:
                 warm()
-        for stage, work in STAGES.items():
-            inputs = identity.inputs(stage, folder, study)
+        language = study.report.language
+        for stage in _to(until):
             manifest = folder.manifest(stage)
-            if manifest is None or manifest["inputs"] != inputs:
-                identity.refuse_stale(stage, folder, manifest, inputs)
-                started = time.monotonic()
-                counts = work(study, folder)
-                folder.finish(stage, identity.inputs(stage, folder, study), counts, time.monotonic() - started)
-            if stage == until:
-                break
+            if manifest is not None:
+                changed = identity.stale(stage, manifest, identity.inputs(stage, folder, study, language))
+                if not changed:
+                    continue
+                identity.refuse_stale(stage, folder, changed)
+            manifests.refuse(folder, manifests.READS[stage])  # hours may have passed
+            started = time.monotonic()
+            counts = STAGES[stage](study, folder)
+            inputs = identity.inputs(stage, folder, study, language)
+            manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
+
+
+def _to(until: Stage) -> list[Stage]:
+    return [stage for stage in Stage if until in stage.later]
+
+
+def _drop_damaged(folder: RunDir) -> None:
+    """Removes findings and report where a file of theirs is not what was written: they are made again."""
+    for stage in REMADE:
+        if (said := _damaged_manifest(folder, stage)) or (said := _first(manifests.damages(folder, [f"{stage}/"]))):
+            tell(f"{said}: made again")
+            folder.drop(stage)
+
+
+def _damaged_manifest(folder: RunDir, stage: Stage) -> str:
+    try:
+        folder.manifest(stage)
+    except ChangedError as error:
+        return str(error.args[0])
+    return ""
+
+
+def _first(found: list[manifests.Damage]) -> str:
+    return str(found[0]) if found else ""
+
+
+def redraw(folder: RunDir, language: str) -> Findings:
+    """Findings and report of a run or an import, from what is judged so far. Raises KiyasError for a damaged file."""
+    with folder.lock():
+        _drop_damaged(folder)
+        study, started = read_record(folder).study, time.monotonic()
+        findings = analyse(folder.root)
+        write_sealed(folder.findings, findings.to_json())
+        page = report.write(folder.root, findings, language=language)
+        if folder.manifest(Stage.JUDGE) is not None:
+            for stage, counts in ((Stage.ANALYSE, {}), (Stage.REPORT, {"page": page.name})):
+                inputs = identity.inputs(stage, folder, study, language)
+                manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
+    return findings
 
 
 # -- the stages, in order -------------------------------------------------------------------------------------
@@ -115,7 +161,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
     from kiyas.model.device import in_words
     from kiyas.pipeline.prepare import budget_steps, refuse_unfit
     from kiyas.train.loop import layout_notes, layout_path
-    from kiyas.train.stage import merge_logs, saved_step, train_part
+    from kiyas.train.stage import merge_logs, refuse_changed, saved_step, train_part
 
     manifest = folder.manifest(Stage.DATA)
     assert manifest is not None
@@ -139,8 +185,10 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, steps, part.number, sharing)
         )
         run_parts(train_part, shared, progress, in_words)
+    for part in parts:
+        refuse_changed(folder, part.number)
     log = merge_logs(folder, len(parts))
-    layouts = [read_json(layout_path(folder, part.number)) for part in parts]
+    layouts = [read_sealed(layout_path(folder, part.number)) for part in parts]
     identity.note(folder, layout_notes(layouts))
     for name, arm in study.arms.items():
         if arm.checkpoints is not None:
@@ -190,7 +238,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
             lambda part, own, sharing: (str(folder.root), own, part.units, part.number, sharing, again(part)),
         )
         run_parts(generate_part, shared, progress, in_words)
-    layout = [read_json(plans_file(folder, part.number)) for part in parts]
+    layout = [read_sealed(plans_file(folder, part.number)) for part in parts]
 
     def merged(files: list[Path]) -> list[Completion]:
         found = [Completion.of(row) for file in files if file.exists() for row in read_jsonl(file)]
@@ -204,7 +252,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
         write_jsonl(folder.redecoded, [completion.to_row() for completion in redecoded])
         files = [plans_file(folder, part.number, again=True) for part in parts]
         counts["redecoded"] = len(redecoded)
-        counts["layout_redecoded"] = [read_json(file) if file.exists() else [] for file in files]
+        counts["layout_redecoded"] = [read_sealed(file) if file.exists() else [] for file in files]
     shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
     return counts
 
@@ -221,13 +269,13 @@ def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
 
 def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
     """Judgments and losses → findings."""
-    write_json(folder.findings, analyse(folder.root).to_json())
+    write_sealed(folder.findings, analyse(folder.root).to_json())
     return {}
 
 
 def write_report(study: Study, folder: RunDir) -> dict[str, Any]:
     """Findings → page, figures, tables."""
-    findings = Findings.from_json(read_json(folder.findings))
+    findings = Findings.from_json(read_sealed(folder.findings))
     path = report.write(folder.root, findings, language=study.report.language)
     return {"page": path.name}
 

@@ -13,14 +13,18 @@ from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.pool import usable_cores
 from kiyas.judge.version import VERSION
 from kiyas.pipeline.stages import saved_checkpoints
-from kiyas.runfolder.files import read_json, read_jsonl
+from kiyas.runfolder.files import read_jsonl, read_sealed
+from kiyas.runfolder.manifests import READS, damages, mend
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, read_record
 from kiyas.work.workers import overlooked_gpu, uses_gpu
 
 
-def status(folder: RunDir) -> str:
-    """The stages of a run folder, finished or in progress. Raises KiyasError when it is not one."""
+def status(folder: RunDir) -> tuple[str, bool]:
+    """The stages of a run folder, finished or in progress, and whether the files that it rests on are sound.
+
+    Raises KiyasError when it is not a run folder.
+    """
     record = read_record(folder)
     lines = [f"{record.name} ({record.kind}, {record.created}) in {folder.root}"]
     for stage in Stage:
@@ -33,15 +37,18 @@ def status(folder: RunDir) -> str:
             lines.append(f"  {stage.value:<9} to do")
     if record.kind is Kind.RUN and folder.manifest(Stage.REPORT) is None:
         lines.append("`kiyas run` with the same study file continues it")
-    if folder.findings.exists():
+    found = damages(folder, [*READS[Stage.ANALYSE], *READS[Stage.REPORT]])
+    for each in found:
+        lines += [str(each), f"  hint: {mend(folder, each)}"]
+    if folder.findings.exists() and not found:
         lines += _essentials(folder)
-    return "\n".join(lines)
+    return "\n".join(lines), not found
 
 
 def _essentials(folder: RunDir) -> list[str]:
     """What was found so far, without opening anything."""
     try:
-        findings = Findings.from_json(read_json(folder.findings))
+        findings = Findings.from_json(read_sealed(folder.findings))
     except (KeyError, TypeError, ValueError):
         return [f"analyse/findings.json is of another version; `kiyas report {folder.root}` writes it again"]
     scores = [f"{result.arm} {100 * result.mean:.1f}%" for result in findings.results if not result.missing]

@@ -1,6 +1,9 @@
-"""Whole-or-nothing writes, and JSONL that survives a kill.
+"""Whole-or-nothing writes, JSONL that survives a kill, and seals: digests by which a later change is noticed.
 
-JSONL files are only ever appended to; a torn last line (a kill in mid-write) is cut off and its row is made again.
+A JSON document of a run folder carries the digest of the rest of itself under `sha256`. A JSONL file that grows has a
+second file beside it, `.NAME.seal`: after every write, the length so far and the digest of so many bytes. What no
+entry of the seal confirms (a torn row, an edit, blocks that a power cut took) is cut off when the file is opened
+again, and those rows are made again.
 """
 
 from __future__ import annotations
@@ -10,6 +13,10 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+import sys
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -60,11 +67,27 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         try:
             with temporary.open("wb") as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+                _sync(file)
+            _replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Gives a file its name, so that the name too outlives a power cut."""
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Some network file systems cannot do this for a folder: the file itself is safe all the same.
+        with contextlib.suppress(OSError):
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -72,11 +95,63 @@ def write_json(path: Path, value: Any) -> None:
     atomic_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes a whole JSONL file, whole or not at all."""
+_SEAL = "sha256"
+STAGE_FOLDERS = ("data", "train", "generate", "judge", "analyse", "report")
+
+
+def write_sealed(path: Path, value: Any) -> None:
+    """Writes a JSON document with the digest of itself; a list is wrapped as `value`."""
+    document = value if isinstance(value, dict) else {"value": value}
+    write_json(path, {**document, _SEAL: digest(document)})
+
+
+def read_sealed(path: Path) -> Any:
+    """What `write_sealed` wrote, or a document without a seal, as older versions wrote them.
+
+    Raises KiyasError as `read_json`; `ChangedError` where the document is not what was written.
+    """
+    try:
+        found = read_json(path)
+    except KiyasError as error:
+        raise ChangedError(error.args[0], how_to_mend(path)) from error
+    if not isinstance(found, dict) or _SEAL not in found:
+        return found
+    seal = found.pop(_SEAL)
+    if seal != digest(found):
+        raise ChangedError(f"{path} was changed after Kıyas had written it", how_to_mend(path))
+    return found["value"] if found.keys() == {"value"} else found
+
+
+def unsealed(path: Path) -> Any:
+    """A JSON document without its seal, whether that holds or not."""
+    found = read_json(path)
+    return {key: value for key, value in found.items() if key != _SEAL} if isinstance(found, dict) else found
+
+
+class ChangedError(KiyasError):
+    """A file is not what was written."""
+
+
+def how_to_mend(path: Path) -> str:
+    """What to do about a damaged file of a run folder: its second to last folder, or one above, is its stage."""
+    made = next((part for part in reversed(path.parent.parts) if part in STAGE_FOLDERS), None)
+    if made is None:
+        return "restore it from a copy; `kiyas verify RUN --restore` writes it again as the last finished stage knew it"
+    return f"restore it from a copy, or make it again: kiyas run STUDY --redo {made} (an import: import again)"
+
+
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]], *, sealed: bool = False) -> None:
+    """Writes a whole JSONL file, whole or not at all; `sealed` where a `JsonlWriter` adds to it."""
+    sha, size = hashlib.sha256(), 0
     with atomic_file(path) as file:
         for row in rows:
-            file.write(_line(row))
+            line = _line(row)
+            file.write(line)
+            sha.update(line)
+            size += len(line)
+        if sealed:  # before the file appears: a kill in between leaves the old file, which an older entry confirms
+            with seal_of(path).open("ab") as seal:
+                seal.write(_entry(size, sha))
 
 
 def read_json(path: Path) -> Any:
@@ -97,9 +172,18 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def each_row(path: Path) -> Iterator[dict[str, Any]]:
-    """The same, one at a time: problems may have tests of many megabytes."""
+    """The same, one at a time: problems may have tests of many megabytes. Of a sealed file what its seal notes."""
+    end = _noted(path)
     with path.open("rb") as file:
-        yield from json_objects(path, (line for line in file if line.endswith(b"\n")))
+        yield from json_objects(path, _lines(file, end))
+
+
+def _lines(file: IO[bytes], end: int | None) -> Iterator[bytes]:
+    read = 0
+    for line in file:
+        read += len(line)
+        if line.endswith(b"\n") and (end is None or read <= end):
+            yield line
 
 
 def json_objects(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -122,53 +206,191 @@ def _line(row: dict[str, Any]) -> bytes:
     return _utf8(json.dumps(row, ensure_ascii=False, separators=(", ", ": ")) + "\n")
 
 
+def seal_of(path: Path) -> Path:
+    """The file beside a growing JSONL file that confirms what was written to it."""
+    return path.with_name(f".{path.name}.seal")
+
+
+def _name(sha: hashlib._Hash) -> str:
+    return sha.hexdigest()[:32]
+
+
+_EMPTY = _name(hashlib.sha256())
+
+
+def _entry(size: int, sha: hashlib._Hash) -> bytes:
+    return f"{size} {_name(sha)}\n".encode()
+
+
+def _checked(path: Path) -> tuple[int, int]:
+    """How many bytes of a growing file its seal confirms, and the length that it noted last. Reads the file once."""
+    entries: dict[int, set[str]] = {0: {_EMPTY}}
+    last = 0
+    for last, name in _entries(path):
+        entries.setdefault(last, set()).add(name)
+    sha, read, good = hashlib.sha256(), 0, 0
+    with path.open("rb") as file:
+        for length in sorted(entries):
+            while read < length and (block := file.read(min(1 << 20, length - read))):
+                sha.update(block)
+                read += len(block)
+            if read < length:
+                break
+            if _name(sha) in entries[length]:
+                good = length
+    return good, last
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str]]:
+    for line in seal_of(path).read_bytes().splitlines(keepends=True):
+        size, _, name = line.decode("ascii", "replace").partition(" ")
+        if size.isdigit() and name.endswith("\n"):
+            yield int(size), name.strip()
+
+
+def _noted(path: Path) -> int | None:
+    """The length that a growing file's seal noted last; None without a seal."""
+    return max((0, *(size for size, _ in deque(_entries(path), 1)))) if seal_of(path).exists() else None
+
+
+def is_confirmed(path: Path) -> bool:
+    """Is a growing file, as far as its seal noted it last, what was written? True without a seal."""
+    if not seal_of(path).exists():
+        return True
+    good, last = _checked(path)
+    return good == last
+
+
+def seal_rows(path: Path) -> None:
+    """Takes a growing file as it is: its seal confirms all of it."""
+    if seal_of(path).exists():
+        data = path.read_bytes() if path.exists() else b""
+        atomic_bytes(seal_of(path), _entry(len(data), hashlib.sha256(data)))
+
+
+def settle(path: Path) -> None:
+    """Makes a growing file ready to go on: what its seal does not confirm is cut off, to be made again.
+
+    Where that is more than what a kill leaves, the file as found is kept beside it, and a line on stderr says so.
+    """
+    if not path.exists():
+        seal_of(path).unlink(missing_ok=True)
+        return
+    with disk_errors(path):
+        if not seal_of(path).exists():  # an older version's
+            good = _whole_lines(path)
+        else:
+            (good, last), size = _checked(path), path.stat().st_size
+            if good not in (size, last):
+                kept = path.with_name(f"{path.name}.changed")
+                shutil.copyfile(path, kept)
+                print(
+                    f"{path} was changed, cut or damaged; its first {good:,} bytes are sound, and what followed is "
+                    f"made again (the file as found is kept as {kept.name})",
+                    file=sys.stderr,
+                )
+        with path.open("rb+") as file:
+            file.truncate(good)
+
+
+def _whole_lines(path: Path) -> int:
+    """Length of the file without a torn last line."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            start = max(0, position - 65536)
+            file.seek(start)
+            newline = file.read(position - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            position = start
+    return 0
+
+
+SYNC_EVERY_S = 5.0
+
+
 class JsonlWriter:
-    """Appends rows one whole line at a time; opening cuts a torn last line off first."""
+    """Appends rows, whole writes at a time, each confirmed by the seal. `settle` the file before it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            settle(path)
             self._file: IO[bytes] = path.open("ab+")
-            self._repair()
+            self._sha, self._size = hashlib.sha256(), 0
+            self._file.seek(0)
+            while block := self._file.read(1 << 20):
+                self._count(block)
+            atomic_bytes(seal_of(path), _entry(self._size, self._sha))
+            self._seal: IO[bytes] = seal_of(path).open("ab")
+            self._synced = time.monotonic()
 
-    def _repair(self) -> None:
-        size = self._file.seek(0, os.SEEK_END)
-        position = size
-        while position > 0:
-            start = max(0, position - 65536)
-            self._file.seek(start)
-            newline = self._file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                position = start + newline + 1
-                break
-            position = start
-        if position != size:
-            self._file.truncate(position)
-        self._file.seek(0, os.SEEK_END)
+    def _count(self, data: bytes) -> None:
+        self._sha.update(data)
+        self._size += len(data)
+
+    def _confirm(self) -> None:
+        self._seal.write(_entry(self._size, self._sha))
+        self._seal.flush()
 
     def write(self, *rows: dict[str, Any]) -> None:
+        data = b"".join(_line(row) for row in rows)
         with disk_errors(self.path):
-            self._file.write(b"".join(_line(row) for row in rows))
+            self._file.write(data)
             self._file.flush()
+            self._count(data)
+            self._confirm()
+            if time.monotonic() - self._synced > SYNC_EVERY_S:
+                self._sync()
+
+    def _sync(self) -> None:
+        _sync(self._file)
+        self._synced = time.monotonic()
 
     def close(self) -> None:
+        """Raises KiyasError where the file is not what was written: removed, replaced or edited meanwhile."""
         with disk_errors(self.path):
-            self._file.close()
+            if not self._file.closed:
+                self._sync()
+                self._file.close()
+                self._seal.close()
 
     def __enter__(self) -> JsonlWriter:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.close()
+        if kind is None and (not self.path.exists() or _checked(self.path) != (self._size, self._size)):
+            raise KiyasError(
+                f"{self.path} was removed or changed while it was being written",
+                "run the same command again: what is missing is made again",
+            )
 
 
 def sha256(path: Path) -> str:
-    """Digest of a file's bytes."""
+    """Digest of a file's bytes. A file that was not touched since is read once in a process."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        now = os.fstat(file.fileno())
+        # The time of change cannot be set back by an editor, unlike the time of modification.
+        key = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        if key in _known:
+            return _known[key]
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time() - now.st_ctime > 1:  # clocks of file systems are coarse: a change in the same tick looks like none
+        _known[key] = found
+    return found
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digests of the files in a folder, by name; none where there is no such folder."""
+    return {path.name: sha256(path) for path in sorted(folder.glob("*")) if path.is_file()}
+
+
+_known: dict[tuple[int, ...], str] = {}
 
 
 def digest(value: Any) -> str:
     """Digest of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(_utf8(json.dumps(value, sort_keys=True, ensure_ascii=False))).hexdigest()

@@ -6,6 +6,7 @@ A stage is finished when its `manifest.json` exists; it is written last and atom
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import disk_errors, read_json, write_json
+from kiyas.runfolder.files import disk_errors, how_to_mend, read_sealed
 from kiyas.types import KiyasError
+
+MANIFEST = "manifest.json"
 
 
 class Stage(StrEnum):
@@ -104,12 +106,17 @@ class RunDir:
     def report(self) -> Path:
         return self.root / "report"
 
+    def manifest_path(self, stage: Stage) -> Path:
+        return self.stage(stage) / MANIFEST
+
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
         """The stage's manifest, or None while the stage is not finished."""
-        path = self.stage(stage) / "manifest.json"
+        path = self.manifest_path(stage)
         if not path.exists():
             return None
-        value: dict[str, Any] = read_json(path)
+        value = read_sealed(path)
+        if not isinstance(value, dict) or not value.keys() >= {"inputs", "counts", "seconds"}:
+            raise KiyasError(f"{path} is not the manifest of a stage", how_to_mend(path))
         return value
 
     def counts(self, stage: Stage) -> dict[str, Any]:
@@ -122,24 +129,11 @@ class RunDir:
         """What the data stage counted of each arm; nothing where there was no such stage."""
         return dict(self.counts(Stage.DATA).get("arms", {}))
 
-    def finish(self, stage: Stage, inputs: dict[str, str], counts: dict[str, Any], seconds: float) -> None:
-        """Declares a stage finished: writes its manifest, last."""
-        write_json(
-            self.stage(stage) / "manifest.json",
-            {
-                "stage": stage.value,
-                "inputs": inputs,
-                "counts": counts,
-                "seconds": round(seconds, 2),
-                "kiyas_version": VERSION,
-            },
-        )
-
     def drop(self, stage: Stage) -> None:
         """Removes what this stage and all later ones made; report.md stays, since its author's text is not ours."""
         for each in stage.later:
             # The manifest goes first: a half-removed stage must not look finished.
-            (self.stage(each) / "manifest.json").unlink(missing_ok=True)
+            self.manifest_path(each).unlink(missing_ok=True)
             if each is Stage.REPORT and any(self.report.glob("report.md*")):
                 self._empty_report()
             else:
@@ -166,7 +160,13 @@ class RunDir:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise KiyasError(
+                        f"{self.root}: this file system cannot lock files ({error.strerror}), so two runs could not be "
+                        "kept apart",
+                        "put the runs on another file system (--runs FOLDER)",
+                    ) from error
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
                 raise KiyasError(

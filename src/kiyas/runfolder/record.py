@@ -6,17 +6,19 @@ Written by runs and by imports, read by everyone. What an import does not know i
 from __future__ import annotations
 
 import platform
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import digest, read_json, write_json
-from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.files import digest, how_to_mend, read_sealed, write_sealed
+from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.study.settings import Arm, Compare, Dtype, Study
 from kiyas.types import KiyasError
 
@@ -33,12 +35,35 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class FileFacts(_Part):
+    """A file's size, time and digest."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
 class BaseModelFacts(_Part):
-    """The base: its name, the number of its weights, and a digest of its files."""
+    """A model: its name, the number of its weights, and what tells it from another one."""
 
     name_or_path: str
     parameters: int | None = None
     fingerprint: str | None = None
+    """of the sizes and ends of its files: all that 0.1.0 knew"""
+    files: Mapping[str, FileFacts] | None = None
+    """every file that its answers depend on, by name; None up to 0.1.0"""
+
+    @property
+    def digests(self) -> dict[str, str] | None:
+        return {name: each.sha256 for name, each in self.files.items()} if self.files is not None else None
+
+    def same_as(self, other: BaseModelFacts) -> bool:
+        """Is it the same model, as far as both know their files?"""
+        if self.name_or_path != other.name_or_path:
+            return False
+        if self.digests is None or other.digests is None:
+            return self.fingerprint == other.fingerprint
+        return self.digests == other.digests
 
 
 class JudgeFacts(_Part):
@@ -48,11 +73,29 @@ class JudgeFacts(_Part):
     mode: Mode
 
 
+class Accepted(_Part):
+    """A change of a file by hand that was accepted (`kiyas verify --accept`)."""
+
+    file: str
+    stage: str | None
+    """that made it; None: resolved.json"""
+    reason: str
+    when: str
+
+
+FORMAT = 2
+"""of run folders: 1 up to 0.1.0, without digests of what a stage made"""
+
+
 class Record(_Part):
     """The whole of `resolved.json`."""
 
     kind: Kind
     name: str
+    format: int = 1
+    """of the run folder; a new one gets `FORMAT`"""
+    run_id: str = ""
+    """of this run folder and its copies: files of another one are noticed"""
     created: str = Field(default_factory=lambda: utc_now())
     kiyas_version: str = VERSION
     python: str = Field(default_factory=platform.python_version)
@@ -64,6 +107,8 @@ class Record(_Part):
     declared_sha256: str | None = None
     """of the section `compare`, stamped when the run started"""
     base: BaseModelFacts | None = None
+    models: Mapping[str, BaseModelFacts] = {}
+    """of arms that are whole models, by arm"""
     judge: JudgeFacts | None = None
     device: str | None = None
     float32_modules: tuple[str, ...] | None = None
@@ -75,6 +120,7 @@ class Record(_Part):
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """what was unusual, in words, for the report"""
+    accepted: tuple[Accepted, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -113,6 +159,11 @@ class Record(_Part):
         return digest(_declaration(self.study.compare, exclude_unset=True)) == self.declared_sha256
 
 
+def new_id() -> str:
+    """For a new run folder."""
+    return uuid.uuid4().hex
+
+
 def utc_now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -136,9 +187,23 @@ def _declaration(compare: Compare, *, exclude_unset: bool = False) -> dict[str, 
 def read_record(folder: RunDir) -> Record:
     """Raises KiyasError when there is no record, or none that this version reads."""
     if not folder.resolved.exists():
-        raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
-    value: Any = read_json(folder.resolved)
+        lost = any(folder.manifest_path(stage).exists() for stage in Stage)
+        raise KiyasError(
+            f"{folder.root} {'has lost' if lost else 'is not a run folder: it has no'} {folder.resolved.name}",
+            how_to_mend(folder.resolved) if lost else "",
+        )
+    return parse(folder.resolved, read_sealed(folder.resolved))
+
+
+def parse(path: Path, value: Any) -> Record:
+    """The record that a file holds. Raises KiyasError for one that this version does not read."""
     unknown = {"created": "", "kiyas_version": "", "python": "", "platform": ""}
+    later = value["format"] if isinstance(value, dict) and "format" in value else 1
+    if isinstance(later, int) and later > FORMAT:
+        raise KiyasError(
+            f"{path.parent} was made by a later version of Kıyas (run folder format {later}; this one reads {FORMAT})",
+            "pip install --upgrade kiyas",
+        )
     try:
         return Record.model_validate({**unknown, **value} if isinstance(value, dict) else value)
     except ValidationError as error:
@@ -147,7 +212,7 @@ def read_record(folder: RunDir) -> Record:
             for each in error.errors()[:3]
         )
         raise KiyasError(
-            f"{folder.resolved} is not a record that this version reads: {wrong}",
+            f"{path} is not a record that this version reads: {wrong}",
             "was it edited, or made by another version of Kıyas? Restore it, or run the study into a new folder",
         ) from error
 
@@ -159,4 +224,4 @@ def float32_modules(folder: RunDir, study: Study) -> tuple[str, ...] | None:
 
 def write_record(folder: RunDir, record: Record) -> None:
     """Writes the record, whole or not at all."""
-    write_json(folder.resolved, record.model_dump(mode="json"))
+    write_sealed(folder.resolved, record.model_dump(mode="json"))

@@ -17,7 +17,7 @@ import contextlib
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from kiyas.model.attention import using
 from kiyas.model.base import Base
 from kiyas.model.batches import Batch, indices, pack, pad, send, split
 from kiyas.model.device import is_out_of_memory, release
-from kiyas.runfolder.files import JsonlWriter, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.files import JsonlWriter, digests, how_to_mend, read_jsonl, settle, write_jsonl, write_sealed
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Peft, Recipe, Study
 from kiyas.train.memory import Layout, unplanned
@@ -146,6 +146,8 @@ class JointTraining:
         ]
         self.step = 0
         self.halvings: list[tuple[int, Layout]] = []
+        self.saved: dict[str, dict[str, str]] = {}
+        """digests of the files of each checkpoint so far, by its folder"""
         self.in_half = base.dtype == torch.float16
         self.model = StackedModel(base.model, study.target_modules)
         ids, specs = [each.id for each in self.trainees], [each.spec for each in self.trainees]
@@ -433,7 +435,7 @@ class JointTraining:
         halvings = [{"step": step, **asdict(layout)} for step, layout in self.halvings]
         repeats = sum(each.progress.repeats for each in self.trainees)
         notes = {**asdict(self.layout), "halvings": halvings, "repeats": repeats}
-        write_json(layout_path(self.folder, self.part), notes)
+        write_sealed(layout_path(self.folder, self.part), notes)
 
     def _save(self, trainees: list[Trainee]) -> None:
         if self.folder is None:
@@ -442,10 +444,12 @@ class JointTraining:
             where = self.folder.checkpoints / replace(each.id, step=self.step).folder
             dropout, base = each.peft.lora_dropout, self.study.model_name_or_path
             checkpoints.save_adapter(where, self.stack, each.k, self.model, base, dropout)
+            self.saved[str(where.relative_to(self.folder.checkpoints))] = digests(where)
         # One list for each field: what a training stopped by an earlier version has left is read the same way.
         names = [each.name for each in fields(Progress)]
-        notes = {name: [getattr(each.progress, name) for each in self.trainees] for name in names}
-        checkpoints.save_state(state_path(self.folder, self.part), self._state, {"step": self.step, **notes})
+        notes: dict[str, Any] = {name: [getattr(each.progress, name) for each in self.trainees] for name in names}
+        notes |= {"step": self.step, "saved": self.saved}
+        checkpoints.save_state(state_path(self.folder, self.part), self._state, notes)
 
     @property
     def _state(self) -> dict[str, Tensor]:
@@ -462,10 +466,13 @@ class JointTraining:
         step = -1
         if notes is not None:
             step = self.step = notes.pop("step")
+            self.saved = notes.pop("saved", {})  # a training stopped by an earlier version noted none
+            refuse_changed_checkpoints(self.folder, self.saved)
             for each in self.trainees:
                 each.progress = Progress(**{name: values[each.k] for name, values in notes.items()})
+        settle(path)
         if path.exists():
-            write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= step])
+            write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= step), sealed=True)
         for each in self.trainees:
             done = self.folder.checkpoints / Path(each.id.folder).parent
             for folder in done.glob("step-*"):
@@ -473,6 +480,15 @@ class JointTraining:
                     shutil.rmtree(folder)
         with JsonlWriter(path) as self.log:
             yield
+
+
+def refuse_changed_checkpoints(folder: RunDir, saved: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises KiyasError for a checkpoint that is not what this training saved. `saved`: digests of its files."""
+    for name, written in saved.items():
+        where = folder.checkpoints / name
+        if digests(where) != written:
+            gone = "was changed" if where.exists() else "is missing, and was saved"
+            raise KiyasError(f"{where} {gone} while its training is not finished", how_to_mend(where))
 
 
 def layout_notes(layouts: Sequence[dict[str, Any]]) -> list[str]:

@@ -15,11 +15,11 @@ from kiyas.model import checkpoints
 from kiyas.model.base import Base
 from kiyas.model.device import available_bytes, give_back_large_blocks, pick_device, pick_dtype
 from kiyas.model.meter import Shape
-from kiyas.runfolder.files import each_row, read_json, read_jsonl, write_json
+from kiyas.runfolder.files import each_row, read_jsonl, read_sealed, write_sealed
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Study
-from kiyas.train.loop import JointTraining, Task, layout_path, part_log, state_path
+from kiyas.train.loop import JointTraining, Task, layout_path, part_log, refuse_changed_checkpoints, state_path
 from kiyas.train.memory import Layout, training_budget
 from kiyas.train.plan import Plan, is_small
 from kiyas.types import AdapterId, Example, TokenizedExample
@@ -103,7 +103,7 @@ def plan_parts(
     shape = Shape.probed(path, pick_dtype(own.dtype, device), Chat.load(path), own.load_in_4bit)
     shape = replace(shape, float32_modules=float32_modules(folder, study) or ())
     plan = Plan(shape, study, [AdapterId(*fields) for fields in trainings], longest, 0)
-    write_json(together_path(folder), plan.together(training_budget("cuda", available_bytes(device), 1)))
+    write_sealed(together_path(folder), plan.together(training_budget("cuda", available_bytes(device), 1)))
     report(1, "")
 
 
@@ -116,7 +116,7 @@ def probe_range(root: str, study_json: dict[str, Any], report: OnProgress) -> No
     texts: list[Sequence[int]] = [sample.ids for draws in train.values() for sample in draws[0]]
     texts += [base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)]
     longest = sorted(texts, key=len)[-PROBED:]
-    write_json(range_path(folder), sorted({*base.float32_modules, *base.out_of_range(longest)}))
+    write_sealed(range_path(folder), sorted({*base.float32_modules, *base.out_of_range(longest)}))
     report(1, "")
 
 
@@ -125,7 +125,7 @@ def kept_layout(folder: RunDir, part: int) -> Layout | None:
     path = layout_path(folder, part)
     if not path.exists():
         return None
-    kept = read_json(path)
+    kept = read_sealed(path)
     return Layout(kept["pass_tokens"], kept["recompute"])
 
 
@@ -137,6 +137,12 @@ def together_path(folder: RunDir) -> Path:
 def range_path(folder: RunDir) -> Path:
     """Where the modules that leave float16's range are kept until they are recorded."""
     return folder.train_state / "float32.json"
+
+
+def refuse_changed(folder: RunDir, part: int) -> None:
+    """Raises KiyasError for a checkpoint of a part that was changed or removed since it was saved."""
+    notes = checkpoints.state_notes(state_path(folder, part))
+    refuse_changed_checkpoints(folder, notes["saved"] if notes and "saved" in notes else {})
 
 
 def saved_step(folder: RunDir, part: int) -> int:

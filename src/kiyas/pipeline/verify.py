@@ -1,0 +1,58 @@
+"""What `kiyas verify` does: every file of a run folder against the digest that was noted when it was made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kiyas.pipeline.identity import model_facts
+from kiyas.runfolder import manifests
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import read_record
+
+
+def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", restore: bool = False) -> tuple[str, bool]:
+    """What is to be said, and whether every file is sound. `accepted`: a file to take as it is, for this reason.
+
+    Raises KiyasError for a folder that is no run folder, and for a manifest that cannot be read.
+    """
+    lines = []
+    if restore:
+        with folder.lock():
+            lines.append(f"{folder.resolved} is restored as it was after the stage {manifests.restore(folder)}")
+    if accepted is not None:
+        with folder.lock():
+            done = manifests.accept(folder, _name(folder, accepted), reason)
+        lines.append(f"accepted: {done.file}; the report says so. `kiyas run` or `kiyas report` goes on")
+    found = manifests.damages(folder, whole=True)
+    for each in found:
+        lines += [str(each), f"  hint: {manifests.mend(folder, each)}"]
+    known = {stage: made for stage in Stage if (made := manifests.outputs(folder, stage)) is not None}
+    if unknown := [stage for stage in Stage if folder.manifest(stage) is not None and stage not in known]:
+        lines.append(f"{', '.join(unknown)}: made by a version that noted no digests; nothing is known of these files")
+    lines += [f"accepted on {each.when}: {each.file} ({each.reason})" for each in read_record(folder).accepted]
+    lines += _models(folder)
+    count = sum(map(len, known.values()))
+    lines.append(
+        f"{len(found)} files are not as they were written"
+        if found
+        else f"{count} files of {len(known)} finished stages are as they were written"
+    )
+    return "\n".join(lines), not found
+
+
+def _name(folder: RunDir, given: str) -> str:
+    """A file's name in the run folder: given from here, or already so."""
+    inside = os.path.relpath(Path(given).absolute(), folder.root.absolute())
+    return given if inside.startswith("..") else Path(inside).as_posix()
+
+
+def _models(folder: RunDir) -> list[str]:
+    """Whether the models are still what they were, where they lie in a folder of this machine."""
+    record, lines = read_record(folder), []
+    for facts in filter(None, [record.base, *record.models.values()]):
+        root = Path(facts.name_or_path)
+        if facts.files is not None and root.is_dir():
+            same = facts.same_as(model_facts(root, facts.name_or_path))
+            lines.append(f"{root}: {'as it was' if same else 'not the model that the run was started with'}")
+    return lines

@@ -1,0 +1,236 @@
+"""What each stage made, by digest: written when a stage ends, checked by whatever reads it later.
+
+A stage's `manifest.json` names every file that the stage made, with its size, time and digest, and holds the record
+(`resolved.json`) as it was, so that a lost one can be restored. A later stage, `report`, `compare` and `status` check
+the files that they read; `kiyas verify` checks all. Files of `LARGE` bytes or more are read only where their size or
+time differs, except by `verify`.
+
+Folders of 0.1.0 have no such digests: nothing is known of their files, and nothing is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kiyas.judge.version import VERSION
+from kiyas.runfolder.files import is_confirmed, seal_rows, sha256, unsealed, write_sealed
+from kiyas.runfolder.paths import MANIFEST, RunDir, Stage
+from kiyas.runfolder.record import Accepted, Kind, parse, read_record, utc_now, write_record
+from kiyas.types import KiyasError
+
+LARGE = 256 * 2**20
+CHECKPOINTS = "train/checkpoints/"
+
+READS: dict[Stage, tuple[str, ...]] = {
+    Stage.DATA: (),
+    Stage.TRAIN: ("data/",),
+    Stage.GENERATE: ("data/problems.jsonl", CHECKPOINTS),
+    Stage.JUDGE: ("data/problems.jsonl", "generate/"),
+    Stage.ANALYSE: ("data/", "train/log.jsonl", "generate/", "judge/"),
+    Stage.REPORT: ("analyse/",),
+}
+"""What each stage reads of what earlier ones made: files, and everything below folders."""
+EVERYTHING = tuple(f"{stage}/" for stage in Stage)
+REMADE = (Stage.ANALYSE, Stage.REPORT)
+"""Stages that cost next to nothing: where a file of theirs is damaged they are done again."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a run folder that is not what the stage that made it wrote."""
+
+    path: Path
+    stage: Stage
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.what}"
+
+
+def finish(folder: RunDir, stage: Stage, inputs: dict[str, str], counts: dict[str, Any], seconds: float) -> None:
+    """Declares a stage finished: writes its manifest, last."""
+    _write(
+        folder,
+        stage,
+        {
+            "stage": stage.value,
+            "inputs": inputs,
+            "outputs": {name: _facts(folder.root / name) for name in _made(folder, stage)},
+            "counts": counts,
+            "seconds": round(seconds, 2),
+            "kiyas_version": VERSION,
+            "after": [each.value for each in Stage if each not in stage.later and folder.manifest(each) is not None],
+        },
+    )
+
+
+def _write(folder: RunDir, stage: Stage, manifest: dict[str, Any]) -> None:
+    write_sealed(folder.manifest_path(stage), {**manifest, "record": read_record(folder).model_dump(mode="json")})
+
+
+def _made(folder: RunDir, stage: Stage) -> list[str]:
+    """The files of a finished stage. What a report's reader writes into report.md is not ours."""
+    root = folder.stage(stage)
+    found = (path.relative_to(folder.root) for path in sorted(root.rglob("*")) if path.is_file())
+    return [
+        path.as_posix()
+        for path in found
+        if not any(part.startswith(".") for part in path.parts)
+        and path.parts[1] not in ("manifest.json", "state")
+        and path.suffix != ".changed"
+        and not (stage is Stage.REPORT and path.name.startswith("report.md"))
+    ]
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    found = path.stat()
+    return {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": sha256(path)}
+
+
+def outputs(folder: RunDir, stage: Stage) -> dict[str, dict[str, Any]] | None:
+    """What a finished stage made: size, time and digest by name; None where that is not known."""
+    manifest = folder.manifest(stage)
+    return None if manifest is None or "outputs" not in manifest else dict(manifest["outputs"])
+
+
+def digest_of(folder: RunDir, path: Path) -> str:
+    """The digest of a file: as the stage that made it noted it, or read anew where none is noted."""
+    if not path.is_relative_to(folder.root):
+        return sha256(path)
+    name = path.relative_to(folder.root)
+    known = outputs(folder, Stage(name.parts[0])) if len(name.parts) > 1 else None
+    return str(known[name.as_posix()]["sha256"]) if known and name.as_posix() in known else sha256(path)
+
+
+def damages(folder: RunDir, read: Iterable[str] = EVERYTHING, *, whole: bool = False) -> list[Damage]:
+    """The files, of those that `read` names as `READS` does, that are not what their stage wrote.
+
+    `whole`: large files are read, too, whatever their size and time say. Raises KiyasError for a damaged manifest.
+    """
+    record, wanted = read_record(folder), tuple(read)
+    manifests = {stage: _manifest(folder, stage, wanted) for stage in Stage}
+    before = {name for manifest in manifests.values() if manifest and "after" in manifest for name in manifest["after"]}
+    found: list[Damage] = []
+    for stage, manifest in manifests.items():
+        path = folder.manifest_path(stage)
+        if not any(name.startswith(f"{stage}/") for name in wanted):
+            continue
+        if manifest is None:
+            if stage in before:
+                found.append(Damage(path, stage, "is missing, and a later stage is finished"))
+            found += [
+                Damage(each, stage, "was changed, cut or damaged while the stage is not finished")
+                for each in folder.stage(stage).glob("*.jsonl")
+                if not is_confirmed(each)
+            ]
+        elif "outputs" not in manifest:
+            if record.format > 1:
+                found.append(Damage(path, stage, "does not say what the stage made"))
+        elif manifest["record"]["run_id"] != record.run_id:
+            found.append(Damage(path, stage, f"is of another run than {folder.resolved.name}"))
+        else:
+            found += _of_stage(folder, stage, manifest["outputs"], wanted, whole)
+    return found
+
+
+def _manifest(folder: RunDir, stage: Stage, wanted: tuple[str, ...]) -> dict[str, Any] | None:
+    """That of findings or report is nobody else's concern."""
+    of_others = stage in REMADE and not any(name.startswith(f"{stage}/") for name in wanted)
+    return None if of_others else folder.manifest(stage)
+
+
+def _of_stage(
+    folder: RunDir, stage: Stage, made: dict[str, dict[str, Any]], wanted: tuple[str, ...], whole: bool
+) -> list[Damage]:
+    found = []
+    for name, facts in made.items():
+        if _named(name, wanted) and (what := _wrong(folder.root / name, facts, whole)):
+            found.append(Damage(folder.root / name, stage, what))
+    # Whatever lies among the checkpoints answers.
+    strangers = [name for name in _made(folder, stage) if name not in made and name.startswith(CHECKPOINTS)]
+    found += [
+        Damage(folder.root / name, stage, "was not made by this run") for name in strangers if _named(name, wanted)
+    ]
+    return found
+
+
+def _named(name: str, wanted: tuple[str, ...]) -> bool:
+    return any(name == each or (each.endswith("/") and name.startswith(each)) for each in wanted)
+
+
+def _wrong(path: Path, facts: dict[str, Any], whole: bool) -> str:
+    if not path.is_file():
+        return "is missing" if not path.exists() else "is not a file any more"
+    now = path.stat()
+    if now.st_size != facts["bytes"]:
+        return f"was changed or cut: {now.st_size:,} bytes instead of {facts['bytes']:,}"
+    trusted = not whole and now.st_size >= LARGE and now.st_mtime_ns == facts["mtime_ns"]
+    return "" if trusted or sha256(path) == facts["sha256"] else "was changed or damaged"
+
+
+def refuse(folder: RunDir, read: Iterable[str]) -> None:
+    """Raises KiyasError for the first file, of those that `read` names, that is not what its stage wrote."""
+    if found := damages(folder, read):
+        more = f" ({len(found) - 1} more: `kiyas verify {folder.root}`)" if len(found) > 1 else ""
+        raise KiyasError(f"{found[0]}{more}", mend(folder, found[0]))
+
+
+def mend(folder: RunDir, damage: Damage) -> str:
+    """What to do about a file, by the stage that made it."""
+    again = f"make it again: kiyas run STUDY --redo {damage.stage}"
+    if read_record(folder).kind is Kind.IMPORT:
+        again = f"import again: kiyas import … --out {folder.root}"
+    name = damage.path.relative_to(folder.root).as_posix()
+    return (
+        f"restore it from a copy, or {again}; "
+        f"if the change is meant: kiyas verify {folder.root} --accept {name} --reason TEXT"
+    )
+
+
+def accept(folder: RunDir, name: str, reason: str) -> Accepted:
+    """Takes a file as it is now (or its absence) for what its stage made, and notes that for the report.
+
+    `name`: relative to the run folder. Raises KiyasError where there is nothing to accept.
+    """
+    path = folder.root / name
+    if path == folder.resolved:
+        write_record(folder, parse(path, unsealed(path)))
+        stage = None
+    elif path.name == MANIFEST and path.exists():
+        stage = Stage(path.parent.name)
+        _write(folder, stage, unsealed(path))
+    else:
+        damage = next((each for each in damages(folder, whole=True) if each.path == path), None)
+        if damage is None or path.name == MANIFEST:
+            raise KiyasError(f"{path}: there is no change that could be accepted", f"see kiyas verify {folder.root}")
+        stage = damage.stage
+        manifest = folder.manifest(stage)
+        if manifest is not None:
+            made = {key: facts for key, facts in manifest["outputs"].items() if key != name}
+            if path.exists():
+                made[name] = _facts(path)
+            _write(folder, stage, {**manifest, "outputs": dict(sorted(made.items()))})
+        seal_rows(path)
+    done = Accepted(file=name, stage=stage.value if stage else None, reason=reason, when=utc_now())
+    record = read_record(folder)
+    write_record(folder, record.model_copy(update={"accepted": (*record.accepted, done)}))
+    return done
+
+
+def restore(folder: RunDir) -> Stage:
+    """Writes resolved.json again as the last finished stage knew it; returns that stage.
+
+    Raises KiyasError where no stage is finished.
+    """
+    for stage in reversed(Stage):
+        manifest = folder.manifest(stage)
+        if manifest is not None and "record" in manifest:
+            write_record(folder, parse(folder.manifest_path(stage), manifest["record"]))
+            return stage
+    raise KiyasError(
+        f"{folder.root}: no finished stage remembers what {folder.resolved.name} held",
+        "restore it from a copy, or remove the folder and run the study again",
+    )
