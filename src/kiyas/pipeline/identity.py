@@ -73,7 +73,7 @@ QUANTIZED = ("bitsandbytes", "accelerate")
 
 def pinned(study: Study, folder: RunDir) -> Study:
     """With the commits of its Hub repositories: those that the run folder was started with, else those of now."""
-    return hub.pinned(study, read_record(folder).study if folder.resolved.exists() else None)
+    return hub.pinned(study, read_record(folder).study if folder.is_begun else None)
 
 
 def refuse_missing_packages(study: Study) -> None:
@@ -90,7 +90,7 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
 
     What `redo` will drop need not agree with the study.
     """
-    if folder.resolved.exists():
+    if folder.is_begun:
         return _reopen(study, folder, redo)
     if any(folder.stage(stage).exists() for stage in Stage):
         raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")
@@ -106,6 +106,7 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         packages=_packages(study),
         git=_git_revision(),
         study=study,
+        study_file_sha256=sha256(folder.study_copy) if text else None,
         declared_sha256=declared(study),
         base=_base(study),
         models=_models(study),

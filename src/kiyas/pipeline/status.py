@@ -42,6 +42,7 @@ def status(folder: RunDir) -> tuple[str, bool]:
         lines += [str(each), f"  hint: {mend(folder, each)}"]
     if folder.findings.exists() and not found:
         lines += _essentials(folder)
+        lines += [f"{each}; `kiyas report {folder.root}` writes it again" for each in damages(folder, ["report/"])]
     return "\n".join(lines), not found
 
 

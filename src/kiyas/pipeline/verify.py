@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kiyas.pipeline.identity import model_facts
 from kiyas.runfolder import manifests
+from kiyas.runfolder.files import sha256
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 
@@ -27,10 +28,20 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     found = manifests.damages(folder, whole=True)
     for each in found:
         lines += [str(each), f"  hint: {manifests.mend(folder, each)}"]
+    record = read_record(folder)
+    written = record.study_file_sha256
+    other_study = written is not None and (not folder.study_copy.is_file() or sha256(folder.study_copy) != written)
+    if other_study:
+        lines.append(
+            f"{folder.study_copy} is not the study file that the run was started with; what counts is "
+            f"{folder.resolved.name}\n  hint: restore it from a copy"
+        )
     known = {stage: made for stage in Stage if (made := manifests.outputs(folder, stage)) is not None}
+    if unfinished := [stage for stage in Stage if folder.manifest(stage) is None]:
+        lines.append(f"not finished: {', '.join(unfinished)}")
     if unknown := [stage for stage in Stage if folder.manifest(stage) is not None and stage not in known]:
         lines.append(f"{', '.join(unknown)}: made by a version that noted no digests; nothing is known of these files")
-    lines += [f"accepted on {each.when}: {each.file} ({each.reason})" for each in read_record(folder).accepted]
+    lines += [f"accepted on {each.when}: {each.file} ({each.reason})" for each in record.accepted]
     lines += _models(folder)
     count = sum(map(len, known.values()))
     lines.append(
@@ -38,7 +49,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
         if found
         else f"{count} files of {len(known)} finished stages are as they were written"
     )
-    return "\n".join(lines), not found
+    return "\n".join(lines), not found and not other_study
 
 
 def _name(folder: RunDir, given: str) -> str:

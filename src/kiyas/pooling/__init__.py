@@ -201,7 +201,7 @@ def _informative(
 
 
 def _is_run(path: Path) -> bool:
-    if path.is_dir() and not RunDir(path).resolved.exists():
+    if path.is_dir() and not RunDir(path).is_begun:
         raise KiyasError(f"{path} is not a run folder: it holds no resolved.json", "give run folders or CSV files")
     return path.is_dir()
 

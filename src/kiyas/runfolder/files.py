@@ -154,8 +154,15 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]], *, sealed: bool = Fa
                 seal.write(_entry(size, sha))
 
 
+def refuse_not_a_file(path: Path) -> None:
+    """Raises KiyasError for a pipe, a device, a folder: opening one may wait for ever. What is absent passes."""
+    if os.path.lexists(path) and not path.is_file():
+        raise KiyasError(f"{path} is not a regular file", "put the file itself in its place")
+
+
 def read_json(path: Path) -> Any:
     """Raises KiyasError with the file's name when it is absent or not JSON."""
+    refuse_not_a_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -173,6 +180,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def each_row(path: Path) -> Iterator[dict[str, Any]]:
     """The same, one at a time: problems may have tests of many megabytes. Of a sealed file what its seal notes."""
+    refuse_not_a_file(path)
     end = _noted(path)
     with path.open("rb") as file:
         yield from json_objects(path, _lines(file, end))

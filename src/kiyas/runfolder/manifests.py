@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import is_confirmed, seal_rows, sha256, unsealed, write_sealed
+from kiyas.runfolder.files import ChangedError, is_confirmed, seal_rows, sha256, unsealed, write_sealed
 from kiyas.runfolder.paths import MANIFEST, RunDir, Stage
 from kiyas.runfolder.record import Accepted, Kind, parse, read_record, utc_now, write_record
 from kiyas.types import KiyasError
@@ -111,13 +111,12 @@ def damages(folder: RunDir, read: Iterable[str] = EVERYTHING, *, whole: bool = F
     `whole`: large files are read, too, whatever their size and time say. Raises KiyasError for a damaged manifest.
     """
     record, wanted = read_record(folder), tuple(read)
-    manifests = {stage: _manifest(folder, stage, wanted) for stage in Stage}
+    asked = [stage for stage in Stage if any(name.startswith(f"{stage}/") for name in wanted)]
+    manifests = {stage: _manifest(folder, stage, asked) for stage in Stage}
     before = {name for manifest in manifests.values() if manifest and "after" in manifest for name in manifest["after"]}
     found: list[Damage] = []
-    for stage, manifest in manifests.items():
-        path = folder.manifest_path(stage)
-        if not any(name.startswith(f"{stage}/") for name in wanted):
-            continue
+    for stage in asked:
+        manifest, path = manifests[stage], folder.manifest_path(stage)
         if manifest is None:
             if stage in before:
                 found.append(Damage(path, stage, "is missing, and a later stage is finished"))
@@ -136,10 +135,14 @@ def damages(folder: RunDir, read: Iterable[str] = EVERYTHING, *, whole: bool = F
     return found
 
 
-def _manifest(folder: RunDir, stage: Stage, wanted: tuple[str, ...]) -> dict[str, Any] | None:
-    """That of findings or report is nobody else's concern."""
-    of_others = stage in REMADE and not any(name.startswith(f"{stage}/") for name in wanted)
-    return None if of_others else folder.manifest(stage)
+def _manifest(folder: RunDir, stage: Stage, asked: list[Stage]) -> dict[str, Any] | None:
+    """Damage to that of findings or report is the concern of those who ask for them alone."""
+    try:
+        return folder.manifest(stage)
+    except ChangedError:
+        if stage in REMADE and stage not in asked:
+            return None
+        raise
 
 
 def _of_stage(

@@ -106,6 +106,11 @@ class RunDir:
     def report(self) -> Path:
         return self.root / "report"
 
+    @property
+    def is_begun(self) -> bool:
+        """Is it a run folder, if only one that lost its record?"""
+        return self.resolved.exists() or any(self.manifest_path(stage).exists() for stage in Stage)
+
     def manifest_path(self, stage: Stage) -> Path:
         return self.stage(stage) / MANIFEST
 
@@ -133,18 +138,16 @@ class RunDir:
         """Removes what this stage and all later ones made; report.md stays, since its author's text is not ours."""
         for each in stage.later:
             # The manifest goes first: a half-removed stage must not look finished.
-            self.manifest_path(each).unlink(missing_ok=True)
+            _remove(self.manifest_path(each))
             if each is Stage.REPORT and any(self.report.glob("report.md*")):
                 self._empty_report()
             else:
-                shutil.rmtree(self.stage(each), ignore_errors=True)
+                _remove(self.stage(each))
 
     def _empty_report(self) -> None:
         for path in self.report.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif not path.name.startswith("report.md"):
-                path.unlink()
+            if not path.name.startswith("report.md"):
+                _remove(path)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -178,3 +181,11 @@ class RunDir:
                 file.write(str(os.getpid()))
                 file.flush()
             yield
+
+
+def _remove(path: Path) -> None:
+    """A file, or a folder with all that is in it, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import digest, how_to_mend, read_sealed, write_sealed
-from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Arm, Compare, Dtype, Study
 from kiyas.types import KiyasError
 
@@ -104,6 +104,8 @@ class Record(_Part):
     git: str | None = None
     study: Study | None = None
     """with all defaults; None in an import"""
+    study_file_sha256: str | None = None
+    """of study.yaml; None where the study was not given as a file, and up to 0.1.0"""
     declared_sha256: str | None = None
     """of the section `compare`, stamped when the run started"""
     base: BaseModelFacts | None = None
@@ -187,11 +189,9 @@ def _declaration(compare: Compare, *, exclude_unset: bool = False) -> dict[str, 
 def read_record(folder: RunDir) -> Record:
     """Raises KiyasError when there is no record, or none that this version reads."""
     if not folder.resolved.exists():
-        lost = any(folder.manifest_path(stage).exists() for stage in Stage)
-        raise KiyasError(
-            f"{folder.root} {'has lost' if lost else 'is not a run folder: it has no'} {folder.resolved.name}",
-            how_to_mend(folder.resolved) if lost else "",
-        )
+        if folder.is_begun:
+            raise KiyasError(f"{folder.resolved} is missing", how_to_mend(folder.resolved))
+        raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
     return parse(folder.resolved, read_sealed(folder.resolved))
 
 
