@@ -6,10 +6,11 @@ missing and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from kiyas.runfolder.manifests import REMADE
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
-from kiyas.types import BASE, AdapterId, Completion
+from kiyas.types import BASE, AdapterId, Completion, KiyasError
 from kiyas.work.progress import bar, tell
 from kiyas.work.workers import overlooked_gpu, run_parts, warm
 
@@ -76,9 +77,23 @@ def run(
                 identity.refuse_stale(stage, folder, changed)
             manifests.refuse(folder, manifests.READS[stage])  # hours may have passed
             started = time.monotonic()
-            counts = STAGES[stage](study, folder)
+            with _gone_meanwhile(folder):
+                counts = STAGES[stage](study, folder)
             inputs = identity.inputs(stage, folder, study, language)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _gone_meanwhile(folder: RunDir) -> Iterator[None]:
+    """A file of the run folder that somebody removes during a stage is named."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.filename is None or not Path(error.filename).is_relative_to(folder.root):
+            raise
+        raise KiyasError(
+            f"{error.filename} was removed while the run was going on", "the same command makes it again, or says how"
+        ) from error
 
 
 def _to(until: Stage) -> list[Stage]:
@@ -253,7 +268,7 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
         files = [plans_file(folder, part.number, again=True) for part in parts]
         counts["redecoded"] = len(redecoded)
         counts["layout_redecoded"] = [read_sealed(file) if file.exists() else [] for file in files]
-    shutil.rmtree(folder.stage(Stage.GENERATE) / "state")
+    shutil.rmtree(folder.stage(Stage.GENERATE) / "state", ignore_errors=True)
     return counts
 
 

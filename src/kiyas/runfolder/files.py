@@ -23,6 +23,8 @@ from typing import IO, Any
 
 from kiyas.types import KiyasError
 
+_UNABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOLCK)
+"""What file systems without fsync, rename or locks say."""
 _ODD = (errno.EIO, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -39,6 +41,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, *_ODD):
             raise KiyasError(f"cannot write {path}: {error.strerror}") from error
+        if error.errno in _UNABLE:
+            raise KiyasError(
+                f"cannot write {path} safely: this file system does not support it ({error.strerror})",
+                "put the runs on another file system (--runs FOLDER)",
+            ) from error
         raise
 
 
@@ -270,10 +277,14 @@ def is_confirmed(path: Path) -> bool:
 
 
 def seal_rows(path: Path) -> None:
-    """Takes a growing file as it is: its seal confirms all of it."""
-    if seal_of(path).exists():
-        data = path.read_bytes() if path.exists() else b""
-        atomic_bytes(seal_of(path), _entry(len(data), hashlib.sha256(data)))
+    """Takes a growing file as it is: its seal confirms all of it, and nothing else."""
+    sha, size = hashlib.sha256(), 0
+    if path.exists():
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+                size += len(block)
+    atomic_bytes(seal_of(path), _entry(size, sha))
 
 
 def settle(path: Path) -> None:
@@ -299,6 +310,7 @@ def settle(path: Path) -> None:
                 )
         with path.open("rb+") as file:
             file.truncate(good)
+        seal_rows(path)
 
 
 def _whole_lines(path: Path) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import ChangedError, is_confirmed, seal_rows, sha256, unsealed, write_sealed
+from kiyas.runfolder.files import ChangedError, is_confirmed, seal_of, seal_rows, sha256, unsealed, write_sealed
 from kiyas.runfolder.paths import MANIFEST, RunDir, Stage
 from kiyas.runfolder.record import Accepted, Kind, parse, read_record, utc_now, write_record
 from kiyas.types import KiyasError
@@ -216,7 +216,8 @@ def accept(folder: RunDir, name: str, reason: str) -> Accepted:
             if path.exists():
                 made[name] = _facts(path)
             _write(folder, stage, {**manifest, "outputs": dict(sorted(made.items()))})
-        seal_rows(path)
+        if seal_of(path).exists():
+            seal_rows(path)
     done = Accepted(file=name, stage=stage.value if stage else None, reason=reason, when=utc_now())
     record = read_record(folder)
     write_record(folder, record.model_copy(update={"accepted": (*record.accepted, done)}))
