@@ -51,6 +51,18 @@ def test_its_library_reads_it_and_it_reads_its_library(tmp_path: Path) -> None:
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors().items())
 
 
+@pytest.mark.parametrize("at", [30, 0.3, 0.6, 0.99])
+def test_a_file_with_one_other_byte_is_refused(tmp_path: Path, at: float) -> None:
+    """Not taken for a training that diverged."""
+    path = tmp_path / "state.safetensors"
+    save_state(path, tensors(), NOTES)
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data)) if at < 1 else int(at)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(KiyasError, match=r"state\.safetensors is broken: .*\n  hint: remove it to train again"):
+        load_state(path, empty())
+
+
 @pytest.mark.parametrize("keep", [0, 5, 200, -1])
 def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "state.safetensors"

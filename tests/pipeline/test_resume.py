@@ -19,7 +19,7 @@ from kiyas.pipeline import identity, stages
 from kiyas.runfolder.files import read_json, read_jsonl, sha256
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.peft import WEIGHTS
-from kiyas.runfolder.record import BaseModelFacts, FileFacts
+from kiyas.runfolder.record import BaseModelFacts, FileFacts, read_record, write_record
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError
 
@@ -207,3 +207,39 @@ def test_what_is_only_said_of_the_data_costs_no_work() -> None:
     assert _falsified("arms.deep.newest") is _falsified("arms.deep.expect.problems") is Stage.ANALYSE
     assert _falsified("arms.deep.dataset_name") is _falsified("training.max_length") is Stage.DATA
     assert _falsified("training.logging_steps") is _falsified("training.learning_rate") is Stage.TRAIN
+
+
+def test_a_moved_folder_goes_on_and_its_sources_may_not_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from test_cli import study_file
+
+    (tmp_path / "a").mkdir()
+    file = study_file(tmp_path / "a")
+    assert cli.main(["run", str(file), "--runs", str(tmp_path / "a" / "runs"), "--until", "data"]) == 0
+    shutil.move(tmp_path / "a" / "runs", tmp_path / "moved")
+    again = ["run", str(file), "--runs", str(tmp_path / "moved"), "--until", "data"]
+    assert cli.main(again) == 0
+    rows = tmp_path / "a" / "a.jsonl"
+    text = rows.read_text()
+    rows.write_text(text + text.splitlines()[0] + "\n")
+    assert cli.main(again) == 1
+    assert "a.jsonl changed after the stage 'data' had used it" in capsys.readouterr().err
+    rows.unlink()
+    assert cli.main(again) == 1
+    assert "no data file 'a.jsonl'" in capsys.readouterr().err
+
+
+def test_other_versions_are_said_in_the_report(tmp_path: Path, undisturbed: RunDir) -> None:
+    import shutil
+
+    folder = RunDir(tmp_path / "practice")
+    shutil.copytree(undisturbed.root, folder.root)
+    record = read_record(folder)
+    write_record(folder, record.model_copy(update={"packages": {**record.packages, "torch": "2.11.0"}}))
+    assert cli.main(command(tmp_path)[3:]) == 0
+    assert read_record(folder).notes == (), "nothing was computed with the other version"
+    assert cli.main(command(tmp_path, "--redo", "generate", "--until", "generate")[3:]) == 0
+    assert any("torch" in note and "instead of 2.11.0" in note for note in read_record(folder).notes)

@@ -22,7 +22,7 @@ from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, part_log
-from kiyas.types import AdapterId, TokenizedExample
+from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from trainings import STEPS, VALIDATION, close, losses, runs, study
 
 
@@ -238,6 +238,23 @@ def test_a_training_that_an_earlier_version_was_stopped_in_goes_on(tmp_path: Pat
     resumed.run()
     assert torch.equal(resumed.stack.theta, undisturbed.stack.theta)
     assert logged(cut) == logged(whole)
+
+
+@pytest.mark.parametrize("damage", ["edited", "gone"])
+def test_a_checkpoint_that_changes_while_its_training_is_stopped_is_refused(tmp_path: Path, damage: str) -> None:
+    def stop(count: int, note: str) -> None:
+        if stopped.step == 7:
+            raise KeyboardInterrupt
+
+    folder, settings = RunDir(tmp_path), study(save_steps=5)
+    stopped = JointTraining(tiny.base(), runs(), VALIDATION, settings, folder)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(stop)
+    weights = next(folder.checkpoints.rglob("adapter_model.safetensors"))
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1])) if damage == "edited" else weights.unlink()
+    with pytest.raises(KiyasError, match=r"step-000005 was changed while its training is not finished\n.*--redo train"):
+        JointTraining(tiny.base(), runs(), VALIDATION, settings, folder).run()
 
 
 def test_passes_hold_at_most_the_budget() -> None:

@@ -221,8 +221,10 @@ def _refuse_changed(path: Path, file: IO[bytes], start: int) -> None:
     file.seek(8)
     header = file.read(start - 8)
     written = json.loads(header)["__metadata__"]
-    if "sha256" not in written:
+    if written.keys() == {"notes"}:  # of version 0.1.0
         return
+    if "sha256" not in written:
+        raise _broken(path, "it is not what was written")
     sha = hashlib.sha256(header.replace(written["sha256"].encode(), _UNKNOWN.encode(), 1))
     while block := file.read(_BLOCK_BYTES):
         sha.update(block)

@@ -147,19 +147,17 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
         changed = record.model_copy(update=update)
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
-    if unfinished := [stage.value for stage in Stage if stage not in REMADE and folder.manifest(stage) is None]:
-        note(folder, _other_versions(record, unfinished))
     return record.judge.tier
 
 
-def _other_versions(record: Record, unfinished: list[str]) -> list[str]:
-    """What another version computes from here on."""
-    now = {"kiyas": VERSION, **_packages(record.study)} if record.study else {}
-    then = {"kiyas": record.kiyas_version, **record.packages}
+def note_other_versions(study: Study, folder: RunDir) -> None:
+    """Notes where the data, training or answers go on with other versions than those that the run was started with."""
+    record = read_record(folder)
+    left = [stage for stage in (Stage.DATA, Stage.TRAIN, Stage.GENERATE) if folder.manifest(stage) is None]
+    now, then = {"kiyas": VERSION, **_packages(study)}, {"kiyas": record.kiyas_version, **record.packages}
     other = [f"{name} {now[name]} instead of {then[name]}" for name in now if name in then and now[name] != then[name]]
-    if not other:
-        return []
-    return [f"the run went on with {', '.join(other)} ({', '.join(unfinished)} were not finished then)"]
+    if left and other:
+        note(folder, [f"from the stage {left[0]} on the run used {', '.join(other)}"])
 
 
 def _packages(study: Study, known: Collection[str] = ()) -> dict[str, str]:
@@ -382,11 +380,10 @@ def note(folder: RunDir, notes: list[str]) -> None:
     write_record(folder, record.model_copy(update={"notes": tuple(dict.fromkeys([*record.notes, *notes]))}))
 
 
-def stale(stage: Stage, manifest: dict[str, Any], now: dict[str, str]) -> list[str]:
-    """What a finished stage used and is another one now. A source that is gone is none: the run has its own copy."""
+def stale(manifest: dict[str, Any], now: dict[str, str]) -> list[str]:
+    """What a finished stage used and is another one now."""
     then = manifest["inputs"]
-    names = now if stage in (Stage.DATA, Stage.TRAIN) else now | then
-    return sorted(name for name in names if now.get(name) != then.get(name))
+    return sorted(name for name in now | then if now.get(name) != then.get(name))
 
 
 def refuse_stale(stage: Stage, folder: RunDir, changed: list[str]) -> None:

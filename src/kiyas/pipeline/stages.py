@@ -53,6 +53,7 @@ def run(
         tier = identity.open_run(study, folder, text, overrides or [], redo)
         if redo is not None:
             folder.drop(redo)
+        identity.note_other_versions(study, folder)
         _drop_damaged(folder)
         wanted = [stage for stage in _to(until) if stage in REMADE or folder.manifest(stage) is None]
         manifests.refuse(folder, [name for stage in wanted for name in manifests.READS[stage]])
@@ -71,7 +72,7 @@ def run(
         for stage in _to(until):
             manifest = folder.manifest(stage)
             if manifest is not None:
-                changed = identity.stale(stage, manifest, identity.inputs(stage, folder, study, language))
+                changed = identity.stale(manifest, identity.inputs(stage, folder, study, language))
                 if not changed:
                     continue
                 identity.refuse_stale(stage, folder, changed)

@@ -143,7 +143,8 @@ def how_to_mend(path: Path) -> str:
     """What to do about a damaged file of a run folder: its second to last folder, or one above, is its stage."""
     made = next((part for part in reversed(path.parent.parts) if part in STAGE_FOLDERS), None)
     if made is None:
-        return "restore it from a copy; `kiyas verify RUN --restore` writes it again as the last finished stage knew it"
+        again = f"kiyas verify {path.parent} --restore"
+        return f"restore it from a copy; `{again}` writes it again as the last finished stage knew it"
     return f"restore it from a copy, or make it again: kiyas run STUDY --redo {made} (an import: import again)"
 
 
