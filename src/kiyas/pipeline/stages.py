@@ -70,9 +70,9 @@ def run(
                 warm()
         language = study.report.language
         for stage in _to(until):
-            manifest = folder.manifest(stage)
+            manifest, inputs = folder.manifest(stage), identity.inputs(stage, folder, study, language)
             if manifest is not None:
-                changed = identity.stale(manifest, identity.inputs(stage, folder, study, language))
+                changed = identity.stale(manifest, inputs)
                 if not changed:
                     continue
                 identity.refuse_stale(stage, folder, changed)
@@ -80,7 +80,6 @@ def run(
             started = time.monotonic()
             with _gone_meanwhile(folder):
                 counts = STAGES[stage](study, folder)
-            inputs = identity.inputs(stage, folder, study, language)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
 
 
