@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from kiyas.judge.terminal import printable
 from kiyas.judge.types import Extraction, Outcome, TestResult, Verdict
 
 BASE_ARM = "base"
@@ -32,7 +33,7 @@ class KiyasError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{message}\n  hint: {self.hint}" if self.hint else message
+        return printable(f"{message}\n  hint: {self.hint}" if self.hint else message)
 
 
 @dataclass(frozen=True, order=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from kiyas import judge, report
 from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.pool import usable_cores
+from kiyas.judge.terminal import one_line
 from kiyas.judge.version import VERSION
 from kiyas.pipeline.stages import saved_checkpoints
 from kiyas.runfolder.files import read_json, read_jsonl
@@ -35,7 +36,7 @@ def status(folder: RunDir) -> str:
         lines.append("`kiyas run` with the same study file continues it")
     if folder.findings.exists():
         lines += _essentials(folder)
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _essentials(folder: RunDir) -> list[str]:
@@ -90,7 +91,7 @@ def doctor() -> str:
     gpu = overlooked_gpu("auto") or ("a GPU driver" if uses_gpu("auto") else "no GPU")
     lines.append(f"  {usable_cores()} cores, {memory:.0f} GiB memory, {free:.0f} GiB free disk here, {gpu}")
     lines += ["", "isolation of judged programs (docs/judge.md):", *_tiers()]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _tiers() -> list[str]:

@@ -244,7 +244,14 @@ def _follow_parent() -> None:
 def _one_thread() -> Iterator[None]:
     """Children started inside use one thread each, whatever library they load, and take no GPU into use by asking
     whether there is one: a process that has cannot be forked."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTORCH_NVML_BASED_CUDA_CHECK")
+    # The last: a process that is started with -c must not import what lies in the working folder.
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "PYTORCH_NVML_BASED_CUDA_CHECK",
+        "PYTHONSAFEPATH",
+    )
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
