@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 from kiyas import pooling, report
 from kiyas.analyse import Findings, analyse
-from kiyas.judge import JudgeError
-from kiyas.judge import trust as judge_trust
 from kiyas.report import pooled
 from kiyas.report.language import Language
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
-from kiyas.study.file import load
+from kiyas.study.file import load, refuse_untrusted
 from kiyas.types import KiyasError
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ class Run:
 def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False) -> Run:
     """Runs a study file, or continues it: `kiyas.run("study.yaml", "training.learning_rate=1e-4")`.
 
-    `trust`: as of `kiyas run --trust`.
+    `trust`: as of `kiyas run --trust`; nobody is asked.
     Raises KiyasError, which says what is wrong, where, and what to do. A script that calls this with several
     workers needs the usual `if __name__ == "__main__":`.
     """
@@ -82,11 +80,7 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bo
     path = Path(study)
     settings = load(path, list(overrides))
     folder = RunDir(Path(runs) / settings.name)
-    try:
-        places = [path.parent, path.resolve().parent, folder.root]
-        judge_trust.allow(settings.judge.python, places, trust=trust, ask=False)
-    except JudgeError as error:
-        raise KiyasError(error.args[0], f"{error.hint} (in Python: trust=True)") from error
+    refuse_untrusted(settings, path, folder.root, trust=trust, ask=False)
     stages.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
     return Run(folder.root)
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
@@ -238,14 +238,11 @@ def _print_coloured(text: str, end: str = "\n") -> None:
     print(text, end=end, file=terminal.raw(sys.stdout) if sys.stdout.isatty() else sys.stdout)
 
 
-def _beside(study: Path) -> list[Path]:
-    """Where a study file lies, also where it is a link."""
-    return [study.parent, study.resolve().parent]
+def _go(settings: Any, text: str, args: argparse.Namespace, file: Path | None = None) -> int:
+    from kiyas.study.file import refuse_untrusted
 
-
-def _go(settings: Any, text: str, args: argparse.Namespace, folders: Sequence[Path] = ()) -> int:
     folder = RunDir(args.runs / settings.name)
-    trust.allow(settings.judge.python, [*folders, folder.root], trust=args.trust)
+    refuse_untrusted(settings, file, folder.root, trust=args.trust)
     _need_torch()
     from kiyas.pipeline import stages
 
@@ -364,10 +361,10 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load
+    from kiyas.study.file import load, refuse_untrusted
 
     settings = load(args.study, _overrides(args))
-    trust.allow(settings.judge.python, _beside(args.study), trust=args.trust)
+    refuse_untrusted(settings, args.study, None, trust=args.trust)
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS
@@ -402,7 +399,7 @@ def _run(args: argparse.Namespace) -> int:
     from kiyas.study.file import load
 
     settings = load(args.study, _overrides(args))
-    return _go(settings, args.study.read_text(encoding="utf-8"), args, _beside(args.study))
+    return _go(settings, args.study.read_text(encoding="utf-8"), args, args.study)
 
 
 def _add_status(commands: Commands) -> None:

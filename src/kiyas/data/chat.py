@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer
 
+from kiyas.data.model_files import refuse_strange
 from kiyas.data.template_bounds import OutOfBoundsError, bounded
 from kiyas.types import KiyasError
 
@@ -40,6 +41,8 @@ class Chat:
     @classmethod
     def load(cls, path: str | Path) -> Chat:
         """Raises KiyasError when the folder has no usable tokenizer."""
+        if Path(path).is_dir():
+            refuse_strange(Path(path))
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
-from kiyas.report import author_blocks, charts, markdown, methods, page, sentences, tables, terminal
+from kiyas.report import author_blocks, charts, drawing, markdown, methods, page, sentences, tables, terminal
 from kiyas.report.language import Language, languages
 from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors
 from kiyas.runfolder.paths import RunDir
@@ -24,7 +24,10 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     words = Language(language)
     words("page.title", name="")
     folder = RunDir(run).report
-    made_tables, made_charts = tables.tables(findings, words), charts.charts(findings, words)
+    made_tables = tables.tables(findings, words)
+    with drawing.engine() as engine:
+        made_charts = drawing.drawn(charts.charts(findings, words), engine)
+        library = drawing.javascript(engine) if made_charts else ""
     for stale in (folder / "figures", folder / "tables"):
         shutil.rmtree(stale, ignore_errors=True)
     for chart in made_charts.values():
@@ -37,7 +40,7 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     made = markdown.render(findings, words, made_tables, made_charts, told)
     _renew(folder / "report.md", made, markdown.gone(words))
     html = folder / "index.html"
-    atomic_text(html, page.page(run, findings, words, made_tables, made_charts))
+    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, library))
     return html
 
 

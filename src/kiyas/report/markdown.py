@@ -81,7 +81,7 @@ def _training(findings: Findings, words: Language, tables: dict[str, Table], cha
         if chart.arm is None:
             continue
         curves = [curve for curve in findings.curves if curve.training.arm == chart.arm]
-        parts += [f"### {plain(chart.arm)}", _figure(chart)]
+        parts += [f"### {plain(chart.arm)}", _figure(chart, words)]
         for curve in curves:
             seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
             parts.append(seed + plain(sentences.reading(curve, words)))
@@ -125,12 +125,14 @@ def _tables(chapter: str, words: Language, tables: dict[str, Table], charts: dic
         if table.columns and table.shown and table.chapter == chapter:
             parts += [f"### {table.title}"] if table.name != chapter else []
             parts += [plain(table.lead)] if table.lead else []
-            parts += [_figure(charts[table.place.figure])] if table.place.figure in charts else []
+            parts += [_figure(charts[table.place.figure], words)] if table.place.figure in charts else []
             parts += [table.markdown(), _csv(table.name, table.title, words)]
     return parts
 
 
-def _figure(chart: Chart) -> str:
+def _figure(chart: Chart, words: Language) -> str:
+    if chart.drawing is None:
+        return f"*{plain(words('page.no_figure', name=chart.title))}*"
     return f"![{plain(chart.title)}](figures/{chart.name}.png)"
 
 

@@ -68,9 +68,9 @@ def page(
     words: Language,
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
+    library: str,
 ) -> str:
-    """The whole HTML text."""
-    library = charts.javascript() if made_charts else ""
+    """The whole HTML text. `library`: the script that draws the charts; "" where they stay still."""
     script = asset("page.js")
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
@@ -80,7 +80,7 @@ def page(
     data = {
         "rows": grid,
         "letters": {letter: verdict for verdict, letter in LETTERS.items()},
-        "charts": {name: chart.spec for name, chart in made_charts.items()},
+        "charts": {name: chart.spec for name, chart in made_charts.items() if chart.drawing},
         "columns": [_column(words, adapter) for adapter in findings.columns],
         "starts": [group["columns"][0]["i"] for group in groups],
         "partners": [partner(findings, adapter) for adapter in findings.columns],
@@ -96,7 +96,7 @@ def page(
         s=sentences,
         tables=made_tables,
         charts=made_charts,
-        stills={name: image(chart.svg) for name, chart in made_charts.items()},
+        stills={name: image(chart.drawing.svg) for name, chart in made_charts.items() if chart.drawing},
         conclusion=sentences.conclusion(findings, words),
         warnings=sentences.remarks(findings, words, Level.WARNING, Level.NOTE),
         fine=sentences.remarks(findings, words, Level.OK),

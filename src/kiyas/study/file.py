@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from kiyas.judge import JudgeError
+from kiyas.judge import trust as judge_trust
 from kiyas.study.settings import (
     HUB_BENCHMARKS,
     PRACTICE,
@@ -92,6 +94,19 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         raise KiyasError(f"cannot read {path}: {error}") from error
     return parse(text, str(path), path.resolve().parent, overrides)
+
+
+def refuse_untrusted(study: Study, path: Path | None, run: Path | None, *, trust: bool, ask: bool = True) -> None:
+    """Raises KiyasError where `judge.python` came with the study file or with the run folder, and nobody trusts it.
+
+    `trust`: the user says so now. `ask`: on a terminal the user is asked.
+    """
+    files = [] if path is None else [path, path.resolve()]
+    try:
+        folders = [*(file.parent for file in files), *([] if run is None else [run])]
+        judge_trust.allow(study.judge.python, folders, trust=trust, ask=ask)
+    except JudgeError as error:
+        raise KiyasError(error.args[0], error.hint) from error
 
 
 def parse(text: str, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
