@@ -46,7 +46,7 @@ first steps:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     _open_streams()
-    before = os.environ.get("PYTHONSAFEPATH")
+    before = os.getenv("PYTHONSAFEPATH")
     # No child that we start may import what lies in the working folder.
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
