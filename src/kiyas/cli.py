@@ -126,7 +126,9 @@ def _is_about_output(error: OSError) -> bool:
 def _print_json(value: Any, indent: int) -> None:
     """As JSON, whatever the terminal can show: what it cannot is written as JSON's own escape."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=indent, ensure_ascii=not unicode))
+    text = json.dumps(value, indent=indent, ensure_ascii=not unicode)
+    # Data, and for a terminal too: what no terminal gets is its escape, not a sign of loss.
+    print(terminal.ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def _our_bug(error: Exception) -> int:

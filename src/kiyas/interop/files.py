@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.interop import names
+from kiyas.runfolder.spreadsheet import text_of_cell
 from kiyas.types import KiyasError
 
 Row = dict[str, Any]
@@ -270,7 +271,8 @@ def _csv(path: Path, text: str) -> Table:
         for row in reader:
             if None in row:
                 raise KiyasError(f"{path}, line {reader.line_num}: more fields than the header has")
-            found.append((f"{path}, line {reader.line_num}", dict(row)))
+            cells = {key: text_of_cell(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
+            found.append((f"{path}, line {reader.line_num}", cells))
     except csv.Error as error:
         raise KiyasError(f"{path}, line {reader.line_num}: {error}") from error
     return found

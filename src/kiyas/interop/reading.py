@@ -14,6 +14,7 @@ from kiyas.interop.logs import Log
 from kiyas.interop.names import Named
 from kiyas.interop.results import Part, part
 from kiyas.judge import JudgeError, read_problems
+from kiyas.runfolder.files import refuse_not_a_file
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import BASE_ARM, KiyasError
 
@@ -131,6 +132,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
 
 
 def _size(path: Path) -> int:
+    refuse_not_a_file(path)
     try:
         return path.stat().st_size
     except OSError as error:
@@ -220,6 +222,7 @@ def _read_inspect(file: File, arm_of: Mapping[str, str], found: Found, notes: No
 def _known_problems(given: Path) -> dict[str, Row]:
     if not given.exists():
         raise KiyasError(f"no such file: {given}")
+    refuse_not_a_file(given)
     try:
         return {problem.id: problem.to_row() for problem in read_problems(given)}
     except JudgeError as error:

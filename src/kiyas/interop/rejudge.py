@@ -14,6 +14,7 @@ from kiyas.interop.files import Row
 from kiyas.judge.programs import found_in
 from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.judging.stage import prove, refuse_common_failure, sound, verdicts
+from kiyas.runfolder.spreadsheet import text_in_cell
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Judgment, KiyasError
 from kiyas.work.progress import bar, counted
@@ -156,5 +157,6 @@ def table(differences: list[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(differences)
+    for row in differences:
+        writer.writerow({key: text_in_cell(value) if isinstance(value, str) else value for key, value in row.items()})
     return text.getvalue()

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
 
+TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+"""the direction of writing"""
 ORDERS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # escape sequences, carriage return, backspace, bell, C1
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the direction of writing
+    f"[\x00-\x08\x0b-\x1f\x7f-\x9f{TURNS}"  # escape sequences, carriage return, backspace, bell, C1
     "\u2028\u2029\ufff9-\ufffb"  # lines and annotations
     "\ud800-\udfff]"  # half of a pair: no stream can write it
 )
@@ -23,6 +24,11 @@ ORDERS = re.compile(
 def printable(text: str) -> str:
     """The text with � for every such character; line ends and tabs stay."""
     return ORDERS.sub("\ufffd", text)
+
+
+def straight(text: str) -> str:
+    """A program's text as it is read by a machine: nothing in it shows its characters in another order."""
+    return re.sub(f"[{TURNS}]", "\ufffd", text)
 
 
 def one_line(text: str) -> str:

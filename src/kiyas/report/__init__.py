@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
+from kiyas.judge.terminal import one_line
 from kiyas.report import author_blocks, charts, drawing, markdown, methods, page, sentences, tables, terminal
 from kiyas.report.language import Language, languages
 from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors
@@ -35,7 +36,7 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     for name, table in made_tables.items():
         atomic_text(folder / "tables" / f"{name}.csv", table.csv())
     told = methods.paragraphs(run, findings, words)
-    atomic_text(folder / "methods.txt", "\n\n".join(told) + "\n")
+    atomic_text(folder / "methods.txt", "\n\n".join(map(one_line, told)) + "\n")
     atomic_text(folder / "references.bib", methods.bibliography())
     made = markdown.render(findings, words, made_tables, made_charts, told)
     _renew(folder / "report.md", made, markdown.gone(words))

@@ -23,6 +23,7 @@ from kiyas.judge.version import VERSION
 from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.language import Language, phrases
 from kiyas.report.payload import chunks, script_json
+from kiyas.report.quoting import in_html
 from kiyas.study.settings import as_text, flat
 from kiyas.types import BASE_ARM, AdapterId
 
@@ -50,7 +51,9 @@ def asset(name: str) -> str:
 def render(template: str, **values: Any) -> str:
     """A template of assets/, filled; every value passes autoescape unless it is Markup."""
     loader = jinja2.PackageLoader("kiyas.report", "assets")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, finalize=in_html, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template(template).render(style=Markup(asset("page.css")), version=VERSION, **values)
 
 

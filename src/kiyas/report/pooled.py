@@ -21,8 +21,8 @@ from kiyas.pooling import Pooled, PooledDifference, Replication
 from kiyas.report import drawing, metric
 from kiyas.report.charts import COLOURS, Chart, behind, finish
 from kiyas.report.language import DASH, Language
-from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
+from kiyas.report.quoting import markdown as plain
 from kiyas.report.sentences import Conclusion, arm_name, method, p_value
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.runfolder.files import atomic_text

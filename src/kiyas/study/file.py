@@ -85,6 +85,8 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
 
     Paths inside are made absolute, relative to the file. Raises KiyasError that lists every mistake.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise KiyasError(f"cannot read {path}: it is a pipe, a device or a socket", "give a regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -293,7 +295,8 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
         elif location[-1] == "checkpoints" and not path.is_dir():
             found.append(f"{where}{dotted}: {value!r} is a file; give the folder")
         elif location[-1] not in ("model_name_or_path", "checkpoints", "model") and not path.is_file():
-            found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
+            what = "a folder" if path.is_dir() else "not a regular file"
+            found.append(f"{where}{dotted}: {value!r} is {what}; give a file")
     python = _at(tree, "judge", "python")
     if isinstance(python, str) and shutil.which(python) is None:
         found.append(f"{_line(tree, ('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.judge.pool import usable_cores
+from kiyas.judge.terminal import only_printable
 from kiyas.types import KiyasError
 from kiyas.work.progress import Bar
 
@@ -221,8 +222,9 @@ def _work(
         import torch
 
         torch.set_num_threads(1)
-        for part in lane:
-            function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
+        with only_printable():
+            for part in lane:
+                function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
         messages.put((number, "done", None))
     except BaseException as error:  # noqa: BLE001 (sent to the parent, which raises it)
         told = error if isinstance(error, KiyasError) else in_words(error)
