@@ -485,7 +485,7 @@ def _add_import(commands: Commands) -> None:
           kiyas import results/ --problems problems.jsonl --rejudge --out runs/theirs    # by our judge, not theirs
           kiyas import lm_eval_out/ --only samples_humaneval_ --rejudge --out runs/he     # one of several benchmarks
           kiyas import run-7/ run-8/ --arm 'run-7/*=deep' --arm 'run-8/*=diverse' --out runs/theirs""",
-        stopped="nothing was imported; with --rejudge the verdicts so far are kept, and the same command goes on",
+        stopped="nothing was imported; the same command begins again",
     )
     imported.add_argument("sources", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     imported.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
@@ -514,7 +514,7 @@ def _add_import(commands: Commands) -> None:
         "--rejudge",
         action="store_true",
         help="run every recorded program on the problems' tests; our verdicts replace theirs, and RUN/judge/"
-        "differences.csv lists the differences. Nothing is written before all verdicts are known",
+        "differences.csv lists the differences. The verdicts so far are kept until the import is written",
     )
     imported.add_argument(
         "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as for `kiyas judge`"
@@ -533,6 +533,8 @@ def _import(args: argparse.Namespace) -> int:
     from kiyas import interop
     from kiyas.study.settings import Judge
 
+    if args.rejudge:
+        args.stopped = f"nothing was imported, the verdicts so far are kept in {args.out}; the same command goes on"
     settings = {"time_limit_s": args.time_limit, "isolation": args.isolation, "python": args.python}
     given = {key: value for key, value in settings.items() if value is not None}
     if given and not args.rejudge:

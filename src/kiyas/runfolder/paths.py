@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import disk_errors, read_json, write_json
+from kiyas.runfolder.files import disk_errors, read_json, refuse_not_a_file, write_json
+from kiyas.runfolder.litter import sweep
 from kiyas.types import KiyasError
 
 
@@ -162,7 +163,10 @@ class RunDir:
 
         with disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a+")
+            refuse_not_a_file(self.root / ".lock")
+            # A link there would have us write into the file that it leads to; a pipe would have us wait.
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = os.fdopen(os.open(self.root / ".lock", flags, 0o666), "r+")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,4 +181,5 @@ class RunDir:
                 file.truncate(0)
                 file.write(str(os.getpid()))
                 file.flush()
+                sweep(self.root)
             yield

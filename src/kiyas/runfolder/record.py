@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import digest, read_json, write_json
+from kiyas.runfolder.litter import refuse_odd
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Arm, Compare, Dtype, Study
 from kiyas.types import KiyasError
@@ -137,6 +138,7 @@ def read_record(folder: RunDir) -> Record:
     """Raises KiyasError when there is no record, or none that this version reads."""
     if not folder.resolved.exists():
         raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
+    refuse_odd(folder.root)
     value: Any = read_json(folder.resolved)
     unknown = {"created": "", "kiyas_version": "", "python": "", "platform": ""}
     try:

@@ -1,0 +1,70 @@
+"""What does not belong in a run folder: what a killed process left there, and what somebody else put there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from kiyas.runfolder.files import refuse_not_a_file
+from kiyas.types import KiyasError
+
+TEMPORARY = re.compile(r"\..+\.(\d{1,10})\.tmp", re.DOTALL)
+"""`.NAME.PID.tmp`, a file or a folder that was being written"""
+SMALL = ("analyse", "report")
+"""Stages that nobody has a reason to keep on another disk: as links they could lead our files anywhere."""
+
+
+def sweep(root: Path) -> None:
+    """Removes what dead processes were writing below `root`. Call it under the run folder's lock.
+
+    Raises KiyasError for pipes, devices and sockets, and for links that would lead what is written elsewhere.
+    """
+    for name in SMALL:
+        stage = root / name
+        if stage.is_symlink() and not stage.resolve().is_relative_to(root.resolve()):
+            raise KiyasError(f"{stage} is a link out of the run folder", "replace it by a folder of its own")
+    for place, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path, match = Path(place, name), TEMPORARY.fullmatch(name)
+            if match is not None and _is_dead(int(match[1])):
+                _remove(path)
+            elif name in files:
+                refuse_not_a_file(path)
+        folders[:] = [name for name in folders if Path(place, name).is_dir()]
+
+
+def refuse_odd(root: Path) -> None:
+    """Raises KiyasError for a pipe, a device or a socket where a run folder has its files."""
+    for folder in (root, *(path for path in _entries(root) if path.is_dir())):
+        for path in _entries(folder):
+            if not path.is_dir():
+                refuse_not_a_file(path)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []  # whoever reads there says why it cannot be read
+
+
+def _is_dead(pid: int) -> bool:
+    """A process of our own number had it before us: we write nothing before this."""
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
