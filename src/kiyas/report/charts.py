@@ -20,6 +20,8 @@ Spec = dict[str, Any]
 # Okabe–Ito's hues, lightened or darkened until they read on white and on near-black alike.
 COLOURS = ("#2f7fc1", "#d9622b", "#1a9e77", "#b8639f", "#c2930f", "#4aa8d8", "#8c6bb1", "#7f7f7f")
 BASE_COLOUR = "#8a8f98"
+LONGEST_NAME = 100
+"""bytes"""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
@@ -66,8 +68,9 @@ def _clean(value: Any) -> Any:
 
 
 def slug(text: str) -> str:
-    """A safe file name."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "arm"
+    """A safe file name, short enough for every file system."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "arm"
 
 
 def charts(findings: Findings, words: Language) -> dict[str, Chart]:

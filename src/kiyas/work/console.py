@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from kiyas.judge.terminal import printable as safe
+from kiyas.judge.terminal import one_line as safe
 
 __all__ = ["plain_console", "printed", "safe"]
 
