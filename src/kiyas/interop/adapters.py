@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from kiyas.interop import logs, names
 from kiyas.interop.files import File, Notes, tables
 from kiyas.interop.names import SEED, STEP, Named
-from kiyas.judge.terminal import one_line
+from kiyas.judge.terminal import ORDERS, one_line
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import disk_errors, read_json
 from kiyas.runfolder.paths import RunDir
@@ -214,7 +215,7 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
     bases = sorted({checkpoint.base for each in trained for checkpoint in each.checkpoints if checkpoint.base})
     seeds = sorted({checkpoint.seed for each in trained for checkpoint in each.checkpoints})
     primary = (
-        _flow(dataset=str(problems.resolve()))
+        _flow(dataset=_text(str(problems.resolve())))
         if problems
         else {
             **_flow(dataset="livecodebench", release="release_v5", platform="atcoder"),
@@ -225,9 +226,11 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
     )
     tree = CommentedMap(
         {
-            "name": name,
-            "model_name_or_path": bases[0] if bases else "models/my-base",
-            "arms": CommentedMap({each.arm: _flow(checkpoints=str(each.folder.resolve())) for each in trained}),
+            "name": _text(name),
+            "model_name_or_path": _text(bases[0]) if bases else "models/my-base",
+            "arms": CommentedMap(
+                {_text(each.arm): _flow(checkpoints=_text(str(each.folder.resolve()))) for each in trained}
+            ),
             "dataset": CommentedMap(system=None),
             "seeds": _in_one_line(CommentedSeq(seeds)),
             "benchmarks": CommentedMap(primary=_in_one_line(CommentedMap(primary))),
@@ -249,7 +252,12 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
     yaml.Representer = _WithNull
     yaml.width = sys.maxsize
     yaml.dump(tree, text)
-    return text.getvalue()
+    # Such characters are in double quotes only, where their escapes mean the same.
+    return ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text.getvalue())
+
+
+def _text(text: str) -> str:
+    return DoubleQuotedScalarString(text) if ORDERS.search(text) else text
 
 
 class _WithNull(RoundTripRepresenter):

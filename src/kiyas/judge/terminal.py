@@ -16,7 +16,7 @@ TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """the direction of writing"""
 ORDERS = re.compile(
     f"[\x00-\x08\x0b-\x1f\x7f-\x9f{TURNS}"  # escape sequences, carriage return, backspace, bell, C1
-    "\u2028\u2029\ufff9-\ufffb"  # lines and annotations
+    "\u2028\u2029\ufff9-\ufffb\ufffe\uffff"  # lines, annotations, no characters at all
     "\ud800-\udfff]"  # half of a pair: no stream can write it
 )
 

@@ -54,17 +54,13 @@ class Chart:
             atomic_bytes(folder / f"{self.name}.pdf", self.drawing.pdf)
 
 
-NEVER = re.compile("[\ufffe\uffff]")
-"""characters that XML does not have, beside those that no terminal gets"""
-
-
 def _clean(value: Any) -> Any:
     """A chart's definition, its texts without characters that end the engine."""
     if isinstance(value, dict):
         return {key: _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
-    return NEVER.sub("\ufffd", printable(value)) if isinstance(value, str) else value
+    return printable(value) if isinstance(value, str) else value
 
 
 def slug(text: str) -> str:
