@@ -1,4 +1,4 @@
-"""An interpreter that came with a stranger's files is started after `--trust` only, and again asked for once changed."""
+"""An interpreter that came with a stranger's files is started after `--trust` only, and asked for again if changed."""
 
 from __future__ import annotations
 

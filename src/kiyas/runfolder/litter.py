@@ -10,7 +10,7 @@ from pathlib import Path
 from kiyas.runfolder.files import refuse_not_a_file
 from kiyas.types import KiyasError
 
-TEMPORARY = re.compile(r"\..+\.(\d{1,10})\.tmp", re.DOTALL)
+TEMPORARY = re.compile(r"\..+\.(\d{1,20})\.tmp", re.DOTALL)
 """`.NAME.PID.tmp`, a file or a folder that was being written"""
 SMALL = ("analyse", "report")
 """Stages that nobody has a reason to keep on another disk: as links they could lead our files anywhere."""
