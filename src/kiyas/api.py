@@ -80,7 +80,7 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bo
     path = Path(study)
     settings = load(path, list(overrides))
     folder = RunDir(Path(runs) / settings.name)
-    refuse_untrusted(settings, path, folder.root, trust=trust, ask=False)
+    refuse_untrusted(settings, path, folder.root, list(overrides), trust=trust, ask=False)
     stages.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
     return Run(folder.root)
 

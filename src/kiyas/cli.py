@@ -94,6 +94,11 @@ def _main(arguments: list[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"kiyas: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # how pathlib says it
+            return _our_bug(error)
+        print(f"kiyas: {error}: a link that leads to itself cannot be read", file=sys.stderr)
+        return 1
     except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, reported as such)
         return _our_bug(error)
 
@@ -244,7 +249,7 @@ def _go(settings: Any, text: str, args: argparse.Namespace, file: Path | None = 
     from kiyas.study.file import refuse_untrusted
 
     folder = RunDir(args.runs / settings.name)
-    refuse_untrusted(settings, file, folder.root, trust=args.trust)
+    refuse_untrusted(settings, file, folder.root, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.pipeline import stages
 
@@ -366,7 +371,7 @@ def _check(args: argparse.Namespace) -> int:
     from kiyas.study.file import load, refuse_untrusted
 
     settings = load(args.study, _overrides(args))
-    refuse_untrusted(settings, args.study, None, trust=args.trust)
+    refuse_untrusted(settings, args.study, None, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS

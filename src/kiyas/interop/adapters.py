@@ -19,7 +19,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from kiyas.interop import logs, names
-from kiyas.interop.files import File, Notes, tables
+from kiyas.interop.files import File, Notes, leads_down, tables
 from kiyas.interop.names import SEED, STEP, Named
 from kiyas.judge.terminal import ORDERS, one_line
 from kiyas.runfolder import peft
@@ -98,7 +98,7 @@ def folders(root: Path) -> list[Path]:
                 inner.clear()
                 continue
             found[folder.resolve()] = folder
-            waiting += [folder / each for each in inner if (folder / each).is_symlink()]
+            waiting += [path for each in inner if (path := folder / each).is_symlink() and leads_down(path)]
     return sorted(found.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -60,7 +61,7 @@ def read(
     # The results of an earlier import are not sources of the next, where a source holds the run folder.
     own = folder.root.resolve() if folder.resolved.exists() else None
     skip = problems.resolve() if problems else None
-    files = [file for file in search(sources, only, own) if file.path.resolve() != skip]
+    files = [file for file in search(sources, only, own) if os.path.realpath(file.path) != str(skip)]
     _refuse_own(folder, [file.path for file in files])
     found = Found(sources, problems)
     peft = {file.path.parent: file.folders[:-1] for file in files if file.path.name == adapters.CONFIG}
@@ -81,7 +82,7 @@ def _refuse_own(folder: RunDir, sources: list[Path]) -> None:
     """No source may be where the import writes."""
     root = folder.root.resolve()
     for path in sources:
-        if path.resolve().is_relative_to(root):
+        if Path(os.path.realpath(path)).is_relative_to(root):
             raise KiyasError(
                 f"{path} is in the folder that the import would write, {folder.root}", "import into another folder"
             )

@@ -36,7 +36,7 @@ from .verdict_file import OutputError, Progress, Tally, close_stdout, digest, re
 from .version import VERSION
 
 SHOWN = 5
-TRUST = "start the interpreter for programs although it came with these files; remembered while it is unchanged"
+TRUST = "trust the interpreter for programs that came with these files, or weak isolation; remembered while unchanged"
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.

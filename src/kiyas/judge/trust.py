@@ -4,6 +4,8 @@ A study file, a run folder or a folder of answers may hold a program and name it
 lies in the folder of such a file, by its name or by any link on the way, is therefore refused until `--trust` is given
 once. What was trusted is remembered on this machine with a digest: where it changes, it is asked for again.
 
+So is a study file that asks for weak isolation, unless the command line does.
+
 Not guaranteed: the digest covers the interpreter and what it runs at its start (pyvenv.cfg, .pth files, sitecustomize),
 not every package in its environment. Programs run in the sandbox all the same.
 """
@@ -20,7 +22,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .terminal import one_line, printable
-from .types import JudgeError
+from .tiers import choose
+from .types import Isolation, JudgeError, Tier
 
 MOST_LINKS = 40
 STARTED_WITH = ("*.pth", "sitecustomize.py", "usercustomize.py", "sitecustomize/__init__.py")
@@ -36,14 +39,34 @@ def allow(python: str | None, folders: Iterable[Path], *, trust: bool = False, a
     path = _found(python)
     if path is None or not _inside(path, folders):
         return  # one that is not there is refused where it is started
-    name, digest = str(path), _digest(path)
+    what = f"the interpreter {one_line(str(path))}"
+    _confirm(str(path), _digest(path), what, "came with these files", "it would be started for you", trust, ask)
+
+
+def allow_weak(study: Path, isolation: str, *, trust: bool = False, ask: bool = True) -> None:
+    """Raises JudgeError where a study file asks for a tier that here is weak, and the user has not said that it may.
+
+    Programs, and the tests of its problems, could then read and change the user's files.
+    """
+    if isolation == Isolation.BEST and choose(isolation) is not Tier.WEAK:
+        return
+    if isolation not in (Isolation.BEST, Isolation.WEAK):
+        return
+    with study.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    name, what = f"judge.isolation of {study.resolve()}", f"the study file {one_line(str(study))}"
+    _confirm(name, digest, what, "asks for weak isolation", "its programs could read your files", trust, ask)
+
+
+def _confirm(name: str, digest: str, what: str, why: str, danger: str, trust: bool, ask: bool) -> None:
+    """Raises JudgeError for what nobody trusts; remembers what somebody does. `digest`: of what it is now."""
     known = _trusted()
     if known.get(name) == digest:
         return
-    changed = " has changed since it was trusted" if name in known else " came with these files"
-    if not trust and not (ask and _asked(path, changed)):
+    said = f"{what} {'has changed since it was trusted' if name in known else why}"
+    if not trust and not (ask and _asked(said)):
         raise JudgeError(
-            f"the interpreter {one_line(str(path))}{changed}: it would be started as a program of yours",
+            f"{said}: {danger}",
             "look at it first; --trust says that you trust it, once for this file on this machine",
         )
     _remember({**known, name: digest})
@@ -97,10 +120,10 @@ def _digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _asked(path: Path, changed: str) -> bool:
+def _asked(said: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"the interpreter {one_line(str(path))}{changed}. Start it? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{said}. Do you trust it? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

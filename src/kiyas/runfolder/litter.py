@@ -13,7 +13,9 @@ from kiyas.types import KiyasError
 TEMPORARY = re.compile(r"\..+\.(\d{1,20})\.tmp", re.DOTALL)
 """`.NAME.PID.tmp`, a file or a folder that was being written"""
 SMALL = ("analyse", "report")
-"""Stages that nobody has a reason to keep on another disk: as links they could lead our files anywhere."""
+"""Stages that nobody has a reason to keep on another disk: links there could lead our files anywhere."""
+GROWING = (".jsonl", ".seal")
+"""files that are added to, not replaced"""
 
 
 def sweep(root: Path) -> None:
@@ -21,10 +23,11 @@ def sweep(root: Path) -> None:
 
     Raises KiyasError for pipes, devices and sockets, and for links that would lead what is written elsewhere.
     """
+    real = root.resolve()
     for name in SMALL:
-        stage = root / name
-        if stage.is_symlink() and not stage.resolve().is_relative_to(root.resolve()):
-            raise KiyasError(f"{stage} is a link out of the run folder", "replace it by a folder of its own")
+        for stage in (root / name, *_entries(root / name)):
+            if stage.is_dir() or name == stage.name:
+                _refuse_leading_out(stage, real)
     for place, folders, files in os.walk(root):
         for name in [*folders, *files]:
             path, match = Path(place, name), TEMPORARY.fullmatch(name)
@@ -32,7 +35,14 @@ def sweep(root: Path) -> None:
                 _remove(path)
             elif name in files:
                 refuse_not_a_file(path)
+                if path.suffix in GROWING:
+                    _refuse_leading_out(path, real)
         folders[:] = [name for name in folders if Path(place, name).is_dir()]
+
+
+def _refuse_leading_out(path: Path, root: Path) -> None:
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+        raise KiyasError(f"{path} is a link out of the run folder", "put what it leads to in its place")
 
 
 def refuse_odd(root: Path) -> None:

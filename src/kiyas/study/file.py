@@ -98,15 +98,20 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     return parse(text, str(path), path.resolve().parent, overrides)
 
 
-def refuse_untrusted(study: Study, path: Path | None, run: Path | None, *, trust: bool, ask: bool = True) -> None:
+def refuse_untrusted(
+    study: Study, path: Path | None, run: Path | None, overrides: list[str], *, trust: bool, ask: bool = True
+) -> None:
     """Raises KiyasError where `judge.python` came with the study file or with the run folder, and nobody trusts it.
 
-    `trust`: the user says so now. `ask`: on a terminal the user is asked.
+    Also where the file, and no override, asks for weak isolation. `trust`: the user says so now. `ask`: on a terminal
+    the user is asked.
     """
     files = [] if path is None else [path, path.resolve()]
     try:
         folders = [*(file.parent for file in files), *([] if run is None else [run])]
         judge_trust.allow(study.judge.python, folders, trust=trust, ask=ask)
+        if path is not None and not any(each.startswith("judge") and "isolation" in each for each in overrides):
+            judge_trust.allow_weak(path, study.judge.isolation, trust=trust, ask=ask)
     except JudgeError as error:
         raise KiyasError(error.args[0], error.hint) from error
 
