@@ -154,3 +154,15 @@ def test_on_a_terminal_the_user_is_asked(
         except JudgeError:
             assert not allowed
     assert "[y/N]" in capsys.readouterr().err
+
+
+def test_the_digest_covers_the_start_only(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    trust.allow(str(python), [tmp_path], trust=True)
+    (site / "package.py").write_text("x = 1\n")
+    trust.allow(str(python), [tmp_path], ask=False)
+    (site / "usercustomize.py").write_text("x = 1\n")
+    with pytest.raises(JudgeError):
+        trust.allow(str(python), [tmp_path], ask=False)
