@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import jinja2
+
 STEPS = 1_000_000
 """Lines of a template's own code that one chat may take; real templates take some hundreds."""
 SECONDS = 20.0
@@ -27,6 +29,7 @@ BITS = 10_000
 REPEATED = 1_000_000
 """characters or elements that `*` may make"""
 LONGEST_SOURCE = 2_000_000
+TEMPLATE, JINJA = "<template>", str(Path(jinja2.__file__).parent)
 SLOW_FILTERS = ("wordwrap", "urlize")
 MOST_DIGITS = 20
 """that the filter `round` rounds to"""
@@ -112,9 +115,11 @@ def _steps() -> Iterator[None]:
 
     def step(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal steps
-        if time.monotonic() > end:
+        file = frame.f_code.co_filename
+        # Not in what the garbage collector calls: it would swallow the error, and Python would call us no more.
+        if time.monotonic() > end and (file == TEMPLATE or file.startswith(JINJA)):
             raise OutOfBoundsError(f"does not end within {SECONDS:.0f} seconds for one chat")
-        if frame.f_code.co_filename != "<template>":
+        if file != TEMPLATE:
             return None
         steps += 1
         if steps > STEPS:
