@@ -33,6 +33,8 @@ BOMBS = {
     "round": "{{ 5|round(-1000000000) }}",
     "round-up": "{{ 5|round(1000000000, 'ceil') }}",
     "wrap": "{% set s = namespace(t='a ' * 400000) %}{% for i in range(4) %}{% set s.t = s.t ~ s.t %}{% endfor %}{{ s.t|wordwrap(3) }}",  # noqa: E501
+    "pprint": "{{ [[1, 'a'] * 400000]|pprint }}",
+    "tojson": "{{ ([1, [2]] * 400000)|tojson(indent=1) }}",
     "replace": "{{ ('a' * 900000)|replace('a', 'b' * 900000) }}",
     "source": "{# " + "x" * 2_100_000 + " #}",
 }

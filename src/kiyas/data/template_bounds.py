@@ -1,23 +1,29 @@
 """A chat template is a stranger's program: it runs in jinja2's sandbox, and here within bounds of time and memory.
 
-Theory. Each chat may take so many lines of the template's own code and so many seconds, looked at on every line and
-every call; and so much memory, by the process's own limit while it renders. What one instruction could spend without
-coming back to us is bounded where it begins: the arithmetic of long integers and repeated texts (`*`, `**`), and the
-filters whose time grows faster than their text. Not guaranteed: a time below that of one pass over the memory limit.
+Theory. Each chat may take so many lines of the template's own code and so many seconds, looked at on every line of
+its own and of the filters; and so much memory, by the process's own limit while it renders. What one instruction could
+spend without coming back to us is bounded where it begins: the arithmetic of long integers and repeated texts (`*`,
+`**`), and the filters whose time grows faster than their text. Not guaranteed: a time below that of one pass over the
+memory limit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json.encoder
+import os
+import pprint
+import resource
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import jinja2
+from transformers.utils import chat_template_utils as theirs
 
 STEPS = 1_000_000
 """Lines of a template's own code that one chat may take; real templates take some hundreds."""
@@ -29,7 +35,9 @@ BITS = 10_000
 REPEATED = 1_000_000
 """characters or elements that `*` may make"""
 LONGEST_SOURCE = 2_000_000
-TEMPLATE, JINJA = "<template>", str(Path(jinja2.__file__).parent)
+TEMPLATE = "<template>"
+LOOPS = tuple(module.__file__ for module in (jinja2.filters, jinja2.utils, json.encoder, pprint, textwrap))
+"""Code of filters that may go on for as long as a template says."""
 SLOW_FILTERS = ("wordwrap", "urlize")
 MOST_DIGITS = 20
 """that the filter `round` rounds to"""
@@ -42,8 +50,6 @@ class OutOfBoundsError(BaseException):
 @contextlib.contextmanager
 def bounded(characters: int) -> Iterator[None]:
     """Inside, transformers renders a chat of so many characters within bounds. Raises OutOfBoundsError."""
-    from transformers.utils import chat_template_utils as theirs
-
     compile_theirs = theirs._compile_jinja_template
     theirs._compile_jinja_template = functools.partial(_compiled, compile_theirs)
     try:
@@ -117,10 +123,12 @@ def _steps() -> Iterator[None]:
         nonlocal steps
         file = frame.f_code.co_filename
         # Not in what the garbage collector calls: it would swallow the error, and Python would call us no more.
-        if time.monotonic() > end and (file == TEMPLATE or file.startswith(JINJA)):
-            raise OutOfBoundsError(f"does not end within {SECONDS:.0f} seconds for one chat")
-        if file != TEMPLATE:
+        if file != TEMPLATE and file not in LOOPS:
             return None
+        if time.monotonic() > end:
+            raise OutOfBoundsError(f"does not end within {SECONDS:.0f} seconds for one chat")
+        if file in LOOPS:
+            return step
         steps += 1
         if steps > STEPS:
             raise OutOfBoundsError(f"does not end: more than {STEPS:,} steps for one chat")
@@ -137,13 +145,13 @@ def _steps() -> Iterator[None]:
 @contextlib.contextmanager
 def _memory(more: int) -> Iterator[None]:
     """Inside, this process may map so many bytes more than now; where its size cannot be read, there is no limit."""
-    import resource
-
     try:
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
+        file = os.open("/proc/self/statm", os.O_RDONLY)
+    except OSError:
         yield
         return
+    now = int(os.read(file, 100).split()[0]) * resource.getpagesize()
+    os.close(file)
     before = resource.getrlimit(resource.RLIMIT_AS)
     caps = [cap for cap in before if cap != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min([now + more, *caps]), before[1]))
