@@ -38,3 +38,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the shared real data is not at {folder} (set KIYAS_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes what the user of this machine trusts."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))

@@ -11,7 +11,11 @@ Names are loaded when first used: importing kiyas is light.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Before anything loads transformers: it must not fetch code for a model from the Hub.
+os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 if TYPE_CHECKING:
     from kiyas.api import Comparison, KiyasError, Run, compare, run

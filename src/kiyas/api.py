@@ -16,7 +16,7 @@ from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.manifests import READS, refuse
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
-from kiyas.study.file import load
+from kiyas.study.file import load, refuse_untrusted
 from kiyas.types import KiyasError
 
 if TYPE_CHECKING:
@@ -71,9 +71,10 @@ class Run:
         return report.text(self.findings)
 
 
-def run(study: str | Path, *overrides: str, runs: str | Path = "runs") -> Run:
+def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False) -> Run:
     """Runs a study file, or continues it: `kiyas.run("study.yaml", "training.learning_rate=1e-4")`.
 
+    `trust`: as of `kiyas run --trust`; nobody is asked.
     Raises KiyasError, which says what is wrong, where, and what to do. A script that calls this with several
     workers needs the usual `if __name__ == "__main__":`.
     """
@@ -82,6 +83,7 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs") -> Run:
     path = Path(study)
     settings = load(path, list(overrides))
     folder = RunDir(Path(runs) / settings.name)
+    refuse_untrusted(settings, path, folder.root, list(overrides), trust=trust, ask=False)
     stages.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
     return Run(folder.root)
 

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
 
-from kiyas.judge import JudgeError, SandboxError, Tier
+from kiyas.judge import JudgeError, SandboxError, Tier, terminal, trust
 from kiyas.judge import cli as judge_cli
 from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
@@ -46,6 +46,18 @@ first steps:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     _open_streams()
+    before = os.getenv("PYTHONSAFEPATH")
+    # No child that we start may import what lies in the working folder.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        with terminal.only_printable():
+            return _main(arguments)
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
     # argparse gives up on KEY=VALUE after an option; we do not.
@@ -68,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"kiyas: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nkiyas: stopped; the same command continues from here", file=sys.stderr)
+        print(f"\nkiyas: stopped; {args.stopped}", file=sys.stderr)
         return 130
     except MemoryError:
         print("kiyas: this machine ran out of memory; the same command continues from here", file=sys.stderr)
@@ -81,6 +93,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _our_bug(error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"kiyas: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # how pathlib says it
+            return _our_bug(error)
+        print(f"kiyas: {error}: a link that leads to itself cannot be read", file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, reported as such)
         return _our_bug(error)
@@ -114,7 +131,9 @@ def _is_about_output(error: OSError) -> bool:
 def _print_json(value: Any, indent: int) -> None:
     """As JSON, whatever the terminal can show: what it cannot is written as JSON's own escape."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, indent=indent, ensure_ascii=not unicode))
+    text = json.dumps(value, indent=indent, ensure_ascii=not unicode)
+    # Data, and for a terminal too: what no terminal gets is its escape, not a sign of loss.
+    print(terminal.ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def _our_bug(error: Exception) -> int:
@@ -163,15 +182,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Commands, name: str, call: Callable[[argparse.Namespace], Any], help: str, text: str
+    commands: Commands,
+    name: str,
+    call: Callable[[argparse.Namespace], Any],
+    help: str,
+    text: str,
+    stopped: str = "nothing was changed",
 ) -> argparse.ArgumentParser:
+    """`stopped`: what Ctrl-C leaves behind, and how to go on."""
     command = commands.add_parser(
         name,
         help=help,
         description=textwrap.dedent(text),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(call=call)
+    command.set_defaults(call=call, stopped=stopped)
     return command
 
 
@@ -183,7 +208,12 @@ def _study_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.learning_rate=1e-4")
 
 
+def _trust_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--trust", action="store_true", help=judge_cli.TRUST)
+
+
 def _run_options(command: argparse.ArgumentParser) -> None:
+    _trust_option(command)
     stages = [stage.value for stage in Stage]
     command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
     command.add_argument("--until", choices=stages, default=Stage.REPORT.value, help="stop after this stage")
@@ -208,11 +238,22 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     return [*args.overrides, *limit]
 
 
-def _go(settings: Any, text: str, args: argparse.Namespace) -> int:
+KEPT = "what is done is kept in the run folder; the same command continues from here"
+
+
+def _print_coloured(text: str, end: str = "\n") -> None:
+    """Text that cleans what it quotes: on a terminal its colours are ours."""
+    print(text, end=end, file=terminal.raw(sys.stdout) if sys.stdout.isatty() else sys.stdout)
+
+
+def _go(settings: Any, text: str, args: argparse.Namespace, file: Path | None = None) -> int:
+    from kiyas.study.file import refuse_untrusted
+
+    folder = RunDir(args.runs / settings.name)
+    refuse_untrusted(settings, file, folder.root, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.pipeline import stages
 
-    folder = RunDir(args.runs / settings.name)
     redo = Stage(args.redo) if args.redo else None
     stages.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
     if args.until == Stage.REPORT:
@@ -242,7 +283,7 @@ def _print_findings(folder: RunDir, language: str) -> None:
     from kiyas.analyse import Findings
 
     findings = Findings.from_json(read_sealed(folder.findings))
-    print(report.text(findings, language=language, color=sys.stdout.isatty()))
+    _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
     print(f"\nreport: {(folder.report / 'index.html').resolve()}")
 
 
@@ -269,6 +310,7 @@ def _add_demo(commands: Commands) -> None:
         """\
         Runs the practice study: a tiny base model, two training sets (few problems with five solutions each, many
         problems with one), two seeds, 41 problems. Nothing is downloaded. Everything shown is computed here.""",
+        stopped=KEPT,
     )
     _run_options(demo)
     demo.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, such as seeds=3")
@@ -316,8 +358,10 @@ def _add_check(commands: Commands) -> None:
         Reads the study file, the data, the benchmark and the tokenizer, and measures: what each arm really contains,
         leaks and contamination, chat template checks, memory, time and disk, and the difference that this study finds
         4 times in 5. Every warning names its consequence. Writes nothing. Exit code 1: the study cannot run.""",
+        stopped="nothing was written; the same command begins again",
     )
     _study_options(check)
+    _trust_option(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
     check.add_argument(
         "--card", choices=("t4", "24gb", "a100-40", "h100"), help="memory and hours for a GPU that is not here"
@@ -325,9 +369,10 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load
+    from kiyas.study.file import load, refuse_untrusted
 
     settings = load(args.study, _overrides(args))
+    refuse_untrusted(settings, args.study, None, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS
@@ -337,7 +382,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(checked.to_json(), 2)
     else:
-        print(page(checked, color=sys.stdout.isatty()), end="")
+        _print_coloured(page(checked, color=sys.stdout.isatty()), end="")
     # `kiyas run` refuses data that is not what the study expects.
     return int(any(remark.code == "not_as_expected" for remark in checked.remarks))
 
@@ -352,6 +397,7 @@ def _add_run(commands: Commands) -> None:
         data → train → generate → judge → analyse → report, into runs/NAME. The same command continues where it was
         stopped, killed or interrupted, and ends with the same findings. If the study file changed, results that are
         no longer valid are never reused.""",
+        stopped=KEPT,
     )
     _study_options(run)
     _run_options(run)
@@ -361,7 +407,7 @@ def _run(args: argparse.Namespace) -> int:
     from kiyas.study.file import load
 
     settings = load(args.study, _overrides(args))
-    return _go(settings, args.study.read_text(encoding="utf-8"), args)
+    return _go(settings, args.study.read_text(encoding="utf-8"), args, args.study)
 
 
 def _add_status(commands: Commands) -> None:
@@ -422,6 +468,7 @@ def _add_report(commands: Commands) -> None:
         """\
         Writes report/index.html, report.md, figures and tables from what was judged, and prints the result table.
         Works on unfinished runs and on imports.""",
+        stopped="what was judged is kept; the same command writes the report whole",
     )
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--language", choices=_names("report/phrases", ".toml"), help="default: the study's own")
@@ -439,7 +486,7 @@ def _report(args: argparse.Namespace) -> int:
     study = read_record(folder).study
     language = args.language or (study.report if study else Report()).language
     findings = analyse(folder.root) if args.text else stages.redraw(folder, language)
-    print(report.text(findings, language=language, color=sys.stdout.isatty()))
+    _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
     if not args.text:
         print(f"\nreport: {(folder.report / 'index.html').resolve()}")
     return 0
@@ -476,6 +523,7 @@ def _add_import(commands: Commands) -> None:
           kiyas import results/ --problems problems.jsonl --rejudge --out runs/theirs    # by our judge, not theirs
           kiyas import lm_eval_out/ --only samples_humaneval_ --rejudge --out runs/he     # one of several benchmarks
           kiyas import run-7/ run-8/ --arm 'run-7/*=deep' --arm 'run-8/*=diverse' --out runs/theirs""",
+        stopped="nothing was imported; the same command begins again",
     )
     imported.add_argument("sources", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     imported.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
@@ -504,7 +552,7 @@ def _add_import(commands: Commands) -> None:
         "--rejudge",
         action="store_true",
         help="run every recorded program on the problems' tests; our verdicts replace theirs, and RUN/judge/"
-        "differences.csv lists the differences. Nothing is written before all verdicts are known",
+        "differences.csv lists the differences. The verdicts so far are kept until the import is written",
     )
     imported.add_argument(
         "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as for `kiyas judge`"
@@ -516,18 +564,23 @@ def _add_import(commands: Commands) -> None:
         help="with --rejudge, as for `kiyas judge`",
     )
     imported.add_argument("--python", metavar="PATH", help="with --rejudge, as for `kiyas judge`")
+    _trust_option(imported)
 
 
 def _import(args: argparse.Namespace) -> int:
     from kiyas import interop
     from kiyas.study.settings import Judge
 
+    if args.rejudge:
+        args.stopped = f"nothing was imported, the verdicts so far are kept in {args.out}; the same command goes on"
     settings = {"time_limit_s": args.time_limit, "isolation": args.isolation, "python": args.python}
     given = {key: value for key, value in settings.items() if value is not None}
     if given and not args.rejudge:
         raise KiyasError("--time-limit, --isolation and --python only affect how programs are run", "add --rejudge")
     if args.python is not None and shutil.which(args.python) is None:
         raise KiyasError(f"--python {args.python}: no such interpreter here")
+    given_files = [*args.sources, *([args.problems] if args.problems else [])]
+    trust.allow(args.python, [args.out, *map(trust.folder_of, given_files)], trust=args.trust)
     summary = interop.import_study(
         args.sources,
         args.out,
@@ -565,6 +618,7 @@ def _add_compare(commands: Commands) -> None:
               study,arm,solved,total
               first,deep,11,41
               first,diverse,13,41""",
+        stopped="the runs were not changed; the same command begins again",
     )
     compare.add_argument("sources", nargs="+", type=Path, metavar="RUN", help="run folders or CSV files")
     compare.add_argument(

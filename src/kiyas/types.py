@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from kiyas.judge.terminal import printable
 from kiyas.judge.types import Extraction, Outcome, TestResult, Verdict
 
 BASE_ARM = "base"
+MOST = 2**53
+"""Numbers in somebody's files are below this, so that every reader of JSON reads the same."""
 Problems = Literal["same", "shared", "own"]
 """How runs on different problems are compared: refused, on those that all have, or each run on its own."""
 
@@ -32,7 +35,7 @@ class KiyasError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{message}\n  hint: {self.hint}" if self.hint else message
+        return printable(f"{message}\n  hint: {self.hint}" if self.hint else message)
 
 
 @dataclass(frozen=True, order=True)
@@ -73,8 +76,13 @@ class AdapterId:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> AdapterId:
-        """The adapter that a JSONL row is about."""
-        return cls(row["arm"], row.get("variant", ""), row.get("seed", 0), row.get("step", 0))
+        """The adapter that a JSONL row is about. Raises KeyError or ValueError where it cannot be read."""
+        found = cls(row["arm"], row.get("variant", ""), row.get("seed", 0), row.get("step", 0))
+        if not (isinstance(found.arm, str) and isinstance(found.variant, str)):
+            raise ValueError("the name of an arm")
+        if not all(type(number) is int and abs(number) < MOST for number in (found.seed, found.step)):
+            raise ValueError("a seed or a step")
+        return found
 
     @classmethod
     def parse_folder(cls, folder: str) -> AdapterId:
@@ -228,8 +236,8 @@ class Judgment:
             int(row.get("sample", 0)),
             program if isinstance(program, str) else None,
             Outcome(row["verdict"]) if row["verdict"] else None,
-            row.get("passed"),
-            row.get("total"),
+            _counted(row.get("passed")),
+            _counted(row.get("total")),
             tests,
             _text(row.get("detail")),
             tuple(map(str, listed(row.get("flags")))),
@@ -254,6 +262,12 @@ class Judgment:
 def listed(value: Any) -> Sequence[Any]:
     """A list as it is; anything else holds nothing."""
     return value if isinstance(value, list | tuple) else []
+
+
+def _counted(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < MOST):
+        raise ValueError("a number of tests")
+    return value
 
 
 def _text(value: Any) -> str:

@@ -314,7 +314,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "config deep": (_text(CONFIG, "[" * 100_000), "not valid JSON"),
     "config digits": (_text(CONFIG, '{"peft_type": "LORA", "r": ' + "9" * 5000 + "}"), "not valid JSON"),
     "config not UTF-8": (_text(CONFIG, b'{"a": "\xff"}'), "not valid JSON"),
-    "config a folder": (lambda folder: _as_folder(folder, CONFIG), "cannot be read"),
+    "config a folder": (lambda folder: _as_folder(folder, CONFIG), "cannot read"),
     # the weights
     "A without B": (_without("layers.1.mlp.down_proj.lora_B"), "down_proj has lora_A but no lora_B"),
     "B without A": (_without("lora_A"), "has lora_B but no lora_A"),

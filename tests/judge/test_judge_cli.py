@@ -160,7 +160,7 @@ def test_another_interpreter_below_tmp(files: tuple[Path, Path], tmp_path: Path)
     module.write_text("answer = 42\n")
     source = "import tempfile, forty_two\nwith tempfile.TemporaryFile() as file: print(forty_two.answer)"
     files[0].write_text(json.dumps({"problem_id": "double", "program": source}) + "\n")
-    done = kiyas(files[0], "--problems", files[1], "--python", tmp_path / "venv" / "bin" / "python")
+    done = kiyas(files[0], "--problems", files[1], "--python", tmp_path / "venv" / "bin" / "python", "--trust")
     assert json.loads(done.stdout)["passed"] == 1, done.stdout
 
 

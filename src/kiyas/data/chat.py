@@ -7,34 +7,28 @@ through it before anything is spent (`refuse_unfit`), and what comes out is sear
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer
 
+from kiyas.data.model_files import refuse_strange
+from kiyas.data.template_bounds import OutOfBoundsError, bounded
 from kiyas.types import KiyasError
 
 DAY = datetime(2024, 7, 26)
 """Today, for every template that asks: prompts of one study must not change at midnight. Llama 3.1's own default."""
 PROBE = 'Kiyas asks: is 1 < 2 & "x" != y?\n\n    for each in [1, 2]:\n\tprint(each)  # {{ n }}\nEnd of the question.'
 Turns = Sequence[tuple[str, Any]]
-STEPS = 1_000_000
-"""Lines of a template's own code that one chat may take; real templates take some hundreds."""
 
 
 class UnfitTemplateError(KiyasError):
     """The chat template cannot render these turns."""
-
-
-class _TooManyStepsError(Exception):
-    pass
 
 
 @dataclass
@@ -47,6 +41,8 @@ class Chat:
     @classmethod
     def load(cls, path: str | Path) -> Chat:
         """Raises KiyasError when the folder has no usable tokenizer."""
+        if Path(path).is_dir():
+            refuse_strange(Path(path))
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:
@@ -108,24 +104,22 @@ class Chat:
             source = _FIXED_CLOCK + source
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
-            with _few_steps():
+            with bounded(sum(len(text) for _, text in turns if isinstance(text, str))):
                 return str(
                     self.tokenizer.apply_chat_template(
                         messages, chat_template=source, tokenize=False, add_generation_prompt=open_answer
                     )
                 )
-        except _TooManyStepsError:
+        except OutOfBoundsError as error:
             raise UnfitTemplateError(
-                f"the chat template in {self.path} does not end: more than {STEPS:,} steps for one chat",
-                "use the model's own tokenizer files, or repair the template's loops",
+                f"the chat template in {self.path} {error}",
+                "use the model's own tokenizer files, or repair the template",
             ) from None
         except TemplateSyntaxError as error:
             raise UnfitTemplateError(
                 f"the chat template in {self.path} is broken, line {error.lineno}: {error.message}",
                 "use the model's own tokenizer files, or repair the template",
             ) from error
-        except MemoryError:
-            raise
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             if not isinstance(error, TemplateError):
@@ -220,25 +214,3 @@ _FIXED_CLOCK = (
     + " }}{% endmacro +%}"
 )
 """Put in front of a template, it hides the clock that transformers gives."""
-
-
-@contextlib.contextmanager
-def _few_steps() -> Iterator[None]:
-    """Inside, a chat template may take no more than STEPS lines of its own code."""
-    steps = 0
-
-    def step(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal steps
-        if frame.f_code.co_filename != "<template>":
-            return None
-        steps += 1
-        if steps > STEPS:
-            raise _TooManyStepsError
-        return step
-
-    before = sys.gettrace()
-    sys.settrace(step)
-    try:
-        yield
-    finally:
-        sys.settrace(before)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas import practice
+from kiyas.judge.terminal import as_before
 from kiyas.runfolder.files import read_json
 from kiyas.study.settings import PRACTICE, Benchmark, Study, is_hub_id
 from kiyas.types import KiyasError
@@ -151,7 +152,8 @@ def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator
         disable_progress_bars()
     what = {"model": "model", "dataset": "data set"}[kind]
     try:
-        yield
+        with as_before():  # its bars move the cursor
+            yield
     except errors.GatedRepoError:
         raise KiyasError(
             f"{name}: this {what} is gated, and you have no access to it",

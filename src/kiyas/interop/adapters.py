@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from kiyas.interop import logs, names
-from kiyas.interop.files import File, Notes, tables
+from kiyas.interop.files import File, Notes, leads_down, tables
 from kiyas.interop.names import SEED, STEP, Named
+from kiyas.judge.terminal import ORDERS, one_line
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import disk_errors, read_json
 from kiyas.runfolder.paths import RunDir
@@ -22,6 +30,7 @@ from kiyas.types import AdapterId, KiyasError
 CONFIG = peft.CONFIG
 WEIGHTS = (peft.WEIGHTS, peft.OLD_WEIGHTS)
 STATE = "trainer_state.json"
+T = TypeVar("T", CommentedMap, CommentedSeq)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def folders(root: Path) -> list[Path]:
                 inner.clear()
                 continue
             found[folder.resolve()] = folder
-            waiting += [folder / each for each in inner if (folder / each).is_symlink()]
+            waiting += [path for each in inner if (path := folder / each).is_symlink() and leads_down(path)]
     return sorted(found.values())
 
 
@@ -199,28 +208,73 @@ def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str],
 
 
 def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> str:
-    """A study file that answers and judges these checkpoints: what could not be known is marked."""
+    """A study file that answers and judges these checkpoints: what could not be known is marked.
+
+    Names and paths are a stranger's: YAML's own writer quotes them, and a comment has one line.
+    """
     bases = sorted({checkpoint.base for each in trained for checkpoint in each.checkpoints if checkpoint.base})
     seeds = sorted({checkpoint.seed for each in trained for checkpoint in each.checkpoints})
-    asked = (
-        f"{{dataset: {json.dumps(str(problems.resolve()))}}}"
+    primary = (
+        _flow(dataset=_text(str(problems.resolve())))
         if problems
-        else "{dataset: livecodebench, release: release_v5, platform: atcoder, difficulty: [easy, medium], "
-        "from: 2023-05, to: 2025-02}"
+        else {
+            **_flow(dataset="livecodebench", release="release_v5", platform="atcoder"),
+            "difficulty": ["easy", "medium"],
+            "from": "2023-05",
+            "to": "2025-02",
+        }
     )
-    several = f"   # the adapters name several bases: {', '.join(bases)}" if len(bases) > 1 else ""
-    lines = [
-        "# Written by `kiyas import`: adapters that were trained elsewhere. `kiyas run` begins with their answers.",
-        f"name: {name}",
-        f"model_name_or_path: {json.dumps(bases[0] if bases else 'models/my-base')}{several}",
-        "arms:",
-        *(f"  {json.dumps(each.arm)}: {{checkpoints: {json.dumps(str(each.folder.resolve()))}}}" for each in trained),
-        "dataset:",
-        "  system: null   # the system prompt of the training, word for word; null: what the chat template does",
-        f"seeds: {seeds}",
-        "benchmarks:",
-        f"  primary: {asked}",
-        "generation: {temperature: 0.0, max_new_tokens: 2048}",
-        "compare: {select: last, matters: 0.05}",
-    ]
-    return "\n".join(lines) + "\n"
+    tree = CommentedMap(
+        {
+            "name": _text(name),
+            "model_name_or_path": _text(bases[0]) if bases else "models/my-base",
+            "arms": CommentedMap(
+                {_text(each.arm): _flow(checkpoints=_text(str(each.folder.resolve()))) for each in trained}
+            ),
+            "dataset": CommentedMap(system=None),
+            "seeds": _in_one_line(CommentedSeq(seeds)),
+            "benchmarks": CommentedMap(primary=_in_one_line(CommentedMap(primary))),
+            "generation": _flow(temperature=0.0, max_new_tokens=2048),
+            "compare": _flow(select="last", matters=0.05),
+        }
+    )
+    tree.yaml_set_start_comment(
+        "Written by `kiyas import`: adapters that were trained elsewhere. `kiyas run` begins with their answers."
+    )
+    tree["dataset"].yaml_add_eol_comment(
+        "the system prompt of the training, word for word; null: what the chat template does", "system"
+    )
+    if len(bases) > 1:
+        tree.yaml_add_eol_comment(
+            one_line(f"the adapters name several bases: {', '.join(bases)}"), "model_name_or_path"
+        )
+    yaml, text = YAML(), io.StringIO()
+    yaml.Representer = _WithNull
+    yaml.width = sys.maxsize
+    yaml.dump(tree, text)
+    # Such characters are in double quotes only, where their escapes mean the same.
+    return ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text.getvalue())
+
+
+def _text(text: str) -> str:
+    return DoubleQuotedScalarString(text) if ORDERS.search(text) else text
+
+
+class _WithNull(RoundTripRepresenter):
+    """Writes the word null, where ruamel leaves the place empty."""
+
+    def represent_none(self, data: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_WithNull.add_representer(type(None), _WithNull.represent_none)
+
+
+def _flow(**values: Any) -> CommentedMap:
+    """A mapping on one line."""
+    return _in_one_line(CommentedMap(values))
+
+
+def _in_one_line(node: T) -> T:
+    node.fa.set_flow_style()
+    return node

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.interop import names
+from kiyas.runfolder.spreadsheet import text_of_cell
 from kiyas.types import KiyasError
 
 Row = dict[str, Any]
@@ -149,7 +150,7 @@ def search(sources: list[Path], only: list[str], own: Path | None) -> Iterator[F
         found = [source] if named else _below(source, set())
         real = {path.resolve() for path in found if not path.is_symlink()}
         for path in sorted(found):
-            resolved = path.resolve()
+            resolved = Path(os.path.realpath(path))  # a link may lead to itself
             if resolved in seen or (path.is_symlink() and resolved in real):
                 continue
             if own is not None and resolved.is_relative_to(own):
@@ -177,6 +178,15 @@ def _root(source: Path, named: bool, common: Path) -> Path:
     return common if len(common.parts) < len(root.parts) else root
 
 
+def leads_down(link: Path) -> bool:
+    """Whether a link to a folder may be followed: not to one that holds it, nor to what the kernel makes up."""
+    real = link.resolve()
+    return not link.parent.resolve().is_relative_to(real) and not any(map(real.is_relative_to, KERNELS))
+
+
+KERNELS = ("/proc", "/sys", "/dev")
+
+
 def _below(folder: Path, walked: set[Path]) -> list[Path]:
     """The files below a folder and, once all others are known, below the folders that links lead to."""
     found: list[Path] = []
@@ -185,7 +195,7 @@ def _below(folder: Path, walked: set[Path]) -> list[Path]:
         walked.add(Path(place).resolve())
         blobs = {"blobs"} if "snapshots" in folders else set()  # the snapshots link to them
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in blobs)
-        links += [path for name in folders if (path := Path(place) / name).is_symlink()]
+        links += [path for name in folders if (path := Path(place) / name).is_symlink() and leads_down(path)]
         paths = (Path(place) / name for name in files if not name.startswith("."))
         found += [path for path in paths if path.is_file() or path.is_symlink()]
     for link in links:
@@ -270,7 +280,8 @@ def _csv(path: Path, text: str) -> Table:
         for row in reader:
             if None in row:
                 raise KiyasError(f"{path}, line {reader.line_num}: more fields than the header has")
-            found.append((f"{path}, line {reader.line_num}", dict(row)))
+            cells = {key: text_of_cell(cell) if isinstance(cell, str) else cell for key, cell in row.items()}
+            found.append((f"{path}, line {reader.line_num}", cells))
     except csv.Error as error:
         raise KiyasError(f"{path}, line {reader.line_num}: {error}") from error
     return found

@@ -38,5 +38,5 @@ def import_study(
     folder, notes = RunDir(run), Notes()
     refuse(folder)
     found = read(sources, problems, folder, arm_of or {}, only or [], notes)
-    merged = merge(found, judge, notes)
+    merged = merge(found, judge, notes, folder)
     return write(folder, name or sources[0].resolve().name, found, merged, notes, started)

@@ -16,6 +16,7 @@ from kiyas.interop.reading import READABLE, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
 from kiyas.interop.results import Part, adapter_of, put, repeated
 from kiyas.judge import Outcome
+from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Answered, KiyasError
 
@@ -33,8 +34,8 @@ class Merged:
     rejudged: Rejudged | None = None
 
 
-def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
-    """Raises KiyasError when nothing usable was found."""
+def merge(found: Found, judge: Judge | None, notes: Notes, folder: RunDir) -> Merged:
+    """Raises KiyasError when nothing usable was found. `folder`: where verdicts of ours are kept meanwhile."""
     answers = _answers(_one_benchmark(found.parts, set(found.known) or None, notes), notes)
     log = logs.merged(found.logs, notes)
     if found.trained and not answers and all(log.file.path.parent in found.peft for log in found.logs):
@@ -54,7 +55,7 @@ def merge(found: Found, judge: Judge | None, notes: Notes) -> Merged:
     if judge is None:
         _note_owed(answers, notes)
         return Merged(answers, log, benchmark)
-    return Merged(answers, log, benchmark, judge, rejudge(answers, benchmark, judge))
+    return Merged(answers, log, benchmark, judge, rejudge(answers, benchmark, judge, folder))
 
 
 def _one_benchmark(parts: list[Part], given: set[str] | None, notes: Notes) -> list[Part]:

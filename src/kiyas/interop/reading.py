@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from kiyas.interop.logs import Log
 from kiyas.interop.names import Named
 from kiyas.interop.results import Part, part
 from kiyas.judge import JudgeError, read_problems
+from kiyas.runfolder.files import refuse_not_a_file
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import BASE_ARM, KiyasError
 
@@ -59,7 +61,7 @@ def read(
     # The results of an earlier import are not sources of the next, where a source holds the run folder.
     own = folder.root.resolve() if folder.resolved.exists() else None
     skip = problems.resolve() if problems else None
-    files = [file for file in search(sources, only, own) if file.path.resolve() != skip]
+    files = [file for file in search(sources, only, own) if os.path.realpath(file.path) != str(skip)]
     _refuse_own(folder, [file.path for file in files])
     found = Found(sources, problems)
     peft = {file.path.parent: file.folders[:-1] for file in files if file.path.name == adapters.CONFIG}
@@ -80,7 +82,7 @@ def _refuse_own(folder: RunDir, sources: list[Path]) -> None:
     """No source may be where the import writes."""
     root = folder.root.resolve()
     for path in sources:
-        if path.resolve().is_relative_to(root):
+        if Path(os.path.realpath(path)).is_relative_to(root):
             raise KiyasError(
                 f"{path} is in the folder that the import would write, {folder.root}", "import into another folder"
             )
@@ -131,6 +133,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
 
 
 def _size(path: Path) -> int:
+    refuse_not_a_file(path)
     try:
         return path.stat().st_size
     except OSError as error:
@@ -220,6 +223,7 @@ def _read_inspect(file: File, arm_of: Mapping[str, str], found: Found, notes: No
 def _known_problems(given: Path) -> dict[str, Row]:
     if not given.exists():
         raise KiyasError(f"no such file: {given}")
+    refuse_not_a_file(given)
     try:
         return {problem.id: problem.to_row() for problem in read_problems(given)}
     except JudgeError as error:

@@ -11,9 +11,12 @@ from typing import Any
 from kiyas import judge
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
+from kiyas.interop.kept import Kept
 from kiyas.judge.programs import found_in
 from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.judging.stage import prove, refuse_common_failure, sound, verdicts
+from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.spreadsheet import text_in_cell
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Judgment, KiyasError
 from kiyas.work.progress import bar, counted
@@ -62,8 +65,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: Judge) -> Rejudged:
+def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: Judge, folder: RunDir) -> Rejudged:
     """Runs every program whose problem has tests; the same program for the same problem once.
+
+    What is judged is kept in `folder`, where the same import finds it again after it was stopped.
 
     In a chat answer our own extraction finds the program; where there is none, or the answer is only the rest of a
     function, the recorded program is run. Raises KiyasError when nothing can be judged, or not with these
@@ -78,8 +83,24 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
     asked = {answer.id for answer in answers.values()}
     used = [problem for id, problem in problems.items() if id in asked]
-    with counted("prove", "programs") as proved:
-        findings = prove(used, settings, proved)
+    kept = Kept(folder, settings)
+    findings = kept.proof(used)
+    if findings is None:
+        with counted("prove", "programs") as proved:
+            findings = prove(used, settings, proved)
+    with folder.lock(), kept:
+        kept.add_proof(used, findings)
+        return _rejudge(answers, problems, used, settings, findings, kept)
+
+
+def _rejudge(
+    answers: Mapping[Answered, Answer],
+    problems: Mapping[str, judge.Problem],
+    used: list[judge.Problem],
+    settings: Judge,
+    findings: list[judge.Finding],
+    kept: Kept,
+) -> Rejudged:
     good = sound(used, findings, "the problems")
     wanted: dict[tuple[str, str], list[Answered]] = {}
     found: dict[Answered, Row] = {}
@@ -92,22 +113,30 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
         found[key] = {"program": program, "extraction": extraction}
         wanted.setdefault((answer.id, program), []).append(key)
     tier: judge.Tier | None = None
-    with bar("judge", len(found), "answers") as progress:
+    before = 0
+    for id, program in list(wanted):
+        if (row := kept.verdict(problems[id], program)) is not None:
+            for key in (same := wanted.pop((id, program))):
+                found[key] |= row
+            before, tier = before + len(same), judge.Tier(row["tier"])
+    with bar("judge", len(found), "answers", before) as progress:
         for verdict in verdicts(wanted, problems.values(), settings):
             if verdict.verdict is judge.Outcome.IE:
                 if CHECKER_FAILED in verdict.flags:
                     raise KiyasError(
-                        f"problem {verdict.problem_id} cannot be judged: {verdict.detail}; nothing was written",
+                        f"problem {verdict.problem_id} cannot be judged: {verdict.detail}; nothing was imported",
                         "mend its checker, or leave the problem out",
                     )
                 raise KiyasError(
-                    f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was written",
-                    "see `kiyas doctor`, then run the same command again",
+                    f"a program could not be judged, the sandbox failed ({verdict.detail}); nothing was imported",
+                    "see `kiyas doctor`; the same command goes on from the verdicts so far",
                 )
             tier = verdict.tier
             same = wanted[verdict.problem_id, verdict.program.source]
+            row = verdict.to_row()
+            kept.add(problems[verdict.problem_id], verdict.program.source, row)
             for key in same:
-                found[key] |= verdict.to_row()
+                found[key] |= row
             progress.update(len(same))
     refuse_common_failure(
         Judgment.of({**adapter.fields(), "problem_id": id, "sample": sample, **found[adapter, id, sample]})
@@ -156,5 +185,6 @@ def table(differences: list[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(differences)
+    for row in differences:
+        writer.writerow({key: text_in_cell(value) if isinstance(value, str) else value for key, value in row.items()})
     return text.getvalue()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiyas.interop.adapters import Trained
+from kiyas.judge.terminal import one_line
 from kiyas.types import AdapterId
 
 
@@ -65,10 +66,10 @@ class ImportSummary:
             steps = f"steps {', '.join(known)}" if known else "one, its step is unknown"
             lines.append(f"  PEFT checkpoints of {each.arm}: {steps}")
         if self.rejudged:
-            lines += ["", self.rejudged]
+            lines += ["", *self.rejudged.splitlines()]
         if self.notes:
             lines += ["", f"unusual ({len(self.notes)})", *(f"  - {note}" for note in self.notes)]
-        return "\n".join([*lines, "", self.rows])
+        return "\n".join(map(one_line, [*lines, "", self.rows]))
 
 
 def _whose(adapter: AdapterId) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kiyas.interop import adapters
 from kiyas.interop.answers import Answer
 from kiyas.interop.files import Notes, Row
+from kiyas.interop.kept import forget
 from kiyas.interop.merging import Merged
 from kiyas.interop.reading import Found
 from kiyas.interop.rejudge import Rejudged, table
@@ -155,3 +156,4 @@ def _write_stages(
             verdicts = Counter(judgment["verdict"] for judgment in judgments)
             counts = {"judgments": len(judgments), "verdicts": dict(verdicts)}
             finish(folder, Stage.JUDGE, digests, counts, time.monotonic() - started)
+        forget(folder)

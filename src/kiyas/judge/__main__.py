@@ -4,12 +4,14 @@ import argparse
 import sys
 
 from . import cli
+from .terminal import only_printable
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kiyas.judge")
     cli.add_arguments(parser)
-    return cli.run(parser.parse_args())
+    with only_printable():
+        return cli.run(parser.parse_args())
 
 
 if __name__ == "__main__":

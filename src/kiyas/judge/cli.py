@@ -11,7 +11,7 @@ from itertools import tee
 from pathlib import Path
 from typing import IO, Any
 
-from . import tiers
+from . import tiers, trust
 from .formats import FORMATS, read_problems
 from .once import Once
 from .pool import judge
@@ -36,6 +36,7 @@ from .verdict_file import OutputError, Progress, Tally, close_stdout, digest, re
 from .version import VERSION
 
 SHOWN = 5
+TRUST = "trust the interpreter for programs that came with these files, or weak isolation; remembered while unchanged"
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--python", metavar="PATH", help="interpreter for the programs, with its packages (default: ours, with none)"
     )
+    parser.add_argument("--trust", action="store_true", help=TRUST)
     parser.add_argument(
         "--after-timeout",
         choices=[after.value for after in AfterTimeout],
@@ -158,6 +160,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
+    given = map(Path, [*args.programs, args.problems, *([args.out] if args.out else [])])
+    trust.allow(args.python, map(trust.folder_of, given), trust=args.trust)
     tier = tiers.choose(args.isolation, args.python)
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)

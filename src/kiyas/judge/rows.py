@@ -36,6 +36,8 @@ def located(path: str | Path, line: int) -> Iterator[None]:
 
 def rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(line, row) of a JSONL file, or of a JSON file that holds one list; `.gz` of either."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(str(path), 0, "is a pipe, a device or a socket", "give a regular file")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(file, 1):

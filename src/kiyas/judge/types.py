@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from .stubs import completed
+from .terminal import printable
 
 
 class JudgeError(Exception):
@@ -19,7 +20,7 @@ class JudgeError(Exception):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{message}\n  hint: {self.hint}" if self.hint else message
+        return printable(f"{message}\n  hint: {self.hint}" if self.hint else message)
 
 
 class SandboxError(JudgeError):

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from .once import Once
 from .proof import Finding
+from .terminal import one_line, raw
 from .types import InputError, Outcome, Program, Verdict
 from .verdicts import CHECKER_FAILED, WITHIN
 
@@ -165,7 +166,7 @@ class Tally:
             lines.append(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out")
         if self.counts[Outcome.IE] and not self._failed:
             lines.append("IE: the sandbox failed, not the program; the same command judges again from there")
-        print("\n".join(lines), file=sys.stderr)
+        print("\n".join(map(one_line, lines)), file=sys.stderr)
 
 
 def _summary(counts: Counter[Outcome]) -> str:
@@ -193,10 +194,10 @@ class Progress:
         text = f"{self.what}{done}/{self.total}  {rate:.1f}/s  {int(left) // 60}:{int(left) % 60:02d} left  {note}"
         if self.terminal:
             filled = 24 * done // max(1, self.total)
-            print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=raw(sys.stderr), flush=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self.terminal and self.last:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print("\r\x1b[K", end="", file=raw(sys.stderr), flush=True)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging as transformers_logging
 
+from kiyas.data import model_files
 from kiyas.data.chat import Chat
 from kiyas.model import attention, half, quantized
 from kiyas.model.device import in_words, pick_device, pick_dtype
@@ -59,10 +59,20 @@ class Base:
         in_4bit = quantized.loading(format, where) if load_in_4bit else {}
         try:
             quantized.refuse_quantised(folder)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=format, local_files_only=True, trust_remote_code=False, **in_4bit
+                folder,
+                config=model_files.with_own_ways(config, folder),
+                dtype=format,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_kernels=False,
+                weights_only=True,
+                **in_4bit,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ArithmeticError, ImportError, SafetensorError) as error:
+        except KiyasError:
+            raise
+        except Exception as error:  # whatever a stranger's files make of the libraries that read them
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise in_words(error) or KiyasError(f"cannot load the model in {folder}: {reason}") from error
         model = quantized.adopt(model) if load_in_4bit else model.to(where)

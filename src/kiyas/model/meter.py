@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from kiyas.data import model_files
 from kiyas.data.chat import Chat
 from kiyas.model import attention, half, quantized
 from kiyas.model.base import Base
@@ -141,9 +142,11 @@ class Shape:
 
 def read_config(folder: Path) -> Any:
     """transformers' configuration of a model folder. Raises KiyasError for one that cannot be read."""
+    model_files.refuse_strange(folder)
     quantized.refuse_quantised(folder)
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return model_files.with_own_ways(config, folder)
     except (
         OSError,
         ValueError,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import math
-import subprocess
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from kiyas.interop import adapters
 from kiyas.judge.tiers import choose
 from kiyas.judge.types import Tier
 from kiyas.judge.version import VERSION
+from kiyas.pipeline import git
 from kiyas.runfolder.files import atomic_text, digest, sha256
 from kiyas.runfolder.manifests import CHECKPOINTS, LARGE, REMADE, digest_of, outputs
 from kiyas.runfolder.paths import RunDir, Stage
@@ -104,7 +104,7 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         format=FORMAT,
         run_id=new_id(),
         packages=_packages(study),
-        git=_git_revision(),
+        git=git.revision(),
         study=study,
         study_file_sha256=sha256(folder.study_copy) if text else None,
         declared_sha256=declared(study),
@@ -203,18 +203,6 @@ def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any],
 def _notes_of_change(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     declared = [key for key in changes(before, now) if key.startswith("compare")]
     return [f"{key} was changed on {utc_now()}, after the run had started" for key in declared]
-
-
-def _git_revision() -> str | None:
-    """Revision of the folder that the command was given in, with + where something is not committed."""
-    try:
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if revision.returncode:
-        return None
-    return revision.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def model_files(study: Study) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from kiyas import judge, report
 from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.pool import usable_cores
+from kiyas.judge.terminal import one_line
 from kiyas.judge.version import VERSION
 from kiyas.pipeline.stages import saved_checkpoints
 from kiyas.runfolder.files import read_jsonl, read_sealed
@@ -43,7 +44,7 @@ def status(folder: RunDir) -> tuple[str, bool]:
     if folder.findings.exists() and not found:
         lines += _essentials(folder)
         lines += [f"{each}; `kiyas report {folder.root}` writes it again" for each in damages(folder, ["report/"])]
-    return "\n".join(lines), not found
+    return "\n".join(map(one_line, lines)), not found
 
 
 def _essentials(folder: RunDir) -> list[str]:
@@ -98,7 +99,7 @@ def doctor() -> str:
     gpu = overlooked_gpu("auto") or ("a GPU driver" if uses_gpu("auto") else "no GPU")
     lines.append(f"  {usable_cores()} cores, {memory:.0f} GiB memory, {free:.0f} GiB free disk here, {gpu}")
     lines += ["", "isolation of judged programs (docs/judge.md):", *_tiers()]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _tiers() -> list[str]:

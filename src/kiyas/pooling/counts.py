@@ -11,6 +11,8 @@ import numpy as np
 
 from kiyas.analyse import Level, Remark
 from kiyas.pooling.replication import Replication
+from kiyas.runfolder.files import refuse_not_a_file
+from kiyas.runfolder.spreadsheet import text_of_cell
 from kiyas.stats.meta_analysis import unpaired
 from kiyas.types import KiyasError
 
@@ -25,6 +27,7 @@ def read(path: Path, names: Mapping[str, str]) -> Counts:
     found: Counts = {}
     called: dict[tuple[str, str], str] = {}
     wrong: list[str] = []
+    refuse_not_a_file(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -36,7 +39,7 @@ def read(path: Path, names: Mapping[str, str]) -> Counts:
                     f"the first line names the columns, with commas between: {','.join(COLUMNS)}",
                 )
             for row in reader:
-                study, arm = ((row[column] or "").strip() for column in COLUMNS[:2])
+                study, arm = (text_of_cell((row[column] or "").strip()) for column in COLUMNS[:2])
                 try:
                     solved, total = float(row["solved"] or ""), int(row["total"] or "")
                 except ValueError:

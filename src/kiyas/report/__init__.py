@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 
 from kiyas.analyse.findings import Findings
-from kiyas.report import author_blocks, charts, markdown, methods, page, sentences, tables, terminal
+from kiyas.judge.terminal import one_line
+from kiyas.report import author_blocks, charts, drawing, markdown, methods, page, sentences, tables, terminal
 from kiyas.report.language import Language, languages
 from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors
 from kiyas.runfolder.paths import RunDir
@@ -24,7 +25,10 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     words = Language(language)
     words("page.title", name="")
     folder = RunDir(run).report
-    made_tables, made_charts = tables.tables(findings, words), charts.charts(findings, words)
+    made_tables = tables.tables(findings, words)
+    with drawing.engine() as engine:
+        made_charts = drawing.drawn(charts.charts(findings, words), engine)
+        library = drawing.javascript(engine) if made_charts else ""
     for stale in (folder / "figures", folder / "tables"):
         shutil.rmtree(stale, ignore_errors=True)
     for chart in made_charts.values():
@@ -32,12 +36,12 @@ def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
     for name, table in made_tables.items():
         atomic_text(folder / "tables" / f"{name}.csv", table.csv())
     told = methods.paragraphs(run, findings, words)
-    atomic_text(folder / "methods.txt", "\n\n".join(told) + "\n")
+    atomic_text(folder / "methods.txt", "\n\n".join(map(one_line, told)) + "\n")
     atomic_text(folder / "references.bib", methods.bibliography())
     made = markdown.render(findings, words, made_tables, made_charts, told)
     _renew(folder / "report.md", made, markdown.gone(words))
     html = folder / "index.html"
-    atomic_text(html, page.page(run, findings, words, made_tables, made_charts))
+    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, library))
     return html
 
 

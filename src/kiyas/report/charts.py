@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
-import vl_convert
 
 from kiyas.analyse.findings import Curve, Findings
+from kiyas.judge.terminal import printable
 from kiyas.report import sentences
 from kiyas.report.language import Language
 from kiyas.runfolder.files import atomic_bytes, atomic_text
@@ -21,7 +20,18 @@ Spec = dict[str, Any]
 # Okabe–Ito's hues, lightened or darkened until they read on white and on near-black alike.
 COLOURS = ("#2f7fc1", "#d9622b", "#1a9e77", "#b8639f", "#c2930f", "#4aa8d8", "#8c6bb1", "#7f7f7f")
 BASE_COLOUR = "#8a8f98"
+LONGEST_NAME = 100
+"""bytes"""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart as files."""
+
+    svg: str
+    png: bytes
+    pdf: bytes
 
 
 @dataclass(frozen=True)
@@ -33,33 +43,30 @@ class Chart:
     label: str
     spec: Spec
     arm: str | None = None
-
-    @functools.cached_property
-    def svg(self) -> str:
-        return str(vl_convert.vegalite_to_svg(self.spec, vl_version=_version()))
+    drawing: Drawing | None = None
+    """what `drawing.py` made of it; None where the engine could not"""
 
     def write(self, folder: Path) -> None:
-        """NAME.svg, NAME.png and NAME.pdf."""
-        atomic_text(folder / f"{self.name}.svg", self.svg)
-        atomic_bytes(folder / f"{self.name}.png", bytes(vl_convert.svg_to_png(self.svg, scale=2)))
-        atomic_bytes(folder / f"{self.name}.pdf", bytes(vl_convert.svg_to_pdf(self.svg)))
+        """NAME.svg, NAME.png and NAME.pdf, where they could be drawn."""
+        if self.drawing is not None:
+            atomic_text(folder / f"{self.name}.svg", self.drawing.svg)
+            atomic_bytes(folder / f"{self.name}.png", self.drawing.png)
+            atomic_bytes(folder / f"{self.name}.pdf", self.drawing.pdf)
 
 
-def _version() -> str:
-    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-@functools.cache
-def javascript() -> str:
-    """Vega, Vega-Lite and vega-embed in one script, offline; about 0.9 MB. Defines `kiyasEmbed`."""
-    script: str = vl_convert.javascript_bundle("window.kiyasEmbed = vegaEmbed;", vl_version=_version())
-    # Nothing in the bundle may end the script element that holds it.
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+def _clean(value: Any) -> Any:
+    """A chart's definition, its texts without characters that end the engine."""
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def slug(text: str) -> str:
-    """A safe file name."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "arm"
+    """A safe file name, short enough for every file system."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "arm"
 
 
 def charts(findings: Findings, words: Language) -> dict[str, Chart]:
@@ -114,7 +121,8 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
         "text": {"fontSize": 12, "color": "#2b2f3a"},
     }
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    return spec
+    cleaned: Spec = _clean(spec)
+    return cleaned
 
 
 def _label_format(words: Language) -> str:

@@ -12,10 +12,10 @@ from kiyas.judge.version import VERSION
 from kiyas.report import author_blocks, sentences
 from kiyas.report.charts import Chart
 from kiyas.report.language import Language
+from kiyas.report.quoting import markdown as plain
 from kiyas.report.tables import Table
 from kiyas.runfolder.record import Kind
 
-ESCAPED = str.maketrans({**{character: f"\\{character}" for character in "\\`*_[]>|#"}, "<": "&lt;", "\n": " "})
 OWED = ("owed", "seeds_missing", "no_verdicts", "nothing_missing")
 
 
@@ -81,7 +81,7 @@ def _training(findings: Findings, words: Language, tables: dict[str, Table], cha
         if chart.arm is None:
             continue
         curves = [curve for curve in findings.curves if curve.training.arm == chart.arm]
-        parts += [f"### {plain(chart.arm)}", _figure(chart)]
+        parts += [f"### {plain(chart.arm)}", _figure(chart, words)]
         for curve in curves:
             seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
             parts.append(seed + plain(sentences.reading(curve, words)))
@@ -107,7 +107,7 @@ def _errors(findings: Findings, words: Language, tables: dict[str, Table], chart
         *_tables("errors", words, tables, charts),
         _csv("grid", words("heading.grid"), words),
         f"### {words('heading.behaviour')}",
-        sentences.behaviour_lead(findings, words),
+        plain(sentences.behaviour_lead(findings, words)),
         *_tables("behaviour", words, tables, charts),
         *map(plain, sentences.not_known(findings, words)),
     ]
@@ -123,25 +123,22 @@ def _tables(chapter: str, words: Language, tables: dict[str, Table], charts: dic
     parts = []
     for table in tables.values():
         if table.columns and table.shown and table.chapter == chapter:
-            parts += [f"### {table.title}"] if table.name != chapter else []
+            parts += [f"### {plain(table.title)}"] if table.name != chapter else []
             parts += [plain(table.lead)] if table.lead else []
-            parts += [_figure(charts[table.place.figure])] if table.place.figure in charts else []
+            parts += [_figure(charts[table.place.figure], words)] if table.place.figure in charts else []
             parts += [table.markdown(), _csv(table.name, table.title, words)]
     return parts
 
 
-def _figure(chart: Chart) -> str:
+def _figure(chart: Chart, words: Language) -> str:
+    if chart.drawing is None:
+        return f"*{plain(words('page.no_figure', name=chart.title))}*"
     return f"![{plain(chart.title)}](figures/{chart.name}.png)"
 
 
 def _csv(name: str, title: str, words: Language) -> str:
-    return f"[{title} ({words('page.table_file')})](tables/{name}.csv)"
+    return f"[{plain(title)} ({words('page.table_file')})](tables/{name}.csv)"
 
 
 def _listed(lines: Iterable[str]) -> str:
     return "\n".join(f"- {plain(line)}" for line in lines)
-
-
-def plain(text: str) -> str:
-    """Names come from files: they may not become markup."""
-    return text.translate(ESCAPED)

@@ -23,6 +23,7 @@ from kiyas.judge.version import VERSION
 from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.language import Language, phrases
 from kiyas.report.payload import chunks, script_json
+from kiyas.report.quoting import in_html
 from kiyas.study.settings import as_text, flat
 from kiyas.types import BASE_ARM, AdapterId
 
@@ -50,7 +51,9 @@ def asset(name: str) -> str:
 def render(template: str, **values: Any) -> str:
     """A template of assets/, filled; every value passes autoescape unless it is Markup."""
     loader = jinja2.PackageLoader("kiyas.report", "assets")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, finalize=in_html, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template(template).render(style=Markup(asset("page.css")), version=VERSION, **values)
 
 
@@ -68,9 +71,9 @@ def page(
     words: Language,
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
+    library: str,
 ) -> str:
-    """The whole HTML text."""
-    library = charts.javascript() if made_charts else ""
+    """The whole HTML text. `library`: the script that draws the charts; "" where they stay still."""
     script = asset("page.js")
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
@@ -80,7 +83,7 @@ def page(
     data = {
         "rows": grid,
         "letters": {letter: verdict for verdict, letter in LETTERS.items()},
-        "charts": {name: chart.spec for name, chart in made_charts.items()},
+        "charts": {name: chart.spec for name, chart in made_charts.items() if chart.drawing},
         "columns": [_column(words, adapter) for adapter in findings.columns],
         "starts": [group["columns"][0]["i"] for group in groups],
         "partners": [partner(findings, adapter) for adapter in findings.columns],
@@ -96,7 +99,7 @@ def page(
         s=sentences,
         tables=made_tables,
         charts=made_charts,
-        stills={name: image(chart.svg) for name, chart in made_charts.items()},
+        stills={name: image(chart.drawing.svg) for name, chart in made_charts.items() if chart.drawing},
         conclusion=sentences.conclusion(findings, words),
         warnings=sentences.remarks(findings, words, Level.WARNING, Level.NOTE),
         fine=sentences.remarks(findings, words, Level.OK),

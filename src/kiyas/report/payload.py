@@ -16,6 +16,7 @@ from typing import Any
 
 from kiyas.analyse.findings import Findings
 from kiyas.judge import Outcome, Problem, TestResult
+from kiyas.judge.terminal import straight
 from kiyas.report.language import Language
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir
@@ -89,7 +90,7 @@ class _Texts:
 
     def cut(self, text: str, file: str, who: AdapterId | None = None, most: int = CUT) -> str:
         """At most `most` characters; a text that was cut ends with the name of the file that holds it whole."""
-        limit = min(most, self.limit)
+        limit, text = min(most, self.limit), straight(text)
         if len(text) <= limit:
             return text
         key, checkpoint = ("grid.cut_of", str(who)) if who else ("grid.cut", "")

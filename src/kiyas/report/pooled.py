@@ -18,11 +18,11 @@ import altair as alt
 
 from kiyas.analyse import Level
 from kiyas.pooling import Pooled, PooledDifference, Replication
-from kiyas.report import metric
+from kiyas.report import drawing, metric
 from kiyas.report.charts import COLOURS, Chart, behind, finish
 from kiyas.report.language import DASH, Language
-from kiyas.report.markdown import plain
 from kiyas.report.page import image, render
+from kiyas.report.quoting import markdown as plain
 from kiyas.report.sentences import Conclusion, arm_name, method, p_value
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.runfolder.files import atomic_text
@@ -39,10 +39,12 @@ LONGEST_NAME = 24
 def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     """Writes all files into `folder` and returns the path of the page, which is written last."""
     words = Language(language)
-    chart, table = forest(found, words), rows(found, words)
+    table = rows(found, words)
+    with drawing.engine() as engine:
+        chart = drawing.drawn({"forest": forest(found, words)}, engine)["forest"]
     chart.write(folder)
     atomic_text(folder / "pooled.csv", table.csv())
-    atomic_text(folder / "pooled.md", markdown(found, words, table))
+    atomic_text(folder / "pooled.md", markdown(found, words, table, chart))
     html = folder / "index.html"
     atomic_text(html, page(found, words, table, chart))
     return html
@@ -332,12 +334,14 @@ def forest(found: Pooled, words: Language) -> Chart:
     return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
 
 
-def markdown(found: Pooled, words: Language, table: Table) -> str:
+def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     """pooled.md: the same sentences and the same table, for a repository or a chat."""
     said = conclusion(found, words)
     lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
     lines += [f"- {plain(each)}" for each in said.more]
-    lines += ["", table.markdown(), "", f"![{words('pooled.forest')}](forest.svg)"]
+    figure = "![{}](forest.svg)" if chart.drawing else "*{}*"
+    said_of_it = chart.title if chart.drawing else words("page.no_figure", name=chart.title)
+    lines += ["", table.markdown(), "", figure.format(plain(said_of_it))]
     if found.remarks:
         lines += ["", f"## {words('heading.read_first')}", ""]
         lines += [f"- **{words(f'level.{level}')}.** {plain(each)}" for level, each in _remarks(found, words)]
@@ -354,6 +358,6 @@ def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
         conclusion=conclusion(found, words),
         remarks=_remarks(found, words),
         chart=chart,
-        still=image(chart.svg),
+        still=image(chart.drawing.svg) if chart.drawing else "",
         policy=POLICY,
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from kiyas.report.language import Language
+from kiyas.report.quoting import markdown
+from kiyas.runfolder.spreadsheet import text_in_cell
 from kiyas.stats.inference import Interval
 
 Row = TypeVar("Row", contravariant=True)
@@ -188,16 +190,16 @@ class Table:
         keys = list(dict.fromkeys(key for row in self.raw for key in row))
         out = io.StringIO()
         writer = csv.writer(out)
-        writer.writerow(keys)
+        writer.writerow(map(text_in_cell, keys))
         writer.writerows([[_plain(row.get(key)) for key in keys] for row in self.raw])
         return out.getvalue()
 
     def markdown(self) -> str:
-        head = "| " + " | ".join(_cell(title) for _, title in self.columns) + " |"
+        head = "| " + " | ".join(markdown(title) for _, title in self.columns) + " |"
         rule = "|" + "|".join("---:" if key in self.numeric else "---" for key, _ in self.columns) + "|"
         lines = []
         for i, row in enumerate(self.shown):
-            cells = [_cell(row[key]) for key, _ in self.columns]
+            cells = [markdown(row[key]) for key, _ in self.columns]
             lines.append("| " + " | ".join(f"**{c}**" if i in self.strong and c else c for c in cells) + " |")
         return "\n".join([head, rule, *lines])
 
@@ -243,13 +245,9 @@ def table(
     )
 
 
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
 def _plain(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
+    if isinstance(value, str):
+        return text_in_cell(value)
     return round(value, 6) if isinstance(value, float) else value

@@ -29,11 +29,11 @@ def render(findings: Findings, words: Language, *, width: int, color: bool) -> s
     for table in made.values():
         if table.place.terminal and table.shown:
             console.print()
-            console.print(Text(table.title, style="dim"))
+            console.print(Text(safe(table.title), style="dim"))
             console.print(_table(table))
     found = sentences.conclusion(findings, words)
     console.print()
-    console.print(Text(f"{words('text.conclusion')}: {found.badge}", style=STYLE.get(found.decision, "bold")))
+    console.print(Text(safe(f"{words('text.conclusion')}: {found.badge}"), style=STYLE.get(found.decision, "bold")))
     for line in (found.sentence, *found.more):
         say(line)
     warnings = sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
@@ -57,7 +57,7 @@ def _table(table: tables.Table) -> RichTable:
     for key, title in keys:
         longest = max(len(text) for text in (title, *(row[key] for row in table.shown)))
         made.add_column(
-            title,
+            safe(title),
             justify="right" if key in table.numeric else "left",
             no_wrap=key not in WORDY,
             overflow="fold",

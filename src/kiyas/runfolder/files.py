@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import time
 from collections import deque
@@ -97,6 +98,28 @@ def _replace(temporary: Path, path: Path) -> None:
         os.close(folder)
 
 
+def refuse_not_a_file(path: Path) -> None:
+    """Raises KiyasError for a folder, a pipe, a device or a socket, which may have no end, in place of a file.
+
+    What a link leads to counts. A path that does not exist is left to whoever opens it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        what = next((name for name, is_one in _NOT_FILES.items() if is_one(mode)), "not a file")
+        raise KiyasError(f"cannot read {path}: it is {what}", "give a regular file")
+
+
+_NOT_FILES = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    "a socket": stat.S_ISSOCK,
+}
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes one JSON document, whole or not at all."""
     atomic_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
@@ -160,12 +183,6 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]], *, sealed: bool = Fa
         if sealed:  # before the file appears: a kill in between leaves the old file, which an older entry confirms
             with seal_of(path).open("ab") as seal:
                 seal.write(_entry(size, sha))
-
-
-def refuse_not_a_file(path: Path) -> None:
-    """Raises KiyasError for a pipe, a device, a folder: opening one may wait for ever. What is absent passes."""
-    if os.path.lexists(path) and not path.is_file():
-        raise KiyasError(f"{path} is not a regular file", "put the file itself in its place")
 
 
 def read_json(path: Path) -> Any:
@@ -296,6 +313,7 @@ def settle(path: Path) -> None:
     if not path.exists():
         seal_of(path).unlink(missing_ok=True)
         return
+    refuse_not_a_file(path)
     with disk_errors(path):
         if not seal_of(path).exists():  # an older version's
             good = _whole_lines(path)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from kiyas.runfolder.files import disk_errors, how_to_mend, read_sealed
+from kiyas.runfolder.files import disk_errors, how_to_mend, read_sealed, refuse_not_a_file
+from kiyas.runfolder.litter import remove, sweep
 from kiyas.types import KiyasError
 
 MANIFEST = "manifest.json"
@@ -138,16 +138,16 @@ class RunDir:
         """Removes what this stage and all later ones made; report.md stays, since its author's text is not ours."""
         for each in stage.later:
             # The manifest goes first: a half-removed stage must not look finished.
-            _remove(self.manifest_path(each))
+            remove(self.manifest_path(each))
             if each is Stage.REPORT and any(self.report.glob("report.md*")):
                 self._empty_report()
             else:
-                _remove(self.stage(each))
+                remove(self.stage(each))
 
     def _empty_report(self) -> None:
         for path in self.report.iterdir():
             if not path.name.startswith("report.md"):
-                _remove(path)
+                remove(path)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -159,7 +159,10 @@ class RunDir:
 
         with disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a+")
+            refuse_not_a_file(self.root / ".lock")
+            # A link there would have us write into the file that it leads to; a pipe would have us wait.
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = os.fdopen(os.open(self.root / ".lock", flags, 0o666), "r+")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,12 +183,5 @@ class RunDir:
                 file.truncate(0)
                 file.write(str(os.getpid()))
                 file.flush()
+                sweep(self.root)
             yield
-
-
-def _remove(path: Path) -> None:
-    """A file, or a folder with all that is in it, where there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -8,9 +8,12 @@ otherwise than in PEFT (0.21) without a word.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Collection, Mapping
+import signal
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from kiyas.types import KiyasError
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 OLD_WEIGHTS = "adapter_model.bin"
+PATTERNS_S = 10.0
+"""for all names of modules"""
 
 # What is applied, with PEFT's own default for a configuration that leaves it out.
 _READ: dict[str, Any] = {
@@ -431,13 +436,34 @@ def in_base(path: Path, adapter: Adapter, modules: Collection[str], sites: Colle
             raise KiyasError(f"{path} holds {ends[0]} twice", "save it again")
         found[module] = ends[0]
     told = f"{path.parent / CONFIG}: target_modules"
-    odd = sorted(site for site in found.values() if not adapter.adapts(site))
+    with _in_time(told):
+        adapted = {site for site in {*sites, *found.values()} if adapter.adapts(site)}
+    odd = sorted(site for site in found.values() if site not in adapted)
     if odd:
         raise KiyasError(
             f"{told} leave out {odd[0]}, and {path.name} has weights for it: PEFT would not apply them",
             "restore the configuration that it was saved with",
         )
-    missing = sorted(site for site in sites if adapter.adapts(site) and site not in found.values())
+    missing = sorted(site for site in sites if site in adapted and site not in found.values())
     if missing:
         raise KiyasError(f"{path}: weights are missing: {told} name {missing[0]}, which has none", _HALF_SAVED)
     return found
+
+
+@contextlib.contextmanager
+def _in_time(told: str) -> Iterator[None]:
+    """Inside, a stranger's regular expressions have some seconds. Only the main thread can be interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        raise KiyasError(f"{told} take longer than {PATTERNS_S:.0f} seconds to match", "write simpler patterns")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    left, _ = signal.setitimer(signal.ITIMER_REAL, PATTERNS_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
+        signal.signal(signal.SIGALRM, before)

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from kiyas.judge import JudgeError
+from kiyas.judge import trust as judge_trust
 from kiyas.study.settings import (
     HUB_BENCHMARKS,
     PRACTICE,
@@ -83,6 +85,8 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
 
     Paths inside are made absolute, relative to the file. Raises KiyasError that lists every mistake.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise KiyasError(f"cannot read {path}: it is a pipe, a device or a socket", "give a regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -92,6 +96,24 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         raise KiyasError(f"cannot read {path}: {error}") from error
     return parse(text, str(path), path.resolve().parent, overrides)
+
+
+def refuse_untrusted(
+    study: Study, path: Path | None, run: Path | None, overrides: list[str], *, trust: bool, ask: bool = True
+) -> None:
+    """Raises KiyasError where `judge.python` came with the study file or with the run folder, and nobody trusts it.
+
+    Also where the file, and no override, asks for weak isolation. `trust`: the user says so now. `ask`: on a terminal
+    the user is asked.
+    """
+    files = [] if path is None else [path, path.resolve()]
+    try:
+        folders = [*(file.parent for file in files), *([] if run is None else [run])]
+        judge_trust.allow(study.judge.python, folders, trust=trust, ask=ask)
+        if path is not None and not any(each.startswith("judge") and "isolation" in each for each in overrides):
+            judge_trust.allow_weak(path, study.judge.isolation, trust=trust, ask=ask)
+    except JudgeError as error:
+        raise KiyasError(error.args[0], error.hint) from error
 
 
 def parse(text: str, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
@@ -278,7 +300,8 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
         elif location[-1] == "checkpoints" and not path.is_dir():
             found.append(f"{where}{dotted}: {value!r} is a file; give the folder")
         elif location[-1] not in ("model_name_or_path", "checkpoints", "model") and not path.is_file():
-            found.append(f"{where}{dotted}: {value!r} is a folder; give a file")
+            what = "a folder" if path.is_dir() else "not a regular file"
+            found.append(f"{where}{dotted}: {value!r} is {what}; give a file")
     python = _at(tree, "judge", "python")
     if isinstance(python, str) and shutil.which(python) is None:
         found.append(f"{_line(tree, ('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")

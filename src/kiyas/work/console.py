@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 
 from rich.console import Console
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from kiyas.judge.terminal import one_line as safe
+
+__all__ = ["plain_console", "printed", "safe"]
 
 
 def plain_console(width: int, color: bool) -> Console:
@@ -29,8 +30,3 @@ def printed(console: Console) -> str:
     """What was printed into such a console, without blanks at the ends of lines."""
     assert isinstance(console.file, io.StringIO)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"
-
-
-def safe(text: str) -> str:
-    """Names come from files: no control character may reach the terminal."""
-    return CONTROL.sub("�", text)

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from kiyas.judge.terminal import one_line, printable, raw
+
 PLAIN_EVERY_S = 10.0
 
 
@@ -24,6 +26,7 @@ class Bar:
     """Counts units of one stage."""
 
     def __init__(self, label: str, total: int, unit: str, done: int, progress: Progress | None) -> None:
+        label = one_line(label)
         self.label, self.total, self.unit, self.done = label, total, unit, done
         self._first = done
         self._progress = progress
@@ -39,6 +42,7 @@ class Bar:
 
     def update(self, count: int = 1, note: str = "") -> None:
         self.done += count
+        note = one_line(note)
         if self._progress is not None and self._task is not None:
             changes = {"rate": f"{self.rate:,.1f}"} | ({"note": note} if note else {})
             self._progress.update(self._task, completed=self.done, **changes)  # type: ignore[arg-type]
@@ -57,7 +61,7 @@ def _minutes(seconds: float) -> str:
 
 def tell(message: str) -> None:
     """One line on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -77,17 +81,18 @@ def counted(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     """A stage's progress; `done` units were there before (a resumed run)."""
-    console = Console(stderr=True)
+    # Its cursor movements are ours; the texts in it are cleaned and never markup.
+    console = Console(file=raw(sys.stderr))
     if console.is_terminal:
         columns = (
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<10}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}, {task.fields[rate]}/s"),
+            TextColumn("{task.fields[unit]}, {task.fields[rate]}/s", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=console) as progress:
             yield Bar(label, total, unit, done, progress)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.judge.pool import usable_cores
+from kiyas.judge.terminal import only_printable
 from kiyas.types import KiyasError
 from kiyas.work.progress import Bar
 
@@ -221,8 +222,9 @@ def _work(
         import torch
 
         torch.set_num_threads(1)
-        for part in lane:
-            function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
+        with only_printable():
+            for part in lane:
+                function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
         messages.put((number, "done", None))
     except BaseException as error:  # noqa: BLE001 (sent to the parent, which raises it)
         told = error if isinstance(error, KiyasError) else in_words(error)
@@ -244,7 +246,14 @@ def _follow_parent() -> None:
 def _one_thread() -> Iterator[None]:
     """Children started inside use one thread each, whatever library they load, and take no GPU into use by asking
     whether there is one: a process that has cannot be forked."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTORCH_NVML_BASED_CUDA_CHECK")
+    # The last: a process that is started with -c must not import what lies in the working folder.
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "PYTORCH_NVML_BASED_CUDA_CHECK",
+        "PYTHONSAFEPATH",
+    )
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
