@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from .once import Once
 from .pool import judge
 from .programs import for_problem, problem_of, program_files, read_programs
 from .proof import in_words, prove, sound
+from .sandbox import open_standard_streams
 from .tolerances import with_statement
 from .types import (
     AfterTimeout,
@@ -32,7 +34,7 @@ from .types import (
     Tier,
     ToleranceRule,
 )
-from .verdict_file import OutputError, Progress, Tally, close_stdout, digest, remember, resume, write
+from .verdict_file import OutputError, Progress, ReaderGoneError, Tally, close_stdout, digest, remember, resume, write
 from .version import VERSION
 
 SHOWN = 5
@@ -134,7 +136,12 @@ def _positive_int(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0, 1 (bad input) or 2 (the sandbox failed)."""
+    open_standard_streams()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  (until the end)
     try:
+        if sys.stdout is None and not args.out:
+            raise JudgeError("standard output is closed, so nobody would see the verdicts", "give --out FILE")
         return _run(args)
     except SandboxError as error:
         print(f"kiyas judge: the sandbox failed: {error}", file=sys.stderr)
@@ -147,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"kiyas judge: {args.out or 'standard output'}: cannot be written: {error}{hint}", file=sys.stderr)
         close_stdout()
         return 2
-    except BrokenPipeError:
+    except ReaderGoneError:
         close_stdout()  # the reader of our verdicts has seen enough
         return 0
     except KeyboardInterrupt:

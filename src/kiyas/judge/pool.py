@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import resource
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
@@ -14,7 +15,7 @@ from . import tiers
 from .compare import check_checkers
 from .programs import for_problem, problem_of
 from .ready import check_ready, known_mode
-from .sandbox import Sandbox
+from .sandbox import DESCRIPTORS, Sandbox
 from .tolerances import with_tolerance
 from .types import (
     AfterTimeout,
@@ -75,6 +76,7 @@ def judge(
     for limit in (*astuple(limits), *astuple(defaults)):
         if limit is not None and not limit > 0:
             raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
+    _allow_descriptors(count)
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
     return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early, rule).stream(iter(programs))
@@ -85,6 +87,23 @@ def _one_of(kind: type[Rule], name: str, value: str) -> Rule:
         return kind(value)
     except ValueError:
         raise JudgeError(f"unknown {name} {value!r}", f"one of {', '.join(kind)}") from None
+
+
+DESCRIPTORS_OF_A_WORKER = 24
+
+
+def _allow_descriptors(workers: int) -> None:
+    """As many open files as the workers need, and as a program may have."""
+    wanted = max(64 + DESCRIPTORS_OF_A_WORKER * workers, DESCRIPTORS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise SandboxError(
+            f"{workers} workers need {wanted} open files, and this process may have {hard}",
+            f"ulimit -n {wanted}, or fewer --workers" if wanted > DESCRIPTORS else f"ulimit -n {wanted}",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def usable_cores() -> int:

@@ -49,6 +49,7 @@ import os
 import re
 import secrets
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -59,8 +60,17 @@ from pathlib import Path
 
 from .compare import encoded
 from .groups import Group
-from .resources import INPUTS, NUMBERS, memory_file, others_can_read, remove_folder, uid_for_programs
-from .types import SandboxError, Tier
+from .resources import (
+    INPUTS,
+    NAME,
+    User,
+    memory_file,
+    others_can_read,
+    owned,
+    remove_abandoned,
+    remove_folder,
+)
+from .types import LostError, SandboxError, Tier
 
 INSIDE = Path(__file__).parent / "inside"
 QUIET_MS = 5
@@ -69,7 +79,10 @@ REPORT_CAP = 64 << 20
 SCRATCH_MB = 64
 INODES = 16384
 PROCESSES = 64
+DESCRIPTORS = 256
 SHARED_INPUT = 1 << 20
+STARTS_WITHIN_S = 20
+LONGEST_PATH = 1000
 # Modules that the zygote imports once for all later programs: those that a kind of job needs, and, once a program
 # names one, those that cost much to import.
 FOR_ALL = [
@@ -145,6 +158,15 @@ class Execution:
     left_behind: int
 
 
+def open_standard_streams() -> None:
+    """Where one of the first three descriptors is closed, /dev/null: else a socket of ours would be the zygote's stdin."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def last_words(stderr: bytes) -> str:
     """The last line; "" where there is none."""
     return stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
@@ -200,84 +222,147 @@ class Sandbox:
     """
 
     def __init__(self, tier: Tier, python: str | None = None) -> None:
-        command, prefixes = interpreter(python)
         self.tier = tier
-        visible = visible_paths(prefixes)
-        self._socket, theirs = socket.socketpair()
-        number = NUMBERS.take()
-        self._number: int | None = number
-        self.uid = uid_for_programs(number) if os.geteuid() == 0 else None
-        self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
-        """only root may read the interpreter: programs keep the right to read it"""
-        self.folder = None
-        if tier is not Tier.STRONG:
-            self.folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
-            self.folder.chmod(0o711)
-        self._mark = secrets.token_bytes(16)
+        self.uid: int | None = None
+        self.folder: Path | None = None
         self.group: Group | None = None
-        try:
-            self.group = Group(str(number), PROCESSES + 8)
-            self.group_note = "CPU time and processes counted by a control group"
-        except OSError as error:
-            self.group_note = f"no control group ({error.strerror or error}): CPU time by polling"
-        config = {
-            "tier": tier.value,
-            "cpu": self.group.cpu_fd if self.group is not None else -1,
-            "uid": self.uid,
-            "closed": self.closed,
-            "mark": self._mark.hex(),
-            "visible": visible,
-            "control": theirs.fileno(),
-            "folder": str(self.folder) if self.folder else None,
-            "scratch_mb": SCRATCH_MB,
-            "inodes": INODES,
-            "files": 256,
-            "processes": PROCESSES,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
         self.cancelled = False
         """set by another thread: the job in progress ends with SandboxError"""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user: User | None = None
+        self._lock = -1
+        self._watched: list[int] = []
+        """processes of ours that the judge waits for"""
+        self._mark = secrets.token_bytes(16)
         try:
-            self._process = subprocess.Popen(
-                [*command, str(INSIDE / "zygote.py"), json.dumps(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
-                cwd="/",
-                pass_fds=[theirs.fileno(), *([self.group.cpu_fd] if self.group is not None else [])],
-                start_new_session=True,
-            )
+            open_standard_streams()
+            self._socket, theirs = socket.socketpair()
+        except OSError as error:
+            raise SandboxError(f"the sandbox cannot be made: {error}") from error
+        try:
+            self._start(tier, python, theirs)
         except OSError as error:
             self.close()
-            raise SandboxError(f"the interpreter for programs cannot be started: {error}") from None
-        finally:
-            theirs.close()
-        try:
-            if self.group is not None:
-                self.group.add(self._process.pid)
-            self._socket.sendall(b"g")  # it waits for this, so that nothing of it is outside of its group
-            self.landlock = self._landlock_abi()
+            raise SandboxError(f"the sandbox cannot be made: {error}") from error
         except BaseException:
             self.close()
             raise
 
+    def _start(self, tier: Tier, python: str | None, theirs: socket.socket) -> None:
+        with theirs:
+            command, prefixes = interpreter(python)
+            self._user = User.take()
+            self.uid = self._user.uid if self._user is not None else None
+            self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
+            """only root may read the interpreter: programs keep the right to read it"""
+            if tier is not Tier.STRONG:
+                self._make_folder()
+            try:
+                self.group = Group(PROCESSES + 8)
+                self.group_note = "CPU time and processes counted by a control group"
+            except OSError as error:
+                self.group_note = f"no control group ({error.strerror or error}): CPU time by polling"
+            group = self.group
+            config = {
+                "tier": tier.value,
+                "cpu": group.cpu_fd if group is not None else -1,
+                "memory": (group.shared_fd, group.kernel_fd) if group is not None else (-1, -1),
+                "uid": self.uid,
+                "closed": self.closed,
+                "mark": self._mark.hex(),
+                "visible": visible_paths(prefixes),
+                "control": theirs.fileno(),
+                "folder": str(self.folder) if self.folder else None,
+                "scratch_mb": SCRATCH_MB,
+                "inodes": INODES,
+                "files": DESCRIPTORS,
+                "processes": PROCESSES,
+            }
+            try:
+                self._process = subprocess.Popen(
+                    [*command, str(INSIDE / "zygote.py"), json.dumps(config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
+                    cwd="/",
+                    pass_fds=[theirs.fileno(), *(group.fds if group is not None else [])],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise SandboxError(f"the interpreter for programs cannot be started: {error}") from None
+        self._watched = [self._process.pid]
+        if self.group is not None:
+            self.group.add(self._process.pid)
+        with contextlib.suppress(BrokenPipeError):  # it is dead, and `_landlock_abi` finds out why
+            self._socket.sendall(b"g")  # it waits for this, so that nothing of it is outside of its group
+        self.landlock = self._landlock_abi()
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+            self._watched += map(int, children.split())
+
+    def _make_folder(self) -> None:
+        """The scratch folder: it is nobody's business but ours, and the programs' user may go through it."""
+        parent = Path(tempfile.gettempdir())
+        if not str(parent).isprintable() or '"' in str(parent) or len(str(parent)) > LONGEST_PATH:
+            raise SandboxError(
+                f"the folder for temporary files has a name that tracebacks cannot show: {str(parent)[:200]!r}",
+                f"set TMPDIR to a path of at most {LONGEST_PATH} plain characters",
+            )
+        remove_abandoned(parent, lambda path: remove_folder(str(path)))
+        self.folder, self._lock = owned(lambda: Path(tempfile.mkdtemp(prefix=NAME)))
+        self.folder.chmod(0o711)
+        self._refuse_full()
+
+    def _refuse_full(self) -> None:
+        """A disk that is full fails programs which are right."""
+        assert self.folder is not None
+        disk = os.statvfs(self.folder)
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < SCRATCH_MB << 20:
+            raise SandboxError(
+                f"{self.folder.parent}: less than {SCRATCH_MB} MB are free, which a program may use",
+                "make room there, or set TMPDIR to another folder",
+            )
+
     def _landlock_abi(self) -> int:
         """What the zygote says once it is ready."""
-        self._socket.settimeout(20)
+        self._socket.settimeout(STARTS_WITHIN_S)
         try:
             message = self._socket.recv(65536)
-        except OSError as error:
-            raise SandboxError(f"the zygote did not start: {error}") from None
+        except TimeoutError:
+            what = "it was stopped from outside" if self._is_stopped() else f"no word of it for {STARTS_WITHIN_S} s"
+            raise LostError(f"the zygote did not start: {what}") from None
+        except OSError:
+            message = b""
         if not message:
             assert self._process is not None and self._process.stderr is not None
-            reason = last_words(self._process.stderr.read(4000)) or "no reason given"
-            raise SandboxError(f"the zygote did not start: {reason}")
-        hello = json.loads(message)
-        if "error" in hello:
-            raise SandboxError(hello["error"])
-        self._socket.settimeout(None)
-        return int(hello["landlock"])
+            reason = last_words(self._process.stderr.read(4000))
+            if not reason and self._was_killed():
+                raise LostError("the zygote was killed from outside while it started")
+            raise SandboxError(f"the zygote did not start: {reason or 'no reason given'}")
+        try:
+            hello = json.loads(message)
+            if "error" in hello:
+                raise SandboxError(str(hello["error"]))
+            self._socket.settimeout(None)
+            return int(hello["landlock"])
+        except (ValueError, TypeError, KeyError):
+            raise SandboxError(f"the zygote did not start: it said {message[:80]!r}") from None
+
+    def _was_killed(self) -> bool:
+        """By SIGKILL, which nothing of ours sends to the zygote while it works."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(2) == -signal.SIGKILL
+        return False
+
+    def _is_stopped(self) -> bool:
+        """No line of a program can stop it; the user can."""
+        for pid in self._watched:
+            with contextlib.suppress(OSError, IndexError):
+                if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t"):
+                    return True
+        return False
 
     @property
     def pid(self) -> int:
@@ -291,7 +376,7 @@ class Sandbox:
             if self.tier is not Tier.STRONG:
                 # No namespace holds the tree together: the zygote needs time to kill it.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(5)
+                    self._process.wait(0.05 if self._is_stopped() else 5)
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
@@ -302,9 +387,11 @@ class Sandbox:
                 remove_folder(str(self.folder))
         if self.group is not None:
             self.group.close()
-        if self._number is not None:
-            NUMBERS.give_back(self._number)
-            self._number = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        if self._user is not None:
+            self._user.close()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -316,7 +403,9 @@ class Sandbox:
         """Run one job to its end. Raises SandboxError where the sandbox, not the program, is to blame."""
         try:
             if self.folder is not None:
-                (self.folder / "run").mkdir(mode=0o700)
+                self._refuse_full()
+                (self.folder / "run").mkdir()
+                (self.folder / "run").chmod(0o700)  # whatever your umask
             if len(job.stdin) < SHARED_INPUT or not Path("/proc/self/fd").exists():
                 return self._send(job, memory_file(*encoded(job.stdin)))
             with INPUTS.take(job.stdin) as fd:
@@ -392,6 +481,8 @@ class Sandbox:
                     raise SandboxError("the zygote did not report in time")
                 if self.cancelled:
                     raise SandboxError("interrupted")
+                if self._is_stopped():
+                    raise LostError("the zygote was stopped from outside")
                 ready = poller.poll(200)
             finished = any(fd == self._socket.fileno() for fd, _ in ready)
             ready = []
@@ -419,6 +510,8 @@ class Sandbox:
                     if too_much and not finished:
                         break
         if not answer:
+            if self._was_killed():
+                raise LostError("the zygote was killed from outside")
             raise SandboxError("the zygote died")
         if answer.startswith(b"error "):
             raise SandboxError(answer.decode().partition(" ")[2])

@@ -26,6 +26,10 @@ class SandboxError(JudgeError):
     """The sandbox failed, not the program: no verdict may be drawn from it."""
 
 
+class LostError(SandboxError):
+    """The sandbox worked, and was killed or stopped from outside: this says nothing about the machine's isolation."""
+
+
 class InputError(JudgeError):
     """The user's file is wrong: where, and what is wrong. `line` counts from 1; 0: the whole file."""
 

@@ -26,6 +26,10 @@ class OutputError(Exception):
     """The verdicts cannot be written: no space, say."""
 
 
+class ReaderGoneError(Exception):
+    """Whoever reads our standard output has seen enough."""
+
+
 def close_stdout() -> None:
     """Its buffer must not fail again at the interpreter's end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,7 +111,7 @@ def _repair(out: Path, programs: Iterator[Program], once: Once) -> int:
 
 
 def write(out: IO[bytes], program: Program, verdict: dict[str, Any]) -> None:
-    """The program's own keys, then the verdict's. Raises OutputError or BrokenPipeError."""
+    """The program's own keys, then the verdict's. Raises OutputError or ReaderGoneError."""
     row = {key: value for key, value in program.row.items() if key not in Verdict.KEYS} | verdict
     if program.extraction is not None:
         row["extraction"] = {"method": program.extraction.method, "reason": program.extraction.reason}
@@ -118,7 +122,7 @@ def write(out: IO[bytes], program: Program, verdict: dict[str, Any]) -> None:
             pass
         out.flush()
     except BrokenPipeError:
-        raise
+        raise ReaderGoneError from None
     except OSError as error:
         raise OutputError(error.strerror or str(error)) from None
 

@@ -22,6 +22,7 @@ GRAIN_S = 0.02
 HUGE_BYTES = 4 << 30
 FREE_DESCRIPTORS, KB_OF_A_DESCRIPTOR = 32, 208  # as much as a socket's buffer holds by default
 LOOKS_AT_SCRATCH = 8
+UNSEEN_FREE_KB = 128 << 10  # a full scratch folder, and what the kernel needs for 64 processes
 PAGE_KB = resource.getpagesize() // 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 HAS_PROC = os.path.exists("/proc/self/statm")
@@ -100,9 +101,11 @@ def is_crowded(pid: int, wall: float) -> bool:
 class Watch:
     """CPU seconds and memory of the process tree, from /proc."""
 
-    def __init__(self, strong: bool, group: int = -1) -> None:
+    def __init__(self, strong: bool, group: int = -1, memory: tuple[int, int] = (-1, -1)) -> None:
         self.strong = strong
         self.group = group
+        self.shared, self.kernel = memory
+        self.kernel_start_kb = self.kernel_kb() if self.kernel >= 0 else 0
         self.group_start_s = self.group_cpu_s() if group >= 0 else 0.0
         self.own_cpu: dict[int, float] = {}
         self.peak_kb = 0
@@ -112,6 +115,18 @@ class Watch:
         text = os.pread(self.group, 200, 0)
         used = int(text.split()[1]) / 1e6 if text.startswith(b"usage_usec") else int(text) / 1e9
         return used - time.process_time()
+
+    def kernel_kb(self) -> int:
+        return int(os.pread(self.kernel, 32, 0)) // 1024
+
+    def unseen_kb(self) -> int:
+        """What no process shows: shared memory that nobody maps just now, what the kernel holds for the programs."""
+        if self.shared < 0:
+            return 0
+        lines = os.pread(self.shared, 8192, 0).split(b"\n")
+        found = {key: int(value) // 1024 for key, value in (line.split() for line in lines if line.count(b" ") == 1)}
+        kernel = self.kernel_kb() - self.kernel_start_kb if self.kernel >= 0 else found.get(b"kernel", 0)
+        return found.get(b"shmem", 0) + kernel
 
     def cpu_s(self, seen: float) -> float:
         """`seen` by polling, or the kernel's count where that is clearly more (by over a clock tick)."""
@@ -149,6 +164,8 @@ class Watch:
             time.sleep(0.003)
             cpu, again_kb = self.look(limit_kb)
             used_kb = min(used_kb, again_kb)
+        if (unseen_kb := self.unseen_kb()) > limit_kb + UNSEEN_FREE_KB:
+            used_kb = max(used_kb, unseen_kb)
         self.peak_kb = max(self.peak_kb, used_kb)
         return cpu, used_kb
 
@@ -278,14 +295,16 @@ def watch_program(
     uid: int | None,
     group: int,
     scratch: tuple[str, int, int] | None,
+    memory: tuple[int, int] = (-1, -1),
 ) -> str:
     """Wait for the program's end or for a limit, kill what is left; the answer for the judge (see sandbox.py).
 
     `reaper`: a process whose parent ends becomes our child. No child after the program's end: no process is left.
     `group`: descriptor of what counts the CPU time of our control group, or -1.
     `scratch`: folder, kB and files in it, if we have to count ourselves.
+    `memory`: descriptors of what our control group counts of it (see groups.py), or -1.
     """
-    watch, start, waited = Watch(strong, group), time.monotonic(), 0.0
+    watch, start, waited = Watch(strong, group, memory), time.monotonic(), 0.0
     limit_kb = job["memory"] // 1024
     poller = select.poll()
     poller.register(control, select.POLLIN | select.POLLHUP)

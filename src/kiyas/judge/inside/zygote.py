@@ -319,6 +319,7 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
             zygote.program_uid,
             zygote.config["cpu"],
             None if zygote.strong else (folder, zygote.config["scratch_mb"] << 10, zygote.config["inodes"]),
+            zygote.config["memory"],
         )
         return answer
     except Exception as error:
@@ -334,6 +335,7 @@ def main() -> None:
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != inside]
     # Even as process 1, which signals do not reach, we would hear those that have a handler.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    os.umask(0o022)  # yours, whatever it is, is not the programs'
     try:
         control.recv(1)  # we are in our control group now, if there is one
         zygote = Zygote(config, control)
