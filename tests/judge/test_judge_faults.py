@@ -162,7 +162,7 @@ class Saboteur(threading.Thread):
 @pytest.mark.parametrize("isolation", ["best", "strong", "standard"])
 def test_a_zygote_that_dies_in_the_probe_is_no_reason_to_step_down(isolation: str) -> None:
     tiers.probe_tier.cache_clear()
-    with Saboteur(signal.SIGKILL), pytest.raises(LostError, match="killed from outside|did not start"):
+    with Saboteur(signal.SIGKILL), pytest.raises(LostError, match=r"killed from outside|did not start"):
         tiers.choose(isolation)
     assert tiers.choose(isolation) in Tier
 

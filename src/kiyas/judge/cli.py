@@ -7,14 +7,15 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import tee
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from . import tiers
 from .formats import FORMATS, read_problems
-from .once import Once
+from .once import Once, short_digest
 from .pool import judge
 from .programs import for_problem, problem_of, program_files, read_programs
 from .proof import in_words, prove, sound
@@ -30,11 +31,22 @@ from .types import (
     Mode,
     Outcome,
     Problem,
+    Program,
     SandboxError,
     Tier,
     ToleranceRule,
 )
-from .verdict_file import OutputError, Progress, ReaderGoneError, Tally, close_stdout, digest, remember, resume, write
+from .verdict_file import (
+    OutputError,
+    Progress,
+    ReaderGoneError,
+    Tally,
+    VerdictFile,
+    close_stdout,
+    digest,
+    line_of,
+    write,
+)
 from .version import VERSION
 
 SHOWN = 5
@@ -168,7 +180,7 @@ def _run(args: argparse.Namespace) -> int:
     tier = tiers.choose(args.isolation, args.python)
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)
-    meta = _settings(args, files, tier)
+    settings = _settings(args, tier)
     how: dict[str, Any] = {
         "mode": args.mode,
         "limits": Limits(args.time_limit, args.memory_limit),
@@ -183,14 +195,15 @@ def _run(args: argparse.Namespace) -> int:
             f"{', '.join(allowed[:SHOWN])}{', …' if len(allowed) > SHOWN else ''}",
             file=sys.stderr,
         )
-    rule = ExtractionRule(args.extraction)
+    rule, once = ExtractionRule(args.extraction), Once(asked.values(), settings)
+
+    def everything() -> Iterator[Program]:
+        return (for_problem(program, asked[program.problem_id], rule) for program in read_programs(files))
+
     with contextlib.ExitStack() as stack:
-        done, findings, once = 0, None, Once()
-        out: IO[bytes] = sys.stdout.buffer
-        everything = (for_problem(program, asked[program.problem_id], rule) for program in read_programs(files))
-        if args.out:
-            path = Path(args.out)
-            done, findings = resume(path, meta, [*files, Path(args.problems)], everything, once)
+        inputs = [*files, Path(args.problems)]
+        file = stack.enter_context(VerdictFile(Path(args.out), settings, inputs, once)) if args.out else None
+        findings = file.findings if file is not None else None
         if findings is None:
             findings = prove(asked.values(), **how, progress=_proving())
         # Refuses what cannot be judged before --out is touched; runs nothing yet.
@@ -198,7 +211,26 @@ def _run(args: argparse.Namespace) -> int:
         for line in in_words(findings, len(asked)):
             print(line, file=sys.stderr)
         refused = {finding.problem_id: finding.reason for finding in findings if finding.refused}
-        programs, ahead = tee(everything)
+
+        def known(program: Program) -> dict[str, Any] | None:
+            if program.problem_id in refused:
+                return {"verdict": None, "detail": f"the problem is refused: {refused[program.problem_id]}"}
+            return once.recall(once.key(program))
+
+        def line_in_file(program: Program, row: dict[str, Any]) -> bytes:
+            return line_of(program, row, once.key(program))
+
+        there, in_order = _there(file, everything(), known, line_in_file)
+        if file is not None:
+            done = there.total()
+            if not in_order and (gone := file.drop({once.key(program) for program in everything()})):
+                words = f"{gone} of its rows are of programs or tests that the input no longer has"
+                print(f"{args.out}: {words}; they are now in {file.removed}", file=sys.stderr)
+            if done:
+                print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
+            file.remember(findings, {"problems": digest(inputs[-1]), "programs": [digest(each) for each in files]})
+        out = file.append() if file is not None else sys.stdout.buffer
+        programs, ahead = tee(everything())
         verdicts = judge(
             (program for program in ahead if program.problem_id not in refused and once.is_new(program)),
             asked,
@@ -206,26 +238,45 @@ def _run(args: argparse.Namespace) -> int:
             after_timeout=args.after_timeout,
             stop_early=args.stop_early,
         )
-        if args.out:
-            remember(path, meta, findings)
-            out = stack.enter_context(path.open("ab", buffering=0))
-        if done:
-            print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
-        tally = Tally(expected - done, args.mode == "both")
+        tally = Tally(expected - there.total(), args.mode == "both")
         for program in programs:
-            if program.problem_id in refused:
-                row = {"verdict": None, "detail": f"the problem is refused: {refused[program.problem_id]}"}
-            elif (known := once.recall(program)) is not None:
-                row = known
-            else:
+            row = known(program)
+            if file is not None and row is not None and there[seen := short_digest(line_in_file(program, row))] > 0:
+                there[seen] -= 1
+                continue
+            if row is None:
                 row = next(verdicts).to_row()
-                once.remember(program, row)
-            write(out, program, row)
+                once.remember(once.key(program), row)
+            elif program.problem_id not in refused:
+                once.reused += 1
+            write(out, line_of(program, row) if file is None else line_in_file(program, row))
             tally.count(program, row)
+        if file is not None and not in_order:
+            file.rewrite(line_in_file(program, row) for program in everything() if (row := known(program)) is not None)
         tally.say(once.reused)
     print(f"isolation: {tier}", file=sys.stderr)
     return 2 if tally.counts[Outcome.IE] else 0
+
+
+def _there(
+    file: VerdictFile | None,
+    programs: Iterator[Program],
+    known: Callable[[Program], dict[str, Any] | None],
+    line: Callable[[Program, dict[str, Any]], bytes],
+) -> tuple[Counter[bytes], bool]:
+    """Digests of the rows that the file has for these programs, and whether it begins as they do, with nothing else."""
+    if file is None or not file.rows:
+        return Counter(), True
+    left, there, in_order, number = Counter(file.rows), Counter[bytes](), True, 0
+    for number, program in enumerate(programs, 1):
+        row = known(program)
+        seen = b"" if row is None else short_digest(line(program, row))
+        in_order &= number > len(file.rows) or seen == file.rows[number - 1]
+        if left[seen] > 0:
+            left[seen] -= 1
+            there[seen] += 1
+    return there, in_order and number >= len(file.rows)
 
 
 def _proving() -> Callable[[int, int], None]:
@@ -255,7 +306,8 @@ def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[in
     return count, asked
 
 
-def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
+    """What a verdict depends on besides the problem and the program."""
     return {
         "mode": args.mode,
         "time_limit": args.time_limit,
@@ -266,8 +318,6 @@ def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[s
         "stop_early": args.stop_early,
         "extraction": args.extraction,
         "tolerance": args.tolerance,
-        "problems": digest(Path(args.problems)),
-        "programs": [digest(file) for file in files],
         "kiyas_version": VERSION,
         "python_version": platform.python_version(),
         "platform": platform.platform(),

@@ -119,8 +119,8 @@ FOR_USERS = 0b1100_0001
 class User:
     """A user for the programs of one sandbox, which no other process of this machine has: `kill(-1)` ends all of it.
 
-    What holds the id is the name of an abstract socket: that needs no writable place, whoever asks first has it, and the
-    kernel gives it back when the judge ends in whatever way.
+    What holds the id is the name of an abstract socket: that needs no writable place, whoever asks first has it, and
+    the kernel gives it back when the judge ends in whatever way.
     """
 
     def __init__(self, uid: int, holder: socket.socket) -> None:
@@ -131,7 +131,7 @@ class User:
 
     @classmethod
     def take(cls) -> User | None:
-        """None where we are not root, or our user namespace has no id to spare. Raises SandboxError if all are taken."""
+        """None where we are not root, or have no id to spare in our user namespace. SandboxError if all are taken."""
         if os.geteuid() != 0:
             return None
         mapped = [_ranges(f"/proc/self/{name}") for name in ("uid_map", "gid_map")]
@@ -143,7 +143,7 @@ class User:
                 continue
             if not _may_give_users():
                 raise SandboxError(
-                    "you are root, but may not give programs a user of their own (no CAP_SETUID, CAP_SETGID, CAP_CHOWN)",
+                    "you are root without the right to give programs a user (CAP_SETUID, CAP_SETGID, CAP_CHOWN)",
                     "run as an ordinary user, or give the container these capabilities",
                 )
             known = _known_users() if shared else set()
@@ -198,9 +198,9 @@ def _known_users() -> set[int]:
 
     known = {entry.pw_uid for entry in pwd.getpwall()}
     with contextlib.suppress(OSError):
-        for name in os.listdir("/proc"):
+        for process in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                known |= {os.stat(f"/proc/{name}").st_uid} if name.isdigit() else set()
+                known |= {process.stat().st_uid} if process.name.isdigit() else set()
     return known
 
 

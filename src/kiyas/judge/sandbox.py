@@ -159,7 +159,7 @@ class Execution:
 
 
 def open_standard_streams() -> None:
-    """Where one of the first three descriptors is closed, /dev/null: else a socket of ours would be the zygote's stdin."""
+    """/dev/null where one of the first three is closed: else a socket of ours would be the zygote's stdin."""
     for fd in range(3):
         try:
             os.fstat(fd)
