@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DESCRIPTORS = _socket.CMSG_SPACE(6 * 4)
+SIGNALS = 1024  # waiting to be delivered, and timers, which the kernel keeps
 MEMORY_SLACK = 1 << 30  # of private memory, between two looks of the watch
 # What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
 # first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
@@ -139,6 +140,7 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
         linux.become_dumpable()
     if tier == "standard":
         linux.restrict_files(zygote.config["visible"], [folder, *namespaces.DEVICES])
+        zygote.last_filter.install()
 
 
 def become_apart(zygote: Zygote) -> None:
@@ -170,6 +172,7 @@ class Zygote:
         self.keeps = linux.CAP_DAC_READ_SEARCH if config["closed"] and linux is not None else None
         self.capset = linux.capset_of(self.keeps) if linux is not None else ()
         self.last_pid = -1
+        self.landlock = linux.landlock_abi() if linux is not None else 0
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
         if self.strong:
@@ -196,6 +199,7 @@ class Zygote:
             (resource.RLIMIT_CORE, 1),  # 0 would still start a program that core_pattern names
             (resource.RLIMIT_NOFILE, self.config["files"]),
             (resource.RLIMIT_FSIZE, self.config["scratch_mb"] << 20),
+            *(((resource.RLIMIT_SIGPENDING, SIGNALS),) if hasattr(resource, "RLIMIT_SIGPENDING") else ()),
         ):
             resource.setrlimit(which, (least(which, value), least(which, value)))
         # Where the programs' user is also ours, all of that user's count, and so do the programs of other workers.
@@ -212,10 +216,12 @@ class Zygote:
         if self.tier == "weak":
             return
         linux.drop_bounding_set()
-        if self.strong and linux.landlock_abi():
+        if self.strong and self.landlock:
             writable = [os.path.dirname(namespaces.SCRATCH), *namespaces.DEVICES]
             linux.restrict_files([*self.config["visible"], "/proc"], writable)
-        linux.install_seccomp(linux.seccomp_program(spare_files=not self.strong and self.program_uid is None))
+        spare_files = not self.strong and self.program_uid is None
+        linux.Filter(linux.seccomp_program(spare_files, final=self.strong)).install()
+        self.last_filter = linux.Filter(linux.last_seccomp_program())
 
     def load(self, names: list[str]) -> None:
         """Import these modules once for all later forks, which run the fork hooks themselves (see start_program)."""
@@ -326,9 +332,19 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
         return f"error {type(error).__name__}: {error}"
 
 
+def low(fd: int) -> int:
+    if fd < 3:
+        return fd
+    moved = os.dup(fd)
+    os.close(fd)
+    return moved
+
+
 def main() -> None:
     config = json.loads(sys.argv[1])
-    control = _socket.socket(fileno=config["control"])
+    # Low numbers, below what a program's descriptors are closed up to, however many the judge has open.
+    config["cpu"], *config["memory"] = (low(fd) for fd in (config["cpu"], *config["memory"]))
+    control = _socket.socket(fileno=low(config["control"]))
     runner.MARK = bytes.fromhex(config["mark"])
     sys.argv = ["main.py"]
     inside = os.path.dirname(os.path.abspath(__file__))
@@ -342,9 +358,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         control.sendall(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         os._exit(1)
-    abi = linux.landlock_abi() if linux else 0
     zygote.warm()
-    control.sendall(json.dumps({"landlock": abi}).encode())
+    control.sendall(json.dumps({"landlock": zygote.landlock}).encode())
     zygote.serve()
 
 
