@@ -474,7 +474,7 @@ def _add_import(commands: Commands) -> None:
         "differences.csv lists the differences. Nothing is written before all verdicts are known",
     )
     imported.add_argument(
-        "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as for `kiyas judge`"
+        "--time-limit", type=judge_cli.time_limit, metavar="S", help="with --rejudge, as for `kiyas judge`"
     )
     imported.add_argument(
         "--isolation",

@@ -211,6 +211,21 @@ def test_a_failed_sandbox_is_judged_again_and_in_its_place(place: Place, monkeyp
     assert list(place.verdicts.items()) == list(EXPECTED.items())
 
 
+def test_a_broken_checker_is_named_once_and_nothing_is_judged_again(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checker = "def check(given, expected, output): return int(output) == int(expected) if output.strip() else False"
+    rows = [{"id": "a", "tests": place.tests["a"], "checker": checker}, {"id": "b", "tests": place.tests["b"]}]
+    place.give([{"problem_id": id, "program": f"print('x{n}')"} for n, id in enumerate("aaaab")])
+    (place.folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for _ in range(2):
+        assert place.judge() == 2
+        said = capsys.readouterr().err
+        assert said.count("checker failed: ValueError") == 1 and "mend its checker" in said
+        assert "again" not in said
+    assert [row["verdict"] for row in place.rows] == ["IE"] * 4 + ["WA"]
+
+
 def _hold(path: Path, ready: Any, done: Any) -> None:
     with verdict_file.locked(path):
         ready.set()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import tee
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import tiers
 from .formats import FORMATS, read_problems
@@ -35,6 +35,7 @@ from .types import (
     SandboxError,
     Tier,
     ToleranceRule,
+    unfit,
 )
 from .verdict_file import (
     OutputError,
@@ -50,6 +51,8 @@ from .verdict_file import (
 from .version import VERSION
 
 SHOWN = 5
+MOST_WORKERS = 1024
+Number = TypeVar("Number", int, float)
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.
@@ -83,13 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strict: a real script, a process per test (default); livecodebench: pass or fail as LiveCodeBench's own "
         "checker; both: strict, and the other verdict in a column of its own",
     )
-    parser.add_argument("--workers", type=_positive_int, metavar="N", help="programs at once (default: CPU cores)")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="programs at once (default: CPU cores)")
     parser.add_argument(
-        "--time-limit", type=positive, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
+        "--time-limit", type=time_limit, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
     )
     parser.add_argument(
         "--memory-limit",
-        type=_positive_int,
+        type=_memory_limit,
         metavar="MB",
         help="memory per test, over the problem's own (default 1024)",
     )
@@ -132,17 +135,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def time_limit(text: str) -> float:
+    return _limit("time_limit_s", float(text))
+
+
+def _memory_limit(text: str) -> int:
+    return _limit("memory_limit_mb", int(text))
+
+
+def _limit(name: str, value: Number) -> Number:
+    if wrong := unfit(name, value):
+        raise argparse.ArgumentTypeError(wrong)
     return value
 
 
-def _positive_int(text: str) -> int:
+def _workers(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    if not 1 <= value <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text} workers make no sense: 1 to {MOST_WORKERS}")
     return value
 
 
@@ -244,6 +254,7 @@ def _run(args: argparse.Namespace) -> int:
             row = known(program)
             if file is not None and row is not None and there[seen := short_digest(line_in_file(program, row))] > 0:
                 there[seen] -= 1
+                tally.checker_failed(program, row)
                 continue
             if row is None:
                 row = next(verdicts).to_row()
@@ -256,7 +267,7 @@ def _run(args: argparse.Namespace) -> int:
             file.rewrite(line_in_file(program, row) for program in everything() if (row := known(program)) is not None)
         tally.say(once.reused)
     print(f"isolation: {tier}", file=sys.stderr)
-    return 2 if tally.counts[Outcome.IE] else 0
+    return 2 if tally.broken or tally.failed else 0
 
 
 def _there(

@@ -30,6 +30,7 @@ from .types import (
     Tier,
     ToleranceRule,
     Verdict,
+    unfit,
 )
 from .verdicts import Resolved, judge_program
 
@@ -73,9 +74,13 @@ def judge(
     count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
-    for limit in (*astuple(limits), *astuple(defaults)):
-        if limit is not None and not limit > 0:
-            raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
+    for each in (limits, defaults):
+        for name, value in zip(("time_limit_s", "memory_limit_mb", "output_limit_mb"), astuple(each), strict=True):
+            if wrong := unfit(name, value):
+                raise JudgeError(wrong)
+    for problem in known.values():
+        if wrong := unfit("time_limit_s", problem.time_limit_s) or unfit("memory_limit_mb", problem.memory_limit_mb):
+            raise JudgeError(f"problem {problem.id}: {wrong}")
     _allow_descriptors(count)
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)

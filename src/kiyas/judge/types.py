@@ -118,6 +118,27 @@ class Limits:
     """of stdout, and of stderr; raised to twice the expected output where that is larger"""
 
 
+ALLOWED: dict[str, tuple[float, float]] = {
+    "time_limit_s": (0.001, 3600),
+    "memory_limit_mb": (1, 1 << 20),
+    "output_limit_mb": (1, 1 << 12),
+    "tolerance": (1e-300, 1e300),
+}
+"""what a limit, or a tolerance, may be"""
+
+
+def unfit(name: str, value: float | None) -> str:
+    """What is wrong with a limit of this name in ALLOWED; "": nothing, or there is none."""
+    least, most = ALLOWED[name]
+    if value is None or least <= value <= most:
+        return ""
+    try:
+        shown = f"{value:.6g}"
+    except OverflowError:
+        shown = "more than 1e308"
+    return f"a {name!r} of {shown} makes no sense: it may be {least:.7g} to {most:.7g}"
+
+
 DEFAULT_TIME_S = 6.0
 DEFAULT_MEMORY_MB = 1024
 DEFAULT_OUTPUT_MB = 16

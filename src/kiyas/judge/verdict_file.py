@@ -310,8 +310,8 @@ class Tally:
     def __init__(self, expected: int, both: bool) -> None:
         self.counts: Counter[Outcome] = Counter()
         self._both, self._differing = both, list[str]()
-        self._refused = self._within = 0
-        self._failed: dict[str, str] = {}
+        self._refused = self._within = self.broken = 0
+        self.failed: dict[str, str] = {}
         self._progress = Progress(expected)
 
     def count(self, program: Program, row: dict[str, Any]) -> None:
@@ -321,13 +321,19 @@ class Tally:
             return
         verdict, detail, id = Outcome(row["verdict"]), row["detail"], program.problem_id
         self.counts[verdict] += 1
-        if CHECKER_FAILED in row["flags"]:
-            self._failed.setdefault(id, detail)
+        if verdict is Outcome.IE:
+            self.broken += not self.checker_failed(program, row)
         accepted = verdict is Outcome.AC
         self._within += accepted and any(flag.startswith(WITHIN) for flag in row["flags"])
         if self._both and accepted != ((other := row["verdict_livecodebench"]) == Outcome.AC):
             self._differing.append(f"{id}: {verdict} strict, {other} livecodebench; {detail}")
         self._progress.step(self.counts.total() + self._refused, f"{self.counts[Outcome.AC]} AC")
+
+    def checker_failed(self, program: Program, row: dict[str, Any]) -> bool:
+        """Whether that is why there is no verdict; said once for each problem."""
+        if found := CHECKER_FAILED in row.get("flags", ()):
+            self.failed.setdefault(program.problem_id, row["detail"])
+        return found
 
     def say(self, reused: int) -> None:
         """The summary, on stderr. `reused`: verdicts that were those of the same program before."""
@@ -342,10 +348,12 @@ class Tally:
             lines += [f"  {line}" for line in self._differing]
         if self._within:
             lines.append(f"{self._within} accepted programs would not be, were outputs compared exactly")
-        for id, detail in self._failed.items():
+        for id, detail in self.failed.items():
             lines.append(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out")
-        if self.counts[Outcome.IE] and not self._failed:
-            lines.append("IE: the sandbox failed, not the program; the same command judges again from there")
+        if self.broken:
+            lines.append(
+                f"IE: the sandbox failed {self.broken} times, not the program; with --out the same command judges these again"
+            )
         print("\n".join(lines), file=sys.stderr)
 
 
