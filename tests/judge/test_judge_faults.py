@@ -19,6 +19,7 @@ from judge_bench import descendants
 
 from kiyas.judge import Limits, Outcome, Problem, Program, SandboxError, Test, Tier, judge, resources, tiers
 from kiyas.judge.attacks import problem, run_case
+from kiyas.judge.ready import missing_modules
 from kiyas.judge.sandbox import Job, Sandbox
 from kiyas.judge.types import LostError
 
@@ -102,6 +103,7 @@ import os, sys
 from kiyas.judge import resources, Tier, Limits
 resources._ranges = lambda path: [range(30_000, 30_002)]
 from kiyas.judge.attacks import problem, run_case
+from kiyas.judge.ready import missing_modules
 from kiyas.judge.sandbox import Sandbox
 os.getpid = lambda: 4242  # as the other judge has it in its own container
 with Sandbox(Tier.STANDARD) as sandbox:
@@ -309,3 +311,74 @@ def test_the_judge_itself_runs_out_of_disk(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(sandbox, "_refuse_full", lambda: None)
         with pytest.raises(SandboxError, match="File too large"):
             run_case(sandbox, "#" * (65 << 20), Problem("p", (Test("", ""),)), Limits(2))
+
+
+# -- the interpreter for programs, which a stranger may have named ----------------------------------------------------
+
+AT_START = """\
+for place in {places}:
+    try: open(place, "a").close()
+    except OSError: pass
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    return tmp_path / "venv"
+
+
+@pytest.mark.parametrize("tier", [Tier.STRONG, Tier.STANDARD])
+def test_another_interpreter_runs_only_inside_the_sandbox(tier: Tier, environment: Path, tmp_path: Path) -> None:
+    """Not even to ask for its version or its modules: what it does when it starts can write nowhere."""
+    packages = next(environment.glob("lib/python3.*/site-packages"))
+    marks = [tmp_path / "mark", Path("/tmp/kiyas-mark"), Path.home() / "kiyas-mark", packages / "mark"]
+    at_start = AT_START.format(places=[str(mark) for mark in marks])
+    (packages / "start.pth").write_text(f"import sys; exec({at_start!r})\n")
+    python = str(environment / "bin" / "python")
+    with Sandbox(tier, python) as sandbox:
+        assert run_case(sandbox, RIGHT, problem(), Limits(2)).verdict is Outcome.AC
+    assert tiers.probe_tier(tier, python).holds
+    assert missing_modules(["no_such_module_7"], tier, python).keys() == {"no_such_module_7"}
+    assert not [mark for mark in marks if mark.exists()]
+    with Sandbox(Tier.WEAK, python):
+        assert marks[0].exists()  # the attack itself works
+    for mark in marks:
+        mark.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("script", "it is a script"), ("text", "not a working interpreter"), ("gone", "there is no such program")],
+)
+def test_what_is_not_an_interpreter_is_refused_and_not_run(what: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "python"
+    if what != "gone":
+        path.write_text(f"#!/bin/sh\ntouch {tmp_path}/mark\n" if what == "script" else "text")
+        path.chmod(0o755 if what == "script" else 0o644)
+    with pytest.raises(SandboxError, match=words):
+        Sandbox(Tier.STRONG, str(path))
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("tier", [Tier.STRONG, Tier.STANDARD])
+def test_another_program_in_place_of_an_interpreter(tier: Tier) -> None:
+    with pytest.raises(SandboxError, match="did not start"):
+        Sandbox(tier, "/bin/cat")
+
+
+def test_descriptors_of_a_judge_with_many_open_files() -> None:
+    """None of them reaches a program, whatever its number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 6000:
+        pytest.skip("too few descriptors may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (6000, hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(5000)]
+    source = "import os\nfor n in range(3, 9000):\n    try: print(n, os.fstat(n))\n    except OSError: pass\nprint(42)"
+    try:
+        with Sandbox(Tier.STRONG) as sandbox:
+            assert run_case(sandbox, source, problem(), Limits(2)).verdict is Outcome.AC
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -29,7 +29,6 @@ from .types import (
     JudgeError,
     Limits,
     Mode,
-    Outcome,
     Problem,
     Program,
     SandboxError,

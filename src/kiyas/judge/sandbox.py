@@ -49,6 +49,7 @@ import os
 import re
 import secrets
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -173,7 +174,10 @@ def last_words(stderr: bytes) -> str:
 
 
 def interpreter(python: str | None) -> tuple[list[str], list[str]]:
-    """(command, folders it needs) of the interpreter for programs: ours without site-packages, or the named one's."""
+    """(command, folders it needs) of the interpreter for programs: ours without site-packages, or the named one's.
+
+    The named one is only looked at: it is a stranger's, and first runs inside the sandbox.
+    """
     if python is None:
         name = f"bin/python{sys.version_info.major}.{sys.version_info.minor}"
         candidates = [getattr(sys, "_base_executable", ""), f"{sys.base_exec_prefix}/{name}", sys.executable]
@@ -181,22 +185,38 @@ def interpreter(python: str | None) -> tuple[list[str], list[str]]:
             if os.access(candidate, os.X_OK):
                 return [str(Path(candidate).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
         raise SandboxError(f"you may not run the interpreter {candidates[0]}", "name another one: --python PATH")
-    question = (
-        "import sys; print(*sys.version_info[:2], sys.executable, sys.prefix, sys.base_prefix, *sys.path, sep='\\n')"
-    )
     try:
-        done = subprocess.run(
-            [python, "-s", "-c", question], capture_output=True, text=True, timeout=30, check=True, env={}
-        )
-        major, minor, executable, prefix, base, *path = done.stdout.splitlines()
-        version = int(major), int(minor)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        found = shutil.which(python)
+        if found is None:
+            raise OSError("there is no such program")
+        executable = Path(found).absolute()
+        real = executable.resolve(strict=True)
+        with real.open("rb") as file:
+            if file.read(2) == b"#!":
+                raise OSError("it is a script: name the interpreter that it starts, which is its sys.executable")
+        # An environment is known by its pyvenv.cfg, and names the interpreter that it was made from.
+        settings = executable.parent.parent / "pyvenv.cfg"
+        prefixes = {real.parent.parent}
+        if settings.is_file():
+            lines = [line.partition("=") for line in settings.read_text(encoding="utf-8")[:65536].splitlines()]
+            homes = [Path(value.strip()) for key, _, value in lines if key.strip().lower() == "home"]
+            prefixes |= {settings.parent, *(home.parent for home in homes if home.is_absolute())}
+        else:
+            executable = real
+    except (OSError, ValueError) as error:
         raise SandboxError(f"--python {python}: not a working interpreter ({error})") from None
-    if version < (3, 10):
-        raise SandboxError(f"--python {python}: this is Python {major}.{minor}; programs need 3.10 or newer")
-    # A .pth file may name packages elsewhere; of other folders on the path, such as your project's, nothing is shown.
-    packages = {folder for folder in path if Path(folder).name in ("site-packages", "dist-packages")}
-    return [executable, "-s"], sorted({prefix, base, *packages})
+    return [str(executable), "-s"], sorted({*map(str, prefixes), *_packages_elsewhere(prefixes)})
+
+
+def _packages_elsewhere(prefixes: set[Path]) -> set[str]:
+    """A .pth file may name packages elsewhere; of other folders, such as your project's, nothing is shown."""
+    named = set[str]()
+    for file in (file for prefix in prefixes for file in prefix.glob("lib/python3.*/site-packages/*.pth")):
+        with contextlib.suppress(OSError, ValueError):
+            with file.open(encoding="utf-8") as lines:
+                paths = [file.parent / line.strip() for line in lines.read(1 << 20).splitlines() if line.strip()]
+            named |= {str(path) for path in paths if path.name in ("site-packages", "dist-packages") and path.is_dir()}
+    return named
 
 
 def visible_paths(prefixes: list[str]) -> list[str]:
@@ -251,6 +271,10 @@ class Sandbox:
     def _start(self, tier: Tier, python: str | None, theirs: socket.socket) -> None:
         with theirs:
             command, prefixes = interpreter(python)
+            inside = None
+            if python is not None:  # our own builds the sandbox, and then becomes the other one
+                inside, command = command, interpreter(None)[0]
+                prefixes = [*prefixes, str(INSIDE)]
             self._user = User.take()
             self.uid = self._user.uid if self._user is not None else None
             self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
@@ -271,6 +295,7 @@ class Sandbox:
                 "closed": self.closed,
                 "mark": self._mark.hex(),
                 "visible": visible_paths(prefixes),
+                "interpreter": inside,
                 "control": theirs.fileno(),
                 "folder": str(self.folder) if self.folder else None,
                 "scratch_mb": SCRATCH_MB,

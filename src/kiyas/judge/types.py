@@ -118,6 +118,8 @@ class Limits:
     """of stdout, and of stderr; raised to twice the expected output where that is larger"""
 
 
+MOST_PROGRAM = 1_000_000
+"""characters of a program, and of an answer in which one is looked for: the parser takes hundreds of bytes for each"""
 ALLOWED: dict[str, tuple[float, float]] = {
     "time_limit_s": (0.001, 3600),
     "memory_limit_mb": (1, 1 << 20),

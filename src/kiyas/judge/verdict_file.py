@@ -352,7 +352,8 @@ class Tally:
             lines.append(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out")
         if self.broken:
             lines.append(
-                f"IE: the sandbox failed {self.broken} times, not the program; with --out the same command judges these again"
+                f"IE: the sandbox failed {self.broken} times, not the program; "
+                "with --out the same command judges these again"
             )
         print("\n".join(lines), file=sys.stderr)
 

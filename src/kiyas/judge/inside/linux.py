@@ -29,7 +29,7 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 AF_UNIX, F_SETPIPE_SZ, MAP_HUGETLB = 1, 1031, 0x40000
 CAP_DAC_READ_SEARCH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 8, 22, 24
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 36, 38, 47, 2
 
 # Numbers of system calls: (x86_64, aarch64); None where the architecture has no such call.
 Calls = dict[str, tuple[int | None, int | None]]
@@ -147,6 +147,7 @@ OF_YOUR_FILES: Calls = {
 }
 # Only called from here, or filtered by argument.
 OTHERS: Calls = {
+    "capget": (125, 90),
     "capset": (126, 91),
     "exit": (60, 93),
     "clone": (56, 220),
@@ -273,6 +274,28 @@ def capset_of(kept: int | None) -> tuple[object, ...]:
 def set_capabilities(capset: tuple[object, ...]) -> None:
     if _libc.syscall(*capset) < 0:
         raise OSError(ctypes.get_errno(), "capset")
+
+
+def keep_capabilities_over_exec() -> None:
+    """Those that this process has, once: to be called while the bounding set is whole."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    sets = ctypes.create_string_buffer(24)
+    syscall("capget", header, sets)
+    low_effective, low, _, high_effective, high, _ = struct.unpack("=6I", sets.raw)
+    sets.raw = struct.pack("=6I", low_effective, low, low, high_effective, high, high)
+    syscall("capset", header, sets)
+    for capability in range(64):
+        if (low | high << 32) >> capability & 1:
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+
+def keep_no_capabilities_over_exec() -> None:
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    sets = ctypes.create_string_buffer(24)
+    syscall("capget", header, sets)
+    low_effective, low, _, high_effective, high, _ = struct.unpack("=6I", sets.raw)
+    sets.raw = struct.pack("=6I", low_effective, low, 0, high_effective, high, 0)
+    syscall("capset", header, sets)
 
 
 def become_dumpable() -> None:
