@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from judge_bench import descendants
 
-from kiyas.judge import Limits, Outcome, Problem, Program, SandboxError, Test, Tier, judge, resources, tiers
+from kiyas.judge import Limits, Outcome, Program, SandboxError, Tier, judge, resources, tiers
 from kiyas.judge.attacks import problem, run_case
 from kiyas.judge.ready import missing_modules
 from kiyas.judge.sandbox import Job, Sandbox
@@ -85,9 +85,15 @@ def test_a_container_with_few_user_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 @root
 def test_users_with_a_name_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "_ranges", lambda path: [range(1, 20)])
-    monkeypatch.setattr(resources, "_known_users", lambda: set(range(1, 19)))
+    monkeypatch.setattr(resources, "_named_users", lambda: set(range(1, 18)))
+    monkeypatch.setattr(resources, "_users_of_processes", lambda: {18})
     with Sandbox(Tier.STANDARD) as sandbox:
         assert sandbox.uid == 19
+        with pytest.raises(SandboxError, match="are in use"):
+            Sandbox(Tier.STANDARD)
+    monkeypatch.setattr(resources, "_named_users", lambda: set(range(1, 20)))
+    with Sandbox(Tier.STANDARD) as sandbox:
+        assert sandbox.uid is None
 
 
 @root
@@ -310,7 +316,7 @@ def test_the_judge_itself_runs_out_of_disk(monkeypatch: pytest.MonkeyPatch) -> N
     with Sandbox(Tier.STANDARD) as sandbox:
         monkeypatch.setattr(sandbox, "_refuse_full", lambda: None)
         with pytest.raises(SandboxError, match="File too large"):
-            run_case(sandbox, "#" * (65 << 20), Problem("p", (Test("", ""),)), Limits(2))
+            sandbox.run(Job("script", "#" * (65 << 20)))
 
 
 # -- the interpreter for programs, which a stranger may have named ----------------------------------------------------

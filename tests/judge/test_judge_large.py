@@ -17,7 +17,7 @@ import pytest
 from kiyas.judge import InputError, Outcome, Program, extract, judge, problem_from_row, programs_from_row, read_problems
 from kiyas.judge import rows as judge_rows
 from kiyas.judge.attacks import problem
-from kiyas.judge.formats import livecodebench
+from kiyas.judge.formats import format as formats
 from kiyas.judge.rows import BadRowError
 from kiyas.judge.types import MOST_PROGRAM
 
@@ -86,7 +86,7 @@ def refusal(private: str) -> str:
 
 
 def test_packed_tests_that_unpack_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(livecodebench, "MOST_OF_A_ROW", 1 << 20)
+    monkeypatch.setattr(formats, "MOST_OF_A_ROW", 1 << 20)
     tests = json.dumps([{"input": "1", "output": "x" * (1 << 19), "testtype": "stdin"}])
     assert len(problem_from_row({**ROW, "private_test_cases": packed(pickle.dumps(tests))}).tests) == 1
     assert "unpacks to more than 1 MB" in refusal(packed(bytes(2 << 20)))

@@ -81,7 +81,7 @@ def judge(
     for problem in known.values():
         if wrong := unfit("time_limit_s", problem.time_limit_s) or unfit("memory_limit_mb", problem.memory_limit_mb):
             raise JudgeError(f"problem {problem.id}: {wrong}")
-    _allow_descriptors(count)
+    allow_descriptors(count)
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
     return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early, rule).stream(iter(programs))
@@ -97,7 +97,7 @@ def _one_of(kind: type[Rule], name: str, value: str) -> Rule:
 DESCRIPTORS_OF_A_WORKER = 24
 
 
-def _allow_descriptors(workers: int) -> None:
+def allow_descriptors(workers: int) -> None:
     """As many open files as the workers need, and as a program may have."""
     wanted = max(64 + DESCRIPTORS_OF_A_WORKER * workers, DESCRIPTORS)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -135,28 +135,28 @@ class User:
         if os.geteuid() != 0:
             return None
         mapped = [_ranges(f"/proc/self/{name}") for name in ("uid_map", "gid_map")]
-        for pool, shared in ((MANY, False), (FEW, True), (range(1, 65_534), True)):
-            ids = range(pool.start, pool.stop)
+        for pool in (MANY, FEW, range(1, 65_534)):
+            ids = pool
             for ranges in mapped:  # the largest range that lies in both maps
                 ids = max((_overlap(ids, each) for each in ranges), key=len, default=range(0))
-            if not ids:
+            named = _named_users() if pool is not MANY else set()
+            if not set(ids[: len(named) + 1]) - named:
                 continue
             if not _may_give_users():
                 raise SandboxError(
                     "you are root without the right to give programs a user (CAP_SETUID, CAP_SETGID, CAP_CHOWN)",
                     "run as an ordinary user, or give the container these capabilities",
                 )
-            known = _known_users() if shared else set()
+            busy = _users_of_processes() if pool is not MANY else set()
             start = secrets.randbelow(len(ids))
-            for at in range(min(len(ids), 70_000)):
+            for at in range(min(len(ids), 1 << 16)):
                 uid = ids[(start + at) % len(ids)]
-                if uid not in known and (holder := _held(uid)) is not None:
+                if uid not in named and uid not in busy and (holder := _held(uid)) is not None:
                     return cls(uid, holder)
-            if pool.start == 1 or len(ids) > 1000:
-                raise SandboxError(
-                    f"all of the {len(ids)} user ids that programs may have here are in use",
-                    "give fewer --workers, or wait until the other judge has ended",
-                )
+            raise SandboxError(
+                f"all of the {len(ids)} user ids that programs may have here are in use",
+                "give fewer --workers, or wait until the other judge has ended",
+            )
         return None
 
 
@@ -192,16 +192,19 @@ def _may_give_users() -> bool:
     return held & FOR_USERS == FOR_USERS
 
 
-def _known_users() -> set[int]:
-    """Those with a name, and those that have a process."""
+def _named_users() -> set[int]:
     import pwd
 
-    known = {entry.pw_uid for entry in pwd.getpwall()}
+    return {entry.pw_uid for entry in pwd.getpwall()}
+
+
+def _users_of_processes() -> set[int]:
+    found = set[int]()
     with contextlib.suppress(OSError):
         for process in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                known |= {process.stat().st_uid} if process.name.isdigit() else set()
-    return known
+                found |= {process.stat().st_uid} if process.name.isdigit() else set()
+    return found
 
 
 def others_can_read(folders: list[str]) -> bool:

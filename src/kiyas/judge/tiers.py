@@ -116,7 +116,7 @@ def _probe(tier: Tier, python: str | None) -> TierReport:
     except LostError:
         raise
     except SandboxError as error:
-        return TierReport(tier, False, str(error))
+        return TierReport(tier, False, "; ".join(filter(None, (error.args[0], error.hint))))
     try:
         found = json.loads(run.stdout)
     except ValueError:

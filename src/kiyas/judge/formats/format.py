@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
+from kiyas.judge.rows import LEAVE_OUT, MOST_OF_A_ROW, BadRowError, Row, take, take_json, take_tests, take_texts
 from kiyas.judge.stubs import parted
 from kiyas.judge.syntax import foreign_imports, syntax_tree
 from kiyas.judge.types import Problem, Test
@@ -35,6 +36,7 @@ __all__ = [
     "take_json",
     "take_tests",
     "take_texts",
+    "unpacked",
 ]
 
 
@@ -162,6 +164,17 @@ def asked(statement: str, name: str | None, starter: str = "") -> str:
         how = f"Write the Python function `{name}`."
     start = f" Start from:\n\n```python\n{starter.strip()}\n```" if name is not None and starter.strip() else ""
     return f"{statement.strip()}\n\n{how}{start}"
+
+
+def unpacked(packed: bytes, key: str) -> bytes:
+    """What zlib packed. Raises BadRowError for more than a row may hold, ValueError or zlib.error for less than all."""
+    stream = zlib.decompressobj()
+    content = stream.decompress(packed, MOST_OF_A_ROW)
+    if stream.unconsumed_tail:
+        raise BadRowError(f"{key!r} unpacks to more than {MOST_OF_A_ROW >> 20} MB", LEAVE_OUT)
+    if not stream.eof:
+        raise ValueError("it is cut off")
+    return content
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,7 @@ import json
 import pickletools
 import zlib
 
-from kiyas.judge.rows import LEAVE_OUT, MOST_OF_A_ROW
-
-from .format import BadRowError, Format, Problem, Row, Test, take, take_json, take_tests
+from .format import BadRowError, Format, Problem, Row, Test, take, take_json, take_tests, unpacked
 
 
 def problem(row: Row) -> Problem:
@@ -46,7 +44,7 @@ def _tests(row: Row, key: str) -> list[Row]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             try:
-                pickled = _unpacked(base64.b64decode(value, validate=True), key)
+                pickled = unpacked(base64.b64decode(value, validate=True), key)
                 found = pickletools.genops(pickled)
                 text = next(arg for op, arg, _ in found if isinstance(arg, str) and "UNICODE" in op.name)
                 del pickled, found  # tests of many megabytes: one copy fewer
@@ -54,16 +52,6 @@ def _tests(row: Row, key: str) -> list[Row]:
             except (ValueError, RecursionError, zlib.error, StopIteration) as error:
                 raise BadRowError(f"{key!r} can be read neither as JSON nor as packed JSON: {error}") from None
     return take_tests({key: value}, key)
-
-
-def _unpacked(packed: bytes, key: str) -> bytes:
-    stream = zlib.decompressobj()
-    content = stream.decompress(packed, MOST_OF_A_ROW)
-    if stream.unconsumed_tail:
-        raise BadRowError(f"{key!r} unpacks to more than {MOST_OF_A_ROW >> 20} MB", LEAVE_OUT)
-    if not stream.eof:
-        raise ValueError("it is cut off")
-    return content
 
 
 FORMAT = Format(
