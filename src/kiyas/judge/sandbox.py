@@ -506,9 +506,9 @@ class Sandbox:
                     raise SandboxError("the zygote did not report in time")
                 if self.cancelled:
                     raise SandboxError("interrupted")
-                if self._is_stopped():
-                    raise LostError("the zygote was stopped from outside")
                 ready = poller.poll(200)
+                if not ready and self._is_stopped():
+                    raise LostError("the zygote was stopped from outside")
             finished = any(fd == self._socket.fileno() for fd, _ in ready)
             ready = []
             if finished:

@@ -123,6 +123,7 @@ DENIED: Calls = {
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
+    "vmsplice": (278, 75),
 }
 # What Landlock does not cover. Denied where programs have the same user as you and no root folder of their own.
 OF_YOUR_FILES: Calls = {

@@ -67,7 +67,8 @@ def hidden_kb(pid: int, fields: list[bytes]) -> int:
         with open(f"/proc/{pid}/status") as file:
             hidden = sum(int(line.split()[1]) for line in file if line.startswith("VmPTE:"))
     with suppress(OSError):
-        hidden += max(0, os.stat(f"/proc/{pid}/fd").st_size - FREE_DESCRIPTORS) * KB_OF_A_DESCRIPTOR
+        held = os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))  # 0: before Linux 6.2
+        hidden += max(0, held - FREE_DESCRIPTORS) * KB_OF_A_DESCRIPTOR
     return hidden
 
 
