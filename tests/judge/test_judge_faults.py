@@ -19,6 +19,7 @@ from judge_bench import descendants
 
 from kiyas.judge import Limits, Outcome, Program, SandboxError, Tier, judge, resources, tiers
 from kiyas.judge.attacks import problem, run_case
+from kiyas.judge.inside.watch import Watch
 from kiyas.judge.ready import missing_modules
 from kiyas.judge.sandbox import Job, Sandbox
 from kiyas.judge.types import LostError
@@ -109,6 +110,7 @@ import os, sys
 from kiyas.judge import resources, Tier, Limits
 resources._ranges = lambda path: [range(30_000, 30_002)]
 from kiyas.judge.attacks import problem, run_case
+from kiyas.judge.inside.watch import Watch
 from kiyas.judge.ready import missing_modules
 from kiyas.judge.sandbox import Sandbox
 os.getpid = lambda: 4242  # as the other judge has it in its own container
@@ -217,6 +219,21 @@ def test_work_of_a_lost_sandbox_is_done_again() -> None:
     found += verdicts
     thread.join()
     assert [each.verdict for each in found] == [Outcome.AC] * 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_hidden_memory_is_read_of_either_version_of_control_groups(version: int, tmp_path: Path) -> None:
+    stat, kernel = tmp_path / "memory.stat", tmp_path / "memory.kmem.usage_in_bytes"
+    kernel.write_text(f"{10 << 20}\n")
+    fds = [os.open(path, os.O_RDONLY | os.O_CREAT) for path in (stat, kernel)]
+    try:
+        watch = Watch(True, memory=(fds[0], fds[1] if version == 1 else -1))
+        kernel.write_text(f"{17 << 20}\n")  # version 1: more by 7 MB than at the start
+        stat.write_text(f"anon 5\nshmem {3 << 20}\nkernel {9 << 20}\nslab_reclaimable {2 << 20}\n")
+        assert watch.unseen_kb(1) == 10 << 10
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 # -- folders, streams and limits of the judge's own process -----------------------------------------------------------

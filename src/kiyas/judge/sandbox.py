@@ -351,14 +351,19 @@ class Sandbox:
 
     def _landlock_abi(self) -> int:
         """What the zygote says once it is ready."""
-        self._socket.settimeout(STARTS_WITHIN_S)
-        try:
-            message = self._socket.recv(65536)
-        except TimeoutError:
-            what = "it was stopped from outside" if self._is_stopped() else f"no word of it for {STARTS_WITHIN_S} s"
-            raise LostError(f"the zygote did not start: {what}") from None
-        except OSError:
-            message = b""
+        self._socket.settimeout(1)
+        message = b""
+        for waited in range(STARTS_WITHIN_S + 1):
+            try:
+                message = self._socket.recv(65536)
+                break
+            except TimeoutError:
+                if self._is_stopped():
+                    raise LostError("the zygote did not start: it was stopped from outside") from None
+                if waited == STARTS_WITHIN_S:
+                    raise LostError(f"the zygote did not start: no word of it for {STARTS_WITHIN_S} s") from None
+            except OSError:
+                break
         if not message:
             assert self._process is not None and self._process.stderr is not None
             reason = last_words(self._process.stderr.read(4000))

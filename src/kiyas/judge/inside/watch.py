@@ -142,7 +142,10 @@ class Watch:
             return 0 if self.machine_start_kb is None else shared_memory_kb() - self.machine_start_kb
         lines = os.pread(self.shared, 8192, 0).split(b"\n")
         found = {key: int(value) // 1024 for key, value in (line.split() for line in lines if line.count(b" ") == 1)}
-        kernel = self.kernel_kb() - self.kernel_start_kb if self.kernel >= 0 else found.get(b"kernel", 0)
+        if self.kernel >= 0:
+            kernel = self.kernel_kb() - self.kernel_start_kb
+        else:  # version 2; names of files that were looked for are kept until memory is short, whoever looked
+            kernel = found.get(b"kernel", 0) - found.get(b"slab_reclaimable", 0)
         return found.get(b"shmem", 0) + kernel
 
     def cpu_s(self, seen: float) -> float:
