@@ -294,6 +294,21 @@ def test_too_few_open_files(most: int, files: tuple[str, ...]) -> None:
     says(done, 2, "open files", "ulimit -n")
 
 
+@pytest.mark.parametrize("name", ["RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_DATA"])
+def test_limits_that_would_decide_verdicts(name: str, files: tuple[str, ...]) -> None:
+    least = 1 << 20 if name == "RLIMIT_FSIZE" else 1 << 30
+    done = kiyas(files, prepare=lambda: resource.setrlimit(getattr(resource, name), (least, least)))
+    says(done, 2, f"and this process may have {least}", "ulimit -")
+
+
+@pytest.mark.parametrize("stack", [256 << 10, resource.RLIM_INFINITY])
+def test_the_stack_is_as_deep_for_everybody(stack: int, files: tuple[str, ...]) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    source = "import resource\nprint(42 if resource.getrlimit(resource.RLIMIT_STACK)[0] == 8 << 20 else 0)"
+    Path(files[0]).write_text(json.dumps({"problem_id": "p", "program": source}) + "\n")
+    accepted(kiyas(files, prepare=lambda: resource.setrlimit(resource.RLIMIT_STACK, (stack, hard))))
+
+
 def test_few_open_files_that_may_be_more(files: tuple[str, ...]) -> None:
     accepted(kiyas(files, prepare=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 4096))))
 

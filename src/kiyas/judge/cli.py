@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from . import tiers
 from .formats import FORMATS, read_problems
 from .once import Once, short_digest
-from .pool import allow_descriptors, judge, usable_cores
+from .pool import allow_limits, judge, usable_cores
 from .programs import for_problem, problem_of, program_files, read_programs
 from .proof import in_words, prove, sound
 from .sandbox import open_standard_streams
@@ -186,7 +186,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
-    allow_descriptors(args.workers or usable_cores())
+    allow_limits(args.workers or usable_cores())
     tier = tiers.choose(args.isolation, args.python)
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import resource
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
@@ -15,7 +16,7 @@ from . import tiers
 from .compare import check_checkers
 from .programs import for_problem, problem_of
 from .ready import check_ready, known_mode
-from .sandbox import DESCRIPTORS, Sandbox
+from .sandbox import DESCRIPTORS, SCRATCH_MB, Sandbox
 from .tolerances import with_tolerance
 from .types import (
     AfterTimeout,
@@ -81,7 +82,7 @@ def judge(
     for problem in known.values():
         if wrong := unfit("time_limit_s", problem.time_limit_s) or unfit("memory_limit_mb", problem.memory_limit_mb):
             raise JudgeError(f"problem {problem.id}: {wrong}")
-    allow_descriptors(count)
+    allow_limits(count)
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
     return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early, rule).stream(iter(programs))
@@ -95,20 +96,36 @@ def _one_of(kind: type[Rule], name: str, value: str) -> Rule:
 
 
 DESCRIPTORS_OF_A_WORKER = 24
+# Limits of this process that programs inherit: what they may need, and how it is raised.
+INHERITED = {
+    "RLIMIT_FSIZE": (SCRATCH_MB << 20, "bytes of a file", "-f"),
+    "RLIMIT_AS": (4 << 30, "bytes of address space", "-v"),
+    "RLIMIT_DATA": (2 << 30, "bytes of memory", "-d"),
+}
 
 
-def allow_descriptors(workers: int) -> None:
-    """As many open files as the workers need, and as a program may have."""
+def allow_limits(workers: int) -> None:
+    """As many open files as the workers need, and as a program may have. Raises SandboxError where a limit of this
+    process is so low that it would decide verdicts."""
     wanted = max(64 + DESCRIPTORS_OF_A_WORKER * workers, DESCRIPTORS)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise SandboxError(
-            f"{workers} workers need {wanted} open files, and this process may have {hard}",
-            f"ulimit -n {wanted}, or fewer --workers" if wanted > DESCRIPTORS else f"ulimit -n {wanted}",
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise SandboxError(
+                f"{workers} workers need {wanted} open files, and this process may have {hard}",
+                f"ulimit -n {wanted}, or fewer --workers" if wanted > DESCRIPTORS else f"ulimit -n {wanted}",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for name, (least, what, option) in INHERITED.items():
+        if sys.platform.startswith("linux") and -1 < (most := min_limit(getattr(resource, name))) < least:
+            raise SandboxError(
+                f"programs may need {least} {what}, and this process may have {most}", f"ulimit {option} unlimited"
+            )
+
+
+def min_limit(which: int) -> int:
+    """The lower one of the two; -1: there is none."""
+    return min((limit for limit in resource.getrlimit(which) if limit != resource.RLIM_INFINITY), default=-1)
 
 
 def usable_cores() -> int:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 DESCRIPTORS = _socket.CMSG_SPACE(6 * 4)
 SIGNALS = 1024  # waiting to be delivered, and timers, which the kernel keeps
+STACK = 8 << 20
 MEMORY_SLACK = 1 << 30  # of private memory, between two looks of the watch
 # What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
 # first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
@@ -245,6 +246,9 @@ class Zygote:
             *(((resource.RLIMIT_SIGPENDING, SIGNALS),) if hasattr(resource, "RLIMIT_SIGPENDING") else ()),
         ):
             resource.setrlimit(which, (least(which, value), least(which, value)))
+        # As deep for everybody; programs may raise it, as on any machine.
+        stack = resource.RLIMIT_STACK
+        resource.setrlimit(stack, (least(stack, STACK), resource.getrlimit(stack)[1]))
         # Where the programs' user is also ours, all of that user's count, and so do the programs of other workers.
         most = self.config["processes"]
         if self.program_uid is None:
