@@ -555,7 +555,7 @@ def _add_import(commands: Commands) -> None:
         "differences.csv lists the differences. The verdicts so far are kept until the import is written",
     )
     imported.add_argument(
-        "--time-limit", type=judge_cli.positive, metavar="S", help="with --rejudge, as for `kiyas judge`"
+        "--time-limit", type=judge_cli.time_limit, metavar="S", help="with --rejudge, as for `kiyas judge`"
     )
     imported.add_argument(
         "--isolation",

@@ -236,6 +236,26 @@ def test_limits_of_rows() -> None:
     assert (contest.time_limit_s, contest.memory_limit_mb, contest.difficulty) == (2.5, 245, "800")
 
 
+ABSURD = (-1, 1e6, float("inf"), float("-inf"), float("nan"), 10**12, 10**400)
+
+
+@pytest.mark.parametrize("value", ABSURD, ids=lambda value: f"{value!s:.6}")
+def test_absurd_limits_are_refused_by_name(value: float) -> None:
+    rows = {
+        "kiyas": ("time_limit_s",),
+        "taco": ("time_limit", "memory_limit"),
+        "codecontests": ("time_limit",),
+        "codeforces": ("time_limit", "memory_limit"),
+    }
+    for name, keys in rows.items():
+        for key in keys:
+            given = {"seconds": value, "nanos": 0} if name == "codecontests" else value
+            if key == "memory_limit" and value == 1e6:  # 1 TB may be what somebody means
+                continue
+            said = refusal({**EXAMPLES[name].row, key: given})
+            assert "limit" in said and ("makes no sense" in said or "a limit is a number" in said), (name, key, said)
+
+
 def test_solutions_are_python_3() -> None:
     many = ["print 1", None, 3, "", "```python\na = 1\n```", "b = 2", "c = 3", "d = 4"]
     assert python3(many) == ("a = 1", "b = 2", "c = 3")

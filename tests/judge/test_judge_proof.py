@@ -23,6 +23,7 @@ from kiyas.judge import (
     prove,
     read_problems,
     sound,
+    verdict_file,
 )
 from kiyas.judge.proof import SEVERAL, Finding, taken
 
@@ -280,7 +281,8 @@ def test_the_proof_is_kept_beside_the_verdicts(tmp_path: Path, capsys: pytest.Ca
     (finding,) = kept["problems_found_wrong"]
     assert finding["problem_id"] == "bad" and finding["refused"]
     finding["reason"] = "what was found the first time"
-    meta.write_text(json.dumps(kept))
+    del kept["sealed"]
+    meta.write_text(json.dumps({**kept, "sealed": verdict_file._seal(kept)}))
     out.write_bytes(b"".join(rows[:1]))
     assert judge(tmp_path, [*GOOD, BAD], PROGRAMS, "--out", str(out)) == 0
     assert "bad: what was found the first time" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def test_odd_files_are_refused(
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(path.name)
     read = {"train/log.jsonl": command != ["status"], ".lock": command == ["report"], "data/x": False}
-    refused = read[name] if name in read else True
+    refused = read.get(name, True)
     assert cli.main([command[0], str(run), *command[1:]]) == int(refused), "never a wait for what does not end"
     said = capsys.readouterr().err
     if refused:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -220,3 +221,17 @@ def test_whether_there_is_a_gpu_is_found_out_without_loading_torch() -> None:
     code = "import sys; from kiyas.work.workers import *; places('auto', None, 1, 1); print('torch' in sys.modules)"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).stdout == b"False\n"
+
+
+def test_a_killed_server_of_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What workers are forked from may be killed before it has forked one: no traceback, nothing left."""
+
+    class Refusing:
+        def start(self) -> None:
+            raise EOFError("unexpected EOF")
+
+    context = SimpleNamespace(Queue=lambda: None, Process=lambda **_: Refusing())
+    monkeypatch.setattr(workers, "warm", lambda: context)
+    with bar("test", 2, "units") as progress, pytest.raises(KiyasError, match="killed from outside") as refusal:
+        run_parts(work, [[("sleep",)], [("sleep",)]], progress)
+    assert "run the same command again" in refusal.value.hint

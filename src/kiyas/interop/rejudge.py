@@ -13,6 +13,8 @@ from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
 from kiyas.interop.kept import Kept
 from kiyas.judge.programs import found_in
+from kiyas.judge.tiers import choose
+from kiyas.judge.types import Isolation
 from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.judging.stage import prove, refuse_common_failure, sound, verdicts
 from kiyas.runfolder.paths import RunDir
@@ -81,6 +83,7 @@ def rejudge(answers: Mapping[Answered, Answer], benchmark: list[Row], settings: 
     }
     if not problems:
         raise KiyasError("nothing can be judged again: no problem has tests", "give them with --problems FILE")
+    settings = settings.model_copy(update={"isolation": Isolation(choose(settings.isolation, settings.python))})
     asked = {answer.id for answer in answers.values()}
     used = [problem for id, problem in problems.items() if id in asked]
     kept = Kept(folder, settings)

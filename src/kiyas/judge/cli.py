@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import platform
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import tee
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeVar
 
 from . import tiers, trust
 from .formats import FORMATS, read_problems
-from .once import Once
-from .pool import judge
+from .once import Once, short_digest
+from .pool import allow_limits, judge, usable_cores
 from .programs import for_problem, problem_of, program_files, read_programs
 from .proof import in_words, prove, sound
+from .sandbox import open_standard_streams
 from .tolerances import with_statement
 from .types import (
     AfterTimeout,
@@ -26,17 +29,30 @@ from .types import (
     JudgeError,
     Limits,
     Mode,
-    Outcome,
     Problem,
+    Program,
     SandboxError,
     Tier,
     ToleranceRule,
+    unfit,
 )
-from .verdict_file import OutputError, Progress, Tally, close_stdout, digest, remember, resume, write
+from .verdict_file import (
+    OutputError,
+    Progress,
+    ReaderGoneError,
+    Tally,
+    VerdictFile,
+    close_stdout,
+    digest,
+    line_of,
+    write,
+)
 from .version import VERSION
 
 SHOWN = 5
 TRUST = "trust the interpreter for programs that came with these files, or weak isolation; remembered while unchanged"
+MOST_WORKERS = 1024
+Number = TypeVar("Number", int, float)
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
 Verdicts come as JSONL in input order; progress goes to stderr.
@@ -70,13 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strict: a real script, a process per test (default); livecodebench: pass or fail as LiveCodeBench's own "
         "checker; both: strict, and the other verdict in a column of its own",
     )
-    parser.add_argument("--workers", type=_positive_int, metavar="N", help="programs at once (default: CPU cores)")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="programs at once (default: CPU cores)")
     parser.add_argument(
-        "--time-limit", type=positive, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
+        "--time-limit", type=time_limit, metavar="S", help="CPU seconds per test, over the problem's own (default 6)"
     )
     parser.add_argument(
         "--memory-limit",
-        type=_positive_int,
+        type=_memory_limit,
         metavar="MB",
         help="memory per test, over the problem's own (default 1024)",
     )
@@ -120,23 +136,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def time_limit(text: str) -> float:
+    return _limit("time_limit_s", float(text))
+
+
+def _memory_limit(text: str) -> int:
+    return _limit("memory_limit_mb", int(text))
+
+
+def _limit(name: str, value: Number) -> Number:
+    if wrong := unfit(name, value):
+        raise argparse.ArgumentTypeError(wrong)
     return value
 
 
-def _positive_int(text: str) -> int:
+def _workers(text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    if not 1 <= value <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text} workers make no sense: 1 to {MOST_WORKERS}")
     return value
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0, 1 (bad input) or 2 (the sandbox failed)."""
+    open_standard_streams()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  (until the end)
     try:
+        if sys.stdout is None and not args.out:
+            raise JudgeError("standard output is closed, so nobody would see the verdicts", "give --out FILE")
         return _run(args)
     except SandboxError as error:
         print(f"kiyas judge: the sandbox failed: {error}", file=sys.stderr)
@@ -149,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"kiyas judge: {args.out or 'standard output'}: cannot be written: {error}{hint}", file=sys.stderr)
         close_stdout()
         return 2
-    except BrokenPipeError:
+    except ReaderGoneError:
         close_stdout()  # the reader of our verdicts has seen enough
         return 0
     except KeyboardInterrupt:
@@ -162,10 +190,11 @@ def _run(args: argparse.Namespace) -> int:
     problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
     given = map(Path, [*args.programs, args.problems, *([args.out] if args.out else [])])
     trust.allow(args.python, map(trust.folder_of, given), trust=args.trust)
+    allow_limits(args.workers or usable_cores())
     tier = tiers.choose(args.isolation, args.python)
     files = program_files(args.programs)
     expected, asked = _check_programs(files, problems)
-    meta = _settings(args, files, tier)
+    settings = _settings(args, tier)
     how: dict[str, Any] = {
         "mode": args.mode,
         "limits": Limits(args.time_limit, args.memory_limit),
@@ -180,14 +209,15 @@ def _run(args: argparse.Namespace) -> int:
             f"{', '.join(allowed[:SHOWN])}{', …' if len(allowed) > SHOWN else ''}",
             file=sys.stderr,
         )
-    rule = ExtractionRule(args.extraction)
+    rule, once = ExtractionRule(args.extraction), Once(asked.values(), settings)
+
+    def everything() -> Iterator[Program]:
+        return (for_problem(program, asked[program.problem_id], rule) for program in read_programs(files))
+
     with contextlib.ExitStack() as stack:
-        done, findings, once = 0, None, Once()
-        out: IO[bytes] = sys.stdout.buffer
-        everything = (for_problem(program, asked[program.problem_id], rule) for program in read_programs(files))
-        if args.out:
-            path = Path(args.out)
-            done, findings = resume(path, meta, [*files, Path(args.problems)], everything, once)
+        inputs = [*files, Path(args.problems)]
+        file = stack.enter_context(VerdictFile(Path(args.out), settings, inputs, once)) if args.out else None
+        findings = file.findings if file is not None else None
         if findings is None:
             findings = prove(asked.values(), **how, progress=_proving())
         # Refuses what cannot be judged before --out is touched; runs nothing yet.
@@ -195,7 +225,26 @@ def _run(args: argparse.Namespace) -> int:
         for line in in_words(findings, len(asked)):
             print(line, file=sys.stderr)
         refused = {finding.problem_id: finding.reason for finding in findings if finding.refused}
-        programs, ahead = tee(everything)
+
+        def known(program: Program) -> dict[str, Any] | None:
+            if program.problem_id in refused:
+                return {"verdict": None, "detail": f"the problem is refused: {refused[program.problem_id]}"}
+            return once.recall(once.key(program))
+
+        def line_in_file(program: Program, row: dict[str, Any]) -> bytes:
+            return line_of(program, row, once.key(program))
+
+        there, in_order = _there(file, everything(), known, line_in_file)
+        if file is not None:
+            done = there.total()
+            if not in_order and (gone := file.drop({once.key(program) for program in everything()})):
+                words = f"{gone} of its rows are of programs or tests that the input no longer has"
+                print(f"{args.out}: {words}; they are now in {file.removed}", file=sys.stderr)
+            if done:
+                print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
+            file.remember(findings, {"problems": digest(inputs[-1]), "programs": [digest(each) for each in files]})
+        out = file.append() if file is not None else sys.stdout.buffer
+        programs, ahead = tee(everything())
         verdicts = judge(
             (program for program in ahead if program.problem_id not in refused and once.is_new(program)),
             asked,
@@ -203,26 +252,46 @@ def _run(args: argparse.Namespace) -> int:
             after_timeout=args.after_timeout,
             stop_early=args.stop_early,
         )
-        if args.out:
-            remember(path, meta, findings)
-            out = stack.enter_context(path.open("ab", buffering=0))
-        if done:
-            print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
-        tally = Tally(expected - done, args.mode == "both")
+        tally = Tally(expected - there.total(), args.mode == "both")
         for program in programs:
-            if program.problem_id in refused:
-                row = {"verdict": None, "detail": f"the problem is refused: {refused[program.problem_id]}"}
-            elif (known := once.recall(program)) is not None:
-                row = known
-            else:
+            row = known(program)
+            if file is not None and row is not None and there[seen := short_digest(line_in_file(program, row))] > 0:
+                there[seen] -= 1
+                tally.checker_failed(program, row)
+                continue
+            if row is None:
                 row = next(verdicts).to_row()
-                once.remember(program, row)
-            write(out, program, row)
+                once.remember(once.key(program), row)
+            elif program.problem_id not in refused:
+                once.reused += 1
+            write(out, line_of(program, row) if file is None else line_in_file(program, row))
             tally.count(program, row)
+        if file is not None and not in_order:
+            file.rewrite(line_in_file(program, row) for program in everything() if (row := known(program)) is not None)
         tally.say(once.reused)
     print(f"isolation: {tier}", file=sys.stderr)
-    return 2 if tally.counts[Outcome.IE] else 0
+    return 2 if tally.broken or tally.failed else 0
+
+
+def _there(
+    file: VerdictFile | None,
+    programs: Iterator[Program],
+    known: Callable[[Program], dict[str, Any] | None],
+    line: Callable[[Program, dict[str, Any]], bytes],
+) -> tuple[Counter[bytes], bool]:
+    """Digests of the rows that the file has for these programs, and whether it begins as they do, with nothing else."""
+    if file is None or not file.rows:
+        return Counter(), True
+    left, there, in_order, number = Counter(file.rows), Counter[bytes](), True, 0
+    for number, program in enumerate(programs, 1):
+        row = known(program)
+        seen = b"" if row is None else short_digest(line(program, row))
+        in_order &= number > len(file.rows) or seen == file.rows[number - 1]
+        if left[seen] > 0:
+            left[seen] -= 1
+            there[seen] += 1
+    return there, in_order and number >= len(file.rows)
 
 
 def _proving() -> Callable[[int, int], None]:
@@ -252,7 +321,8 @@ def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[in
     return count, asked
 
 
-def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, tier: Tier) -> dict[str, Any]:
+    """What a verdict depends on besides the problem and the program."""
     return {
         "mode": args.mode,
         "time_limit": args.time_limit,
@@ -263,8 +333,6 @@ def _settings(args: argparse.Namespace, files: list[Path], tier: Tier) -> dict[s
         "stop_early": args.stop_early,
         "extraction": args.extraction,
         "tolerance": args.tolerance,
-        "problems": digest(Path(args.problems)),
-        "programs": [digest(file) for file in files],
         "kiyas_version": VERSION,
         "python_version": platform.python_version(),
         "platform": platform.platform(),

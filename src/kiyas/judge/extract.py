@@ -11,7 +11,7 @@ import ast
 from .fences import INVISIBLE, PYTHON, Block, Parser, fenced_blocks
 from .syntax import defines, does_something, names, only_values
 from .thoughts import answer_of
-from .types import Extraction, ExtractionRule
+from .types import MOST_PROGRAM, Extraction, ExtractionRule
 
 
 def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:
@@ -22,8 +22,12 @@ def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = 
     defines (a usage, a test) is not a program; blocks tagged Python go before others. If nothing parses, the last block
     tagged Python is taken, else the last untagged one: its verdict will be CE.
 
+    In an answer of more than MOST_PROGRAM characters none is looked for.
+
     `livecodebench`: what is between the last two lines with three backticks, as LiveCodeBench does.
     """
+    if len(answer) > MOST_PROGRAM:
+        return Extraction("", "none", f"the answer is longer than {MOST_PROGRAM:,} characters")
     other_rule = livecodebench_rule(answer)
     if rule == ExtractionRule.LIVECODEBENCH:
         method, reason = ("livecodebench", "between the last two lines with three backticks")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import resource
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
@@ -14,7 +16,7 @@ from . import tiers
 from .compare import check_checkers
 from .programs import for_problem, problem_of
 from .ready import check_ready, known_mode
-from .sandbox import Sandbox
+from .sandbox import DESCRIPTORS, SCRATCH_MB, Sandbox
 from .tolerances import with_tolerance
 from .types import (
     AfterTimeout,
@@ -29,6 +31,7 @@ from .types import (
     Tier,
     ToleranceRule,
     Verdict,
+    unfit,
 )
 from .verdicts import Resolved, judge_program
 
@@ -72,9 +75,14 @@ def judge(
     count = workers if workers is not None else usable_cores()
     if count < 1:
         raise JudgeError(f"{count} workers cannot judge anything", "--workers 1 or more")
-    for limit in (*astuple(limits), *astuple(defaults)):
-        if limit is not None and not limit > 0:
-            raise JudgeError(f"a limit of {limit} makes no sense", "a limit is a number above 0, or None")
+    for each in (limits, defaults):
+        for name, value in zip(("time_limit_s", "memory_limit_mb", "output_limit_mb"), astuple(each), strict=True):
+            if wrong := unfit(name, value):
+                raise JudgeError(wrong)
+    for problem in known.values():
+        if wrong := unfit("time_limit_s", problem.time_limit_s) or unfit("memory_limit_mb", problem.memory_limit_mb):
+            raise JudgeError(f"problem {problem.id}: {wrong}")
+    allow_limits(count)
     tier = tiers.choose(isolation, python)
     check_ready(known.values(), mode=mode, isolation=tier, python=python)
     return _Pool(known, chosen, limits, defaults, count, tier, python, after, stop_early, rule).stream(iter(programs))
@@ -85,6 +93,39 @@ def _one_of(kind: type[Rule], name: str, value: str) -> Rule:
         return kind(value)
     except ValueError:
         raise JudgeError(f"unknown {name} {value!r}", f"one of {', '.join(kind)}") from None
+
+
+DESCRIPTORS_OF_A_WORKER = 24
+# Limits of this process that programs inherit: what they may need, and how it is raised.
+INHERITED = {
+    "RLIMIT_FSIZE": (SCRATCH_MB << 20, "bytes of a file", "-f"),
+    "RLIMIT_AS": (4 << 30, "bytes of address space", "-v"),
+    "RLIMIT_DATA": (2 << 30, "bytes of memory", "-d"),
+}
+
+
+def allow_limits(workers: int) -> None:
+    """As many open files as the workers need, and as a program may have. Raises SandboxError where a limit of this
+    process is so low that it would decide verdicts."""
+    wanted = max(64 + DESCRIPTORS_OF_A_WORKER * workers, DESCRIPTORS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise SandboxError(
+                f"{workers} workers need {wanted} open files, and this process may have {hard}",
+                f"ulimit -n {wanted}, or fewer --workers" if wanted > DESCRIPTORS else f"ulimit -n {wanted}",
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for name, (least, what, option) in INHERITED.items():
+        if sys.platform.startswith("linux") and -1 < (most := min_limit(getattr(resource, name))) < least:
+            raise SandboxError(
+                f"programs may need {least} {what}, and this process may have {most}", f"ulimit {option} unlimited"
+            )
+
+
+def min_limit(which: int) -> int:
+    """The lower one of the two; -1: there is none."""
+    return min((limit for limit in resource.getrlimit(which) if limit != resource.RLIM_INFINITY), default=-1)
 
 
 def usable_cores() -> int:

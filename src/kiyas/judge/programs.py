@@ -10,7 +10,7 @@ from .extract import extract
 from .rows import BadRowError, Row, check_depth, located, rows, take
 from .stubs import continued
 from .syntax import parses
-from .types import Extraction, ExtractionRule, InputError, Problem, Program
+from .types import MOST_PROGRAM, Extraction, ExtractionRule, InputError, Problem, Program
 
 
 def read_programs(path: str | Path | Iterable[str | Path]) -> Iterator[Program]:
@@ -65,7 +65,7 @@ def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
 def found_in(answer: str, problem: Problem | None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:
     """The program in an answer to the problem. By our own rule an answer that is only the rest of a function is one."""
     found = extract(answer, problem.entry_point if problem else None, rule)
-    if problem is None or found.method != "none" or rule is not ExtractionRule.KIYAS:
+    if problem is None or found.method != "none" or rule is not ExtractionRule.KIYAS or len(answer) > MOST_PROGRAM:
         return found
     name = (problem.entry_point or "").partition(".")[0]
     if continued(problem.stub, answer, name) is None:
@@ -121,7 +121,7 @@ def _given(row: Row) -> tuple[str, str]:
 
 def _fenced(text: str) -> Extraction | None:
     """What is in the fence of a `completion` that a chat model wrote; None where it is code."""
-    return extract(text) if "```" in text and not parses(text) else None
+    return extract(text) if "```" in text and len(text) <= MOST_PROGRAM and not parses(text) else None
 
 
 def recorded(row: Row) -> str | None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import itertools
 import os
+import secrets
+import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .compare import encoded
+from .types import SandboxError
 
 
 def memory_file(*content: bytes) -> int:
@@ -68,39 +71,140 @@ class Inputs:
 INPUTS = Inputs()
 
 
-class Numbers:
-    """The smallest number that no living sandbox of this process has: it makes uids and control groups unique."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: set[int] = set()
-
-    def take(self) -> int:
-        with self._lock:
-            number = next(n for n in itertools.count() if n not in self._taken)
-            self._taken.add(number)
-            return number
-
-    def give_back(self, number: int) -> None:
-        with self._lock:
-            self._taken.discard(number)
+NAME = "kiyas-sandbox-"
+"""begins the name of everything that a sandbox makes on this machine"""
 
 
-NUMBERS = Numbers()
+def owned(make: Callable[[], Path]) -> tuple[Path, int]:
+    """A new folder, and the descriptor whose lock says that its judge lives; -1 where folders cannot be locked."""
+    while True:
+        path = make()
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # another judge, which started just now, took it for abandoned
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists():
+                return path, fd
+        except BlockingIOError:
+            pass  # as above
+        except OSError:
+            os.close(fd)
+            return path, -1
+        os.close(fd)
 
 
-def uid_for_programs(number: int) -> int | None:
-    """A uid that nobody else has, or None where our user namespace has none to spare."""
-    wanted = (
-        700_000_000 + os.getpid() % 1_000_000 * 1024 + number % 1024,
-        40_000 + os.getpid() % 16 * 1024 + number % 1024,
-    )
+def remove_abandoned(parent: Path, remove: Callable[[Path], None]) -> None:
+    """Removes folders below `parent` whose judge was killed. Touches none that is locked or another user's."""
+    for path in parent.glob(NAME + "*"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid != os.geteuid():
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(path)
+            finally:
+                os.close(fd)
+
+
+MANY = range(700_000_000, 1_700_000_000)
+"""user ids that no system gives to anybody"""
+FEW = range(20_000, 65_534)
+FOR_USERS = 0b1100_0001
+"""what root needs to give programs a user: CAP_CHOWN, CAP_SETGID, CAP_SETUID"""
+
+
+class User:
+    """A user for the programs of one sandbox, which no other process of this machine has: `kill(-1)` ends all of it.
+
+    What holds the id is the name of an abstract socket: that needs no writable place, whoever asks first has it, and
+    the kernel gives it back when the judge ends in whatever way.
+    """
+
+    def __init__(self, uid: int, holder: socket.socket) -> None:
+        self.uid, self._holder = uid, holder
+
+    def close(self) -> None:
+        self._holder.close()
+
+    @classmethod
+    def take(cls) -> User | None:
+        """None where we are not root, or have no id to spare in our user namespace. SandboxError if all are taken."""
+        if os.geteuid() != 0:
+            return None
+        mapped = [_ranges(f"/proc/self/{name}") for name in ("uid_map", "gid_map")]
+        for pool in (MANY, FEW, range(1, 65_534)):
+            ids = pool
+            for ranges in mapped:  # the largest range that lies in both maps
+                ids = max((_overlap(ids, each) for each in ranges), key=len, default=range(0))
+            named = _named_users() if pool is not MANY else set()
+            if not set(ids[: len(named) + 1]) - named:
+                continue
+            if not _may_give_users():
+                raise SandboxError(
+                    "you are root without the right to give programs a user (CAP_SETUID, CAP_SETGID, CAP_CHOWN)",
+                    "run as an ordinary user, or give the container these capabilities",
+                )
+            busy = _users_of_processes() if pool is not MANY else set()
+            start = secrets.randbelow(len(ids))
+            for at in range(min(len(ids), 1 << 16)):
+                uid = ids[(start + at) % len(ids)]
+                if uid not in named and uid not in busy and (holder := _held(uid)) is not None:
+                    return cls(uid, holder)
+            raise SandboxError(
+                f"all of the {len(ids)} user ids that programs may have here are in use",
+                "give fewer --workers, or wait until the other judge has ended",
+            )
+        return None
+
+
+def _held(uid: int) -> socket.socket | None:
+    holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        lines = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        holder.bind(f"\0{NAME}uid-{uid}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            holder.close()
+            return None
+    return holder
+
+
+def _ranges(path: str) -> list[range]:
+    try:
+        lines = [line.split() for line in Path(path).read_text().splitlines()]
     except OSError:
-        return wanted[0]
-    ranges = [range(int(first), int(first) + int(length)) for first, _, length in lines]
-    return next((uid for uid in wanted if any(uid in known for known in ranges)), None)
+        return [MANY]
+    return [range(int(first), int(first) + int(length)) for first, _, length in lines]
+
+
+def _overlap(one: range, other: range) -> range:
+    return range(max(one.start, other.start), max(one.start, other.start, min(one.stop, other.stop)))
+
+
+def _may_give_users() -> bool:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return True
+    held = next((int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:")), FOR_USERS)
+    return held & FOR_USERS == FOR_USERS
+
+
+def _named_users() -> set[int]:
+    import pwd
+
+    return {entry.pw_uid for entry in pwd.getpwall()}
+
+
+def _users_of_processes() -> set[int]:
+    found = set[int]()
+    with contextlib.suppress(OSError):
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                found |= {process.stat().st_uid} if process.name.isdigit() else set()
+    return found
 
 
 def others_can_read(folders: list[str]) -> bool:

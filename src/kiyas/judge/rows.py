@@ -8,13 +8,16 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .types import InputError, JudgeError
 
 Row = dict[str, Any]
 MOST_SAID = 400
 """characters of a complaint"""
+MOST_OF_A_ROW, MOST_OF_A_LIST = 512 << 20, 1024 << 20
+"""bytes of a line, also unpacked, and of a file that is one JSON list"""
+LEAVE_OUT = "leave this row out"
 
 
 class BadRowError(JudgeError):
@@ -39,29 +42,42 @@ def rows(path: Path) -> Iterator[tuple[int, Row]]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(str(path), 0, "is a pipe, a device or a socket", "give a regular file")
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(str(path), 0, "is not a file", "give a file of JSON lines or of a JSON list")
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(MOST_OF_A_ROW + 1), b""), 1):
+                if len(line) > MOST_OF_A_ROW:
+                    raise InputError(str(path), number, f"this line has more than {MOST_OF_A_ROW >> 20} MB", LEAVE_OUT)
                 if not line.strip():
                     continue
                 if number == 1 and line.lstrip(b"\xef\xbb\xbf \t")[:1] == b"[":
-                    yield from _list_rows(path, line + file.read())
+                    yield from _list_rows(path, line + _rest(path, file))
                     return
                 try:
                     row = _parsed(path, number, line)
                 except InputError:
                     if number > 1 or line.strip() != b"{":
                         raise
-                    row = _parsed(path, 0, line + file.read())  # one object, over many lines
+                    row = _parsed(path, 0, line + _rest(path, file))  # one object, over many lines
                 if not isinstance(row, dict):
                     what = f"a JSON object is wanted, not {type(row).__name__}"
                     raise InputError(str(path), number, what, "give one object on each line, or a list of them")
                 yield number, row
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         hint = (
             "check the name" if isinstance(error, FileNotFoundError) else "give a file of JSON lines or of a JSON list"
         )
         raise InputError(str(path), 0, f"cannot be read: {reason}", hint) from None
+
+
+def _rest(path: Path, file: BinaryIO | gzip.GzipFile) -> bytes:
+    """What is not in lines is read whole."""
+    rest = file.read(MOST_OF_A_LIST + 1)
+    if len(rest) > MOST_OF_A_LIST:
+        reason = f"more than {MOST_OF_A_LIST >> 20} MB that are not JSON lines"
+        raise InputError(str(path), 0, reason, "give one JSON object on each line")
+    return rest
 
 
 def _list_rows(path: Path, content: bytes) -> Iterator[tuple[int, Row]]:

@@ -49,6 +49,8 @@ import os
 import re
 import secrets
 import select
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -59,8 +61,17 @@ from pathlib import Path
 
 from .compare import encoded
 from .groups import Group
-from .resources import INPUTS, NUMBERS, memory_file, others_can_read, remove_folder, uid_for_programs
-from .types import SandboxError, Tier
+from .resources import (
+    INPUTS,
+    NAME,
+    User,
+    memory_file,
+    others_can_read,
+    owned,
+    remove_abandoned,
+    remove_folder,
+)
+from .types import LostError, SandboxError, Tier
 
 INSIDE = Path(__file__).parent / "inside"
 QUIET_MS = 5
@@ -69,7 +80,10 @@ REPORT_CAP = 64 << 20
 SCRATCH_MB = 64
 INODES = 16384
 PROCESSES = 64
+DESCRIPTORS = 256
 SHARED_INPUT = 1 << 20
+STARTS_WITHIN_S = 20
+LONGEST_PATH = 1000
 # Modules that the zygote imports once for all later programs: those that a kind of job needs, and, once a program
 # names one, those that cost much to import.
 FOR_ALL = [
@@ -145,13 +159,25 @@ class Execution:
     left_behind: int
 
 
+def open_standard_streams() -> None:
+    """/dev/null where one of the first three is closed: else a socket of ours would be the zygote's stdin."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def last_words(stderr: bytes) -> str:
     """The last line; "" where there is none."""
     return stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
 
 
 def interpreter(python: str | None) -> tuple[list[str], list[str]]:
-    """(command, folders it needs) of the interpreter for programs: ours without site-packages, or the named one's."""
+    """(command, folders it needs) of the interpreter for programs: ours without site-packages, or the named one's.
+
+    The named one is only looked at: it is a stranger's, and first runs inside the sandbox.
+    """
     if python is None:
         name = f"bin/python{sys.version_info.major}.{sys.version_info.minor}"
         candidates = [getattr(sys, "_base_executable", ""), f"{sys.base_exec_prefix}/{name}", sys.executable]
@@ -159,22 +185,38 @@ def interpreter(python: str | None) -> tuple[list[str], list[str]]:
             if os.access(candidate, os.X_OK):
                 return [str(Path(candidate).resolve()), "-s", "-S"], sorted({sys.base_prefix, sys.base_exec_prefix})
         raise SandboxError(f"you may not run the interpreter {candidates[0]}", "name another one: --python PATH")
-    question = (
-        "import sys; print(*sys.version_info[:2], sys.executable, sys.prefix, sys.base_prefix, *sys.path, sep='\\n')"
-    )
     try:
-        done = subprocess.run(
-            [python, "-s", "-c", question], capture_output=True, text=True, timeout=30, check=True, env={}
-        )
-        major, minor, executable, prefix, base, *path = done.stdout.splitlines()
-        version = int(major), int(minor)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        found = shutil.which(python)
+        if found is None:
+            raise OSError("there is no such program")
+        executable = Path(found).absolute()
+        real = executable.resolve(strict=True)
+        with real.open("rb") as file:
+            if file.read(2) == b"#!":
+                raise OSError("it is a script: name the interpreter that it starts, which is its sys.executable")
+        # An environment is known by its pyvenv.cfg, and names the interpreter that it was made from.
+        settings = executable.parent.parent / "pyvenv.cfg"
+        prefixes = {real.parent.parent}
+        if settings.is_file():
+            lines = [line.partition("=") for line in settings.read_text(encoding="utf-8")[:65536].splitlines()]
+            homes = [Path(value.strip()) for key, _, value in lines if key.strip().lower() == "home"]
+            prefixes |= {settings.parent, *(home.parent for home in homes if home.is_absolute())}
+        else:
+            executable = real
+    except (OSError, ValueError) as error:
         raise SandboxError(f"--python {python}: not a working interpreter ({error})") from None
-    if version < (3, 10):
-        raise SandboxError(f"--python {python}: this is Python {major}.{minor}; programs need 3.10 or newer")
-    # A .pth file may name packages elsewhere; of other folders on the path, such as your project's, nothing is shown.
-    packages = {folder for folder in path if Path(folder).name in ("site-packages", "dist-packages")}
-    return [executable, "-s"], sorted({prefix, base, *packages})
+    return [str(executable), "-s"], sorted({*map(str, prefixes), *_packages_elsewhere(prefixes)})
+
+
+def _packages_elsewhere(prefixes: set[Path]) -> set[str]:
+    """A .pth file may name packages elsewhere; of other folders, such as your project's, nothing is shown."""
+    named = set[str]()
+    for file in (file for prefix in prefixes for file in prefix.glob("lib/python3.*/site-packages/*.pth")):
+        with contextlib.suppress(OSError, ValueError):
+            with file.open(encoding="utf-8") as lines:
+                paths = [file.parent / line.strip() for line in lines.read(1 << 20).splitlines() if line.strip()]
+            named |= {str(path) for path in paths if path.name in ("site-packages", "dist-packages") and path.is_dir()}
+    return named
 
 
 def visible_paths(prefixes: list[str]) -> list[str]:
@@ -200,84 +242,157 @@ class Sandbox:
     """
 
     def __init__(self, tier: Tier, python: str | None = None) -> None:
-        command, prefixes = interpreter(python)
         self.tier = tier
-        visible = visible_paths(prefixes)
-        self._socket, theirs = socket.socketpair()
-        number = NUMBERS.take()
-        self._number: int | None = number
-        self.uid = uid_for_programs(number) if os.geteuid() == 0 else None
-        self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
-        """only root may read the interpreter: programs keep the right to read it"""
-        self.folder = None
-        if tier is not Tier.STRONG:
-            self.folder = Path(tempfile.mkdtemp(prefix="kiyas-judge-"))
-            self.folder.chmod(0o711)
-        self._mark = secrets.token_bytes(16)
+        self.uid: int | None = None
+        self.folder: Path | None = None
         self.group: Group | None = None
-        try:
-            self.group = Group(str(number), PROCESSES + 8)
-            self.group_note = "CPU time and processes counted by a control group"
-        except OSError as error:
-            self.group_note = f"no control group ({error.strerror or error}): CPU time by polling"
-        config = {
-            "tier": tier.value,
-            "cpu": self.group.cpu_fd if self.group is not None else -1,
-            "uid": self.uid,
-            "closed": self.closed,
-            "mark": self._mark.hex(),
-            "visible": visible,
-            "control": theirs.fileno(),
-            "folder": str(self.folder) if self.folder else None,
-            "scratch_mb": SCRATCH_MB,
-            "inodes": INODES,
-            "files": 256,
-            "processes": PROCESSES,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
         self.cancelled = False
         """set by another thread: the job in progress ends with SandboxError"""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user: User | None = None
+        self._lock = -1
+        self._watched: list[int] = []
+        """processes of ours that the judge waits for"""
+        self._mark = secrets.token_bytes(16)
         try:
-            self._process = subprocess.Popen(
-                [*command, str(INSIDE / "zygote.py"), json.dumps(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
-                cwd="/",
-                pass_fds=[theirs.fileno(), *([self.group.cpu_fd] if self.group is not None else [])],
-                start_new_session=True,
-            )
+            open_standard_streams()
+            self._socket, theirs = socket.socketpair()
+        except OSError as error:
+            raise SandboxError(f"the sandbox cannot be made: {error}") from error
+        try:
+            self._start(tier, python, theirs)
         except OSError as error:
             self.close()
-            raise SandboxError(f"the interpreter for programs cannot be started: {error}") from None
-        finally:
-            theirs.close()
-        try:
-            if self.group is not None:
-                self.group.add(self._process.pid)
-            self._socket.sendall(b"g")  # it waits for this, so that nothing of it is outside of its group
-            self.landlock = self._landlock_abi()
+            raise SandboxError(f"the sandbox cannot be made: {error}") from error
         except BaseException:
             self.close()
             raise
 
+    def _start(self, tier: Tier, python: str | None, theirs: socket.socket) -> None:
+        with theirs:
+            command, prefixes = interpreter(python)
+            inside = None
+            if python is not None:  # our own builds the sandbox, and then becomes the other one
+                inside, command = command, interpreter(None)[0]
+                prefixes = [*prefixes, str(INSIDE)]
+            self._user = User.take()
+            self.uid = self._user.uid if self._user is not None else None
+            self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
+            """only root may read the interpreter: programs keep the right to read it"""
+            if tier is not Tier.STRONG:
+                self._make_folder()
+            try:
+                self.group = Group(PROCESSES + 8)
+                self.group_note = "CPU time and processes counted by a control group"
+            except OSError as error:
+                self.group_note = f"no control group ({error.strerror or error}): CPU time by polling"
+            group = self.group
+            config = {
+                "tier": tier.value,
+                "cpu": group.cpu_fd if group is not None else -1,
+                "memory": (group.shared_fd, group.kernel_fd) if group is not None else (-1, -1),
+                "uid": self.uid,
+                "closed": self.closed,
+                "mark": self._mark.hex(),
+                "visible": visible_paths(prefixes),
+                "interpreter": inside,
+                "control": theirs.fileno(),
+                "folder": str(self.folder) if self.folder else None,
+                "scratch_mb": SCRATCH_MB,
+                "inodes": INODES,
+                "files": DESCRIPTORS,
+                "processes": PROCESSES,
+            }
+            try:
+                self._process = subprocess.Popen(
+                    [*command, str(INSIDE / "zygote.py"), json.dumps(config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
+                    cwd="/",
+                    pass_fds=[theirs.fileno(), *(group.fds if group is not None else [])],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise SandboxError(f"the interpreter for programs cannot be started: {error}") from None
+        self._watched = [self._process.pid]
+        if self.group is not None:
+            self.group.add(self._process.pid)
+        with contextlib.suppress(BrokenPipeError):  # it is dead, and `_landlock_abi` finds out why
+            self._socket.sendall(b"g")  # it waits for this, so that nothing of it is outside of its group
+        self.landlock = self._landlock_abi()
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+            self._watched += map(int, children.split())
+
+    def _make_folder(self) -> None:
+        """The scratch folder: it is nobody's business but ours, and the programs' user may go through it."""
+        parent = Path(tempfile.gettempdir())
+        if not str(parent).isprintable() or '"' in str(parent) or len(str(parent)) > LONGEST_PATH:
+            raise SandboxError(
+                f"the folder for temporary files has a name that tracebacks cannot show: {str(parent)[:200]!r}",
+                f"set TMPDIR to a path of at most {LONGEST_PATH} plain characters",
+            )
+        remove_abandoned(parent, lambda path: remove_folder(str(path)))
+        self.folder, self._lock = owned(lambda: Path(tempfile.mkdtemp(prefix=NAME)))
+        self.folder.chmod(0o711)
+        self._refuse_full()
+
+    def _refuse_full(self) -> None:
+        """A disk that is full fails programs which are right."""
+        assert self.folder is not None
+        disk = os.statvfs(self.folder)
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < SCRATCH_MB << 20:
+            raise SandboxError(
+                f"{self.folder.parent}: less than {SCRATCH_MB} MB are free, which a program may use",
+                "make room there, or set TMPDIR to another folder",
+            )
+
     def _landlock_abi(self) -> int:
         """What the zygote says once it is ready."""
-        self._socket.settimeout(20)
-        try:
-            message = self._socket.recv(65536)
-        except OSError as error:
-            raise SandboxError(f"the zygote did not start: {error}") from None
+        self._socket.settimeout(1)
+        message = b""
+        for waited in range(STARTS_WITHIN_S + 1):
+            try:
+                message = self._socket.recv(65536)
+                break
+            except TimeoutError:
+                if self._is_stopped():
+                    raise LostError("the zygote did not start: it was stopped from outside") from None
+                if waited == STARTS_WITHIN_S:
+                    raise LostError(f"the zygote did not start: no word of it for {STARTS_WITHIN_S} s") from None
+            except OSError:
+                break
         if not message:
             assert self._process is not None and self._process.stderr is not None
-            reason = last_words(self._process.stderr.read(4000)) or "no reason given"
-            raise SandboxError(f"the zygote did not start: {reason}")
-        hello = json.loads(message)
-        if "error" in hello:
-            raise SandboxError(hello["error"])
-        self._socket.settimeout(None)
-        return int(hello["landlock"])
+            reason = last_words(self._process.stderr.read(4000))
+            if not reason and self._was_killed():
+                raise LostError("the zygote was killed from outside while it started")
+            raise SandboxError(f"the zygote did not start: {reason or 'no reason given'}")
+        try:
+            hello = json.loads(message)
+            if "error" in hello:
+                raise SandboxError(str(hello["error"]))
+            self._socket.settimeout(None)
+            return int(hello["landlock"])
+        except (ValueError, TypeError, KeyError):
+            raise SandboxError(f"the zygote did not start: it said {message[:80]!r}") from None
+
+    def _was_killed(self) -> bool:
+        """By SIGKILL, which nothing of ours sends to the zygote while it works."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(2) == -signal.SIGKILL
+        return False
+
+    def _is_stopped(self) -> bool:
+        """No line of a program can stop it; the user can."""
+        for pid in self._watched:
+            with contextlib.suppress(OSError, IndexError):
+                if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t"):
+                    return True
+        return False
 
     @property
     def pid(self) -> int:
@@ -291,7 +406,7 @@ class Sandbox:
             if self.tier is not Tier.STRONG:
                 # No namespace holds the tree together: the zygote needs time to kill it.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(5)
+                    self._process.wait(0.05 if self._is_stopped() else 5)
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
@@ -302,9 +417,11 @@ class Sandbox:
                 remove_folder(str(self.folder))
         if self.group is not None:
             self.group.close()
-        if self._number is not None:
-            NUMBERS.give_back(self._number)
-            self._number = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        if self._user is not None:
+            self._user.close()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -316,7 +433,9 @@ class Sandbox:
         """Run one job to its end. Raises SandboxError where the sandbox, not the program, is to blame."""
         try:
             if self.folder is not None:
-                (self.folder / "run").mkdir(mode=0o700)
+                self._refuse_full()
+                (self.folder / "run").mkdir()
+                (self.folder / "run").chmod(0o700)  # whatever your umask
             if len(job.stdin) < SHARED_INPUT or not Path("/proc/self/fd").exists():
                 return self._send(job, memory_file(*encoded(job.stdin)))
             with INPUTS.take(job.stdin) as fd:
@@ -393,6 +512,8 @@ class Sandbox:
                 if self.cancelled:
                     raise SandboxError("interrupted")
                 ready = poller.poll(200)
+                if not ready and self._is_stopped():
+                    raise LostError("the zygote was stopped from outside")
             finished = any(fd == self._socket.fileno() for fd, _ in ready)
             ready = []
             if finished:
@@ -419,6 +540,8 @@ class Sandbox:
                     if too_much and not finished:
                         break
         if not answer:
+            if self._was_killed():
+                raise LostError("the zygote was killed from outside")
             raise SandboxError("the zygote died")
         if answer.startswith(b"error "):
             raise SandboxError(answer.decode().partition(" ")[2])

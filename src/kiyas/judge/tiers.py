@@ -6,9 +6,10 @@ import functools
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from .sandbox import Job, Sandbox, last_words
-from .types import Isolation, SandboxError, Tier
+from .types import Isolation, LostError, SandboxError, Tier
 
 # Run inside the sandbox. Each line of its answer is one attempt; a tier holds if its own all failed as they should.
 PROBE = r"""
@@ -95,13 +96,27 @@ def probe(python: str | None = None) -> tuple[TierReport, ...]:
 def probe_tier(tier: Tier, python: str | None = None) -> TierReport:
     if tier is not Tier.WEAK and not sys.platform.startswith("linux"):
         return TierReport(tier, False, f"needs Linux, this is {sys.platform}")
+    if sys.platform.startswith("linux") and not Path("/proc/self/statm").exists():
+        return TierReport(tier, False, "/proc cannot be read: memory and CPU time of programs could not be watched")
+    for attempt in (1, 2):
+        try:
+            return _probe(tier, python)
+        except LostError:
+            if attempt == 2:  # a tier is not given up for what somebody else did to its processes
+                raise
+    raise AssertionError("the second attempt returns or raises")
+
+
+def _probe(tier: Tier, python: str | None) -> TierReport:
     try:
         with Sandbox(tier, python) as sandbox:
             run = sandbox.run(Job("script", PROBE, stdin=tier, cpu_s=5, wall_s=10))
             uid = "yes" if sandbox.uid is not None else "no (only root can give programs one)"
             landlock = f"Landlock ABI {sandbox.landlock}" if sandbox.landlock else "Landlock: none in this kernel"
+    except LostError:
+        raise
     except SandboxError as error:
-        return TierReport(tier, False, str(error))
+        return TierReport(tier, False, "; ".join(filter(None, (error.args[0], error.hint))))
     try:
         found = json.loads(run.stdout)
     except ValueError:

@@ -27,6 +27,10 @@ class SandboxError(JudgeError):
     """The sandbox failed, not the program: no verdict may be drawn from it."""
 
 
+class LostError(SandboxError):
+    """The sandbox worked, and was killed or stopped from outside: this says nothing about the machine's isolation."""
+
+
 class InputError(JudgeError):
     """The user's file is wrong: where, and what is wrong. `line` counts from 1; 0: the whole file."""
 
@@ -113,6 +117,29 @@ class Limits:
     """resident memory, summed over the process tree"""
     output_mb: int | None = None
     """of stdout, and of stderr; raised to twice the expected output where that is larger"""
+
+
+MOST_PROGRAM = 1_000_000
+"""characters of a program, and of an answer in which one is looked for: the parser takes hundreds of bytes for each"""
+ALLOWED: dict[str, tuple[float, float]] = {
+    "time_limit_s": (0.001, 3600),
+    "memory_limit_mb": (1, 1 << 20),
+    "output_limit_mb": (1, 1 << 12),
+    "tolerance": (1e-300, 1e300),
+}
+"""what a limit, or a tolerance, may be"""
+
+
+def unfit(name: str, value: float | None) -> str:
+    """What is wrong with a limit of this name in ALLOWED; "": nothing, or there is none."""
+    least, most = ALLOWED[name]
+    if value is None or least <= value <= most:
+        return ""
+    try:
+        shown = f"{value:.6g}"
+    except OverflowError:
+        shown = "more than 1e308"
+    return f"a {name!r} of {shown} makes no sense: it may be {least:.7g} to {most:.7g}"
 
 
 DEFAULT_TIME_S = 6.0

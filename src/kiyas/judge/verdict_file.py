@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from .once import Once
+from .once import Once, short_digest
 from .proof import Finding
 from .terminal import one_line, raw
 from .types import InputError, Outcome, Program, Verdict
@@ -27,6 +29,10 @@ class OutputError(Exception):
     """The verdicts cannot be written: no space, say."""
 
 
+class ReaderGoneError(Exception):
+    """Whoever reads our standard output has seen enough."""
+
+
 def close_stdout() -> None:
     """Its buffer must not fail again at the interpreter's end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,91 +43,266 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def resume(
-    out: Path, meta: dict[str, Any], files: list[Path], programs: Iterator[Program], once: Once
-) -> tuple[int, list[Finding] | None]:
-    """How many verdicts the file holds already, and what was found wrong with the problems (None: not yet proven).
+def line_of(program: Program, verdict: dict[str, Any], key: bytes | None = None) -> bytes:
+    """The program's own keys, then the verdict's, as a line of JSON.
 
-    Refuses a file made with other settings; drops a torn last line. The programs that have a verdict are taken from
-    `programs`, and `once` remembers them.
+    With `key`, of all that the verdict depends on, also `judged`, which is this key, and `sealed`, a digest of the line
+    before it: a row that was changed since is not taken for a verdict of ours.
     """
-    if out.resolve() in {file.resolve() for file in files}:
-        raise InputError(str(out), 0, "is one of the inputs", "name another --out")
-    settings = _settings_file(out)
-    rows, findings = 0, None
-    try:
-        if out.exists() and out.stat().st_size:
-            if not settings.exists():
-                raise InputError(
-                    str(out), 0, f"exists, but {settings.name} does not", "name another --out, or remove it"
-                )
-            before = json.loads(settings.read_text(encoding="utf-8"))
-            if not isinstance(before, dict):
-                raise InputError(str(settings), 0, "is not a JSON object", "name another --out")
-            differing = sorted(key for key in meta if before.get(key) != meta[key])
-            if differing:
-                which = ", ".join(f"{key} ({before.get(key)} then, {meta[key]} now)" for key in differing)
-                raise InputError(str(out), 0, f"was made with other settings: {which}", "name another --out")
-            rows = _repair(out, programs, once)
-            findings = [Finding(**each) for each in before.get(FINDINGS, [])]
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
-    return rows, findings
-
-
-def _settings_file(out: Path) -> Path:
-    return Path(f"{out}.meta.json")
-
-
-def remember(out: Path, meta: dict[str, Any], findings: list[Finding]) -> None:
-    """Writes the settings, and what was found wrong with the problems, beside the verdicts."""
-    settings = _settings_file(out)
-    temporary = settings.with_name(settings.name + ".tmp")
-    found = {FINDINGS: [asdict(finding) for finding in findings]}
-    try:
-        temporary.write_text(json.dumps({**meta, **found}, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(settings)
-    except OSError as error:
-        raise InputError(str(out), 0, f"cannot be written or resumed: {error}", "name another --out") from None
-
-
-def _repair(out: Path, programs: Iterator[Program], once: Once) -> int:
-    """Cuts the file off before the first torn row, or the first IE that may pass, and counts the rows before it."""
-    good = rows = 0
-    with out.open("rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                row = None
-            if not isinstance(row, dict) or (
-                row.get("verdict") == Outcome.IE and CHECKER_FAILED not in (row.get("flags") or [])
-            ):
-                break
-            good += len(line)
-            rows += 1
-            if (program := next(programs, None)) is not None and once.is_new(program) and row.get("verdict"):
-                once.remember(program, {key: row[key] for key in Verdict.KEYS if key in row})
-    os.truncate(out, good)
-    return rows
-
-
-def write(out: IO[bytes], program: Program, verdict: dict[str, Any]) -> None:
-    """The program's own keys, then the verdict's. Raises OutputError or BrokenPipeError."""
-    row = {key: value for key, value in program.row.items() if key not in Verdict.KEYS} | verdict
+    row = {key: value for key, value in program.row.items() if key not in (*Verdict.KEYS, *SEAL)} | verdict
     if program.extraction is not None:
         row["extraction"] = {"method": program.extraction.method, "reason": program.extraction.reason}
         row["program"] = program.source
-    line = (json.dumps(row) + "\n").encode()
+    if key is None:
+        return (json.dumps(row) + "\n").encode()
+    body = json.dumps({**row, "judged": key.hex()}).encode()
+    return body[:-1] + SEALED % short_digest(body).hex().encode()
+
+
+SEAL = ("judged", "sealed")
+SEALED = b', "sealed": "%s"}\n'
+LENGTH_OF_SEAL = len(SEALED % bytes(32))
+
+
+def is_sealed(line: bytes) -> bool:
+    """Whether the line is one of `line_of`, with every byte of it."""
+    body = line[:-LENGTH_OF_SEAL] + b"}"
+    return line[-LENGTH_OF_SEAL:] == SEALED % short_digest(body).hex().encode()
+
+
+def write(out: IO[bytes], line: bytes) -> None:
+    """Raises OutputError or ReaderGoneError."""
     try:
         while line := line[out.write(line) :]:
             pass
         out.flush()
     except BrokenPipeError:
-        raise
+        raise ReaderGoneError from None
     except OSError as error:
         raise OutputError(error.strerror or str(error)) from None
+
+
+# -- the file of --out ------------------------------------------------------------------------------------------------
+
+
+class VerdictFile:
+    """The verdicts of `--out`, its settings beside it. Use as a context: one process at a time has it.
+
+    What is in it is known by content: the verdict of a program is looked up by all that it depends on (`Once.key`),
+    wherever in the file its row is. Raises InputError for what is damaged, was changed or was made with other settings.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any], inputs: list[Path], once: Once) -> None:
+        self.path = path.resolve()
+        self.settings_file = Path(f"{path}.meta.json")
+        self._settings, self._once = settings, once
+        self._stack = contextlib.ExitStack()
+        self.findings: list[Finding] | None = None
+        """what was found wrong with the same problems before; None: they are not yet proven"""
+        self.rows: list[bytes] = []
+        """a digest of each row, in the file's order"""
+        self.keys: list[bytes] = []
+        """of each row: what its verdict depends on"""
+        if any(_same(self.path, each) for each in inputs):
+            raise InputError(str(path), 0, "is one of the inputs", "name another --out")
+
+    def __enter__(self) -> VerdictFile:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and not self.path.is_file():
+                raise InputError(str(self.path), 0, "is not a file", "name a file as --out")
+            self._is_new = not self.path.exists()
+            self._stack.enter_context(locked(self.path))
+            if self.path.stat().st_size:
+                self._read_settings()
+                self._read_rows()
+        except BaseException as error:
+            self._stack.close()
+            if isinstance(error, OSError):
+                raise self._cannot(error) from None
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            if self._is_new and not self.path.stat().st_size:  # nothing came of it
+                self.path.unlink()
+        self._stack.close()
+
+    def _cannot(self, error: OSError) -> InputError:
+        reason = f"cannot be written or resumed: {error.strerror or error}"
+        return InputError(str(self.path), 0, reason, "name another --out")
+
+    def _read_settings(self) -> None:
+        if not self.settings_file.exists():
+            reason = f"exists, but {self.settings_file.name} does not"
+            raise InputError(str(self.path), 0, reason, f"restore {self.settings_file.name}, or name another --out")
+        try:
+            before = json.loads(self.settings_file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise InputError(str(self.settings_file), 0, f"is damaged: {error!s:.200}", MEND) from None
+        if not isinstance(before, dict):
+            raise InputError(str(self.settings_file), 0, "is not a JSON object", MEND)
+        if before.pop("sealed", None) != _seal(before):
+            reason = "is damaged, was changed, or is of an older version of Kıyas"
+            raise InputError(str(self.settings_file), 0, reason, MEND)
+        now = json.loads(json.dumps(self._settings))
+        if differing := sorted(key for key in now if before.get(key) != now[key]):
+            which = ", ".join(f"{key} ({before.get(key)} then, {now[key]} now)" for key in differing)
+            raise InputError(str(self.path), 0, f"was made with other settings: {which}", "name another --out")
+        if before["proven"] == self._once.problems.hex():
+            self.findings = [Finding(**each) for each in before[FINDINGS]]
+
+    def _read_rows(self) -> None:
+        """Only the last row may be torn: it is cut off."""
+        good = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                if not is_sealed(line):
+                    reason = "this row is damaged, or was changed after it was written"
+                    hint = "restore it, or remove the line: its program is judged again"
+                    raise InputError(str(self.path), number, reason, hint)
+                good += len(line)
+                row = json.loads(line)
+                self.rows.append(short_digest(line))
+                self.keys.append(key := bytes.fromhex(row["judged"]))
+                if row["verdict"] and not _may_pass(row):
+                    self._once.remember(key, {name: row[name] for name in Verdict.KEYS if name in row})
+        os.truncate(self.path, good)
+
+    def remember(self, findings: list[Finding], inputs: dict[str, Any]) -> None:
+        """Writes the settings, what was found wrong with the problems, and for people the digests of the inputs."""
+        meta = {**self._settings, **inputs, "proven": self._once.problems.hex()}
+        meta[FINDINGS] = [asdict(finding) for finding in findings]
+        text = json.dumps({**meta, "sealed": _seal(meta)}, indent=1) + "\n"
+        try:
+            replace(self.settings_file, [text.encode()])
+        except OSError as error:
+            raise self._cannot(error) from None
+
+    def append(self) -> IO[bytes]:
+        """To be written to by `write`."""
+        return self._stack.enter_context(self.path.open("ab", buffering=0))
+
+    def drop(self, wanted: set[bytes]) -> int:
+        """Moves rows of programs that nobody asks for any more into FILE.removed.jsonl; how many."""
+        if not (gone := sum(key not in wanted for key in self.keys)):
+            return 0
+        try:
+            with self.path.open("rb") as file, self.removed.open("ab") as removed:
+                removed.writelines(line for line, key in zip(file, self.keys, strict=True) if key not in wanted)
+                removed.flush()
+                os.fsync(removed.fileno())
+            with self.path.open("rb") as file:
+                kept = (line for line, key in zip(file, self.keys, strict=True) if key in wanted)
+                replace(self.path, kept, self._stack)
+        except OSError as error:
+            raise self._cannot(error) from None
+        return gone
+
+    @property
+    def removed(self) -> Path:
+        return Path(f"{self.path}.removed.jsonl")
+
+    def rewrite(self, lines: Iterable[bytes]) -> None:
+        """These rows in place of all others. Raises OutputError."""
+        try:
+            replace(self.path, lines, self._stack)
+        except OSError as error:
+            raise OutputError(error.strerror or str(error)) from None
+
+
+MEND = "restore it, or name another --out"
+
+
+def _seal(meta: dict[str, Any]) -> str:
+    return short_digest(json.dumps(meta, sort_keys=True).encode()).hex()
+
+
+def _may_pass(row: dict[str, Any]) -> bool:
+    """A failure of the sandbox: the program is judged again."""
+    return row["verdict"] == Outcome.IE and CHECKER_FAILED not in row["flags"]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+
+
+def replace(path: Path, lines: Iterable[bytes], held: contextlib.ExitStack | None = None) -> None:
+    """The whole file, or what was there before. With `held` the new file is locked too, until that ends."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(temporary.open("wb"))
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+            if held is not None:
+                with contextlib.suppress(OSError):  # where there are no locks, FILE.lock stays
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temporary.replace(path)
+            if held is not None:
+                held.push(stack.pop_all())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The file, made if need be, for this process alone. Raises InputError where another one has it.
+
+    Where the file system has no locks, a file FILE.lock is one; it names its process, so that a killed one's is known.
+    """
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(str(path), 0, BUSY, "wait for it, or name another --out") from None
+        except OSError:
+            with _lock_file(path.with_name(path.name + ".lock"), path):
+                yield
+            return
+        if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise InputError(str(path), 0, BUSY, "run the same command again")  # it has just been replaced
+        yield
+
+
+BUSY = "another process is writing to it"
+
+
+@contextlib.contextmanager
+def _lock_file(lock: Path, path: Path) -> Iterator[None]:
+    for _ in range(2):
+        try:
+            with lock.open("x") as file:
+                file.write(_process(os.getpid()))
+            break
+        except FileExistsError:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                owner = lock.read_text()
+                if owner.strip() and owner != _process(int(owner.split()[0])):
+                    lock.unlink()  # it was killed
+    else:
+        reason = f"{BUSY}, says {lock.name} (this file system has no locks)"
+        raise InputError(str(path), 0, reason, f"wait for it; if none is, remove {lock.name}")
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _process(pid: int) -> str:
+    """A process of this machine, not another one that has its number later."""
+    try:
+        start = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        start = boot = "unknown"
+    return f"{pid} {start} {boot}\n"
 
 
 class Tally:
@@ -130,8 +311,8 @@ class Tally:
     def __init__(self, expected: int, both: bool) -> None:
         self.counts: Counter[Outcome] = Counter()
         self._both, self._differing = both, list[str]()
-        self._refused = self._within = 0
-        self._failed: dict[str, str] = {}
+        self._refused = self._within = self.broken = 0
+        self.failed: dict[str, str] = {}
         self._progress = Progress(expected)
 
     def count(self, program: Program, row: dict[str, Any]) -> None:
@@ -141,13 +322,19 @@ class Tally:
             return
         verdict, detail, id = Outcome(row["verdict"]), row["detail"], program.problem_id
         self.counts[verdict] += 1
-        if CHECKER_FAILED in row["flags"]:
-            self._failed.setdefault(id, detail)
+        if verdict is Outcome.IE:
+            self.broken += not self.checker_failed(program, row)
         accepted = verdict is Outcome.AC
         self._within += accepted and any(flag.startswith(WITHIN) for flag in row["flags"])
         if self._both and accepted != ((other := row["verdict_livecodebench"]) == Outcome.AC):
             self._differing.append(f"{id}: {verdict} strict, {other} livecodebench; {detail}")
         self._progress.step(self.counts.total() + self._refused, f"{self.counts[Outcome.AC]} AC")
+
+    def checker_failed(self, program: Program, row: dict[str, Any]) -> bool:
+        """Whether that is why there is no verdict; said once for each problem."""
+        if found := CHECKER_FAILED in row.get("flags", ()):
+            self.failed.setdefault(program.problem_id, row["detail"])
+        return found
 
     def say(self, reused: int) -> None:
         """The summary, on stderr. `reused`: verdicts that were those of the same program before."""
@@ -162,10 +349,13 @@ class Tally:
             lines += [f"  {line}" for line in self._differing]
         if self._within:
             lines.append(f"{self._within} accepted programs would not be, were outputs compared exactly")
-        for id, detail in self._failed.items():
+        for id, detail in self.failed.items():
             lines.append(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out")
-        if self.counts[Outcome.IE] and not self._failed:
-            lines.append("IE: the sandbox failed, not the program; the same command judges again from there")
+        if self.broken:
+            lines.append(
+                f"IE: the sandbox failed {self.broken} times, not the program; "
+                "with --out the same command judges these again"
+            )
         print("\n".join(map(one_line, lines)), file=sys.stderr)
 
 

@@ -23,6 +23,7 @@ from .types import (
     DEFAULT_OUTPUT_MB,
     DEFAULT_TIME_S,
     MISSING,
+    MOST_PROGRAM,
     PRIORITY,
     AfterTimeout,
     ExceptionInfo,
@@ -85,6 +86,10 @@ def judge_program(
         empty = TestResult(Outcome.WA, detail="there is no program")
         verdict = _verdict(sandbox, program, problem, [empty] * (1 if stop_early else problem.total))
         return replace(verdict, livecodebench=Outcome.WA) if mode is Mode.BOTH else verdict
+    if len(program.source) > MOST_PROGRAM:
+        long = TestResult(Outcome.CE, detail=f"the program is longer than {MOST_PROGRAM:,} characters: it was not run")
+        verdict = _verdict(sandbox, program, problem, [long] * (1 if stop_early else problem.total))
+        return replace(verdict, livecodebench=Outcome.CE) if mode is Mode.BOTH else verdict
     if mode is Mode.LIVECODEBENCH:
         return _verdict(sandbox, program, problem, _livecodebench_tests(sandbox, program, problem, resolved, gate))
     results: list[TestResult] = []

@@ -18,8 +18,8 @@ from typing import Any
 from kiyas.analyse.findings import FORMAT as FINDINGS_FORMAT
 from kiyas.data import hub
 from kiyas.interop import adapters
-from kiyas.judge.tiers import choose
-from kiyas.judge.types import Tier
+from kiyas.judge.tiers import choose, probe_tier
+from kiyas.judge.types import Isolation, SandboxError, Tier
 from kiyas.judge.version import VERSION
 from kiyas.pipeline import git
 from kiyas.runfolder.files import atomic_text, digest, sha256
@@ -133,7 +133,9 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
             f"restore it, or add --redo {Stage.TRAIN.value} to repeat everything except the data",
         )
     models = _models(study, record.models)
-    if before != now or not same or models.keys() != record.models.keys() or _other(models, record.models):
+    other_models = models.keys() != record.models.keys() or _other(models, record.models)
+    tier = _same_tier(study, folder, record, redo)
+    if (before, record.judge.tier) != (now, tier) or not same or other_models:
         kept = record.declared_before and before["compare"] == now["compare"]
         stamp = declared(study) if kept else record.declared_sha256
         versions = {**record.packages, **_packages(study, record.packages)}
@@ -141,13 +143,37 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
             "study": study,
             "base": record.base if same else base,
             "models": models,
+            "judge": record.judge.model_copy(update={"tier": tier}),
             "declared_sha256": stamp,
             "packages": versions,
         }
         changed = record.model_copy(update=update)
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
-    return record.judge.tier
+    return tier
+
+
+def _same_tier(study: Study, folder: RunDir, record: Record, redo: Stage | None) -> Tier:
+    """The tier of isolation that the run was started with: it is decided once, and again only to judge everything anew.
+
+    Raises SandboxError where it does not hold on this machine and there are programs to judge.
+    """
+    assert record.judge is not None and record.study is not None
+    anew = redo is not None and Stage.JUDGE in redo.later
+    if anew or (study.judge.isolation != record.study.judge.isolation and not folder.stage(Stage.JUDGE).exists()):
+        return choose(study.judge.isolation, study.judge.python)
+    tier = record.judge.tier
+    if folder.manifest(Stage.JUDGE) is None and not (found := probe_tier(tier, study.judge.python)).holds:
+        raise SandboxError(
+            f"{folder.root} was started in {tier} isolation, which does not hold on this machine: {found.reason}",
+            "go on where it holds; or judge all of its programs in another one: --redo judge, and judge.isolation",
+        )
+    return tier
+
+
+def isolated(study: Study, tier: Tier) -> Study:
+    """The study with the tier that was decided on: no stage chooses again."""
+    return study.model_copy(update={"judge": study.judge.model_copy(update={"isolation": Isolation(tier)})})
 
 
 def note_other_versions(study: Study, folder: RunDir) -> None:

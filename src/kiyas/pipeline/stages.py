@@ -51,6 +51,7 @@ def run(
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, text, overrides or [], redo)
+        study = identity.isolated(study, tier)
         if redo is not None:
             folder.drop(redo)
         identity.note_other_versions(study, folder)

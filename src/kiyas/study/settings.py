@@ -491,9 +491,9 @@ class Generation(Section):
 class Judge(Section):
     """How programs are run."""
 
-    time_limit_s: Positive | None = None
+    time_limit_s: Annotated[float, Field(ge=0.001, le=3600)] | None = None
     """CPU seconds per test. Default: the problem's own limit, else 6."""
-    memory_limit_mb: Count | None = None
+    memory_limit_mb: Annotated[Number, Field(ge=1, le=1 << 20)] | None = None
     """Memory per test. Default: the problem's own limit, else 1024."""
     mode: Mode = Mode.STRICT
     """How outputs are compared (docs/judge.md)."""

@@ -163,14 +163,22 @@ def run_parts(
         context.Process(target=_work, args=(messages, number, function, lane, in_words), daemon=True)
         for number, lane in enumerate(lanes)
     ]
-    for process in processes:
-        process.start()
+    started = []
     try:
+        for process in processes:
+            try:
+                process.start()
+            except (EOFError, OSError) as error:
+                raise KiyasError(
+                    f"a worker process cannot be started: what starts them was killed from outside ({error})",
+                    "often the system ran out of memory: try training.workers=1, then run the same command again",
+                ) from None
+            started.append(process)
         _listen(processes, messages, bar)
     finally:
-        for process in processes:
+        for process in started:
             process.terminate()
-        for process in processes:
+        for process in started:
             process.join(5)
             if process.is_alive():
                 process.kill()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kiyas.judge.rows import BadRowError, Row, located, rows, why
-from kiyas.judge.types import InputError, Problem
+from kiyas.judge.types import InputError, Problem, unfit
 
 from .format import Format
 
@@ -40,7 +40,6 @@ FORMATS: dict[str, Format] = {
     format.name: format for format in (import_module(f".{file}", __name__).FORMAT for file in _FILES)
 }
 """All formats, by name."""
-MOST = {"time_limit_s": 1e6, "memory_limit_mb": 1e7, "tolerance": 1e300}
 SHOWN = 3
 T = TypeVar("T")
 
@@ -202,10 +201,9 @@ def _checked(problem: Problem) -> Problem:
     for number, test in enumerate(problem.tests, 1):
         if not isinstance(test.input, str) or not isinstance(test.output, str):
             raise BadRowError(f"test {number}: its input or its output is not a string")
-    for name, most in MOST.items():
-        limit = getattr(problem, name)
-        if limit is not None and not 0 < limit <= most:
-            raise BadRowError(f"a {name!r} of {_short(limit)} makes no sense")
+    for name in ("time_limit_s", "memory_limit_mb", "tolerance"):
+        if wrong := unfit(name, getattr(problem, name)):
+            raise BadRowError(wrong)
     if problem.entry_point is None:
         return problem
     problem = replace(problem, entry_point=_entry_point(problem.entry_point, dots=problem.test_code is not None))
@@ -218,13 +216,6 @@ def _checked(problem: Problem) -> Problem:
                 needs = "with 'entry_point', each input line and the output are JSON"
                 raise BadRowError(f"test {number}: {needs}: {why(error)}") from None
     return problem
-
-
-def _short(limit: float) -> str:
-    try:
-        return f"{limit:.6g}"
-    except OverflowError:
-        return "more than 1e308"
 
 
 def _entry_point(given: str, dots: bool) -> str:

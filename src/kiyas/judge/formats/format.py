@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kiyas.judge.rows import BadRowError, Row, take, take_json, take_tests, take_texts
+from kiyas.judge.rows import LEAVE_OUT, MOST_OF_A_ROW, BadRowError, Row, take, take_json, take_tests, take_texts
 from kiyas.judge.stubs import parted
 from kiyas.judge.syntax import foreign_imports, syntax_tree
 from kiyas.judge.types import Problem, Test
@@ -35,6 +36,7 @@ __all__ = [
     "take_json",
     "take_tests",
     "take_texts",
+    "unpacked",
 ]
 
 
@@ -164,9 +166,21 @@ def asked(statement: str, name: str | None, starter: str = "") -> str:
     return f"{statement.strip()}\n\n{how}{start}"
 
 
+def unpacked(packed: bytes, key: str) -> bytes:
+    """What zlib packed. Raises BadRowError for more than a row may hold, ValueError or zlib.error for less than all."""
+    stream = zlib.decompressobj()
+    content = stream.decompress(packed, MOST_OF_A_ROW)
+    if stream.unconsumed_tail:
+        raise BadRowError(f"{key!r} unpacks to more than {MOST_OF_A_ROW >> 20} MB", LEAVE_OUT)
+    if not stream.eof:
+        raise ValueError("it is cut off")
+    return content
+
+
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 _MEASURE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s{0,8}([A-Za-z]{0,20})\.?")
+BEYOND = 1e15
 _UNITS = {
     "": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "millisecond": 1e-3,
     "milliseconds": 1e-3, "mb": 1.0, "megabyte": 1.0, "megabytes": 1.0, "mib": 1.0, "gb": 1024.0, "gigabyte": 1024.0,
@@ -178,7 +192,8 @@ def seconds(row: Row, key: str) -> float | None:
     """A time limit as a number, as `2.0 seconds` or as `{"seconds", "nanos"}`; None where it is absent or 0."""
     value = row.get(key)
     if isinstance(value, dict):
-        value = take(value, "seconds", (int, float), 0) + take(value, "nanos", (int, float), 0) / 1e9
+        whole, nanos = (_measure({key: take(value, part, (int, float), 0)}, key) or 0 for part in ("seconds", "nanos"))
+        value = whole + nanos / 1e9
     return _measure({key: value}, key) or None
 
 
@@ -191,6 +206,8 @@ def megabytes(row: Row, key: str) -> int | None:
 def _measure(row: Row, key: str) -> float | None:
     value = take(row, key, (int, float, str), None)
     if not isinstance(value, str):
+        if value is not None and not -BEYOND < value < BEYOND:
+            raise BadRowError(f"{key!r} is {value!s:.40}: a limit is a number")
         return None if value is None else float(value)
     found = _MEASURE.fullmatch(value.strip())
     if value.strip() and (found is None or found[2].lower() not in _UNITS):

@@ -7,7 +7,7 @@ import json
 import pickletools
 import zlib
 
-from .format import BadRowError, Format, Problem, Row, Test, take, take_json, take_tests
+from .format import BadRowError, Format, Problem, Row, Test, take, take_json, take_tests, unpacked
 
 
 def problem(row: Row) -> Problem:
@@ -44,13 +44,12 @@ def _tests(row: Row, key: str) -> list[Row]:
             value = json.loads(value)
         except (ValueError, RecursionError):
             try:
-                pickled = zlib.decompress(base64.b64decode(value, validate=True))
-                strings = [
-                    arg for op, arg, _ in pickletools.genops(pickled) if isinstance(arg, str) and "UNICODE" in op.name
-                ]
-                del pickled  # tests of many megabytes: one copy fewer
-                value = json.loads(strings[0])
-            except (ValueError, RecursionError, zlib.error, IndexError) as error:
+                pickled = unpacked(base64.b64decode(value, validate=True), key)
+                found = pickletools.genops(pickled)
+                text = next(arg for op, arg, _ in found if isinstance(arg, str) and "UNICODE" in op.name)
+                del pickled, found  # tests of many megabytes: one copy fewer
+                value = json.loads(text)
+            except (ValueError, RecursionError, zlib.error, StopIteration) as error:
                 raise BadRowError(f"{key!r} can be read neither as JSON nor as packed JSON: {error}") from None
     return take_tests({key: value}, key)
 

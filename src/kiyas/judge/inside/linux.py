@@ -10,6 +10,7 @@ import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+CLONE_FILES, CLONE_THREAD = 0x400, 0x10000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -25,20 +26,25 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
+AF_UNIX, F_SETPIPE_SZ, MAP_HUGETLB = 1, 1031, 0x40000
 CAP_DAC_READ_SEARCH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 8, 22, 24
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 36, 38, 47, 2
 
 # Numbers of system calls: (x86_64, aarch64); None where the architecture has no such call.
 Calls = dict[str, tuple[int | None, int | None]]
 DENIED: Calls = {
+    "accept": (43, 202),
+    "accept4": (288, 242),
     "acct": (163, 89),
     "add_key": (248, 217),
     "adjtimex": (159, 171),
+    "bind": (49, 200),
     "bpf": (321, 280),
     "chroot": (161, 51),
     "clock_adjtime": (305, 266),
     "clock_settime": (227, 112),
+    "connect": (42, 203),
     "delete_module": (176, 106),
     "fanotify_init": (300, 262),
     "finit_module": (313, 273),
@@ -48,19 +54,21 @@ DENIED: Calls = {
     "fsopen": (430, 430),
     "fspick": (433, 433),
     "init_module": (175, 105),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "io_uring_setup": (425, 425),
     "inotify_init": (253, None),
     "inotify_init1": (294, 26),
     "io_setup": (206, 0),
     "io_submit": (209, 2),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "io_uring_setup": (425, 425),
     "ioperm": (173, None),
     "iopl": (172, None),
     "kcmp": (312, 272),
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
+    "listen": (50, 201),
+    "listmount": (458, 458),
     "lookup_dcookie": (212, 18),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
@@ -71,7 +79,10 @@ DENIED: Calls = {
     "move_pages": (279, 239),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
+    "msgctl": (71, 187),
     "msgget": (68, 186),
+    "msgrcv": (70, 188),
+    "msgsnd": (69, 189),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "open_tree": (428, 428),
@@ -86,15 +97,25 @@ DENIED: Calls = {
     "quotactl": (179, 60),
     "quotactl_fd": (443, 443),
     "reboot": (169, 142),
+    "remap_file_pages": (216, 234),
     "request_key": (249, 218),
+    "semctl": (66, 191),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "sendmmsg": (307, 269),
+    "sendmsg": (46, 211),
     "setdomainname": (171, 162),
     "sethostname": (170, 161),
     "setns": (308, 268),
+    "setsockopt": (54, 208),
     "settimeofday": (164, 170),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "shmdt": (67, 197),
     "shmget": (29, 194),
     "socket": (41, 198),
-    "setsockopt": (54, 208),
+    "statmount": (457, 457),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "syslog": (103, 116),
@@ -102,6 +123,7 @@ DENIED: Calls = {
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
     "vhangup": (153, 58),
+    "vmsplice": (278, 75),
 }
 # What Landlock does not cover. Denied where programs have the same user as you and no root folder of their own.
 OF_YOUR_FILES: Calls = {
@@ -126,22 +148,32 @@ OF_YOUR_FILES: Calls = {
 }
 # Only called from here, or filtered by argument.
 OTHERS: Calls = {
+    "capget": (125, 90),
     "capset": (126, 91),
     "exit": (60, 93),
     "clone": (56, 220),
     "clone3": (435, 435),
+    "fcntl": (72, 25),
+    "ioctl": (16, 29),
     "landlock_add_rule": (445, 445),
     "landlock_create_ruleset": (444, 444),
     "ioprio_set": (251, 30),
     "landlock_restrict_self": (446, 446),
+    "mmap": (9, 222),
+    "prctl": (157, 167),
     "prlimit64": (302, 261),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
+    "seccomp": (317, 277),
+    "sendto": (44, 206),
+    "socketpair": (53, 199),
     "setpriority": (141, 140),
 }
 SYSCALLS = DENIED | OF_YOUR_FILES | OTHERS
+# What a sandbox is made of. A program that made more of it would hold memory of the kernel's that nobody counts.
+OF_A_SANDBOX = ("landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "seccomp")
 # Calls that may only name the caller itself (0): which argument names the process. Two of them have one more argument
 # and value that would mean everyone of the same user.
 ONLY_ONESELF = {
@@ -245,6 +277,28 @@ def set_capabilities(capset: tuple[object, ...]) -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
+def keep_capabilities_over_exec() -> None:
+    """Those that this process has, once: to be called while the bounding set is whole."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    sets = ctypes.create_string_buffer(24)
+    syscall("capget", header, sets)
+    low_effective, low, _, high_effective, high, _ = struct.unpack("=6I", sets.raw)
+    sets.raw = struct.pack("=6I", low_effective, low, low, high_effective, high, high)
+    syscall("capset", header, sets)
+    for capability in range(64):
+        if (low | high << 32) >> capability & 1:
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+
+def keep_no_capabilities_over_exec() -> None:
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+    sets = ctypes.create_string_buffer(24)
+    syscall("capget", header, sets)
+    low_effective, low, _, high_effective, high, _ = struct.unpack("=6I", sets.raw)
+    sets.raw = struct.pack("=6I", low_effective, low, 0, high_effective, high, 0)
+    syscall("capset", header, sets)
+
+
 def become_dumpable() -> None:
     if _libc.prctl(*_BE_DUMPABLE) < 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
@@ -257,63 +311,91 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 
 
-def seccomp_program(spare_files: bool = False) -> bytes:
+def _ins(code: int, jt: int, jf: int, k: int) -> bytes:
+    return struct.pack("=HBBI", code, jt, jf, k & 0xFFFFFFFF)
+
+
+_DENY = _ins(_RET, 0, 0, _ERRNO | _EPERM)
+_LOAD_CALL = _ins(_LD_W_ABS, 0, 0, 0)
+
+
+def _load(argument: int, high: bool = False) -> bytes:
+    """The lower or the higher half of an argument of the call."""
+    return _ins(_LD_W_ABS, 0, 0, 16 + 8 * argument + 4 * high)
+
+
+def _deny(name: str, *test: bytes) -> list[bytes]:
+    """Deny this call where `test`, which ends with a jump over one instruction for what is allowed, does not jump."""
+    if (nr := number(name)) is None:
+        return []
+    return [_ins(_JEQ, 0, len(test) + 2, nr), *test, _DENY, _LOAD_CALL]
+
+
+def _deny_sandboxes() -> list[bytes]:
+    """No call of OF_A_SANDBOX."""
+    program = [line for name in OF_A_SANDBOX for line in _deny(name)]
+    return program + _deny("prctl", _load(0), _ins(_JEQ, 0, 1, PR_SET_SECCOMP))
+
+
+def seccomp_program(spare_files: bool = False, final: bool = True) -> bytes:
     """A BPF filter: the calls of DENIED fail with EPERM, new namespaces too, unknown calls with ENOSYS.
 
-    Those of ONLY_ONESELF fail where they name another process, those of OF_YOUR_FILES only with `spare_files`.
-    Another architecture's calls kill the process. Raises OSError for a machine it knows no numbers of.
+    Those of ONLY_ONESELF fail where they name another process, those of OF_YOUR_FILES only with `spare_files`. If it is
+    not `final`, programs add `last_seccomp_program` themselves. Another architecture's calls kill the process.
+    Raises OSError for a machine it knows no numbers of.
     """
     if MACHINE not in AUDIT_ARCH:
         raise OSError(38, f"seccomp: no system call table for {MACHINE}")
-
-    def ins(code: int, jt: int, jf: int, k: int) -> bytes:
-        return struct.pack("=HBBI", code, jt, jf, k & 0xFFFFFFFF)
-
     program = [
-        ins(_LD_W_ABS, 0, 0, 4),
-        ins(_JEQ, 1, 0, AUDIT_ARCH[MACHINE]),
-        ins(_RET, 0, 0, _KILL),
-        ins(_LD_W_ABS, 0, 0, 0),
+        _ins(_LD_W_ABS, 0, 0, 4),
+        _ins(_JEQ, 1, 0, AUDIT_ARCH[MACHINE]),
+        _ins(_RET, 0, 0, _KILL),
+        _LOAD_CALL,
         # Also x32, whose numbers have bit 30 set.
-        ins(_JGE, 0, 1, LAST_KNOWN_SYSCALL + 1),
-        ins(_RET, 0, 0, _ERRNO | _ENOSYS),
+        _ins(_JGE, 0, 1, LAST_KNOWN_SYSCALL + 1),
+        _ins(_RET, 0, 0, _ERRNO | _ENOSYS),
         # clone3 hides its flags behind a pointer; ENOSYS makes every libc fall back to clone.
-        ins(_JEQ, 0, 1, number("clone3") or 0),
-        ins(_RET, 0, 0, _ERRNO | _ENOSYS),
+        _ins(_JEQ, 0, 1, number("clone3") or 0),
+        _ins(_RET, 0, 0, _ERRNO | _ENOSYS),
     ]
     for name in DENIED | OF_YOUR_FILES if spare_files else DENIED:
         if (nr := number(name)) is not None:
-            program += [ins(_JEQ, 0, 1, nr), ins(_RET, 0, 0, _ERRNO | _EPERM)]
-
-    def deny(name: str, argument: int, unless: bool, value: int) -> list[bytes]:
-        return [
-            ins(_JEQ, 0, 4, number(name) or 0),
-            ins(_LD_W_ABS, 0, 0, 16 + 8 * argument),
-            ins(_JEQ, unless, not unless, value),
-            ins(_RET, 0, 0, _ERRNO | _EPERM),
-            ins(_LD_W_ABS, 0, 0, 0),
-        ]
-
+            program += [_ins(_JEQ, 0, 1, nr), _DENY]
     for name, argument in ONLY_ONESELF.items():
-        program += deny(name, argument, True, 0)
+        program += _deny(name, _load(argument), _ins(_JEQ, 1, 0, 0))
     for name, (argument, value) in EVERYONE.items():
-        program += deny(name, argument, False, value)
-    program += [
-        ins(_JEQ, 0, 3, number("clone") or 0),
-        ins(_LD_W_ABS, 0, 0, 16),
-        ins(_JSET, 0, 1, NAMESPACES | CLONE_NEWUSER),  # not CLONE_NEWTIME: the low byte of clone's flags is a signal
-        ins(_RET, 0, 0, _ERRNO | _EPERM),
-        ins(_RET, 0, 0, _ALLOW),
-    ]
-    return b"".join(program)
+        program += _deny(name, _load(argument), _ins(_JEQ, 0, 1, value))
+    # Pairs of sockets are for the program's own processes: of one family, and nobody else is written to.
+    program += _deny("socketpair", _load(0), _ins(_JEQ, 1, 0, AF_UNIX))
+    for high in (False, True):
+        program += _deny("sendto", _load(4, high), _ins(_JEQ, 1, 0, 0))
+    # Of a socket: the machine's network interfaces.
+    program += _deny("ioctl", _load(1), _ins(_JGE, 0, 2, 0x8900), _ins(_JGE, 1, 0, 0x8A00))
+    program += _deny("fcntl", _load(1), _ins(_JEQ, 0, 1, F_SETPIPE_SZ))
+    program += _deny("mmap", _load(3), _ins(_JSET, 0, 1, MAP_HUGETLB))  # it counts nowhere as memory of the process
+    # Not CLONE_NEWTIME: the low byte of clone's flags is a signal. A thread with descriptors of its own: they would not
+    # be counted.
+    program += _deny("clone", _load(0), _ins(_JSET, 0, 1, NAMESPACES | CLONE_NEWUSER))
+    program += _deny("clone", _load(0), _ins(_JSET, 0, 2, CLONE_THREAD), _ins(_JSET, 1, 0, CLONE_FILES))
+    return b"".join([*program, *(_deny_sandboxes() if final else ()), _ins(_RET, 0, 0, _ALLOW)])
 
 
-def install_seccomp(program: bytes) -> None:
-    """Needs no_new_privs. Holds for this process and all its descendants, for good."""
-    instructions = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(instructions))
-    buffer = ctypes.create_string_buffer(header, len(header))
-    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(buffer))
+def last_seccomp_program() -> bytes:
+    """For after the last use of what a sandbox is made of."""
+    return b"".join([_LOAD_CALL, *_deny_sandboxes(), _ins(_RET, 0, 0, _ALLOW)])
+
+
+class Filter:
+    """A BPF program made before a fork, to be installed after it."""
+
+    def __init__(self, program: bytes) -> None:
+        self._instructions = ctypes.create_string_buffer(program, len(program))
+        header = struct.pack("@HxxxxxxP", len(program) // 8, ctypes.addressof(self._instructions))
+        self._header = ctypes.create_string_buffer(header, len(header))
+
+    def install(self) -> None:
+        """Needs no_new_privs. Holds for this process and all its descendants, for good."""
+        prctl(PR_SET_SECCOMP, 2, ctypes.addressof(self._header))
 
 
 # --- Landlock --------------------------------------------------------------------------------------------------

@@ -118,6 +118,8 @@ def enter_strong(config: dict[str, Any], control: _socket.socket) -> _socket.soc
         control.close()
         keep_scratch(config, keepers)
         _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):  # the judge sees how it ended
+            os.kill(os.getpid(), os.WTERMSIG(status))
         os._exit(0 if status == 0 else 1)
     keepers.close()
     die_with_parent()

@@ -62,6 +62,10 @@ def run(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         write_all(source, file)
         os.close(file)
+    except OSError as error:  # the disk is full: not the program's doing
+        write_all(f"S{error}".encode("utf-8", "replace"))
+        os._exit(1)
+    try:
         if in_code:
             code = marshal.loads(read_at(in_source, in_code))
         else:

@@ -22,6 +22,8 @@ GRAIN_S = 0.02
 HUGE_BYTES = 4 << 30
 FREE_DESCRIPTORS, KB_OF_A_DESCRIPTOR = 32, 208  # as much as a socket's buffer holds by default
 LOOKS_AT_SCRATCH = 8
+MAPPED_FREE = 8  # files without a name that are only mapped: nobody can say how large they are
+UNSEEN_FREE_KB = 128 << 10  # a full scratch folder, and what the kernel needs for 64 processes
 PAGE_KB = resource.getpagesize() // 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 HAS_PROC = os.path.exists("/proc/self/statm")
@@ -65,7 +67,8 @@ def hidden_kb(pid: int, fields: list[bytes]) -> int:
         with open(f"/proc/{pid}/status") as file:
             hidden = sum(int(line.split()[1]) for line in file if line.startswith("VmPTE:"))
     with suppress(OSError):
-        hidden += max(0, os.stat(f"/proc/{pid}/fd").st_size - FREE_DESCRIPTORS) * KB_OF_A_DESCRIPTOR
+        held = os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))  # 0: before Linux 6.2
+        hidden += max(0, held - FREE_DESCRIPTORS) * KB_OF_A_DESCRIPTOR
     return hidden
 
 
@@ -89,6 +92,13 @@ def waited_s(pid: int) -> float:
     return 0.0
 
 
+def shared_memory_kb() -> int:
+    """Of the whole machine."""
+    with suppress(OSError), open("/proc/meminfo") as file:
+        return next((int(line.split()[1]) for line in file if line.startswith("Shmem:")), 0)
+    return 0
+
+
 WAITING = 0.05
 
 
@@ -100,9 +110,13 @@ def is_crowded(pid: int, wall: float) -> bool:
 class Watch:
     """CPU seconds and memory of the process tree, from /proc."""
 
-    def __init__(self, strong: bool, group: int = -1) -> None:
+    def __init__(self, strong: bool, group: int = -1, memory: tuple[int, int] = (-1, -1)) -> None:
         self.strong = strong
         self.group = group
+        self.shared, self.kernel = memory
+        self.machine_start_kb: int | None = None
+        self.virtual_kb = 0
+        self.kernel_start_kb = self.kernel_kb() if self.kernel >= 0 else 0
         self.group_start_s = self.group_cpu_s() if group >= 0 else 0.0
         self.own_cpu: dict[int, float] = {}
         self.peak_kb = 0
@@ -112,6 +126,27 @@ class Watch:
         text = os.pread(self.group, 200, 0)
         used = int(text.split()[1]) / 1e6 if text.startswith(b"usage_usec") else int(text) / 1e9
         return used - time.process_time()
+
+    def kernel_kb(self) -> int:
+        return int(os.pread(self.kernel, 32, 0)) // 1024
+
+    def unseen_kb(self, limit_kb: int) -> int:
+        """What no process shows: shared memory that nobody maps just now, what the kernel holds for the programs.
+
+        Without a control group: by how much the machine's shared memory grew while the programs mapped so much that it
+        may be theirs.
+        """
+        if self.shared < 0:
+            if self.virtual_kb > limit_kb + UNSEEN_FREE_KB and self.machine_start_kb is None:
+                self.machine_start_kb = shared_memory_kb()
+            return 0 if self.machine_start_kb is None else shared_memory_kb() - self.machine_start_kb
+        lines = os.pread(self.shared, 8192, 0).split(b"\n")
+        found = {key: int(value) // 1024 for key, value in (line.split() for line in lines if line.count(b" ") == 1)}
+        if self.kernel >= 0:
+            kernel = self.kernel_kb() - self.kernel_start_kb
+        else:  # version 2; names of files that were looked for are kept until memory is short, whoever looked
+            kernel = found.get(b"kernel", 0) - found.get(b"slab_reclaimable", 0)
+        return found.get(b"shmem", 0) + kernel
 
     def cpu_s(self, seen: float) -> float:
         """`seen` by polling, or the kernel's count where that is clearly more (by over a clock tick)."""
@@ -130,7 +165,7 @@ class Watch:
     def look(self, limit_kb: int) -> tuple[float, int]:
         """(CPU seconds so far, kB in use). Shared pages are counted once as soon as the plain sum is too large."""
         live, used_kb = self.pids(), 0
-        cpu = 0.0
+        cpu, self.virtual_kb = 0.0, 0
         for pid in live:
             with suppress(OSError, ValueError, IndexError):
                 fields = stat_fields(f"/proc/{pid}/stat")
@@ -138,6 +173,7 @@ class Watch:
                 self.own_cpu[pid] = max(own, self.own_cpu.get(pid, 0.0))
                 cpu += own + (int(fields[13]) + int(fields[14])) / TICKS
                 used_kb += resident_kb(pid, fields) + hidden_kb(pid, fields)
+                self.virtual_kb += int(fields[20]) // 1024
         if used_kb > limit_kb and len(live) > 1:
             used_kb = sum(map(proportional_kb, live))
         return self.cpu_s(max(cpu, sum(self.own_cpu.values()))), used_kb
@@ -149,6 +185,8 @@ class Watch:
             time.sleep(0.003)
             cpu, again_kb = self.look(limit_kb)
             used_kb = min(used_kb, again_kb)
+        if (unseen_kb := self.unseen_kb(limit_kb)) > limit_kb + UNSEEN_FREE_KB:
+            used_kb = max(used_kb, unseen_kb)
         self.peak_kb = max(self.peak_kb, used_kb)
         return cpu, used_kb
 
@@ -197,6 +235,30 @@ def is_full(folder: str, most_kb: int, most_files: int) -> bool:
         return False
     finally:
         os.close(here)
+
+
+def hides_files(pids: list[int], folder: str, most_kb: int) -> bool:
+    """Whether files of the scratch folder that have no name any more, but are open or mapped, hold more than it may."""
+    seen: set[int] = set()
+    mapped: set[bytes] = set()
+    device, inside = os.stat(folder).st_dev, os.fsencode(folder) + b"/"
+    for pid in pids:
+        with suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    file = os.stat(f"/proc/{pid}/fd/{fd}")
+                    if file.st_nlink == 0 and file.st_dev == device and file.st_ino not in seen:
+                        seen.add(file.st_ino)
+                        most_kb -= file.st_blocks // 2
+            with open(f"/proc/{pid}/maps", "rb") as maps:
+                mapped |= {line.split()[4] for line in maps if line.endswith(b"(deleted)\n") and inside in line}
+    return most_kb < 0 or len(mapped - {b"%d" % inode for inode in seen}) > MAPPED_FREE
+
+
+def fills(pids: list[int], folder: str, most_kb: int, most_files: int) -> bool:
+    with suppress(OSError):
+        return is_full(folder, most_kb, most_files) or hides_files(pids, folder, most_kb)
+    return False
 
 
 def end_all(program: int, strong: bool, uid: int | None) -> list[resource.struct_rusage]:
@@ -278,14 +340,16 @@ def watch_program(
     uid: int | None,
     group: int,
     scratch: tuple[str, int, int] | None,
+    memory: tuple[int, int] = (-1, -1),
 ) -> str:
     """Wait for the program's end or for a limit, kill what is left; the answer for the judge (see sandbox.py).
 
     `reaper`: a process whose parent ends becomes our child. No child after the program's end: no process is left.
     `group`: descriptor of what counts the CPU time of our control group, or -1.
     `scratch`: folder, kB and files in it, if we have to count ourselves.
+    `memory`: descriptors of what our control group counts of it (see groups.py), or -1.
     """
-    watch, start, waited = Watch(strong, group), time.monotonic(), 0.0
+    watch, start, waited = Watch(strong, group, memory), time.monotonic(), 0.0
     limit_kb = job["memory"] // 1024
     poller = select.poll()
     poller.register(control, select.POLLIN | select.POLLHUP)
@@ -308,7 +372,7 @@ def watch_program(
             killed = "cpu"
         elif used_kb > limit_kb:
             killed = "memory"
-        elif scratch is not None and (looks := looks + 1) % LOOKS_AT_SCRATCH == 0 and is_full(*scratch):
+        elif scratch is not None and (looks := looks + 1) % LOOKS_AT_SCRATCH == 0 and fills(watch.pids(), *scratch):
             killed = "scratch"
         elif wall > job["wall_s"]:
             waited = waited_s(program)

@@ -24,6 +24,9 @@ import marshal
 import os
 import resource
 import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  (the interpreter that was named)
+    sys.exit("this is Python %d.%d; programs need 3.10 or newer" % sys.version_info[:2])  # noqa: UP031
 from contextlib import suppress
 
 import livecodebench  # type: ignore[import-not-found,unused-ignore]
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DESCRIPTORS = _socket.CMSG_SPACE(6 * 4)
+SIGNALS = 1024  # waiting to be delivered, and timers, which the kernel keeps
+STACK = 8 << 20
 MEMORY_SLACK = 1 << 30  # of private memory, between two looks of the watch
 # What most programs import. Each library mapped costs every later fork some microseconds: the rest comes when it is
 # first named by a program (`modules` of a job), or, as `random` and `threading`, is left to the program.
@@ -139,6 +144,7 @@ def become_program(zygote: Zygote, job: dict[str, Any], folder: str) -> None:
         linux.become_dumpable()
     if tier == "standard":
         linux.restrict_files(zygote.config["visible"], [folder, *namespaces.DEVICES])
+        zygote.last_filter.install()
 
 
 def become_apart(zygote: Zygote) -> None:
@@ -170,22 +176,63 @@ class Zygote:
         self.keeps = linux.CAP_DAC_READ_SEARCH if config["closed"] and linux is not None else None
         self.capset = linux.capset_of(self.keeps) if linux is not None else ()
         self.last_pid = -1
+        self.landlock = linux.landlock_abi() if linux is not None and "inherited" not in config else 0
         if self.tier != "weak" and linux is None:
             raise OSError("ctypes is missing")
-        if self.strong:
-            namespaces.die_with_parent()
-            self.keeper = namespaces.enter_strong(config, control)
-            with suppress(OSError):
-                self.last_pid = os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY | os.O_CLOEXEC)
-            self.keeper.sendall(b"x")
+        if "inherited" in config:
+            self.inherit(config["inherited"])
+        else:
+            self.enter()
         if linux is not None:
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
-        if config["uid"] is not None:
-            os.setgroups([])
+            if self.tier != "weak":
+                self.last_filter = linux.Filter(linux.last_seccomp_program())
         self.limit()
+        if "inherited" not in config:
+            if config["uid"] is not None:
+                os.setgroups([])
+            if linux is not None:
+                self.restrict()
+            if config["interpreter"]:
+                self.hand_over()
+
+    def enter(self) -> None:
+        if not self.strong:
+            return
+        namespaces.die_with_parent()
+        self.keeper = namespaces.enter_strong(self.config, self.control)
+        with suppress(OSError):
+            self.last_pid = os.open("/proc/sys/kernel/ns_last_pid", os.O_WRONLY | os.O_CLOEXEC)
+        self.keeper.sendall(b"x")
+
+    def hand_over(self) -> None:
+        """Become the interpreter that was named, which never runs outside of the sandbox."""
+        inherited = {
+            "keeper": self.keeper.fileno() if self.strong else -1,
+            "last_pid": self.last_pid,
+            "landlock": self.landlock,
+        }
+        config = {**self.config, "control": self.control.fileno(), "inherited": inherited}
+        for fd in (config["control"], config["cpu"], *config["memory"], inherited["keeper"], self.last_pid):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
+        executable, *options = self.config["interpreter"]
+        try:
+            os.execve(executable, [executable, *options, os.path.abspath(__file__), json.dumps(config)], os.environ)
+        except OSError as error:
+            raise OSError(error.errno, f"{executable} cannot be started in the sandbox: {error.strerror}") from None
+
+    def inherit(self, inherited: dict[str, Any]) -> None:
         if linux is not None:
-            self.restrict()
+            linux.keep_no_capabilities_over_exec()
+        self.landlock, self.last_pid = inherited["landlock"], inherited["last_pid"]
+        if self.strong:
+            namespaces.die_with_parent()
+            self.keeper = _socket.socket(fileno=inherited["keeper"])
+        for fd in (self.last_pid, inherited["keeper"]):
+            if fd >= 0:
+                os.set_inheritable(fd, False)
 
     def limit(self) -> None:
         def least(which: int, value: int) -> int:
@@ -196,8 +243,12 @@ class Zygote:
             (resource.RLIMIT_CORE, 1),  # 0 would still start a program that core_pattern names
             (resource.RLIMIT_NOFILE, self.config["files"]),
             (resource.RLIMIT_FSIZE, self.config["scratch_mb"] << 20),
+            *(((resource.RLIMIT_SIGPENDING, SIGNALS),) if hasattr(resource, "RLIMIT_SIGPENDING") else ()),
         ):
             resource.setrlimit(which, (least(which, value), least(which, value)))
+        # As deep for everybody; programs may raise it, as on any machine.
+        stack = resource.RLIMIT_STACK
+        resource.setrlimit(stack, (least(stack, STACK), resource.getrlimit(stack)[1]))
         # Where the programs' user is also ours, all of that user's count, and so do the programs of other workers.
         most = self.config["processes"]
         if self.program_uid is None:
@@ -211,11 +262,16 @@ class Zygote:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         if self.tier == "weak":
             return
+        if self.config["interpreter"]:
+            linux.keep_capabilities_over_exec()
         linux.drop_bounding_set()
-        if self.strong and linux.landlock_abi():
+        if self.strong and self.landlock:
             writable = [os.path.dirname(namespaces.SCRATCH), *namespaces.DEVICES]
             linux.restrict_files([*self.config["visible"], "/proc"], writable)
-        linux.install_seccomp(linux.seccomp_program(spare_files=not self.strong and self.program_uid is None))
+        elif self.config["interpreter"]:  # else only programs are restricted, who do not see /proc
+            linux.restrict_files([*self.config["visible"], "/proc"], [self.config["folder"], *namespaces.DEVICES])
+        spare_files = not self.strong and self.program_uid is None
+        linux.Filter(linux.seccomp_program(spare_files, final=self.strong)).install()
 
     def load(self, names: list[str]) -> None:
         """Import these modules once for all later forks, which run the fork hooks themselves (see start_program)."""
@@ -319,30 +375,42 @@ def run_job(zygote: Zygote, job: dict[str, Any], fds: list[int]) -> str:
             zygote.program_uid,
             zygote.config["cpu"],
             None if zygote.strong else (folder, zygote.config["scratch_mb"] << 10, zygote.config["inodes"]),
+            zygote.config["memory"],
         )
         return answer
     except Exception as error:
         return f"error {type(error).__name__}: {error}"
 
 
+def low(fd: int) -> int:
+    if fd < 3:
+        return fd
+    moved = os.dup(fd)
+    os.close(fd)
+    return moved
+
+
 def main() -> None:
     config = json.loads(sys.argv[1])
-    control = _socket.socket(fileno=config["control"])
+    # Low numbers, below what a program's descriptors are closed up to, however many the judge has open.
+    config["cpu"], *config["memory"] = (low(fd) for fd in (config["cpu"], *config["memory"]))
+    control = _socket.socket(fileno=low(config["control"]))
     runner.MARK = bytes.fromhex(config["mark"])
     sys.argv = ["main.py"]
     inside = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != inside]
     # Even as process 1, which signals do not reach, we would hear those that have a handler.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    os.umask(0o022)  # yours, whatever it is, is not the programs'
     try:
-        control.recv(1)  # we are in our control group now, if there is one
+        if "inherited" not in config:
+            control.recv(1)  # we are in our control group now, if there is one
         zygote = Zygote(config, control)
     except (OSError, ValueError) as error:
         control.sendall(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
         os._exit(1)
-    abi = linux.landlock_abi() if linux else 0
     zygote.warm()
-    control.sendall(json.dumps({"landlock": abi}).encode())
+    control.sendall(json.dumps({"landlock": zygote.landlock}).encode())
     zygote.serve()
 
 
