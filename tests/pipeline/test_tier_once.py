@@ -12,6 +12,7 @@ from kiyas.judge import Problem, SandboxError, Test, Tier, TierReport
 from kiyas.judge import tiers as judge_tiers
 from kiyas.judging.stage import prove, verdicts
 from kiyas.pipeline import identity
+from kiyas.runfolder.files import write_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import JudgeFacts
 from kiyas.study.settings import Judge
@@ -62,7 +63,7 @@ def test_where_everything_is_judged_anew_it_is_decided_anew(tmp_path: Path) -> N
 @pytest.mark.usefixtures("elsewhere")
 def test_a_report_needs_no_isolation(tmp_path: Path) -> None:
     folder = RunDir(tmp_path)
-    folder.finish(Stage.JUDGE, {}, {}, 0.0)
+    write_sealed(folder.manifest_path(Stage.JUDGE), {"inputs": {}, "counts": {}, "seconds": 0.0})
     assert goes_on(tmp_path, "best") is Tier.STRONG
 
 

@@ -63,7 +63,8 @@ def raw(stream: TextIO) -> TextIO:
 def only_printable() -> Iterator[None]:
     """Inside, stdout and stderr write printable text only."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, Printable(raw(stream))) for stream in before)
+    # A closed stream is None.
+    sys.stdout, sys.stderr = (stream and cast(TextIO, Printable(raw(stream))) for stream in before)
     try:
         yield
     finally:
