@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -67,6 +68,28 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
+def refuse_not_a_file(path: Path) -> None:
+    """Raises KiyasError for a folder, a pipe, a device or a socket, which may have no end, in place of a file.
+
+    What a link leads to counts. A path that does not exist is left to whoever opens it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        what = next((name for name, is_one in _NOT_FILES.items() if is_one(mode)), "not a file")
+        raise KiyasError(f"cannot read {path}: it is {what}", "give a regular file")
+
+
+_NOT_FILES = {
+    "a folder": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+    "a socket": stat.S_ISSOCK,
+}
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes one JSON document, whole or not at all."""
     atomic_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
@@ -81,6 +104,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def read_json(path: Path) -> Any:
     """Raises KiyasError with the file's name when it is absent or not JSON."""
+    refuse_not_a_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
