@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -89,7 +89,7 @@ class AdapterId:
 BASE = AdapterId(BASE_ARM)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One training or validation sample: the chat's user text and the answer to learn.
 
@@ -103,6 +103,23 @@ class Example:
     split: str = "train"
     draw: int = 0
     """of a derived arm's random draws: the training that takes this one"""
+
+    @property
+    def prompt_key(self) -> Hashable:
+        """Equal where the prompts are: what to compare and count by, without the text itself."""
+        return self.prompt
+
+    @property
+    def completion_key(self) -> Hashable:
+        return self.completion
+
+    @property
+    def group_key(self) -> Hashable:
+        return self.group
+
+    def moved(self, split: str | None = None, draw: int | None = None) -> Example:
+        """The same row in another split or draw."""
+        return replace(self, split=self.split if split is None else split, draw=self.draw if draw is None else draw)
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from kiyas.types import KiyasError
 
@@ -37,12 +38,26 @@ class _TooManyStepsError(Exception):
     pass
 
 
+class _Frame(NamedTuple):
+    """What a template writes around every question."""
+
+    before: str
+    after: str
+    trims: bool
+    """it takes white space off both ends of the question"""
+
+    def around(self, prompt: str) -> str:
+        return f"{self.before}{prompt.strip() if self.trims else prompt}{self.after}"
+
+
 @dataclass
 class Chat:
     """A tokenizer and its chat template."""
 
     tokenizer: Any
     path: str
+    _frames: dict[str | None, _Frame | None] = field(default_factory=dict, repr=False)
+    """by system message; None where what is around a question depends on it"""
 
     @classmethod
     def load(cls, path: str | Path) -> Chat:
@@ -208,9 +223,92 @@ class Chat:
         """The answer and the end-of-turn token, which is learned whatever the pad token is."""
         return [*self._ids(completion), self.end_of_turn]
 
+    def all_prompt_ids(self, prompts: Sequence[str], system: str | None) -> list[list[int]]:
+        """`prompt_ids` of each. The template writes the same around every question, unless it reads it: that is found
+        out once, and looked at again with one prompt of every call."""
+        if not self.tokenizer.chat_template or not prompts:
+            return [self.prompt_ids(prompt, system) for prompt in prompts]
+        if system not in self._frames:
+            self._frames[system] = self._frame(system)
+        frame = self._frames[system]
+        probe = max(prompts, key=len)
+        if frame is not None and frame.around(probe) != self._prompt(probe, system):
+            frame = self._frames[system] = None
+        texts = [
+            frame.around(prompt) if frame and prompt.strip() else self._prompt(prompt, system) for prompt in prompts
+        ]
+        return self._all_ids(texts)
+
+    def all_completion_ids(self, completions: Sequence[str]) -> list[list[int]]:
+        """`completion_ids` of each."""
+        return [[*ids, self.end_of_turn] for ids in self._all_ids(completions)]
+
+    def _all_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """`_ids` of each, on all cores."""
+        # A tokenizer with a way of its own is asked its own way.
+        if getattr(type(self.tokenizer), "_encode_plus", None) is not TokenizersBackend._encode_plus:
+            return list(map(self._ids, texts))
+        self._ids("x")  # sets what is said of padding, truncation and special tokens
+        found = self.tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [list(each.ids) for each in found]
+
+    def _frame(self, system: str | None) -> _Frame | None:
+        """What the template writes around every question; None where that depends on the question."""
+        try:
+            text = self._prompt(_Unread(PROBE_WITH_ENDS), system)
+        except KiyasError:
+            return None
+        for marker, trims in ((PROBE_WITH_ENDS, False), (PROBE_WITH_ENDS.strip(), True)):
+            before, found, after = text.partition(marker)
+            if found and PROBE not in before + after:
+                return _Frame(before, after, trims)
+        return None
+
     def text(self, ids: list[int]) -> str:
         """An answer's tokens as text, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+PROBE_WITH_ENDS = f" \n{PROBE}\t "
+
+
+class _Unread(str):
+    """A question that a template may write, put something before or after, and trim. Reading it is an error."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __bool__(self) -> bool:
+        return True  # empty ones are left out before
+
+    def __add__(self, other: Any) -> str:
+        return _Unread(str.__add__(self, other))
+
+    def __radd__(self, other: Any) -> str:
+        return _Unread(str.__add__(other, self))
+
+    def strip(self, *signs: Any) -> str:
+        if signs or not str.__eq__(self, PROBE_WITH_ENDS):
+            raise TypeError("the question is read")
+        return _Unread(str.strip(self))
+
+
+def _refuse_to_be_read(*_: Any, **__: Any) -> Any:
+    raise TypeError("the question is read")
+
+
+for _name in dir(str):
+    if (_name not in vars(_Unread) and _name not in dir(object)) or _name in (
+        "__eq__",
+        "__ne__",
+        "__hash__",
+        "__format__",
+    ):
+        setattr(_Unread, _name, _refuse_to_be_read)
+for _name in ("__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(_Unread, _name, _refuse_to_be_read)
 
 
 _DIRECTIVES = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBcdefGHIjmMpSuUVwWxXyYZz"))

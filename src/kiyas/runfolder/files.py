@@ -95,7 +95,7 @@ def write_json(path: Path, value: Any) -> None:
     atomic_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes a whole JSONL file, whole or not at all."""
     with atomic_file(path) as file:
         for row in rows:
