@@ -117,6 +117,16 @@ class Example:
     def group_key(self) -> Hashable:
         return self.group
 
+    def to_row(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "prompt": self.prompt,
+            "completion": self.completion,
+            "group": self.group,
+            "split": self.split,
+            "draw": self.draw,
+        }
+
     def moved(self, split: str | None = None, draw: int | None = None) -> Example:
         """The same row in another split or draw."""
         return replace(self, split=self.split if split is None else split, draw=self.draw if draw is None else draw)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,10 +20,17 @@ from kiyas.data.texts import StoredExample, Texts
 from kiyas.study import limits
 from kiyas.study.settings import NO_SPLIT, Arm, Dataset, Study
 from kiyas.types import Example, KiyasError, TokenizedExample
-from kiyas.work.progress import long_bar
 
 T = TypeVar("T")
+Shown = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far a long pass is: it is given its name, how many there are of what, and then how many were done."""
 _VALIDATION = {"validation", "valid", "val", "dev", "eval"}
+
+
+@contextmanager
+def unseen(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Shows nothing."""
+    yield lambda count: None
 
 
 class Size(NamedTuple):
@@ -59,7 +67,12 @@ class ArmData:
 
 
 def examples(
-    rows: Iterable[dict[str, Any]], settings: Dataset, arm: str, source: str, store: Texts | None = None
+    rows: Iterable[dict[str, Any]],
+    settings: Dataset,
+    arm: str,
+    source: str,
+    store: Texts | None = None,
+    shown: Shown = unseen,
 ) -> ArmData:
     """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left.
 
@@ -77,7 +90,7 @@ def examples(
     group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
     result = ArmData([], reader.odd, reader.shape, flags=reader.flags)
     seen: Counter[str] = Counter()
-    with long_bar(f"read {arm}", total, "rows") as progress:
+    with shown(f"read {arm}", total, "rows") as progress:
         for number, row in enumerate(rows):
             progress(1)
             counted = sum(reader.odd.values())
@@ -191,22 +204,23 @@ def _hold_out(rows: list[Example], fraction: float) -> list[Example]:
 
 def _by_chance(groups: Mapping[Hashable, Example]) -> list[Hashable]:
     """Keys of groups in an order of chance that their names decide."""
-    place = {}
-    with long_bar("split", len(groups), "groups") as progress:
-        for key, row in groups.items():
-            place[key] = random.Random(f"hold out {row.group}").random()
-            progress(1)
+    place = {key: random.Random(f"hold out {row.group}").random() for key, row in groups.items()}
     if len(set(place.values())) < len(place):  # by their names, where chance puts two at one place
         return sorted(groups, key=lambda key: (place[key], groups[key].group))
     return sorted(groups, key=place.__getitem__)
 
 
-def read_arms(study: Study) -> dict[str, ArmData]:
+def read_arms(study: Study, shown: Shown = unseen) -> dict[str, ArmData]:
     """All arms with data of their own; groups held out by one are taken out of every arm's training set."""
     store = Texts()  # one for all: equal texts have equal numbers, whose they are
     arms = {
         name: examples(
-            read_rows(arm.dataset_name, arm.revision, arm.dataset_config), study.dataset, name, arm.dataset_name, store
+            read_rows(arm.dataset_name, arm.revision, arm.dataset_config),
+            study.dataset,
+            name,
+            arm.dataset_name,
+            store,
+            shown,
         )
         for name, arm in study.arms.items()
         if arm.dataset_name is not None
@@ -262,7 +276,7 @@ def batches(things: Iterable[tuple[T, str]]) -> Iterator[list[tuple[T, str]]]:
 Counts = dict[Hashable, int]
 
 
-def _tokens(arms: Iterable[ArmData], chat: Chat, system: str | None) -> tuple[Counts, Counts]:
+def _tokens(arms: Iterable[ArmData], chat: Chat, system: str | None, shown: Shown) -> tuple[Counts, Counts]:
     """Tokens of every prompt and of every completion, by key. Each text is counted once."""
     prompts, answers = dict[Hashable, Example](), dict[Hashable, Example]()
     for data in arms:
@@ -270,7 +284,7 @@ def _tokens(arms: Iterable[ArmData], chat: Chat, system: str | None) -> tuple[Co
             prompts.setdefault(example.prompt_key, example)
             answers.setdefault(example.completion_key, example)
     of_prompt, of_answer = Counts(), Counts()
-    with long_bar("tokenise", len(prompts) + len(answers), "texts") as progress:
+    with shown("tokenise", len(prompts) + len(answers), "texts") as progress:
         for some in batches((key, example.prompt) for key, example in prompts.items()):
             ids = chat.all_prompt_ids([text for _, text in some], system)
             of_prompt.update(zip((key for key, _ in some), map(len, ids), strict=True))
@@ -282,13 +296,13 @@ def _tokens(arms: Iterable[ArmData], chat: Chat, system: str | None) -> tuple[Co
     return of_prompt, of_answer
 
 
-def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[Size]]:
+def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study, shown: Shown = unseen) -> dict[str, list[Size]]:
     """Drops samples above max_length; a problem that arms share, and that is too long once, leaves all of them.
 
     Returns the sizes of the training samples that are left, by arm. Fills in `ArmData.lengths`.
     """
     limits = {name: study.recipe(name).max_length for name in arms}
-    prompts, answers = _tokens(arms.values(), chat, study.dataset.system)
+    prompts, answers = _tokens(arms.values(), chat, study.dataset.system, shown)
     sizes: dict[str, list[Size]] = {}
     same: dict[Size, Size] = {}  # few sizes differ
     for name, data in arms.items():

@@ -152,9 +152,11 @@ class Reader:
 
 def carries_chat_tokens(text: Any) -> bool:
     """Whether a text holds the marks of a chat template: it would be put into one a second time."""
-    if not isinstance(text, str) or not any(part in text for part in _TOKEN_PARTS):
-        return False
-    return _TOKENS.search(text) is not None
+    if isinstance(text, str):
+        for part in _TOKEN_PARTS:
+            if part in text:
+                return _TOKENS.search(text) is not None
+    return False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from kiyas.similarity.contamination import Contamination, contamination
 from kiyas.similarity.looks import Prompts, Wanted
 from kiyas.study.settings import Study
 from kiyas.types import Example, KiyasError
-from kiyas.work.progress import counted
+from kiyas.work.progress import counted, long_bar
 
 FLAGS = {
     "other_system": "carry a system message of their own; dataset.system is used in its place",
@@ -109,8 +109,8 @@ def prepare(study: Study) -> Prepared:
     chat = Chat.load(hub.base_folder(study))
     chat.refuse_unfit(study.dataset.system)
     problems, findings = _proven(study, benchmarks.read_all(study.benchmarks))
-    arms = read_arms(study)
-    samples = drop_too_long(arms, chat, study)
+    arms = read_arms(study, long_bar)
+    samples = drop_too_long(arms, chat, study, long_bar)
     derive(arms, samples, chat, study)
     arms = {name: arms[name] for name in study.trained}  # in the study's order
     counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
