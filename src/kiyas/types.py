@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from kiyas.judge.types import Extraction, Outcome, TestResult, Verdict
 
@@ -142,6 +143,33 @@ class TokenizedExample:
     @property
     def labels(self) -> int:
         return len(self.ids) - max(1, self.start)
+
+
+class Samples(Sequence[TokenizedExample]):
+    """Many tokenised examples in little memory: 4 bytes a token. One is made whenever it is asked for."""
+
+    def __init__(self, samples: Iterable[TokenizedExample] = ()) -> None:
+        self._ids, self._ends, self._starts = array("i"), array("q", [0]), array("i")
+        for sample in samples:
+            self.append(sample)
+
+    def append(self, sample: TokenizedExample) -> None:
+        self._ids.extend(sample.ids)
+        self._ends.append(len(self._ids))
+        self._starts.append(sample.start)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, at: int) -> TokenizedExample: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[TokenizedExample]: ...
+    def __getitem__(self, at: int | slice) -> TokenizedExample | list[TokenizedExample]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(len(self))[at]]
+        number = range(len(self))[at]
+        return TokenizedExample(tuple(self._ids[self._ends[number] : self._ends[number + 1]]), self._starts[number])
 
 
 Answered = tuple[AdapterId, str, int]

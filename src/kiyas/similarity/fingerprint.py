@@ -104,7 +104,7 @@ class _Scope:
 
     def bind(self, node: ast.AST, fields: _Fields) -> None:
         kind = type(node)
-        if kind not in _NAMES or (kind is ast.Name and isinstance(node.ctx, ast.Load)):
+        if kind not in _NAMES or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
             return
         if isinstance(node, ast.Global):
             self.globals.update(node.names)
@@ -138,13 +138,13 @@ def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, _Scope, _Fields]]:
         fields = _fields(node)
         yield node, scope, fields
         inner = _Scope(node, scope) if isinstance(node, _Opens) else scope
-        children = []
-        for field, value in fields:
-            for item in value if type(value) is list else (value,):
-                if isinstance(item, ast.AST):
-                    children.append((item, _scope(node, field, scope, inner)))
-        children.reverse()
-        todo += children
+        children = [
+            (item, _scope(node, field, scope, inner))
+            for field, value in fields
+            for item in (value if type(value) is list else (value,))
+            if isinstance(item, ast.AST)
+        ]
+        todo += reversed(children)
 
 
 def _scope(node: ast.AST, field: str, scope: _Scope, inner: _Scope) -> _Scope:
@@ -172,7 +172,7 @@ def _fields(node: ast.AST) -> _Fields:
             ("package", node.asname is None and "." in node.name),
         ]
     found: _Fields = []
-    for field in _kept(type(node)):
+    for field in _kept(type(node)):  # type: ignore[arg-type]  # classes are hashable
         value = getattr(node, field)
         if type(value) is list:
             value = [_unsigned(item) for item in value if type(item) is not ast.Expr or not _is_bare_string(item)]
