@@ -20,8 +20,10 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 DAY = datetime(2024, 7, 26)
 """Today, for every template that asks: prompts of one study must not change at midnight. Llama 3.1's own default."""
 PROBE = 'Kiyas asks: is 1 < 2 & "x" != y?\n\n    for each in [1, 2]:\n\tprint(each)  # {{ n }}\nEnd of the question.'
@@ -62,6 +64,9 @@ class Chat:
     @classmethod
     def load(cls, path: str | Path) -> Chat:
         """Raises KiyasError when the folder has no usable tokenizer."""
+        for file in TOKENIZER_FILES:
+            if (found := Path(path) / file).is_file():
+                limits.TOKENIZER.refuse_above(found.stat().st_size, found)
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:
@@ -288,6 +293,11 @@ class _Unread(str):
 
     def __radd__(self, other: Any) -> str:
         return _Unread(str.__add__(other, self))
+
+    def __len__(self) -> int:
+        if sys._getframe(1).f_code.co_filename != __file__:
+            raise TypeError("the question is read")
+        return str.__len__(self)
 
     def strip(self, *signs: Any) -> str:
         if signs or not str.__eq__(self, PROBE_WITH_ENDS):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from kiyas.study import limits
 from kiyas.study.settings import (
     HUB_BENCHMARKS,
     PRACTICE,
@@ -84,6 +85,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     Paths inside are made absolute, relative to the file. Raises KiyasError that lists every mistake.
     """
     try:
+        limits.STUDY_FILE.refuse_above(path.stat().st_size, path)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise KiyasError(f"no study file {path}", "`kiyas init` writes one to start from") from None

@@ -46,6 +46,4 @@ COLUMNS = Limit("a data set", 10_000, "columns", "keep the columns that are used
 UNPACKED = Limit("an unpacked file", 65_536 * MIB, "bytes", "split it, or check that it holds what it should")
 PAGE = Limit("a column of a Parquet row group", 4_096 * MIB, "bytes", "write it with smaller row groups")
 DICTIONARY = Limit("the xz dictionary", 256 * MIB, "bytes", "pack it again: xz -6 FILE")
-PROBLEM_FILE_ROW = Limit("a problem", 1_024 * MIB, "bytes", "leave the problem's largest tests out")
-MODEL_JSON = Limit("a file of settings", 64 * MIB, "bytes", "use the model's own files")
 TOKENIZER = Limit("a tokenizer file", 512 * MIB, "bytes", "use the model's own tokenizer files")

@@ -7,6 +7,7 @@ plan with the same memory. A worker dies with its parent. Its errors are raised 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -214,6 +215,8 @@ def _take_shared(function: Callable[[Any, list[Any]], Any], shared: Any) -> None
     global _shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
+    gc.freeze()
+    gc.set_threshold(50_000)  # trees of programs come and go
     _shared = function, shared
 
 
