@@ -271,10 +271,14 @@ class _Text:
         self._pieces = codecs.iterdecode(pieces, "utf-8", "surrogatepass")
         self._text, self._at = "", 0
 
-    def _more(self) -> bool:
-        piece = next(self._pieces, "")
-        self._text, self._at = self._text[self._at :] + piece, 0
-        return bool(piece)
+    def _more(self, wanted: int = 1) -> bool:
+        """Reads on, so many characters at least where they are there."""
+        pieces, found = [self._text[self._at :]], 0
+        while found < wanted and (piece := next(self._pieces, "")):
+            pieces.append(piece)
+            found += len(piece)
+        self._text, self._at = "".join(pieces), 0
+        return found > 0
 
     def next_sign(self) -> str:
         """The next sign that is not white space, still to be read; "" at the end."""
@@ -297,20 +301,16 @@ class _Text:
             failed = None
             try:
                 value, end = decode(self._text, self._at)
+                limits.ROW.refuse_above(end - self._at, where, known=False)
                 if end < len(self._text):
                     self._at = end
                     return value
             except json.JSONDecodeError as error:
                 failed = error
-            wanted = len(self._text) - self._at
-            limits.ROW.refuse_above(wanted, where, known=False)
-            more = self._more()
-            while more and len(self._text) < 2 * wanted:
-                more = self._more()
-            if not more and len(self._text) == wanted:
-                if failed:
-                    raise ValueError(failed.msg)
-                raise ValueError("the list does not end")
+            begun = len(self._text) - self._at
+            limits.ROW.refuse_above(begun, where, known=False)
+            if not self._more(begun):
+                raise ValueError(failed.msg if failed else "the list does not end")
 
 
 def _kind(value: Any) -> str:

@@ -195,17 +195,28 @@ def spread(
     pool = ProcessPoolExecutor(cores, warm(), _take_shared, (function, shared))
     try:
         for batch in batches:
-            waiting.append(pool.submit(_with_shared, batch))
+            with _lost_worker():
+                waiting.append(pool.submit(_with_shared, batch))
             if len(waiting) > 2 * cores:
-                yield waiting.popleft().result()
+                with _lost_worker():
+                    first = waiting.popleft().result()
+                yield first
         while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
+            with _lost_worker():
+                first = waiting.popleft().result()
+            yield first
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _lost_worker() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenProcessPool, BrokenPipeError):
         raise KiyasError(
             "a worker process was killed from outside", "often the system ran out of memory: free some, and try again"
         ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _shared: tuple[Callable[[Any, list[Any]], Any], Any]
