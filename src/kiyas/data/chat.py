@@ -16,9 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from transformers import AutoTokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from kiyas.study import limits
 from kiyas.types import KiyasError
@@ -123,9 +124,7 @@ class Chat:
                 f"the tokenizer in {self.path} has several chat templates ({names}) and no default",
                 "call the one to train with `default`, in tokenizer_config.json or as chat_template.jinja",
             )
-        source = self.tokenizer.get_chat_template()
-        if "strftime_now" in source and not clock:
-            source = _FIXED_CLOCK + source
+        source = self._source(clock)
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
             with _few_steps():
@@ -151,6 +150,10 @@ class Chat:
             if not isinstance(error, TemplateError):
                 reason = f"{type(error).__name__}: {reason}"
             raise UnfitTemplateError(f"the chat template in {self.path} refuses this chat: {reason}") from error
+
+    def _source(self, clock: bool = False) -> str:
+        source = str(self.tokenizer.get_chat_template())
+        return _FIXED_CLOCK + source if "strftime_now" in source and not clock else source
 
     @cached_property
     def end_of_turn(self) -> int:
@@ -258,16 +261,45 @@ class Chat:
         return [list(each.ids) for each in found]
 
     def _frame(self, system: str | None) -> _Frame | None:
-        """What the template writes around every question; None where that depends on the question."""
-        try:
-            text = self._prompt(_Unread(PROBE_WITH_ENDS), system)
-        except KiyasError:
+        """What the template writes around every question; None where that may depend on the question."""
+        text = self._prompt(PROBE_WITH_ENDS, system)
+        if not self._leaves_unread(system, text):
             return None
         for marker, trims in ((PROBE_WITH_ENDS, False), (PROBE_WITH_ENDS.strip(), True)):
             before, found, after = text.partition(marker)
             if found and PROBE not in before + after:
                 return _Frame(before, after, trims)
         return None
+
+    def _leaves_unread(self, system: str | None, text: str) -> bool:
+        """Whether the template writes this text without reading the question in it."""
+        turns = [] if system is None else [{"role": "system", "content": system}]
+        chat = [*turns, {"role": "user", "content": _Unread(PROBE_WITH_ENDS)}]
+        try:
+            template = _compile_jinja_template(self._source())
+            if _compares_sideways(template.environment.parse(self._source())):
+                return False
+            environment, plain = template.environment, template.environment.call
+
+            def call(context: Any, called: Any, *given: Any, **named: Any) -> Any:
+                if any(isinstance(each, _Unread) for each in (*given, *named.values())):
+                    raise TypeError("the question is read")
+                return plain(context, called, *given, **named)
+
+            environment.call = call
+            try:
+                written = template.render(
+                    messages=chat,
+                    tools=None,
+                    documents=None,
+                    add_generation_prompt=True,
+                    **self.tokenizer.special_tokens_map,
+                )
+            finally:
+                del environment.call
+            return str.__eq__(str.__str__(written), text)
+        except Exception:  # noqa: BLE001 (whatever stands in the way, each question is rendered by itself)
+            return False
 
     def text(self, ids: list[int]) -> str:
         """An answer's tokens as text, without special tokens."""
@@ -294,15 +326,30 @@ class _Unread(str):
     def __radd__(self, other: Any) -> str:
         return _Unread(str.__add__(other, self))
 
-    def __len__(self) -> int:
-        if sys._getframe(1).f_code.co_filename != __file__:
-            raise TypeError("the question is read")
-        return str.__len__(self)
-
     def strip(self, *signs: Any) -> str:
-        if signs or not str.__eq__(self, PROBE_WITH_ENDS):
+        if signs not in ((), (None,)) or not str.__eq__(self, PROBE_WITH_ENDS):
             raise TypeError("the question is read")
         return _Unread(str.strip(self))
+
+
+def _compares_sideways(template: nodes.Template) -> bool:
+    """Whether something may be compared in a way that `_Unread` cannot notice: as the left side of `in`, or handed to a
+    filter or a test."""
+
+    def known(node: Any) -> bool:
+        part = node.attr if isinstance(node, nodes.Getattr) else getattr(getattr(node, "arg", None), "value", None)
+        return isinstance(node, nodes.Const) or part == "role"
+
+    inside = (
+        known(each.expr) or operand.op not in ("in", "notin")
+        for each in template.find_all(nodes.Compare)
+        for operand in each.ops
+    )
+    handed = (
+        all(isinstance(given, nodes.Const) for given in each.args) and not each.kwargs and each.name != "in"
+        for each in template.find_all((nodes.Filter, nodes.Test))
+    )
+    return not all(inside) or not all(handed)
 
 
 def _refuse_to_be_read(*_: Any, **__: Any) -> Any:
