@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from kiyas.judge.terminal import printable
 from kiyas.judge.types import Extraction, Outcome, TestResult, Verdict
@@ -97,7 +98,7 @@ class AdapterId:
 BASE = AdapterId(BASE_ARM)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One training or validation sample: the chat's user text and the answer to learn.
 
@@ -112,6 +113,33 @@ class Example:
     draw: int = 0
     """of a derived arm's random draws: the training that takes this one"""
 
+    @property
+    def prompt_key(self) -> Hashable:
+        """Equal where the prompts are: what to compare and count by, without the text itself."""
+        return self.prompt
+
+    @property
+    def completion_key(self) -> Hashable:
+        return self.completion
+
+    @property
+    def group_key(self) -> Hashable:
+        return self.group
+
+    def to_row(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "prompt": self.prompt,
+            "completion": self.completion,
+            "group": self.group,
+            "split": self.split,
+            "draw": self.draw,
+        }
+
+    def moved(self, split: str | None = None, draw: int | None = None) -> Example:
+        """The same row in another split or draw."""
+        return replace(self, split=self.split if split is None else split, draw=self.draw if draw is None else draw)
+
 
 @dataclass(frozen=True)
 class TokenizedExample:
@@ -123,6 +151,33 @@ class TokenizedExample:
     @property
     def labels(self) -> int:
         return len(self.ids) - max(1, self.start)
+
+
+class Samples(Sequence[TokenizedExample]):
+    """Many tokenised examples in little memory: 4 bytes a token. One is made whenever it is asked for."""
+
+    def __init__(self, samples: Iterable[TokenizedExample] = ()) -> None:
+        self._ids, self._ends, self._starts = array("i"), array("q", [0]), array("i")
+        for sample in samples:
+            self.append(sample)
+
+    def append(self, sample: TokenizedExample) -> None:
+        self._ids.extend(sample.ids)
+        self._ends.append(len(self._ids))
+        self._starts.append(sample.start)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, at: int) -> TokenizedExample: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[TokenizedExample]: ...
+    def __getitem__(self, at: int | slice) -> TokenizedExample | list[TokenizedExample]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(len(self))[at]]
+        number = range(len(self))[at]
+        return TokenizedExample(tuple(self._ids[self._ends[number] : self._ends[number + 1]]), self._starts[number])
 
 
 Answered = tuple[AdapterId, str, int]

@@ -232,7 +232,7 @@ def test_shared_rows(tmp_path: Path, b: list[Example], code: str, level: Level) 
     assert (found.code, found.level) == (code, level)
     run = small(tmp_path / "run", steps=(LAST,))
     for arm, rows in arms.items():
-        write_jsonl(run / "data" / f"{arm}.jsonl", [vars(row) for row in rows])
+        write_jsonl(run / "data" / f"{arm}.jsonl", [row.to_row() for row in rows])
     assert remarks(run)[code] == found
 
 
@@ -248,7 +248,7 @@ def test_how_many_rows_are_shared() -> None:
 
 def test_data_that_are_not_in_the_run_folder(tmp_path: Path) -> None:
     run = small(tmp_path / "run", steps=(LAST,))
-    write_jsonl(run / "data" / "deep.jsonl", [vars(row) for row in rows_of("a", range(3))])
+    write_jsonl(run / "data" / "deep.jsonl", [row.to_row() for row in rows_of("a", range(3))])
     assert remarks(run)["sharing_unknown"].values == {"arms": "diverse"}
 
 

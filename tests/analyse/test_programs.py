@@ -31,7 +31,7 @@ def near_by_hand(a: Tokens, b: Tokens) -> bool:
 
 
 def check(programs: list[Tokens], solutions: list[Tokens]) -> list[Overlap]:
-    found = matches(programs, solutions)
+    found = matches(programs, iter(solutions))
     assert len(found) == len(programs)
     for program, match in zip(programs, found, strict=True):
         runs = [run_by_hand(program, solution) for solution in solutions]
@@ -47,6 +47,14 @@ words = st.lists(st.sampled_from("abcd"), max_size=24)
 @settings(max_examples=120, deadline=None)
 @given(st.lists(words, max_size=5), st.lists(words, max_size=6))
 def test_runs_and_near_duplicates_are_those_of_the_loops(programs: list[Tokens], solutions: list[Tokens]) -> None:
+    check(programs, solutions)
+
+
+def test_solutions_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kiyas.analyse.programs.PART", 100)
+    rng = random.Random(1)
+    solutions = [[str(rng.randrange(9)) for _ in range(rng.randint(0, 40))] for _ in range(60)]
+    programs = [*(solutions[i][rng.randrange(9) :] for i in range(0, 60, 3)), []]
     check(programs, solutions)
 
 

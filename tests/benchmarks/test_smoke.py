@@ -15,13 +15,14 @@ SMALLEST = {
     "forgetting_null": ("--studies 2", "Problems of 41"),
     "gpu": ("--tiny --device cpu --adapters 2", "6 proofs hold, 0 fail"),
     "judge": ("programs.jsonl --problems problems.jsonl --tiers weak --repeat 1 --workers 1 --proof 2", "weak "),
+    "large_data": ("--bombs --megabytes 1", "one_cell.parquet "),
     "overfitting_rule": ("--curves 20", "| 200 |"),
     "practice_truth": ("--studies 1 --steps 2 --problems 4", "nothing: "),
     "report_size": ("--problems 4 --seeds 1 --steps 1", "peak_memory_mb "),
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),
 }
 """By script: its smallest size, and how a line begins that it prints when all is measured."""
-SLOW = {"practice_truth", "usual_way"}
+SLOW = {"large_data", "practice_truth", "usual_way"}
 BROKEN_PROMISE = {"false_positives", "forgetting_null", "overfitting_rule", "practice_truth"}
 """They exit with 1 where a limit is broken, which so few draws cannot show to hold."""
 

@@ -28,7 +28,7 @@ from kiyas.data.arms import ArmData
 from kiyas.data.chat import Chat
 from kiyas.model import meter
 from kiyas.pipeline.prepare import unexpected
-from kiyas.similarity import contamination, near_duplicates
+from kiyas.similarity import contamination, looks, near_duplicates
 from kiyas.similarity.shared_rows import shared_rows
 from kiyas.stats import inference, planning
 from kiyas.stats.random_effects import two_way
@@ -509,7 +509,9 @@ def test_odd_rows_are_measured_without_a_traceback(rows: list[tuple[str, str, st
     examples = [Example(str(i), p, c, p, split) for i, (p, c, split) in enumerate(rows)]
     arm = ArmData([e for e in examples if e.split == "train"], read=examples, lengths=[(1, 1)] * len(examples))
     answers = {e.completion: measure.answer(e.completion) for e in examples}
-    cluster = leaks.clusters(e.prompt for e in examples)
+    prompts = looks.Prompts.of(examples)
+    prompts.take([looks.look_at_prompts(looks.Wanted.of([], {}), [e.prompt for e in prompts.example])])
+    cluster = leaks.clusters(prompts)
     facts = measure.facts("a", "f", arm, 1, answers, cluster, (10, 10))
     assert facts.read is not None and facts.read.rows == len(rows)
     for each in leaks.own_overlaps("a", arm, cluster):

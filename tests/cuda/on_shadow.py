@@ -80,7 +80,7 @@ def fill(folder: RunDir) -> None:
 
     for arm, count in (("a", 11), ("b", 8)):
         rows = [
-            Example(str(i), text(20), text(20), str(i), "train" if i > 2 else "validation").__dict__
+            asdict(Example(str(i), text(20), text(20), str(i), "train" if i > 2 else "validation"))
             for i in range(count)
         ]
         write_jsonl(folder.arm_data(arm), rows)

@@ -15,6 +15,7 @@ from kiyas import practice
 from kiyas.data import hub
 from kiyas.data.arms import (
     ArmData,
+    Size,
     _draw,
     _hold_out,
     _some,
@@ -28,7 +29,7 @@ from kiyas.data.arms import (
 from kiyas.data.chat import Chat
 from kiyas.data.row_files import read_rows
 from kiyas.study.settings import Arm, Dataset, Study
-from kiyas.types import Example, KiyasError, TokenizedExample
+from kiyas.types import Example, KiyasError
 
 Row = dict[str, Any]
 
@@ -51,7 +52,7 @@ def test_files_that_cannot_be_read_name_the_place(tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(KiyasError) as caught:
-            read_rows(str(tmp_path / name))
+            list(read_rows(str(tmp_path / name)))
         return str(caught.value)
 
     assert "cannot read" in refused("none.csv", None) and "No such file" in refused("none.json", None)
@@ -73,7 +74,7 @@ def test_practice_data_and_data_sets_on_the_hub(monkeypatch: pytest.MonkeyPatch)
 def test_a_csv_with_a_mark_and_a_large_cell(tmp_path: Path) -> None:
     large = "x" * 200_000
     (tmp_path / "D.CSV").write_text(f"\ufeffprompt,completion\r\na,{large}\r\nb\r\n")
-    rows = read_rows(str(tmp_path / "D.CSV"))
+    rows = list(read_rows(str(tmp_path / "D.CSV")))
     assert rows == [{"prompt": "a", "completion": large}, {"prompt": "b", "completion": None}]
 
 
@@ -185,7 +186,7 @@ def test_a_sample_of_exactly_the_limit_is_kept() -> None:
     arms = {"x": ArmData([example("p", "abcd"), example("q", "abcde"), example("p", "a")])}
     samples = drop_too_long(arms, CHAT, study(training={"max_length": limit}))
     assert [e.completion for e in arms["x"].examples] == ["abcd", "a"]
-    assert [len(s.ids) for s in samples["x"]] == [limit, limit - 3]
+    assert [s.tokens for s in samples["x"]] == [limit, limit - 3]
     assert arms["x"].dropped == {"too_long": 1, "too_long_elsewhere": 0}
 
 
@@ -272,7 +273,7 @@ def test_a_draw_is_a_function_of_names_and_its_number() -> None:
     assert first != drawn(0, "other", **settings)
 
 
-def derived(arms: dict[str, Row], **more: Any) -> tuple[dict[str, ArmData], dict[str, list[TokenizedExample]]]:
+def derived(arms: dict[str, Row], **more: Any) -> tuple[dict[str, ArmData], dict[str, list[Size]]]:
     own: dict[str, Row] = {name: {"dataset_name": name} for name in SOURCES}
     wanted = study({**own, **arms}, seeds=3, **more)
     data = {name: ArmData([*each.examples, example("v", f"of {name}", "validation")]) for name, each in SOURCES.items()}
@@ -290,7 +291,8 @@ def test_a_derived_arm_has_its_draws_their_samples_and_all_validation() -> None:
     assert sorted({e.draw for e in train}) == [0, 1, 2] and [e.draw for e in train] == sorted(e.draw for e in train)
     assert len(train) == len(samples["z"])
     for each, sample in zip(train, samples["z"], strict=True):
-        assert sample == tokenise(each, CHAT, study(), "x")
+        whole = tokenise(each, CHAT, study(), "x")
+        assert sample == (len(whole.ids), whole.start) and sample.labels == whole.labels
 
 
 def test_a_derived_arm_with_a_recipe_of_its_own_is_cut_again() -> None:
@@ -303,13 +305,13 @@ def test_what_the_manifest_says_of_an_arm() -> None:
     rows = [example("g", id="1"), example("g", id="2"), example("h", id="3"), example("v", split="validation")]
     later = Example("4", "k", "c", "k", "train", 1)
     data = ArmData([*rows, later], Counter({"too_long": 2, "empty": 1}), "Alpaca")
-    samples = [TokenizedExample(tuple(range(n)), start) for n, start in ((5, 2), (9, 3), (6, 0), (50, 1))]
+    samples = [Size(n, start) for n, start in ((5, 2), (9, 3), (6, 0), (50, 1))]
     assert arm_counts(data, samples) == {
         "train": 3, "validation": 1, "groups": 2, "solutions_per_group": 1.5, "completion_tokens": 3 + 6 + 5,
         "mean_tokens": 6.7, "max_tokens": 9, "draws": 2, "from": "Alpaca", "derived": False,
         "dropped_empty": 1, "dropped_too_long": 2,
     }  # fmt: skip
     three = ArmData([example("g"), example("g"), example("h"), example("k"), example("k"), example("k"), example("m")])
-    assert arm_counts(three, [TokenizedExample((1, 2), 0)] * 7)["solutions_per_group"] == 1.75
+    assert arm_counts(three, [Size(2, 0)] * 7)["solutions_per_group"] == 1.75
     seven = ArmData([example(g) for g in "ggghhkk"])
-    assert arm_counts(seven, [TokenizedExample((1, 2), 0)] * 7)["solutions_per_group"] == 2.333
+    assert arm_counts(seven, [Size(2, 0)] * 7)["solutions_per_group"] == 2.333

@@ -46,7 +46,7 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
         frame.to_csv(path, index=False)
     else:
         frame.to_parquet(path)
-    assert read_rows(str(path)) == written
+    assert list(read_rows(str(path))) == written
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_formats(tmp_path: Path, suffix: str) -> None:
 def test_broken_files(tmp_path: Path, name: str, content: str, told: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(KiyasError, match=told):
-        read_rows(str(tmp_path / name))
+        list(read_rows(str(tmp_path / name)))
 
 
 def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_bytes(b'{"a": "\xff"}\n')
     with pytest.raises(KiyasError, match="line 1: not UTF-8"):
-        read_rows(str(tmp_path / "d.jsonl"))
+        list(read_rows(str(tmp_path / "d.jsonl")))
 
 
 def test_split_column_words() -> None:
@@ -225,7 +225,7 @@ def test_rows_that_are_no_text_are_counted_rightly_and_told(tmp_path: Path) -> N
     assert made.dropped["not_text"] == 1 and len(made.examples) == 30
     (tmp_path / "twice.csv").write_text("prompt,completion,prompt\na,b,c\n")
     with pytest.raises(KiyasError, match="'prompt' occurs twice"):
-        read_rows(str(tmp_path / "twice.csv"))
+        list(read_rows(str(tmp_path / "twice.csv")))
     (tmp_path / "deep.jsonl").write_text("[" * 100_000 + "\n")
     with pytest.raises(KiyasError, match=r"deep.jsonl, line 1"):
-        read_rows(str(tmp_path / "deep.jsonl"))
+        list(read_rows(str(tmp_path / "deep.jsonl")))

@@ -54,7 +54,7 @@ def table(separator: str) -> bytes:
 )  # fmt: skip
 def test_the_same_rows_from_every_file(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    assert read_rows(str(tmp_path / name)) == ROWS
+    assert list(read_rows(str(tmp_path / name))) == ROWS
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_the_same_rows_from_every_file(tmp_path: Path, name: str, data: bytes) -
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path, name: str, data: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(KiyasError, match=told):
-        read_rows(str(tmp_path / name))
+        list(read_rows(str(tmp_path / name)))
 
 
 def test_a_folder_and_an_absent_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.jsonl"):
         with pytest.raises(KiyasError, match="cannot read"):
-            read_rows(str(path))
+            list(read_rows(str(path)))
 
 
 @pytest.mark.parametrize("name", ["data/d.jsonl.bz2", "data/d.tsv", "data/d.ndjson", "data/d.zst", "data/d.zip"])

@@ -5,13 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kiyas.runfolder.files import JsonlWriter, atomic_text, read_jsonl, write_jsonl
+from kiyas.runfolder.files import (
+    JsonlWriter,
+    atomic_text,
+    read_json,
+    read_jsonl,
+    refuse_not_a_file,
+    write_jsonl,
+)
 from kiyas.runfolder.manifests import finish
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, Record, write_record
@@ -101,3 +109,25 @@ def test_jsonl_keeps_all_text(tmp_path: Path) -> None:
     rows = [{"text": "a\u2028b\n\r\x00 ğüş \U0001f600"}, {"text": "</script>"}]
     write_jsonl(tmp_path / "x.jsonl", rows)
     assert read_jsonl(tmp_path / "x.jsonl") == rows
+
+
+def test_what_is_not_a_file_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    pipe, listening, link = tmp_path / "pipe", tmp_path / "s", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(listening))
+        for path, what in [
+            (pipe, "a pipe"),
+            (link, "a pipe"),
+            (tmp_path, "a folder"),
+            (Path("/dev/zero"), "a device"),
+            (listening, "a socket"),
+        ]:
+            with pytest.raises(KiyasError, match=f"cannot read {path}: it is {what}"):
+                refuse_not_a_file(path)
+            with pytest.raises(KiyasError, match=f"it is {what}"):
+                read_json(path)
+    refuse_not_a_file(tmp_path / "absent")
+    (tmp_path / "f").touch()
+    refuse_not_a_file(tmp_path / "f")

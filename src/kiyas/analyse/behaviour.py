@@ -38,7 +38,7 @@ from kiyas.analyse.load import Loaded, PassRates
 from kiyas.analyse.programs import Overlap, behaviour_on_tests, code, matches, tokens
 from kiyas.analyse.tags import tags_of
 from kiyas.judge import Outcome
-from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.files import each_row
 from kiyas.runfolder.paths import RunDir
 from kiyas.similarity.fingerprint import fingerprint
 from kiyas.stats import inference
@@ -329,18 +329,25 @@ def _copying(loaded: Loaded, chosen: Chosen) -> tuple[tuple[Copying, ...], tuple
         if not path.exists():
             no_data.append(arm)
             continue
-        data = [example for row in read_jsonl(path) if (example := Example(**row)).split == "train"]
-        solutions = [tokens(code(example.completion)) for example in data]
+        ids: list[str] = []
+
+        def solutions(arm: str = arm, ids: list[str] = ids) -> Iterator[list[str]]:
+            for row in each_row(RunDir(loaded.run).arm_data(arm)):
+                example = Example(**row)
+                if example.split == "train":
+                    ids.append(example.id)
+                    yield tokens(code(example.completion))
+
         whose = [each for each in (arm, BASE_ARM) if each in written]
-        found = iter(matches([text for each in whose for *_, text in written[each]], solutions))
+        found = iter(matches([text for each in whose for *_, text in written[each]], solutions()))
         for each in whose:
             of_arm = list(zip(written[each], found, strict=False))
-            if of_arm and solutions:
-                copying.append(_copying_of(arm, each, len(solutions), [match for _, match in of_arm]))
+            if of_arm and ids:
+                copying.append(_copying_of(arm, each, len(ids), [match for _, match in of_arm]))
             if each == arm:
                 nearest = sorted(of_arm, key=lambda x: (not x[1].near, -x[1].run))[:MOST_COPIED]
                 copied += [
-                    Copied(a, problem, data[m.solution].id, m.run, m.tokens, m.near)
+                    Copied(a, problem, ids[m.solution], m.run, m.tokens, m.near)
                     for (a, problem, _), m in nearest
                     if m.solution >= 0
                 ]

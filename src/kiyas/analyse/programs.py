@@ -13,8 +13,8 @@ from __future__ import annotations
 import contextlib
 import io
 import tokenize
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,38 @@ class Overlap:
     near: bool
 
 
-def matches(programs: Sequence[Sequence[str]], solutions: Sequence[Sequence[str]]) -> list[Overlap]:
-    """Each program against all solutions, as tokens. O(N log² N) for N tokens in all."""
+PART = 4_000_000
+"""Tokens of solutions that are looked at together: some hundred bytes of memory each."""
+
+
+def matches(programs: Sequence[Sequence[str]], solutions: Iterable[Sequence[str]]) -> list[Overlap]:
+    """Each program against all solutions, as tokens. O(N log² N) for N tokens in all, a part of them at a time."""
+    found = [Overlap(len(program), 0, -1, False) for program in programs]
+    before = 0
+    for part in _parts(solutions):
+        for n, each in enumerate(_matches(programs, part)):
+            last = found[n]
+            if each.run > last.run:
+                last = Overlap(last.tokens, each.run, before + each.solution, last.near)
+            found[n] = replace(last, near=last.near or each.near)
+        before += len(part)
+    return found
+
+
+def _parts(solutions: Iterable[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
+    part: list[Sequence[str]] = []
+    size = 0
+    for solution in solutions:
+        if part and size + len(solution) > PART:
+            yield part
+            part, size = [], 0
+        part.append(solution)
+        size += len(solution)
+    if part:
+        yield part
+
+
+def _matches(programs: Sequence[Sequence[str]], solutions: Sequence[Sequence[str]]) -> list[Overlap]:
     # The same tokens twice need be looked at only once.
     texts = list(dict.fromkeys(map(tuple, programs)))
     sources = list(dict.fromkeys(map(tuple, solutions)))

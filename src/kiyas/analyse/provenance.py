@@ -55,7 +55,8 @@ def shared_data(loaded: Loaded) -> list[Remark]:
     folder, silent = RunDir(loaded.run), []
     data = {arm: rows.examples(folder, arm) for arm in loaded.arms}
     if _several(loaded):
-        silent = [arm for arm, of in loaded.record.arms.items() if not of.is_given and not data.get(arm)]
+        arms = [arm for arm, of in loaded.record.arms.items() if not of.is_given]
+        silent = [arm for arm in arms if next(rows.examples(folder, arm), None) is None]
     found = [shared_remark(each) for each in shared_rows(data)]
     return [*found, *([Remark("sharing_unknown", Level.NOTE, {"arms": ", ".join(silent)})] if silent else [])]
 

@@ -23,7 +23,8 @@ from kiyas.data import hub
 from kiyas.data.arms import tokenise
 from kiyas.data.chat import Chat
 from kiyas.pipeline import identity
-from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected
+from kiyas.pipeline.looks import prompts_seen
+from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected, wanted
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
 from kiyas.similarity.shared_rows import SharedRows, shared_rows
@@ -112,9 +113,11 @@ def check(study: Study, card: Card | None = None) -> Checked:
     steps = prepared.steps(study)
     arms, own = prepared.arms, {name: arm for name, arm in prepared.arms.items() if not arm.derived}
     tell("check: comparing rows, splits and benchmarks")
-    cluster = leaks.clusters(e.prompt for arm in arms.values() for e in (*arm.read, *arm.examples))
-    completions = {e.completion for arm in arms.values() for e in (*arm.read, *arm.examples)}
-    answers = {completion: measure.answer(completion) for completion in completions}
+    rows = [e for arm in arms.values() for e in (*arm.read, *arm.examples)]
+    looked_for = wanted(study, prepared)
+    prompts = prompts_seen(looked_for, rows)
+    cluster = leaks.clusters(prompts)
+    answers = measure.answers_seen(looked_for, rows)
     facts = {
         name: measure.facts(
             name,
@@ -129,10 +132,15 @@ def check(study: Study, card: Card | None = None) -> Checked:
     }
     overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
     left = leaks.left_overlaps(own, cluster)
-    shared = shared_rows({name: arm.examples for name, arm in arms.items()})
+    shared = shared_rows(
+        {name: arm.examples for name, arm in arms.items()},
+        lambda e: (prompts.blanks_aside[prompts.number[e.prompt_key]], answers[e.completion_key].plain),
+    )
     by_benchmark = prepared.asked(study)
     asked = {label: len(rows) for label, rows in by_benchmark.items()}
-    contaminated = contaminated_by(study, prepared)
+    contaminated = contaminated_by(
+        study, prepared, prompts, {key: each.solved for key, each in answers.items() if each.solved}
+    )
     folder = hub.base_folder(study)
     chat = Chat.load(folder)
     told = chat_template.chat_facts(chat, folder, study.dataset.system)

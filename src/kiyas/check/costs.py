@@ -17,7 +17,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -390,15 +390,14 @@ def worth(costs: Costs, work: Work, seeds: int, now: int, problems: int, samples
 def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat) -> Work:
     """Counts the work. Where nothing is trained here, answers are taken to be as long as they may be."""
     t, most = study.training, study.generation.max_new_tokens
-    tokens = {
-        (example.prompt, example.completion): pair
-        for arm in prepared.arms.values()
-        for example, pair in zip(arm.read, arm.lengths, strict=True)
-    }
+    of_prompt, of_completion = dict[Hashable, int](), dict[Hashable, int]()
+    for arm in prepared.arms.values():
+        for example, pair in zip(arm.read, arm.lengths, strict=True):
+            of_prompt[example.prompt_key], of_completion[example.completion_key] = pair
 
     def lengths(split: str) -> list[tuple[int, int]]:
         rows = (example for examples in prepared.examples.values() for example in examples if example.split == split)
-        return [tokens[row.prompt, row.completion] for row in rows]
+        return [(of_prompt[row.prompt_key], of_completion[row.completion_key]) for row in rows]
 
     prompts = [len(chat.prompt_ids(benchmarks.question(row), study.dataset.system)) for row in prepared.problems]
     prompt = round(statistics.fmean(prompts))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kiyas.data.arms import ArmData
+from kiyas.check.leaks import Clusters, LazyTexts
+from kiyas.data.arms import BATCH_CHARACTERS, ArmData, batches
 from kiyas.judge import extract
+from kiyas.judge.syntax import parses
+from kiyas.pipeline.looks import completions_seen
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.fingerprint import fingerprint
+from kiyas.similarity.looks import Wanted, blanks_aside, solutions_in
+from kiyas.similarity.near_duplicates import Prints
 from kiyas.types import Example
+from kiyas.work.progress import LONG, long_bar
+from kiyas.work.workers import spread
 
 
 @dataclass(frozen=True)
@@ -81,34 +89,67 @@ class ArmFacts:
     """rows read whose prompt and completion are both near to an earlier row's, and not repeated exactly"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnswerFacts:
-    """What the judge would run of one completion."""
+    """What the judge would run of one completion, and what is needed of its text."""
 
     method: str
     """how the program was found (kiyas.judge.extract)"""
     approach: str | None
     """its fingerprint; None where there is no program that parses"""
+    thinks: bool
+    """it has <think>"""
+    plain: bytes
+    """a digest of it, blanks aside"""
+    solved: tuple[str, ...]
+    """benchmark problems whose solution is in it"""
 
     @property
     def fenced(self) -> bool:
         return self.method.startswith(("fence", "unclosed"))
 
 
-def answer(completion: str) -> AnswerFacts:
-    """The program in a completion, as the judge finds it."""
+Answers = Mapping[Hashable, AnswerFacts]
+"""By a completion's key."""
+
+
+def answer(completion: str, solved: tuple[str, ...] = (), alone: bool = False) -> AnswerFacts:
+    """The program in a completion, as the judge finds it.
+
+    `alone`: no other program is compared with it, so that any fingerprint does.
+    """
     found = extract(completion)
-    return AnswerFacts(found.method, fingerprint(found.program) if found.program.strip() else None)
+    approach = None
+    if found.program.strip():
+        approach = fingerprint(found.program) if not alone else "" if parses(found.program) else None
+    plain = near_duplicates.digest(blanks_aside(completion))
+    return AnswerFacts(found.method, approach, "<think>" in completion.lower(), plain, solved)
 
 
-def by_problem(rows: Sequence[Example], answers: dict[str, AnswerFacts]) -> Rows:
+def _answers(wanted: Wanted, texts: Sequence[str]) -> list[AnswerFacts]:
+    return [answer(text, solved) for text, solved in zip(texts, solutions_in(wanted, texts), strict=True)]
+
+
+def _lone_answers(wanted: Wanted, texts: Sequence[str]) -> list[AnswerFacts]:
+    return [answer(text, solved, alone=True) for text, solved in zip(texts, solutions_in(wanted, texts), strict=True)]
+
+
+def answers_seen(wanted: Wanted, rows: Sequence[Example]) -> dict[Hashable, AnswerFacts]:
+    """Every completion of the rows, looked at once."""
+    solutions = Counter(group for group, _ in {(row.group_key, row.completion_key) for row in rows})
+    compared = [row for row in rows if solutions[row.group_key] > 1]
+    found = completions_seen(_answers, wanted, compared)
+    return found | completions_seen(_lone_answers, wanted, (row for row in rows if row.completion_key not in found))
+
+
+def by_problem(rows: Sequence[Example], answers: Answers) -> Rows:
     """Counts rows, problems, solutions and approaches."""
-    groups = Counter(row.group for row in rows)
-    approaches: dict[str, set[str]] = {}
+    groups = Counter(row.group_key for row in rows)
+    approaches: dict[Hashable, set[str]] = {}
     for row in rows:
-        found = answers[row.completion].approach
+        found = answers[row.completion_key].approach
         if found is not None:
-            approaches.setdefault(row.group, set()).add(found)
+            approaches.setdefault(row.group_key, set()).add(found)
     different = [len(each) for each in approaches.values()]
     return Rows(
         len(rows), len(groups), len(rows) / max(1, len(groups)), statistics.fmean(different) if different else 0.0
@@ -132,26 +173,64 @@ def lengths(arm: ArmData, max_length: int, max_new_tokens: int) -> Lengths | Non
     )
 
 
-def repeated(rows: Sequence[Example], cluster: dict[str, int]) -> tuple[list[str], list[str]]:
+def repeated(rows: Sequence[Example], cluster: Clusters, answers: Answers) -> tuple[list[str], list[str]]:
     """Ids of rows that repeat an earlier one exactly, and of those only near to one.
 
     `cluster` says which prompts are the same or near to each other; only completions of one cluster are compared.
     """
     exact, near = list[str](), list[str]()
-    seen = set[tuple[str, str]]()
+    seen = set[tuple[bytes, bytes]]()
     groups: dict[int, list[Example]] = {}
     for row in rows:
-        key = (near_duplicates.normalised(row.prompt), " ".join(row.completion.split()))
+        key = (cluster.same(row), answers[row.completion_key].plain)
         if key in seen:
             exact.append(row.id)
         else:
             seen.add(key)
-            groups.setdefault(cluster[row.prompt], []).append(row)
-    for group in groups.values():
-        if len(group) > 1:
-            first = near_duplicates.leaders([row.completion for row in group])
-            near += [row.id for i, row in enumerate(group) if first[i] != i]
+            groups.setdefault(cluster.near(row), []).append(row)
+    several = [group for group in groups.values() if len(group) > 1]
+    for group, first in zip(several, _leaders(several), strict=True):
+        near += [row.id for i, row in enumerate(group) if first[i] != i]
     return exact, near
+
+
+def _leaders(groups: Sequence[Sequence[Example]]) -> Iterator[list[int]]:
+    """near_duplicates.leaders of each group's completions: of small groups, many at a time; a large one is shared out
+    by itself."""
+    total = sum(map(len, groups))
+    with long_bar("compare", total, "answers") as progress:
+        for large, some in itertools.groupby(groups, lambda group: len(group) > near_duplicates.FEW):
+            if large:
+                for group in some:
+                    texts = LazyTexts(group, "completion")
+                    parts = ([text for _, text in each] for each in batches(enumerate(texts)))
+                    seen = spread(_prints, None, parts, len(group) >= LONG)
+                    yield near_duplicates.leaders(texts, Prints.joined(seen))
+                    progress(len(group))
+            else:
+                for first in spread(_leaders_of, None, _batches_of(some), total >= LONG):
+                    yield from first
+                    progress(sum(map(len, first)))
+
+
+def _prints(_: None, texts: list[str]) -> Prints:
+    return near_duplicates.prints(texts)
+
+
+def _leaders_of(_: None, groups: list[list[str]]) -> list[list[int]]:
+    return [near_duplicates.leaders(texts) for texts in groups]
+
+
+def _batches_of(groups: Iterable[Sequence[Example]]) -> Iterator[list[list[str]]]:
+    some: list[list[str]] = []
+    size = 0
+    for group in groups:
+        some.append([row.completion for row in group])
+        size += sum(map(len, some[-1]))
+        if size > BATCH_CHARACTERS:
+            yield some
+            some, size = [], 0
+    yield some
 
 
 def facts(
@@ -159,13 +238,13 @@ def facts(
     source: str,
     arm: ArmData,
     completion_tokens: int,
-    answers: dict[str, AnswerFacts],
-    cluster: dict[str, int],
+    answers: Answers,
+    cluster: Clusters,
     limits: tuple[int, int],
 ) -> ArmFacts:
     """Everything that is counted of one arm. `limits`: training.max_length and generation.max_new_tokens."""
-    exact, near = repeated(arm.read, cluster)
-    found = [(row, answers[row.completion]) for row in arm.read]
+    exact, near = repeated(arm.read, cluster, answers)
+    found = [(row, answers[row.completion_key]) for row in arm.read]
     return ArmFacts(
         name=name,
         source=source,
@@ -180,7 +259,7 @@ def facts(
         flags={flag: n for flag, n in sorted(arm.flags.items()) if n},
         unused=tuple(map(str, arm.unused)),
         lengths=lengths(arm, *limits),
-        thinking=sum("<think>" in row.completion.lower() for row in arm.read),
+        thinking=sum(each.thinks for _, each in found),
         fenced=sum(each.fenced for _, each in found),
         unparsed=tuple(row.id for row, each in found if each.method == "fence-unparsed"),
         no_program=tuple(row.id for row, each in found if each.method == "none"),

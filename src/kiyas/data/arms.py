@@ -1,22 +1,47 @@
-"""Rows of every arm → examples → token samples: read, split by group, drop what cannot be compared, count all of it."""
+"""Rows of every arm → examples → counted samples: read, split by group, drop what cannot be compared, count all of it.
+
+Rows are many: they are read one at a time, their texts are kept on disk (texts.py), and what is compared are keys.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 from kiyas.data.chat import Chat
 from kiyas.data.row_files import read_rows
-from kiyas.data.row_formats import texts
+from kiyas.data.row_formats import Reader
+from kiyas.data.texts import StoredExample, Texts
+from kiyas.study import limits
 from kiyas.study.settings import NO_SPLIT, Arm, Dataset, Study
 from kiyas.types import Example, KiyasError, TokenizedExample
 
 T = TypeVar("T")
+Shown = Callable[[str, int, str], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far a long pass is: it is given its name, how many there are of what, and then how many were done."""
 _VALIDATION = {"validation", "valid", "val", "dev", "eval"}
+
+
+@contextmanager
+def unseen(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Shows nothing."""
+    yield lambda count: None
+
+
+class Size(NamedTuple):
+    """Of a tokenised example: its tokens, and where those begin that are learned."""
+
+    tokens: int
+    start: int
+
+    @property
+    def labels(self) -> int:
+        return self.tokens - max(1, self.start)
 
 
 @dataclass
@@ -41,47 +66,66 @@ class ArmData:
         return [example for example in self.examples if example.split == name]
 
 
-def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: str) -> ArmData:
-    """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+def examples(
+    rows: Iterable[dict[str, Any]],
+    settings: Dataset,
+    arm: str,
+    source: str,
+    store: Texts | None = None,
+    shown: Shown = unseen,
+) -> ArmData:
+    """Columns → examples with split and group. Raises KiyasError when a column is absent or nothing is left.
+
+    `rows` are gone through twice: for their columns, then one by one. `store` takes their texts.
+    """
+    store = Texts() if store is None else store
+    columns, total = _columns_of(rows, source)
     try:
-        found = texts(rows, settings, source)
+        reader = Reader(columns, settings, source)
     except KiyasError as error:
         raise KiyasError(f"arm {arm}: {error.args[0]}", error.hint) from None
     split_column = None
     if settings.split_column != NO_SPLIT:
         split_column = _optional(settings.split_column, "split", columns, arm, source, "split_column")
     group_column = _optional(settings.group_by, "group", columns, arm, source, "group_by")
-    # A row that was left out already, for a reason of its shape, has neither text here.
-    counted = sum(found.odd.values())
-    result = ArmData([], found.odd, found.shape, flags=found.flags, unused=found.unused)
+    result = ArmData([], reader.odd, reader.shape, flags=reader.flags)
     seen: Counter[str] = Counter()
-    for number, (row, (prompt, completion)) in enumerate(zip(rows, found.pairs, strict=True)):
-        split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
-        seen[split] += 1
-        split = "validation" if split in _VALIDATION else split
-        if not _is_text(prompt) or not _is_text(completion):
-            if prompt is None and completion is None and counted:
-                counted -= 1
+    with shown(f"read {arm}", total, "rows") as progress:
+        for number, row in enumerate(rows):
+            progress(1)
+            counted = sum(reader.odd.values())
+            prompt, completion = reader.read(row)
+            split = str(row.get(split_column, "")).strip().lower() if split_column else "train"
+            seen[split] += 1
+            split = "validation" if split in _VALIDATION else split
+            if not _is_text(prompt) or not _is_text(completion):
+                if sum(reader.odd.values()) == counted:  # else it was left out already, for a reason of its shape
+                    result.dropped["not_text"] += 1
+            elif not prompt.strip() or not completion.strip():
+                result.dropped["empty"] += 1
             else:
-                result.dropped["not_text"] += 1
-        elif not prompt.strip() or not completion.strip():
-            result.dropped["empty"] += 1
-        else:
-            identity = row.get("id")
-            example = Example(
-                _writable(number if identity is None else identity),
-                prompt,
-                completion,
-                _writable((row.get(group_column) if group_column else None) or prompt),
-                split,
-            )
-            own = str(row.get(split_column or "split", "")).strip().lower()
-            result.read.append(replace(example, split="validation" if own in _VALIDATION else own))
-            if split in ("train", "validation"):
-                result.examples.append(example)
-            else:
-                result.dropped["other_split"] += 1
+                identity, group = row.get("id"), row.get(group_column) if group_column else None
+                name = _writable(group or prompt)
+                limits.TEXT.refuse_above(max(map(len, (prompt, completion, name))), f"{source}, row {number + 1}")
+                own = str(row.get(split_column or "split", "")).strip().lower()
+                example = StoredExample(
+                    store,
+                    _writable(number if identity is None else identity),
+                    store.number(prompt),
+                    store.number(completion),
+                    store.number(name),
+                    "validation" if own in _VALIDATION else own,
+                )
+                result.read.append(example)
+                if split in ("train", "validation"):
+                    result.examples.append(example.moved(split=split))
+                else:
+                    result.dropped["other_split"] += 1
+    try:
+        reader.finish()
+    except KiyasError as error:
+        raise KiyasError(f"arm {arm}: {error.args[0]}", error.hint) from None
+    result.unused = reader.unused
     if split_column is None:
         result.examples = _hold_out(result.examples, settings.validation_fraction)
     for split in ("train", "validation"):
@@ -91,8 +135,8 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
             empty = odd_rows.pop("empty", 0) + odd_rows.pop("not_text", 0)
             left_out = f", {empty} without text" * bool(empty)
             left_out += "".join(f", {n} left out: {why.replace('_', ' ')}" for why, n in odd_rows.items())
-            where = f"column {split_column!r} holds {values}" if split_column else f"{len(rows)} rows"
-            unusable = empty + sum(odd_rows.values()) == len(rows)
+            where = f"column {split_column!r} holds {values}" if split_column else f"{total} rows"
+            unusable = empty + sum(odd_rows.values()) == total
             raise KiyasError(
                 f"arm {arm}: no {split} rows in {source} ({where}{left_out})",
                 _remedy(odd_rows, empty)
@@ -100,6 +144,18 @@ def examples(rows: list[dict[str, Any]], settings: Dataset, arm: str, source: st
                 else "training needs rows marked train; validation needs rows marked validation, valid, val or dev",
             )
     return result
+
+
+def _columns_of(rows: Iterable[dict[str, Any]], source: str) -> tuple[list[str], int]:
+    """All columns in the order in which they occur, and how many rows there are."""
+    columns, last, total = dict[str, None](), None, 0
+    for row in rows:
+        total += 1
+        if (keys := row.keys()) != last:
+            columns.update(dict.fromkeys(keys))
+            limits.COLUMNS.refuse_above(len(columns), source)
+            last = keys
+    return list(columns), total
 
 
 def _remedy(odd: dict[str, int], empty: int) -> str:
@@ -114,7 +170,13 @@ def _remedy(odd: dict[str, int], empty: int) -> str:
 
 def _is_text(value: Any) -> bool:
     """A string that can be written: half of a surrogate pair cannot."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _writable(value: Any) -> str:
@@ -132,71 +194,142 @@ def _optional(given: str | None, usual: str, columns: list[str], arm: str, sourc
 
 def _hold_out(rows: list[Example], fraction: float) -> list[Example]:
     """Holds whole groups out, chosen by the group's name alone, so that arms hold the same problems out."""
-    groups = sorted({row.group for row in rows})
+    groups = {row.group_key: row for row in rows}
     count = round(len(groups) * fraction)
     if fraction > 0 and len(groups) > 1:
         count = max(1, count)
-    held = set(sorted(groups, key=lambda group: random.Random(f"hold out {group}").random())[:count])
-    return [replace(row, split="validation" if row.group in held else "train") for row in rows]
+    held = set(_by_chance(groups)[:count]) if count else set()
+    return [row.moved(split="validation" if row.group_key in held else "train") for row in rows]
 
 
-def read_arms(study: Study) -> dict[str, ArmData]:
+def _by_chance(groups: Mapping[Hashable, Example]) -> list[Hashable]:
+    """Keys of groups in an order of chance that their names decide."""
+    place = {key: random.Random(f"hold out {row.group}").random() for key, row in groups.items()}
+    if len(set(place.values())) < len(place):  # by their names, where chance puts two at one place
+        return sorted(groups, key=lambda key: (place[key], groups[key].group))
+    return sorted(groups, key=place.__getitem__)
+
+
+def read_arms(study: Study, shown: Shown = unseen) -> dict[str, ArmData]:
     """All arms with data of their own; groups held out by one are taken out of every arm's training set."""
+    store = Texts()  # one for all: equal texts have equal numbers, whose they are
     arms = {
         name: examples(
-            read_rows(arm.dataset_name, arm.revision, arm.dataset_config), study.dataset, name, arm.dataset_name
+            read_rows(arm.dataset_name, arm.revision, arm.dataset_config),
+            study.dataset,
+            name,
+            arm.dataset_name,
+            store,
+            shown,
         )
         for name, arm in study.arms.items()
         if arm.dataset_name is not None
     }
-    held = {example.group for data in arms.values() for example in data.split("validation")}
+    held = {example.group_key for data in arms.values() for example in data.split("validation")}
     for data in arms.values():
-        _drop(data, "in_a_validation_set", lambda example: example.split == "train" and example.group in held)
+        _drop(data, "in_a_validation_set", [e.split == "train" and e.group_key in held for e in data.examples])
     return arms
 
 
-def _drop(data: ArmData, reason: str, bad: Callable[[Example], bool]) -> None:
-    kept = [example for example in data.examples if not bad(example)]
-    data.dropped[reason] += len(data.examples) - len(kept)
-    data.examples = kept
+def _drop(data: ArmData, reason: str, bad: Sequence[bool]) -> list[bool]:
+    """Takes the bad ones out of the examples. Returns which were kept."""
+    kept = [not each for each in bad]
+    data.dropped[reason] += len(kept) - sum(kept)
+    data.examples = list(itertools.compress(data.examples, kept))
+    return kept
 
 
 def tokenise(example: Example, chat: Chat, study: Study, arm: str) -> TokenizedExample:
     """Chat text up to the assistant's turn, then the completion and the end of turn; learned from there on."""
-    prompt = chat.prompt_ids(example.prompt, study.dataset.system)
-    completion = chat.completion_ids(example.completion)
-    return _sample(prompt, completion, study, arm)
+    return next(tokenised([example], chat, study, arm))
 
 
-def _sample(prompt: list[int], completion: list[int], study: Study, arm: str) -> TokenizedExample:
-    return TokenizedExample((*prompt, *completion), len(prompt) if study.recipe(arm).completion_only_loss else 0)
+def tokenised(examples: Iterable[Example], chat: Chat, study: Study, arm: str) -> Iterator[TokenizedExample]:
+    """The same for many, some at a time."""
+    learned = study.recipe(arm).completion_only_loss
+    for some in batches((example.prompt, example.completion) for example in examples):
+        prompts = chat.all_prompt_ids([prompt for prompt, _ in some], study.dataset.system)
+        answers = chat.all_completion_ids([completion for _, completion in some])
+        for prompt, completion in zip(prompts, answers, strict=True):
+            yield TokenizedExample((*prompt, *completion), len(prompt) if learned else 0)
 
 
-def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[str, list[TokenizedExample]]:
+BATCH = 4096
+BATCH_CHARACTERS = 2 << 20
+"""Texts that are taken at once: so many, or one."""
+
+
+def batches(things: Iterable[tuple[T, str]]) -> Iterator[list[tuple[T, str]]]:
+    """Of (thing, text): so few that their texts fit into memory, however long they are."""
+    some: list[tuple[T, str]] = []
+    size = 0
+    for thing in things:
+        if some and (len(some) == BATCH or size > BATCH_CHARACTERS):
+            yield some
+            some, size = [], 0
+        some.append(thing)
+        size += len(thing[1])
+    if some:
+        yield some
+
+
+Counts = dict[Hashable, int]
+
+
+def _tokens(arms: Iterable[ArmData], chat: Chat, system: str | None, shown: Shown) -> tuple[Counts, Counts]:
+    """Tokens of every prompt and of every completion, by key. Each text is counted once."""
+    prompts, answers = dict[Hashable, Example](), dict[Hashable, Example]()
+    for data in arms:
+        for example in itertools.chain(data.read, data.examples):
+            prompts.setdefault(example.prompt_key, example)
+            answers.setdefault(example.completion_key, example)
+    of_prompt, of_answer = Counts(), Counts()
+    with shown("tokenise", len(prompts) + len(answers), "texts") as progress:
+        for some in batches((key, example.prompt) for key, example in prompts.items()):
+            ids = chat.all_prompt_ids([text for _, text in some], system)
+            of_prompt.update(zip((key for key, _ in some), map(len, ids), strict=True))
+            progress(len(some))
+        for some in batches((key, example.completion) for key, example in answers.items()):
+            ids = chat.all_completion_ids([text for _, text in some])
+            of_answer.update(zip((key for key, _ in some), map(len, ids), strict=True))
+            progress(len(some))
+    return of_prompt, of_answer
+
+
+def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study, shown: Shown = unseen) -> dict[str, list[Size]]:
     """Drops samples above max_length; a problem that arms share, and that is too long once, leaves all of them.
 
-    Returns the training samples that are left, by arm. Fills in `ArmData.lengths`.
+    Returns the sizes of the training samples that are left, by arm. Fills in `ArmData.lengths`.
     """
     limits = {name: study.recipe(name).max_length for name in arms}
-    # Once for each text: the solutions of one problem share its prompt, and arms share problems.
-    everything = [e for data in arms.values() for e in (*data.read, *data.examples)]
-    prompts = {text: chat.prompt_ids(text, study.dataset.system) for text in {e.prompt for e in everything}}
-    answers = {text: chat.completion_ids(text) for text in {e.completion for e in everything}}
-    samples = {}
+    prompts, answers = _tokens(arms.values(), chat, study.dataset.system, shown)
+    sizes: dict[str, list[Size]] = {}
+    same: dict[Size, Size] = {}  # few sizes differ
     for name, data in arms.items():
-        samples[name] = {id(e): _sample(prompts[e.prompt], answers[e.completion], study, name) for e in data.examples}
-        data.lengths = [(len(prompts[e.prompt]), len(answers[e.completion])) for e in data.read]
-    here = Counter(group for data in arms.values() for group in {e.group for e in data.examples})
+        learned = study.recipe(name).completion_only_loss
+        sizes[name] = []
+        for e in data.examples:
+            prompt = prompts[e.prompt_key]
+            size = Size(prompt + answers[e.completion_key], prompt if learned else 0)
+            sizes[name].append(same.setdefault(size, size))
+        pairs: dict[tuple[int, int], tuple[int, int]] = {}
+        lengths = ((prompts[e.prompt_key], answers[e.completion_key]) for e in data.read)
+        data.lengths = [pairs.setdefault(pair, pair) for pair in lengths]
+    here = Counter(group for data in arms.values() for group in {e.group_key for e in data.examples})
     long = {
-        e.group
+        e.group_key
         for name, data in arms.items()
-        for e in data.examples
-        if here[e.group] > 1 and len(samples[name][id(e)].ids) > limits[name]
+        for e, size in zip(data.examples, sizes[name], strict=True)
+        if here[e.group_key] > 1 and size.tokens > limits[name]
     }
     for name, data in arms.items():
-        mine, validated, limit = samples[name], bool(data.split("validation")), limits[name]
-        _drop(data, "too_long", lambda e, mine=mine, limit=limit: len(mine[id(e)].ids) > limit)  # type: ignore[misc]
-        _drop(data, "too_long_elsewhere", lambda e: e.group in long)
+        validated, limit = bool(data.split("validation")), limits[name]
+        for reason, bad in (
+            ("too_long", lambda e, size, limit=limit: size.tokens > limit),
+            ("too_long_elsewhere", lambda e, size: e.group_key in long),
+        ):
+            kept = _drop(data, reason, [bad(e, size) for e, size in zip(data.examples, sizes[name], strict=True)])
+            sizes[name] = list(itertools.compress(sizes[name], kept))
         for split in ("train", "validation") if validated else ("train",):
             if not data.split(split):
                 raise KiyasError(
@@ -205,10 +338,13 @@ def drop_too_long(arms: dict[str, ArmData], chat: Chat, study: Study) -> dict[st
                     f"that have such a row in this arm or another, {data.dropped['in_a_validation_set']} to problems "
                     "that a validation set holds out"
                 )
-    return {name: [samples[name][id(e)] for e in data.split("train")] for name, data in arms.items()}
+    return {
+        name: list(itertools.compress(sizes[name], (e.split == "train" for e in data.examples)))
+        for name, data in arms.items()
+    }
 
 
-def derive(arms: dict[str, ArmData], samples: dict[str, list[TokenizedExample]], chat: Chat, study: Study) -> None:
+def derive(arms: dict[str, ArmData], samples: dict[str, list[Size]], chat: Chat, study: Study) -> None:
     """Adds the derived arms, drawn from what is left of the others. Each draw is a function of names and its number.
 
     All draws are in one arm, identified by `Example.draw`; validation is that of the sources, whole.
@@ -222,12 +358,12 @@ def derive(arms: dict[str, ArmData], samples: dict[str, list[TokenizedExample]],
             for e, s in zip(arms[source].split("train"), samples[source], strict=True)
         }
         drawn: list[Example] = []
-        chosen: list[TokenizedExample] = []
+        chosen: list[Size] = []
         for draw in range(arm.draws):
             rows = _draw(arms, name, arm, draw)
             if not rows:
                 raise KiyasError(f"arm {name}: nothing is left of {', '.join(arm.sources)}")
-            drawn += [replace(row, draw=draw) for row in rows]
+            drawn += [row.moved(draw=draw) for row in rows]
             chosen += [sample_of[id(row)] for row in rows]
         validation = [row for source in arm.sources for row in arms[source].split("validation")]
         arms[name] = ArmData([*drawn, *validation], shape=f"derived from {' and '.join(arm.sources)}", derived=True)
@@ -252,18 +388,18 @@ def _draw(arms: dict[str, ArmData], name: str, arm: Arm, draw: int) -> list[Exam
         ]
     else:
         rows = arms[arm.sources[0]].split("train")
-    groups = list(dict.fromkeys(row.group for row in rows))
+    groups = list(dict.fromkeys(row.group_key for row in rows))
     if arm.problems is not None:
         if arm.problems > len(groups):
             raise KiyasError(f"arm {name}: the study asks for {arm.problems} problems, but there are {len(groups)}")
         groups = _some(groups, arm.problems, dice("problems"))
         kept = set(groups)
-        rows = [row for row in rows if row.group in kept]
+        rows = [row for row in rows if row.group_key in kept]
     if arm.solutions is not None:
-        of_group: dict[str, list[Example]] = {}
+        of_group: dict[Hashable, list[Example]] = {}
         for row in rows:
-            of_group.setdefault(row.group, []).append(row)
-        few = {id(row) for group, some in of_group.items() for row in _some(some, arm.solutions, dice(group))}
+            of_group.setdefault(row.group_key, []).append(row)
+        few = {id(row) for some in of_group.values() for row in _some(some, arm.solutions, dice(some[0].group))}
         rows = [row for row in rows if id(row) in few]
     if arm.fraction is not None:
         rows = _some(rows, max(1, round(len(rows) * arm.fraction)), dice("fraction"))
@@ -275,14 +411,14 @@ def _some(things: list[T], count: int, dice: random.Random) -> list[T]:
     return [things[i] for i in sorted(dice.sample(range(len(things)), min(count, len(things))))]
 
 
-def arm_counts(data: ArmData, samples: Iterable[TokenizedExample]) -> dict[str, Any]:
+def arm_counts(data: ArmData, samples: Iterable[Size]) -> dict[str, Any]:
     """What the manifest says of an arm. Of several draws, the first; token counts are of the training samples."""
     first = [example.draw == 0 for example in data.split("train")]
     samples = list(itertools.compress(samples, first))
     train = list(itertools.compress(data.split("train"), first))
-    lengths = [len(sample.ids) for sample in samples]
+    lengths = [sample.tokens for sample in samples]
     labels = [sample.labels for sample in samples]
-    groups = len({example.group for example in train})
+    groups = len({example.group_key for example in train})
     return {
         "train": len(train),
         "validation": len(data.split("validation")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from kiyas import judge, practice
 from kiyas.data import hub
 from kiyas.judge.rows import Row
 from kiyas.judge.rows import rows as rows_of
+from kiyas.runfolder.files import refuse_not_a_file
 from kiyas.study.settings import PRACTICE, Benchmark, Benchmarks, day_of
 from kiyas.types import KiyasError
 
@@ -80,6 +81,8 @@ def solutions(benchmark: Benchmark) -> dict[str, str]:
     if benchmark.dataset == PRACTICE or (known is not None and known.solutions is None):
         return {}
     found = {}
+    if known is None:
+        refuse_not_a_file(Path(benchmark.dataset))
     rows = _hub_rows(benchmark, known) if known is not None else (row for _, row in rows_of(Path(benchmark.dataset)))
     for number, row in enumerate(rows):
         format = known or judge.formats.recognise(row)
@@ -120,13 +123,14 @@ def _files(benchmark: Benchmark) -> tuple[list[Path], str | None]:
     """The files of a benchmark, and their format if it is known."""
     known = benchmark.known
     if known is None:
+        refuse_not_a_file(Path(benchmark.dataset))
         return [Path(benchmark.dataset)], None
     assert known.hub_id is not None and known.release_files is not None and benchmark.release is not None
     names = known.release_files(benchmark.release)
     return [hub.dataset_file(known.hub_id, name, benchmark.revision) for name in names], known.name
 
 
-def _hub_rows(benchmark: Benchmark, known: judge.Format) -> list[Row]:
+def _hub_rows(benchmark: Benchmark, known: judge.Format) -> Iterable[Row]:
     assert known.hub_id is not None
     return hub.dataset_rows(known.hub_id, benchmark.revision, known.hub_config)
 

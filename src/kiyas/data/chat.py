@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from transformers import AutoTokenizer
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
+from transformers.utils import chat_template_utils
 
 from kiyas.data.model_files import refuse_strange
 from kiyas.data.template_bounds import OutOfBoundsError, bounded
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json")
 DAY = datetime(2024, 7, 26)
 """Today, for every template that asks: prompts of one study must not change at midnight. Llama 3.1's own default."""
 PROBE = 'Kiyas asks: is 1 < 2 & "x" != y?\n\n    for each in [1, 2]:\n\tprint(each)  # {{ n }}\nEnd of the question.'
@@ -31,18 +35,35 @@ class UnfitTemplateError(KiyasError):
     """The chat template cannot render these turns."""
 
 
+class _Frame(NamedTuple):
+    """What a template writes around every question."""
+
+    before: str
+    after: str
+    trims: bool
+    """it takes white space off both ends of the question"""
+
+    def around(self, prompt: str) -> str:
+        return f"{self.before}{prompt.strip() if self.trims else prompt}{self.after}"
+
+
 @dataclass
 class Chat:
     """A tokenizer and its chat template."""
 
     tokenizer: Any
     path: str
+    _frames: dict[str | None, _Frame | None] = field(default_factory=dict, repr=False)
+    """by system message; None where what is around a question depends on it"""
 
     @classmethod
     def load(cls, path: str | Path) -> Chat:
         """Raises KiyasError when the folder has no usable tokenizer."""
         if Path(path).is_dir():
             refuse_strange(Path(path))
+        for file in TOKENIZER_FILES:
+            if (found := Path(path) / file).is_file():
+                limits.TOKENIZER.refuse_above(found.stat().st_size, found)
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:
@@ -99,9 +120,7 @@ class Chat:
                 f"the tokenizer in {self.path} has several chat templates ({names}) and no default",
                 "call the one to train with `default`, in tokenizer_config.json or as chat_template.jinja",
             )
-        source = self.tokenizer.get_chat_template()
-        if "strftime_now" in source and not clock:
-            source = _FIXED_CLOCK + source
+        source = self._source(clock)
         messages = [{"role": role, "content": text} for role, text in turns]
         try:
             with bounded(sum(len(text) for _, text in turns if isinstance(text, str))):
@@ -125,6 +144,10 @@ class Chat:
             if not isinstance(error, TemplateError):
                 reason = f"{type(error).__name__}: {reason}"
             raise UnfitTemplateError(f"the chat template in {self.path} refuses this chat: {reason}") from error
+
+    def _source(self, clock: bool = False) -> str:
+        source = str(self.tokenizer.get_chat_template())
+        return _FIXED_CLOCK + source if "strftime_now" in source and not clock else source
 
     @cached_property
     def end_of_turn(self) -> int:
@@ -202,9 +225,140 @@ class Chat:
         """The answer and the end-of-turn token, which is learned whatever the pad token is."""
         return [*self._ids(completion), self.end_of_turn]
 
+    def all_prompt_ids(self, prompts: Sequence[str], system: str | None) -> list[list[int]]:
+        """`prompt_ids` of each. The template writes the same around every question, unless it reads it: that is found
+        out once, and looked at again with one prompt of every call."""
+        if not self.tokenizer.chat_template or not prompts:
+            return [self.prompt_ids(prompt, system) for prompt in prompts]
+        if system not in self._frames:
+            self._frames[system] = self._frame(system)
+        frame = self._frames[system]
+        probe = max(prompts, key=len)
+        if frame is not None and frame.around(probe) != self._prompt(probe, system):
+            frame = self._frames[system] = None
+        texts = [
+            frame.around(prompt) if frame and prompt.strip() else self._prompt(prompt, system) for prompt in prompts
+        ]
+        return self._all_ids(texts)
+
+    def all_completion_ids(self, completions: Sequence[str]) -> list[list[int]]:
+        """`completion_ids` of each."""
+        return [[*ids, self.end_of_turn] for ids in self._all_ids(completions)]
+
+    def _all_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """`_ids` of each, on all cores."""
+        # A tokenizer with a way of its own is asked its own way.
+        if getattr(type(self.tokenizer), "_encode_plus", None) is not TokenizersBackend._encode_plus:
+            return list(map(self._ids, texts))
+        self._ids("x")  # sets what is said of padding, truncation and special tokens
+        found = self.tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [list(each.ids) for each in found]
+
+    def _frame(self, system: str | None) -> _Frame | None:
+        """What the template writes around every question; None where that may depend on the question."""
+        text = self._prompt(PROBE_WITH_ENDS, system)
+        if not self._leaves_unread(system, text):
+            return None
+        for marker, trims in ((PROBE_WITH_ENDS, False), (PROBE_WITH_ENDS.strip(), True)):
+            before, found, after = text.partition(marker)
+            if found and PROBE not in before + after:
+                return _Frame(before, after, trims)
+        return None
+
+    def _leaves_unread(self, system: str | None, text: str) -> bool:
+        """Whether the template writes this text without reading the question in it."""
+        turns = [] if system is None else [{"role": "system", "content": system}]
+        chat = [*turns, {"role": "user", "content": _Unread(PROBE_WITH_ENDS)}]
+        with contextlib.suppress(Exception, OutOfBoundsError), bounded(len(text)):
+            template = chat_template_utils._compile_jinja_template(self._source())
+            if _compares_sideways(template.environment.parse(self._source())):
+                return False
+            environment, plain = template.environment, template.environment.call
+
+            def call(context: Any, called: Any, *given: Any, **named: Any) -> Any:
+                if any(isinstance(each, _Unread) for each in (*given, *named.values())):
+                    raise TypeError("the question is read")
+                return plain(context, called, *given, **named)
+
+            environment.call = call
+            try:
+                written = template.render(
+                    messages=chat,
+                    tools=None,
+                    documents=None,
+                    add_generation_prompt=True,
+                    **self.tokenizer.special_tokens_map,
+                )
+            finally:
+                del environment.call
+            return str.__eq__(str.__str__(written), text)
+        return False  # whatever stands in the way, each question is rendered by itself
+
     def text(self, ids: list[int]) -> str:
         """An answer's tokens as text, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+PROBE_WITH_ENDS = f" \n{PROBE}\t "
+
+
+class _Unread(str):
+    """A question that a template may write, put something before or after, and trim. Reading it is an error."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __bool__(self) -> bool:
+        return True  # empty ones are left out before
+
+    def __add__(self, other: Any) -> str:
+        return _Unread(str.__add__(self, other))
+
+    def __radd__(self, other: Any) -> str:
+        return _Unread(str.__add__(other, self))
+
+    def strip(self, *signs: Any) -> str:
+        if signs not in ((), (None,)) or not str.__eq__(self, PROBE_WITH_ENDS):
+            raise TypeError("the question is read")
+        return _Unread(str.strip(self))
+
+
+def _compares_sideways(template: nodes.Template) -> bool:
+    """Whether something may be compared in a way that `_Unread` cannot notice: as the left side of `in`, or handed to a
+    filter or a test."""
+
+    def known(node: Any) -> bool:
+        part = node.attr if isinstance(node, nodes.Getattr) else getattr(getattr(node, "arg", None), "value", None)
+        return isinstance(node, nodes.Const) or part == "role"
+
+    inside = (
+        known(each.expr) or operand.op not in ("in", "notin")
+        for each in template.find_all(nodes.Compare)
+        for operand in each.ops
+    )
+    handed = (
+        all(isinstance(given, nodes.Const) for given in each.args) and not each.kwargs and each.name != "in"
+        for each in template.find_all((nodes.Filter, nodes.Test))
+    )
+    return not all(inside) or not all(handed)
+
+
+def _refuse_to_be_read(*_: Any, **__: Any) -> Any:
+    raise TypeError("the question is read")
+
+
+for _name in dir(str):
+    if (_name not in vars(_Unread) and _name not in dir(object)) or _name in (
+        "__eq__",
+        "__ne__",
+        "__hash__",
+        "__format__",
+    ):
+        setattr(_Unread, _name, _refuse_to_be_read)
+for _name in ("__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(_Unread, _name, _refuse_to_be_read)
 
 
 _DIRECTIVES = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBcdefGHIjmMpSuUVwWxXyYZz"))

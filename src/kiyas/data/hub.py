@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kiyas import practice
 from kiyas.judge.terminal import as_before
 from kiyas.runfolder.files import read_json
+from kiyas.study import limits
 from kiyas.study.settings import PRACTICE, Benchmark, Study, is_hub_id
 from kiyas.types import KiyasError
 
@@ -116,7 +118,29 @@ def is_complete(folder: Path) -> bool:
     return any(path.is_file() for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern))
 
 
-def dataset_rows(name: str, revision: str | None = None, config: str | None = None) -> list[dict[str, Any]]:
+PART = 1000
+"""Rows that are taken out of a data set at once."""
+
+
+@dataclass(frozen=True)
+class HubRows:
+    """The rows of a data set on the Hub. Its files stay in the cache; rows are made when they are gone through."""
+
+    parts: Mapping[str, Any]
+    """by split"""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts.values()))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        several = len(self.parts) > 1
+        for split, part in self.parts.items():
+            for start in range(0, len(part), PART):
+                for row in part.select(range(start, min(start + PART, len(part)))).to_list():
+                    yield {**row, "split": split} if several and "split" not in row else row
+
+
+def dataset_rows(name: str, revision: str | None = None, config: str | None = None) -> Iterable[dict[str, Any]]:
     """All rows of a data set on the Hub. Where it has several splits, and no column `split`, each row says its own."""
     import datasets
 
@@ -125,12 +149,9 @@ def dataset_rows(name: str, revision: str | None = None, config: str | None = No
     commit = find_commit("dataset", name, revision)
     with told("dataset", name, revision):
         parts = datasets.load_dataset(name, config, revision=commit)
-    several = len(parts) > 1
-    return [
-        {**row, "split": split} if several and "split" not in row else row
-        for split, part in parts.items()
-        for row in part.to_list()
-    ]
+    rows = HubRows(parts)
+    limits.ROWS.refuse_above(len(rows), name)
+    return rows
 
 
 def dataset_file(name: str, file: str, revision: str | None = None) -> Path:

@@ -14,8 +14,8 @@ import ast
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from kiyas.study.settings import Dataset
@@ -59,87 +59,104 @@ _TOKENS = re.compile(
     r"[ \t]*:|(?:Human|HUMAN|Assistant|ASSISTANT|USER|SYSTEM)[ \t]*:)"
     r"|\bASSISTANT:|\A<s>|</s>\s*\Z"
 )
+_TOKEN_PARTS = (
+    *("<|", "INST]", "SYS>>", "_PROMPT]", "_of_turn>", "<turn|>", "<｜", "Human", "Assistant", "User", "GPT4 Correct "),
+    *("Instruction", "Response", "System", "GPT", "Question", "Answer", "HUMAN", "ASSISTANT", "USER", "SYSTEM"),
+    *("<s>", "</s>"),
+)
+"""Each match of `_TOKENS` has one of them: most texts have none, and need no search."""
 
 
-@dataclass
-class Texts:
-    """What was found in the rows of one source."""
+class Reader:
+    """Prompt and completion of every row of one source, and what was found on the way."""
 
-    pairs: list[tuple[Any, Any]] = field(default_factory=list)
-    """prompt and completion of every row; (None, None) of an unusable one"""
-    shape: str = ""
-    odd: Counter[str] = field(default_factory=Counter)
+    shape: str
+    odd: Counter[str]
     """rows that are unusable, by reason"""
-    flags: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str]
     """rows that are used, and deserve a word, by what it is"""
-    unused: list[str] = field(default_factory=list)
-    """columns with something in them that nothing was read from"""
 
-
-def texts(rows: list[dict[str, Any]], settings: Dataset, source: str) -> Texts:
-    """Prompt and completion of every row, and the shape they were in.
-
-    Raises KiyasError for columns that are not there, and for system messages in the data that the study does not know
-    of.
-    """
-    columns = dict.fromkeys(key for row in rows for key in row)
-    wanted = settings.prompt_column, settings.completion_column
-    chat = next((name for name in CHATS if name in columns), None)
-    take: Callable[[dict[str, Any]], _Taken]
-    if all(column in columns for column in wanted):
-        shape, used, take = "columns " + " and ".join(wanted), list(wanted), _columns(*wanted)
-    elif wanted == USUAL and chat is not None:
-        shape = "messages" if chat == "messages" else "ShareGPT"
-        used, take = [chat], lambda row: _turns(row.get(chat))
-    elif wanted == USUAL and {"instruction", "output"} <= set(columns):
-        shape, used, take = "Alpaca", ["instruction", "input", "output"], _alpaca
-    else:
-        missing = next(column for column in wanted if column not in columns)
-        role = "prompt_column" if missing == wanted[0] else "completion_column"
-        raise KiyasError(
-            f"{source} has no column {missing!r}; it has {_some(columns)}",
-            f"say which one it is with dataset.{role} (messages, ShareGPT and Alpaca are recognised by themselves)",
+    def __init__(self, columns: Collection[str], settings: Dataset, source: str) -> None:
+        """`columns`: of all rows. Raises KiyasError for columns that are not there."""
+        self._settings, self._source = settings, source
+        self.odd, self.flags = Counter(), Counter()
+        self._systems, self._rows, self._with_tokens = Counter[str](), 0, 0
+        wanted = settings.prompt_column, settings.completion_column
+        chat = next((name for name in CHATS if name in columns), None)
+        self._take: Callable[[dict[str, Any]], _Taken]
+        if all(column in columns for column in wanted):
+            self.shape, used, self._take = "columns " + " and ".join(wanted), list(wanted), _columns(*wanted)
+        elif wanted == USUAL and chat is not None:
+            self.shape = "messages" if chat == "messages" else "ShareGPT"
+            used, self._take = [chat], lambda row: _turns(row.get(chat))
+        elif wanted == USUAL and {"instruction", "output"} <= set(columns):
+            self.shape, used, self._take = "Alpaca", ["instruction", "input", "output"], _alpaca
+        else:
+            missing = next(column for column in wanted if column not in columns)
+            role = "prompt_column" if missing == wanted[0] else "completion_column"
+            raise KiyasError(
+                f"{source} has no column {missing!r}; it has {_some(columns)}",
+                f"say which one it is with dataset.{role} (messages, ShareGPT and Alpaca are recognised by themselves)",
+            )
+        others = [column for column in columns if column not in used]
+        self._system_columns, self._earlier, self._tools = (
+            [column for column in others if pattern.fullmatch(_letters(column))]
+            for pattern in (_SYSTEM_COLUMN, _EARLIER_COLUMN, _TOOLS_COLUMN)
         )
-    others = [column for column in columns if column not in used]
-    system_columns, earlier, tools = (
-        [column for column in others if pattern.fullmatch(_letters(column))]
-        for pattern in (_SYSTEM_COLUMN, _EARLIER_COLUMN, _TOOLS_COLUMN)
-    )
-    found, systems = Texts(shape=shape), Counter[str]()
-    for row in rows:
-        taken = take(row)
+        aside = {*self._system_columns, *self._earlier, *self._tools}
+        known = {*aside, settings.split_column, settings.group_by, *_OWN_COLUMNS}
+        self._left = [column for column in others if column not in known]
+        self._blank = set(self._left)
+
+    def read(self, row: dict[str, Any]) -> tuple[Any, Any]:
+        """Prompt and completion; (None, None) of an unusable row."""
+        self._rows += 1
+        taken = self._take(row)
         fault = (
             taken.fault
-            or ("not_one_question_and_answer" if any(not _blank(row.get(name)) for name in earlier) else "")
-            or ("uses_tools_or_pictures" if any(not _blank(row.get(name)) for name in tools) else "")
+            or ("not_one_question_and_answer" if any(not _blank(row.get(name)) for name in self._earlier) else "")
+            or ("uses_tools_or_pictures" if any(not _blank(row.get(name)) for name in self._tools) else "")
         )
-        system = "\n".join([taken.system, *(_as_text(row.get(name)) for name in system_columns)]).strip()
-        if system:
-            systems[system] += 1
+        own = self._settings.system
+        system = "\n".join([taken.system, *(_as_text(row.get(name)) for name in self._system_columns)]).strip()
+        if system and own is None:
+            self._systems[system] += 1
         if fault:
-            named = fault in found.odd or len(found.odd) < 12
-            found.odd[fault if named else "other reasons"] += 1
-        elif system and settings.system is not None and system != settings.system.strip():
-            found.flags["other_system"] += 1
-        found.pairs.append((None, None) if fault else (taken.prompt, taken.completion))
-    if systems and settings.system is None:
-        text, count = systems.most_common(1)[0]
-        where = f" (column {', '.join(system_columns)})" if system_columns else ""
-        raise KiyasError(
-            f"{source}: {sum(systems.values())} of {len(rows)} rows carry a system message of their own{where} "
-            f"(the most frequent, {count} times: {text[:80]!r})",
-            "every chat of a study has the same one, in training and on the benchmark: set dataset.system",
-        )
-    known = {*system_columns, *earlier, *tools, settings.split_column, settings.group_by, *_OWN_COLUMNS}
-    left = [column for column in others if column not in known]
-    found.unused = [column for column in left if any(not _blank(row.get(column)) for row in rows)]
-    found.flags["chat_tokens"] = sum(any(map(carries_chat_tokens, pair)) for pair in found.pairs)
-    return found
+            named = fault in self.odd or len(self.odd) < 12
+            self.odd[fault if named else "other reasons"] += 1
+        elif system and own is not None and system != own.strip():
+            self.flags["other_system"] += 1
+        if self._blank:
+            self._blank -= {name for name in self._blank if not _blank(row.get(name))}
+        pair = (None, None) if fault else (taken.prompt, taken.completion)
+        self._with_tokens += any(map(carries_chat_tokens, pair))
+        return pair
+
+    @property
+    def unused(self) -> list[str]:
+        """Columns with something in them that nothing was read from."""
+        return [column for column in self._left if column not in self._blank]
+
+    def finish(self) -> None:
+        """After the last row. Raises KiyasError for system messages in the data that the study does not know of."""
+        self.flags["chat_tokens"] = self._with_tokens
+        if self._systems:
+            text, count = self._systems.most_common(1)[0]
+            where = f" (column {', '.join(self._system_columns)})" if self._system_columns else ""
+            raise KiyasError(
+                f"{self._source}: {sum(self._systems.values())} of {self._rows} rows carry a system message of their "
+                f"own{where} (the most frequent, {count} times: {text[:80]!r})",
+                "every chat of a study has the same one, in training and on the benchmark: set dataset.system",
+            )
 
 
 def carries_chat_tokens(text: Any) -> bool:
     """Whether a text holds the marks of a chat template: it would be put into one a second time."""
-    return isinstance(text, str) and _TOKENS.search(text) is not None
+    if isinstance(text, str):
+        for part in _TOKEN_PARTS:
+            if part in text:
+                return _TOKENS.search(text) is not None
+    return False
 
 
 @dataclass(frozen=True)

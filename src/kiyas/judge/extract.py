@@ -103,6 +103,8 @@ def _chosen(blocks: list[Block], entry_point: str | None) -> Block | None:
         definers = [block for block in programs if block.tree is not None and defines(block.tree, entry_point)]
         if definers:
             return max(enumerate(definers), key=lambda pair: (pair[1].python, pair[0]))[1]
+    if len(programs) == 1:
+        return programs[0]
     ranked = []
     earlier = set[str]()
     for number, block in enumerate(programs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from kiyas.data.chat import Chat
 from kiyas.interop import adapters
 from kiyas.judging.stage import prove, sound
 from kiyas.model import families
-from kiyas.pipeline import identity
+from kiyas.pipeline import identity, looks
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
+from kiyas.similarity.looks import Prompts, Wanted
 from kiyas.study.settings import Study
 from kiyas.types import Example, KiyasError
-from kiyas.work.progress import counted
+from kiyas.work.progress import counted, long_bar
 
 FLAGS = {
     "other_system": "carry a system message of their own; dataset.system is used in its place",
@@ -39,6 +41,8 @@ class Prepared:
     arms: dict[str, ArmData]
     findings: dict[str, list[judge.Finding]]
     """what the problems of each benchmark were found to be wrong in; the refused ones are not in `problems`"""
+    solutions: dict[str, dict[str, str]]
+    """the benchmarks' own, by benchmark and problem id"""
 
     def asked(self, study: Study) -> dict[str, list[dict[str, Any]]]:
         """The problems of each benchmark, by label, the primary one first."""
@@ -105,15 +109,16 @@ def prepare(study: Study) -> Prepared:
     chat = Chat.load(hub.base_folder(study))
     chat.refuse_unfit(study.dataset.system)
     problems, findings = _proven(study, benchmarks.read_all(study.benchmarks))
-    arms = read_arms(study)
-    samples = drop_too_long(arms, chat, study)
+    arms = read_arms(study, long_bar)
+    samples = drop_too_long(arms, chat, study, long_bar)
     derive(arms, samples, chat, study)
     arms = {name: arms[name] for name in study.trained}  # in the study's order
     counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
     refuse_unfit(study, counts)
     _refuse_other_seeds(study)
     _refuse_unreadable(study)
-    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms, findings)
+    solutions = {label: benchmarks.solutions(benchmark) for label, benchmark in study.benchmarks.named.items()}
+    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms, findings, solutions)
 
 
 def _proven(study: Study, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[judge.Finding]]]:
@@ -261,13 +266,31 @@ def refuse_unexpected(study: Study, counts: dict[str, dict[str, Any]]) -> None:
         raise KiyasError(told, "are two files swapped?")
 
 
-def contaminated_by(study: Study, prepared: Prepared) -> list[Contamination]:
-    """Every benchmark against the training rows of every arm with data of its own."""
+def wanted(study: Study, prepared: Prepared) -> Wanted:
+    """What is looked for in the training data: the benchmarks' statements and solutions."""
+    asked = prepared.asked(study)
+    solutions = {id: text for label in asked for id, text in prepared.solutions[label].items()}
+    return Wanted.of([[row["statement"] for row in rows] for rows in asked.values()], solutions)
+
+
+def contaminated_by(
+    study: Study,
+    prepared: Prepared,
+    prompts: Prompts | None = None,
+    solved: Mapping[Hashable, Sequence[str]] | None = None,
+) -> list[Contamination]:
+    """Every benchmark against the training rows of every arm with data of its own.
+
+    `prompts`, `solved`: what was seen already of these rows and others.
+    """
     own = {name: arm.split("train") for name, arm in prepared.arms.items() if not arm.derived}
+    if prompts is None or solved is None:
+        what, rows = wanted(study, prepared), [row for rows in own.values() for row in rows]
+        prompts, solved = looks.prompts_seen(what, rows), looks.solved(what, rows)
     return [
         each
         for label, rows in prepared.asked(study).items()
-        for each in contamination(label, rows, benchmarks.solutions(study.benchmarks.named[label]), own)
+        for each in contamination(label, rows, prepared.solutions[label], own, prompts, solved)
     ]
 
 

@@ -146,7 +146,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     prepared = prepare(study)
     refuse_unexpected(study, prepared.counts)
     for name, examples in prepared.examples.items():
-        write_jsonl(folder.arm_data(name), [asdict(example) for example in examples])
+        write_jsonl(folder.arm_data(name), (example.to_row() for example in examples))
     write_jsonl(folder.problems, prepared.problems)
     contaminated = contaminated_by(study, prepared)
     write_json(folder.contamination, [asdict(each) for each in contaminated])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kiyas.judge import Problem, Test
-from kiyas.runfolder.files import read_jsonl
+from kiyas.runfolder.files import each_row
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import Completion, Example, Judgment, KiyasError, LogRow, listed
 
@@ -19,9 +19,12 @@ def judgments(folder: RunDir) -> list[Judgment]:
     return _rows(folder.judgments, Judgment.of)
 
 
-def examples(folder: RunDir, arm: str) -> list[Example]:
-    """data/ARM.jsonl: what an arm is trained and validated on, all draws; nothing where it was trained elsewhere."""
-    return _rows(folder.arm_data(arm), lambda row: Example(**row))
+def examples(folder: RunDir, arm: str) -> Iterator[Example]:
+    """data/ARM.jsonl: what an arm is trained and validated on, all draws; nothing where it was trained elsewhere.
+
+    One at a time: an arm may have more rows than fit into memory.
+    """
+    return _each(folder.arm_data(arm), lambda row: Example(**row))
 
 
 def completions(folder: RunDir) -> list[Completion]:
@@ -50,13 +53,15 @@ def problems(folder: RunDir) -> dict[str, tuple[Problem, str]]:
 
 
 def _rows(path: Path, read: Callable[[dict[str, Any]], T]) -> list[T]:
-    found = []
-    for number, row in enumerate(read_jsonl(path) if path.exists() else [], 1):
+    return list(_each(path, read))
+
+
+def _each(path: Path, read: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    for number, row in enumerate(each_row(path) if path.exists() else (), 1):
         try:
-            found.append(read(row))
+            yield read(row)
         except (KeyError, TypeError, ValueError) as error:
             raise KiyasError(f"{path}, row {number}: {error!r} is missing or wrong") from error
-    return found
 
 
 def _problem(row: dict[str, Any]) -> tuple[Problem, str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from kiyas.judge.syntax import syntax_tree
@@ -28,9 +29,9 @@ def fingerprint(program: str) -> str | None:
         return None
     nodes = list(_walk(tree))
     parameters: dict[str, dict[str, _Scope]] = {}
-    for node, scope in nodes:
-        scope.bind(node)
-        if isinstance(node, ast.arg):
+    for node, scope, fields in nodes:
+        scope.bind(node, fields)
+        if type(node) is ast.arg:
             parameters.setdefault(scope.called, {})[node.arg] = scope
     numbers: dict[tuple[_Scope, str], int] = {}
     keywords: dict[ast.AST, _Scope] = {}
@@ -41,21 +42,22 @@ def fingerprint(program: str) -> str | None:
             return repr(name)
         return f"#{numbers.setdefault((home, name), len(numbers))}"
 
-    for node, scope in nodes:
+    for node, scope, fields in nodes:
         words.append(type(node).__name__)
-        if isinstance(node, ast.Constant):
+        if type(node) is ast.Constant:
             words.append(type(node.value).__name__)
             continue
-        if isinstance(node, ast.Call):
+        if type(node) is ast.Call:
             called = f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             own = parameters.get(called, {})
             keywords |= {each: own[each.arg] for each in node.keywords if each.arg in own}
-        for field, value in _fields(node):
+        names = _NAMES.get(type(node))
+        for field, value in fields:
             words.append(f"{field}:")
-            for item in value if isinstance(value, list) else [value]:
+            for item in value if type(value) is list else (value,):
                 if isinstance(item, ast.AST):
                     words.append("*")
-                elif isinstance(item, str) and field == _NAMES.get(type(node)):
+                elif isinstance(item, str) and field == names:
                     words.append(number(item, scope.home(item)))
                 elif node in keywords:
                     words.append(number(item, keywords[node]))
@@ -100,13 +102,16 @@ class _Scope:
             return name
         return self.parent.node.name if name == "__init__" else f".{name}"
 
-    def bind(self, node: ast.AST) -> None:
+    def bind(self, node: ast.AST, fields: _Fields) -> None:
+        kind = type(node)
+        if kind not in _NAMES or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
+            return
         if isinstance(node, ast.Global):
             self.globals.update(node.names)
         elif isinstance(node, ast.Nonlocal):
             self.nonlocals.update(node.names)
-        elif type(node) in _NAMES and not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
-            name = dict(_fields(node))[_NAMES[type(node)]]
+        else:
+            name = dict(fields)[_NAMES[kind]]
             if name in self.globals:
                 self.module.bound.add(name)
             elif name is not None and name not in self.nonlocals:
@@ -124,17 +129,19 @@ class _Scope:
         return None
 
 
-def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, _Scope]]:
-    """Each node with the scope of its names, depth first; by hand, as programs may be deeper than Python recurses."""
+def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, _Scope, _Fields]]:
+    """Each node with the scope of its names and its fields, depth first; by hand, as programs may be deeper than Python
+    recurses."""
     todo: list[tuple[ast.AST, _Scope]] = [(tree, _Scope(tree))]
     while todo:
         node, scope = todo.pop()
-        yield node, scope
+        fields = _fields(node)
+        yield node, scope, fields
         inner = _Scope(node, scope) if isinstance(node, _Opens) else scope
         children = [
             (item, _scope(node, field, scope, inner))
-            for field, value in _fields(node)
-            for item in (value if isinstance(value, list) else [value])
+            for field, value in fields
+            for item in (value if type(value) is list else (value,))
             if isinstance(item, ast.AST)
         ]
         todo += reversed(children)
@@ -153,26 +160,37 @@ def _scope(node: ast.AST, field: str, scope: _Scope, inner: _Scope) -> _Scope:
     return inner if field in ("args", "body", "elt", "key", "value", "generators") else scope
 
 
-def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+_Fields = list[tuple[str, Any]]
+
+
+def _fields(node: ast.AST) -> _Fields:
     """A node's fields without what is only wording. A sign belongs to its number; an import names what it binds."""
     if isinstance(node, ast.alias):
-        yield "name", node.name
-        yield "asname", node.asname or (None if node.name == "*" else node.name.split(".")[0])
-        yield "package", node.asname is None and "." in node.name
-        return
-    for field, value in ast.iter_fields(node):
-        if field in _ASIDE:
-            continue
-        if isinstance(value, list):
-            yield field, [_unsigned(item) for item in value if not _is_bare_string(item)]
-        else:
-            yield field, _unsigned(value)
+        return [
+            ("name", node.name),
+            ("asname", node.asname or (None if node.name == "*" else node.name.split(".")[0])),
+            ("package", node.asname is None and "." in node.name),
+        ]
+    found: _Fields = []
+    for field in _kept(type(node)):  # type: ignore[arg-type]  # classes are hashable
+        value = getattr(node, field)
+        if type(value) is list:
+            value = [_unsigned(item) for item in value if type(item) is not ast.Expr or not _is_bare_string(item)]
+        elif type(value) is ast.UnaryOp:
+            value = _unsigned(value)
+        found.append((field, value))
+    return found
+
+
+@cache
+def _kept(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(field for field in kind._fields if field not in _ASIDE)
 
 
 def _unsigned(node: Any) -> Any:
-    number = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant)
+    number = type(node) is ast.UnaryOp and type(node.op) is ast.USub and type(node.operand) is ast.Constant
     return node.operand if number else node
 
 
-def _is_bare_string(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _is_bare_string(node: ast.Expr) -> bool:
+    return type(node.value) is ast.Constant and type(node.value.value) is str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from kiyas.similarity.looks import blanks_aside
+from kiyas.similarity.near_duplicates import digest
 from kiyas.types import Example
 
 
@@ -34,14 +36,25 @@ class SharedRows:
         return max(self.a_shared / self.a_rows, self.b_shared / self.b_rows)
 
 
-def shared_rows(arms: Mapping[str, Sequence[Example]]) -> list[SharedRows]:
+Keys = Callable[[Example], tuple[Hashable, Hashable]]
+
+
+def digests(row: Example) -> tuple[bytes, bytes]:
+    """Of prompt and completion, blanks aside."""
+    return digest(blanks_aside(row.prompt)), digest(blanks_aside(row.completion))
+
+
+def shared_rows(arms: Mapping[str, Iterable[Example]], keys_of: Keys = digests) -> list[SharedRows]:
     """Every two arms, by what they are trained on: of several draws the first. Arms without rows are left out."""
-    trained = {name: [row for row in rows if row.split == "train" and row.draw == 0] for name, rows in arms.items()}
-    keys = {name: [(_plain(row.prompt), _plain(row.completion)) for row in rows] for name, rows in trained.items()}
+    keys = {
+        name: [keys_of(row) for row in rows if row.split == "train" and row.draw == 0] for name, rows in arms.items()
+    }
     return [_of_pair(a, b, keys[a], keys[b]) for a, b in itertools.combinations(keys, 2) if keys[a] and keys[b]]
 
 
-def _of_pair(a: str, b: str, of_a: list[tuple[str, str]], of_b: list[tuple[str, str]]) -> SharedRows:
+def _of_pair(
+    a: str, b: str, of_a: list[tuple[Hashable, Hashable]], of_b: list[tuple[Hashable, Hashable]]
+) -> SharedRows:
     rows = set(of_a) & set(of_b)
     prompts = {prompt for prompt, _ in of_a} & {prompt for prompt, _ in of_b}
     return SharedRows(
@@ -54,7 +67,3 @@ def _of_pair(a: str, b: str, of_a: list[tuple[str, str]], of_b: list[tuple[str, 
         sum(prompt in prompts for prompt, _ in of_a),
         sum(prompt in prompts for prompt, _ in of_b),
     )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())

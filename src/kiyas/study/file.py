@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from kiyas.judge import JudgeError
 from kiyas.judge import trust as judge_trust
+from kiyas.study import limits
 from kiyas.study.settings import (
     HUB_BENCHMARKS,
     PRACTICE,
@@ -88,6 +89,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise KiyasError(f"cannot read {path}: it is a pipe, a device or a socket", "give a regular file")
     try:
+        limits.STUDY_FILE.refuse_above(path.stat().st_size, path)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise KiyasError(f"no study file {path}", "`kiyas init` writes one to start from") from None

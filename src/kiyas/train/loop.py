@@ -54,7 +54,7 @@ class Task:
     """What one training is asked: an arm with a seed, its samples and how many steps it may take."""
 
     id: AdapterId
-    samples: list[TokenizedExample]
+    samples: Sequence[TokenizedExample]
     steps: int
 
 
@@ -88,7 +88,7 @@ class Trainee:
 
     k: int
     id: AdapterId
-    samples: list[TokenizedExample]
+    samples: Sequence[TokenizedExample]
     steps: int
     recipe: Recipe
     peft: Peft
@@ -133,7 +133,7 @@ class JointTraining:
         self,
         base: Base,
         tasks: Sequence[Task],
-        validation: dict[str, list[TokenizedExample]],
+        validation: Mapping[str, Sequence[TokenizedExample]],
         study: Study,
         folder: RunDir | None = None,
         part: int = 0,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kiyas.data import hub
-from kiyas.data.arms import tokenise
+from kiyas.data.arms import tokenised
 from kiyas.data.benchmarks import question
 from kiyas.data.chat import Chat
 from kiyas.model import checkpoints
@@ -22,7 +25,7 @@ from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, layout_path, part_log, refuse_changed_checkpoints, state_path
 from kiyas.train.memory import Layout, training_budget
 from kiyas.train.plan import Plan, is_small
-from kiyas.types import AdapterId, Example, TokenizedExample
+from kiyas.types import AdapterId, Example, Samples
 from kiyas.work.workers import OnProgress
 
 PROBED = 8
@@ -36,19 +39,25 @@ def merge_logs(folder: RunDir, parts: int) -> list[dict[str, Any]]:
     return rows
 
 
-def load_arms(
-    folder: RunDir, study: Study, base: Base
-) -> tuple[dict[str, list[list[TokenizedExample]]], dict[str, list[TokenizedExample]]]:
+def load_arms(folder: RunDir, study: Study, base: Base) -> tuple[dict[str, list[Samples]], dict[str, Samples]]:
     """Training samples (by draw) and validation samples of every arm, tokenised from the run folder's data."""
-    train: dict[str, list[list[TokenizedExample]]] = {}
-    validation: dict[str, list[TokenizedExample]] = {}
+    train: dict[str, list[Samples]] = {}
+    validation: dict[str, Samples] = {}
     for arm in study.trained:
-        rows = [Example(**row) for row in read_jsonl(folder.arm_data(arm))]
-        train[arm] = [
-            [tokenise(row, base.chat, study, arm) for row in rows if row.split == "train" and row.draw == draw]
-            for draw in range(study.arms[arm].draws)
-        ]
-        validation[arm] = [tokenise(row, base.chat, study, arm) for row in rows if row.split == "validation"]
+        train[arm], validation[arm] = [Samples() for _ in range(study.arms[arm].draws)], Samples()
+        read: deque[Example] = deque()
+
+        def rows(arm: str = arm, read: deque[Example] = read) -> Iterator[Example]:
+            for row in each_row(folder.arm_data(arm)):
+                read.append(Example(**row))
+                yield read[-1]
+
+        for sample in tokenised(rows(), base.chat, study, arm):
+            row = read.popleft()
+            if row.split == "validation":
+                validation[arm].append(sample)
+            elif row.split == "train" and row.draw < len(train[arm]):
+                train[arm][row.draw].append(sample)
     return train, validation
 
 
@@ -113,9 +122,12 @@ def probe_range(root: str, study_json: dict[str, Any], report: OnProgress) -> No
     folder, study = RunDir(Path(root)), Study.model_validate(study_json)
     base = _base(folder, study)
     train, _validation = load_arms(folder, study, base)
-    texts: list[Sequence[int]] = [sample.ids for draws in train.values() for sample in draws[0]]
-    texts += [base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)]
-    longest = sorted(texts, key=len)[-PROBED:]
+    texts = itertools.chain(
+        (sample.ids for draws in train.values() for sample in draws[0]),
+        (base.chat.prompt_ids(question(row), study.dataset.system) for row in each_row(folder.problems)),
+    )
+    by_length = ((len(ids), number, ids) for number, ids in enumerate(texts))
+    longest = [ids for _, _, ids in sorted(heapq.nlargest(PROBED, by_length))]
     write_sealed(range_path(folder), sorted({*base.float32_modules, *base.out_of_range(longest)}))
     report(1, "")
 

@@ -20,6 +20,8 @@ from rich.progress import (
 from kiyas.judge.terminal import one_line, printable, raw
 
 PLAIN_EVERY_S = 10.0
+LONG = 20_000
+"""Rows or texts from which on going through them takes so long that it is shown."""
 
 
 class Bar:
@@ -102,3 +104,23 @@ def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         each = Bar(label, total, unit, done, None)
         yield each
         tell(f"{label}: {each.done}/{total} {unit} in {time.monotonic() - started:.1f} s")
+
+
+@contextlib.contextmanager
+def long_bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Progress of going through many rows; nothing is shown of few. It is called with how many were done."""
+    if total < LONG:
+        yield lambda count: None
+        return
+    with bar(label, total, unit) as shown:
+        waiting = 0
+
+        def step(count: int) -> None:
+            nonlocal waiting
+            waiting += count
+            if waiting >= LONG // 20:
+                shown.update(waiting)
+                waiting = 0
+
+        yield step
+        shown.update(waiting)

@@ -7,6 +7,7 @@ plan with the same memory. A worker dies with its parent. Its errors are raised 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -15,16 +16,20 @@ import re
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kiyas.judge.pool import usable_cores
 from kiyas.judge.terminal import only_printable
 from kiyas.types import KiyasError
 from kiyas.work.progress import Bar
 
+T = TypeVar("T")
 OnProgress = Callable[[int, str], None]
 """Called with (units done since the last call, a note)."""
 InWords = Callable[[BaseException], KiyasError | None]
@@ -182,6 +187,62 @@ def run_parts(
             process.join(5)
             if process.is_alive():
                 process.kill()
+
+
+def spread(
+    function: Callable[[Any, list[Any]], T], shared: Any, batches: Iterable[list[Any]], many: bool
+) -> Iterator[T]:
+    """`function(shared, batch)` of every batch, in order; of `many`, in a process for each core.
+
+    Function and arguments are sent to the processes; few batches are under way at a time.
+    """
+    cores = usable_cores()
+    if not many or cores < 2:
+        yield from (function(shared, batch) for batch in batches)
+        return
+    waiting: deque[Future[T]] = deque()
+    pool = ProcessPoolExecutor(cores, warm(), _take_shared, (function, shared))
+    try:
+        for batch in batches:
+            with _lost_worker():
+                waiting.append(pool.submit(_with_shared, batch))
+            if len(waiting) > 2 * cores:
+                with _lost_worker():
+                    first = waiting.popleft().result()
+                yield first
+        while waiting:
+            with _lost_worker():
+                first = waiting.popleft().result()
+            yield first
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _lost_worker() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenProcessPool, BrokenPipeError):
+        raise KiyasError(
+            "a worker process was killed from outside", "often the system ran out of memory: free some, and try again"
+        ) from None
+
+
+_shared: tuple[Callable[[Any, list[Any]], Any], Any]
+
+
+def _take_shared(function: Callable[[Any, list[Any]], Any], shared: Any) -> None:
+    global _shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    gc.freeze()
+    gc.set_threshold(50_000)  # trees of programs come and go
+    _shared = function, shared
+
+
+def _with_shared(batch: list[Any]) -> Any:
+    function, shared = _shared
+    return function(shared, batch)
 
 
 def _listen(processes: list[Any], messages: Any, bar: Bar) -> None:
