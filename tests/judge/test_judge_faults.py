@@ -149,15 +149,15 @@ def zygotes() -> set[int]:
 
 
 class Saboteur(threading.Thread):
-    """Sends a signal to whatever zygote appears, as long as it is asked to."""
+    """Sends a signal to whatever zygote appears from now on, as long as it is asked to."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(daemon=True)
-        self.number, self.over = number, threading.Event()
+        self.number, self.over, self.others = number, threading.Event(), zygotes()
 
     def run(self) -> None:
         while not self.over.wait(0.001):
-            for pid in zygotes():
+            for pid in zygotes() - self.others:
                 with contextlib.suppress(OSError):
                     os.kill(pid, self.number)
 
@@ -200,17 +200,27 @@ def test_a_stopped_zygote_is_found_out(tier: Tier, which: int) -> None:
                 sandbox.run(Job("script", RIGHT, stdin="1"))
 
 
+def test_a_zygote_that_was_killed_between_two_programs() -> None:
+    with Sandbox(Tier.STANDARD) as sandbox:
+        os.kill(sandbox.pid, signal.SIGKILL)
+        assert sandbox._process is not None
+        sandbox._process.wait()
+        with pytest.raises(LostError, match="killed from outside"):
+            sandbox.run(Job("script", RIGHT, stdin="1"))
+
+
 def test_work_of_a_lost_sandbox_is_done_again() -> None:
+    others = zygotes()
     programs = [Program("p", f"import time\ntime.sleep(0.3)\n# {n}\nprint(42)") for n in range(3)]
     verdicts = judge(programs, [problem()], workers=1)
 
     def harm() -> None:
-        hit = set[int]()
-        while len(hit) < 2:
+        hit = set(others)
+        while len(hit) < len(others) + 2:
             time.sleep(0.1)
             for tasks in Path("/proc/self/task").iterdir():
                 for pid in {int(word) for word in (tasks / "children").read_text().split()} & zygotes() - hit:
-                    os.kill(pid, signal.SIGSTOP if hit else signal.SIGKILL)
+                    os.kill(pid, signal.SIGSTOP if hit - others else signal.SIGKILL)
                     hit.add(pid)
 
     found = [next(verdicts)]

@@ -131,7 +131,7 @@ def cases() -> list[Case]:
 
 
 def self_check(tier: Tier, python: str | None = None) -> Iterator[tuple[str, str]]:
-    """Attack this machine's sandbox: (name of the attack, "" if it held, else what went wrong). Takes about 15 seconds.
+    """Attack this machine's sandbox: (name of the attack, "" if it held, else what went wrong). Takes about 20 seconds.
 
     Slow attacks are left out, and those that this tier does not promise to stop. Where the tier holds, nothing is
     harmed. Raises SandboxError if it does not hold or breaks.

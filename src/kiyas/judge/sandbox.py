@@ -441,6 +441,8 @@ class Sandbox:
             with INPUTS.take(job.stdin) as fd:
                 return self._send(job, fd)
         except (OSError, ValueError) as error:
+            if isinstance(error, BrokenPipeError) and self._was_killed():
+                raise LostError("the zygote was killed from outside") from None
             raise SandboxError(f"{type(error).__name__}: {error}") from error
         finally:
             if self.folder is not None:

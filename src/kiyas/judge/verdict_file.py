@@ -125,6 +125,8 @@ class VerdictFile:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
             if self._is_new and not self.path.stat().st_size:  # nothing came of it
                 self.path.unlink()
         self._stack.close()
