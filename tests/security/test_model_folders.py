@@ -99,6 +99,12 @@ def test_more_layers_than_any_model_has(key: str, value: Any, folder: Path) -> N
     Base.load(folder)
 
 
+@pytest.mark.parametrize("value", ["x", [[1]], {"a": 1}, 1.5, True])
+def test_ends_that_are_no_numbers(value: Any, folder: Path) -> None:
+    edit(folder, "generation_config.json", eos_token_id=value)
+    assert "eos_token_id is not a number" in refused(folder)
+
+
 def test_code_of_the_folder_is_not_run(folder: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass C: pass\n")

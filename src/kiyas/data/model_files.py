@@ -41,15 +41,24 @@ def refuse_strange(folder: Path) -> None:
             f"{folder} holds a model and an adapter ({ADAPTER}): which of them is meant cannot be known",
             "give each its own folder; an adapter is an arm, {checkpoints: FOLDER}",
         )
+    _refuse_odd_ends(folder / "generation_config.json")
     try:
         config = read_json(folder / "config.json")
     except KiyasError:
         return  # whoever needs it says what is wrong
     for key, value in _keys(config):
         if PARTS.fullmatch(key) and isinstance(value, int | float) and value > MOST_PARTS:
-            raise KiyasError(
-                f"{folder / 'config.json'}: {key} is {value:.20g}", "restore the model's own configuration"
-            )
+            what = f"{folder / 'config.json'}: {key} is more than {MOST_PARTS:,}"
+            raise KiyasError(what, "restore the model's own configuration")
+
+
+def _refuse_odd_ends(file: Path) -> None:
+    """Raises KiyasError where the tokens that end an answer are not numbers."""
+    found = read_json(file) if file.exists() else {}
+    ends = [value for key, value in found.items() if key == "eos_token_id"] if isinstance(found, dict) else [found]
+    for end in (each for value in ends for each in (value if isinstance(value, list) else [value])):
+        if end is not None and type(end) is not int:
+            raise KiyasError(f"{file}: eos_token_id is not a number", "restore the model's own file")
 
 
 def with_own_ways(config: Any, folder: Path) -> Any:
