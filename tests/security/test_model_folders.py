@@ -90,6 +90,21 @@ def test_other_ways_of_attention_are_switched_off(value: str, folder: Path, no_k
     assert meter.read_config(folder)._attn_implementation == "eager"
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "num_local_experts", "num_blocks"])
+@pytest.mark.parametrize("value", [10**9, 1e300, 10**400], ids=["int", "float", "long"])
+def test_more_layers_than_any_model_has(key: str, value: Any, folder: Path) -> None:
+    edit(folder, text_config={key: value})
+    assert f"{key} is more than 10,000" in refused(folder)
+    edit(folder, text_config=None, num_hidden_layers=2, vocab_size_per_layer_input=10**6)
+    Base.load(folder)
+
+
+@pytest.mark.parametrize("value", ["x", [[1]], {"a": 1}, 1.5, True])
+def test_ends_that_are_no_numbers(value: Any, folder: Path) -> None:
+    edit(folder, "generation_config.json", eos_token_id=value)
+    assert "eos_token_id is not a number" in refused(folder)
+
+
 def test_code_of_the_folder_is_not_run(folder: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass C: pass\n")
