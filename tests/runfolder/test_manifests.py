@@ -265,7 +265,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
 
 def test_a_manifest_that_says_nothing_is_refused(finished: RunDir) -> None:
     path = finished.manifest_path(Stage.JUDGE)
-    for value in ([], {}, {"inputs": {}, "counts": {}, "seconds": 0}):
+    for value in ([], {}, {"inputs": {}, "counts": {}, "seconds": "0"}, {"inputs": {}, "counts": {}, "seconds": 0}):
         path.write_text(json.dumps(value))
         with pytest.raises(KiyasError, match=r"judge/manifest.json (is not the manifest of|does not say what)"):
             refuse(finished, READS[Stage.ANALYSE])

@@ -120,7 +120,8 @@ class RunDir:
         if not path.exists():
             return None
         value = read_sealed(path)
-        if not isinstance(value, dict) or not value.keys() >= {"inputs", "counts", "seconds"}:
+        kinds: dict[str, Any] = {"inputs": dict, "counts": dict, "seconds": (int, float)}
+        if not isinstance(value, dict) or any(not isinstance(value.get(key), kind) for key, kind in kinds.items()):
             raise KiyasError(f"{path} is not the manifest of a stage", how_to_mend(path))
         return value
 
