@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from transformers import AutoTokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
-from transformers.utils.chat_template_utils import _compile_jinja_template
+from transformers.utils import chat_template_utils
 
 from kiyas.study import limits
 from kiyas.types import KiyasError
@@ -276,27 +276,28 @@ class Chat:
         turns = [] if system is None else [{"role": "system", "content": system}]
         chat = [*turns, {"role": "user", "content": _Unread(PROBE_WITH_ENDS)}]
         try:
-            template = _compile_jinja_template(self._source())
-            if _compares_sideways(template.environment.parse(self._source())):
-                return False
-            environment, plain = template.environment, template.environment.call
+            with _few_steps():
+                template = chat_template_utils._compile_jinja_template(self._source())
+                if _compares_sideways(template.environment.parse(self._source())):
+                    return False
+                environment, plain = template.environment, template.environment.call
 
-            def call(context: Any, called: Any, *given: Any, **named: Any) -> Any:
-                if any(isinstance(each, _Unread) for each in (*given, *named.values())):
-                    raise TypeError("the question is read")
-                return plain(context, called, *given, **named)
+                def call(context: Any, called: Any, *given: Any, **named: Any) -> Any:
+                    if any(isinstance(each, _Unread) for each in (*given, *named.values())):
+                        raise TypeError("the question is read")
+                    return plain(context, called, *given, **named)
 
-            environment.call = call
-            try:
-                written = template.render(
-                    messages=chat,
-                    tools=None,
-                    documents=None,
-                    add_generation_prompt=True,
-                    **self.tokenizer.special_tokens_map,
-                )
-            finally:
-                del environment.call
+                environment.call = call
+                try:
+                    written = template.render(
+                        messages=chat,
+                        tools=None,
+                        documents=None,
+                        add_generation_prompt=True,
+                        **self.tokenizer.special_tokens_map,
+                    )
+                finally:
+                    del environment.call
             return str.__eq__(str.__str__(written), text)
         except Exception:  # noqa: BLE001 (whatever stands in the way, each question is rendered by itself)
             return False
