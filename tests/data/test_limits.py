@@ -167,6 +167,9 @@ def test_a_column_of_a_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     at_most(monkeypatch, "PAGE", 100_000)
     pyarrow.parquet.write_table(pyarrow.table({"prompt": ["p"], "completion": ["c" * 200_000]}), tmp_path / "d.parquet")
     refused(tmp_path / "d.parquet", "a column of a Parquet row group has [\\d,]+ bytes")
+    at_most(monkeypatch, "PAGE", 10**9)
+    at_most(monkeypatch, "ROW", 100_000)
+    refused(tmp_path / "d.parquet", "a row has [\\d,]+ bytes")
 
 
 def test_a_study_file_and_a_tokenizer(tmp_path: Path) -> None:

@@ -386,7 +386,11 @@ def _parquet(path: Path, stream: IO[bytes]) -> Iterator[Row]:
             groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
             for group in groups:
                 for i in range(group.num_columns):
-                    limits.PAGE.refuse_above(group.column(i).total_uncompressed_size, path)
+                    size = group.column(i).total_uncompressed_size
+                    limits.PAGE.refuse_above(size, path)
+                    limits.ROW.refuse_above(
+                        size // max(1, group.num_rows), path
+                    )  # of a mean one, before it is unpacked
             schema = metadata.schema.to_arrow_schema()
             texts = [field.name for field in schema if pyarrow.types.is_string(field.type)]
             file.seek(0)
