@@ -248,34 +248,28 @@ def _name(sha: hashlib._Hash) -> str:
     return sha.hexdigest()[:32]
 
 
-_EMPTY = _name(hashlib.sha256())
-
-
 def _entry(size: int, sha: hashlib._Hash) -> bytes:
     return f"{size} {_name(sha)}\n".encode()
 
 
 def _checked(path: Path) -> tuple[int, int]:
     """How many bytes of a growing file its seal confirms, and the length that it noted last. Reads the file once."""
-    entries: dict[int, set[str]] = {0: {_EMPTY}}
-    last = 0
-    for last, name in _entries(path):
-        entries.setdefault(last, set()).add(name)
-    sha, read, good = hashlib.sha256(), 0, 0
-    with path.open("rb") as file:
-        for length in sorted(entries):
-            while read < length and (block := file.read(min(1 << 20, length - read))):
+    sha, read, good, last = hashlib.sha256(), 0, 0, 0
+    with path.open("rb") as file, seal_of(path).open("rb") as seal:
+        for last, name in _entries(seal):
+            if last < read:  # the file was to be written anew
+                file.seek(0)
+                sha, read = hashlib.sha256(), 0
+            while read < last and (block := file.read(min(1 << 20, last - read))):
                 sha.update(block)
                 read += len(block)
-            if read < length:
-                break
-            if _name(sha) in entries[length]:
-                good = length
+            if read == last and _name(sha) == name:
+                good = max(good, last)
     return good, last
 
 
-def _entries(path: Path) -> Iterator[tuple[int, str]]:
-    for line in seal_of(path).read_bytes().splitlines(keepends=True):
+def _entries(seal: IO[bytes]) -> Iterator[tuple[int, str]]:
+    for line in seal:
         size, _, name = line.decode("ascii", "replace").partition(" ")
         if size.isdigit() and name.endswith("\n"):
             yield int(size), name.strip()
@@ -283,7 +277,14 @@ def _entries(path: Path) -> Iterator[tuple[int, str]]:
 
 def _noted(path: Path) -> int | None:
     """The length that a growing file's seal noted last; None without a seal."""
-    return max((0, *(size for size, _ in deque(_entries(path), 1)))) if seal_of(path).exists() else None
+    if not seal_of(path).exists():
+        return None
+    with seal_of(path).open("rb") as seal:
+        seal.seek(max(0, seal.seek(0, os.SEEK_END) - _SEVERAL_ENTRIES))
+        return max((size for size, _ in deque(_entries(seal), 1)), default=0)
+
+
+_SEVERAL_ENTRIES = 256  # bytes: whole ones, after a part of one
 
 
 def is_confirmed(path: Path) -> bool:
