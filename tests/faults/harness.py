@@ -31,7 +31,7 @@ def undisturbed(folder: Path) -> RunDir:
     return RunDir(run)
 
 
-def disturbed(runs: Path, kind: str, at: int) -> tuple[int, str]:
+def disturbed(runs: Path, kind: str, at: int | str) -> tuple[int, str]:
     """One start of the command with a fault at the given point (or, "at a moment": after so many milliseconds).
 
     Returns exit code (negative: the signal) and stderr. Nothing that it started outlives it.
@@ -57,7 +57,7 @@ def disturbed(runs: Path, kind: str, at: int) -> tuple[int, str]:
     )
     spec.with_suffix(".leader").write_text(str(process.pid))
     if kind == "SIGKILL at a moment":
-        time.sleep(at / 1000)
+        time.sleep(float(at) / 1000)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     _, err = process.communicate(timeout=240)

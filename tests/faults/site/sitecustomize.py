@@ -1,7 +1,8 @@
 """Faults at the write layer of every Python process that is started with this folder in PYTHONPATH.
 
 KIYAS_FAULT names a JSON file: {"kind", "at", "leader", "counter", "journal"}. Every write of the run folder counts one
-point, in all processes together; at the point `at` the fault happens, once.
+point, in all processes together; at the point `at` the fault happens, once. `at` may also be "STAGE: before" or "STAGE:
+after": before or after a stage is declared finished.
 """
 
 import errno
@@ -37,8 +38,10 @@ def _install(spec):
                 os.truncate(path, chance.choice((size, chance.randint(size, now))))
 
     def point():
-        if append(counter, ".") != spec["at"]:
-            return
+        if append(counter, ".") == spec["at"]:
+            fault()
+
+    def fault():
         kind = spec["kind"]
         if kind == "full disk":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -75,8 +78,18 @@ def _install(spec):
         note(path)
         note(files.seal_of(path))
 
-    files._sync, files.JsonlWriter.__init__ = sync, opened
-    before(files, "_replace")
+    real_replace = files._replace
+
+    def replace(temporary, path):
+        boundary = f"{path.parent.name}: " if path.name == "manifest.json" else ""
+        point()
+        if spec["at"] == f"{boundary}before":
+            fault()
+        real_replace(temporary, path)
+        if spec["at"] == f"{boundary}after":
+            fault()
+
+    files._sync, files._replace, files.JsonlWriter.__init__ = sync, replace, opened
     before(files.JsonlWriter, "write")
     before(files.JsonlWriter, "_confirm")
 
