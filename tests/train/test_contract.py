@@ -257,6 +257,21 @@ def test_a_checkpoint_that_changes_while_its_training_is_stopped_is_refused(tmp_
         JointTraining(tiny.base(), runs(), VALIDATION, settings, folder).run()
 
 
+def test_a_log_that_does_not_reach_the_saved_state_is_refused(tmp_path: Path) -> None:
+    def stop(count: int, note: str) -> None:
+        if stopped.step == 7:
+            raise KeyboardInterrupt
+
+    folder, settings = RunDir(tmp_path), study(save_steps=5, logging_steps=1)
+    stopped = JointTraining(tiny.base(), runs(), VALIDATION, settings, folder)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(stop)
+    path = part_log(folder, 0)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-9]))
+    with pytest.raises(KiyasError, match=r"part-0.jsonl lacks \d rows of a training that was stopped\n.*--redo train"):
+        JointTraining(tiny.base(), runs(), VALIDATION, settings, folder).run()
+
+
 def test_passes_hold_at_most_the_budget() -> None:
     lengths = [[50, 40, 30, 5], [20, 20, 20, 20], [90, 1, 1, 1]]
     rows = [[0, 1, 2, 3]] * 3

@@ -383,17 +383,20 @@ class JsonlWriter:
             self._count(data)
             self._confirm()
             if time.monotonic() - self._synced > SYNC_EVERY_S:
-                self._sync()
+                self.sync()
 
-    def _sync(self) -> None:
-        _sync(self._file)
-        self._synced = time.monotonic()
+    def sync(self) -> None:
+        """What is written outlives a power cut from here on."""
+        with disk_errors(self.path):
+            _sync(self._file)
+            _sync(self._seal)
+            self._synced = time.monotonic()
 
     def close(self) -> None:
         """Raises KiyasError where the file is not what was written: removed, replaced or edited meanwhile."""
         with disk_errors(self.path):
             if not self._file.closed:
-                self._sync()
+                self.sync()
                 self._file.close()
                 self._seal.close()
 
