@@ -63,7 +63,7 @@ def _models(folder: RunDir) -> list[str]:
     record, lines = read_record(folder), []
     for facts in filter(None, [record.base, *record.models.values()]):
         root = Path(facts.name_or_path)
-        if facts.files is not None and root.is_dir():
+        if facts.files is not None and root.is_absolute() and root.is_dir():  # a name, as on the Hub, is no folder here
             same = facts.same_as(model_facts(root, facts.name_or_path))
             lines.append(f"{root}: {'as it was' if same else 'not the model that the run was started with'}")
     return lines
