@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n`: a file goes to one process, for its fixtures' sake, and the judge's tests to one, since programs of an
-    ordinary user share that user's limit of processes."""
+    """With `-n`: a file goes to one process, for its fixtures' sake, so do all of faults/, and the judge's tests, since
+    programs of an ordinary user share that user's limit of processes."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "judge" if file.startswith("tests/judge/") else file
+            return next((name for name in ("judge", "faults") if file.startswith(f"tests/{name}/")), file)
 
     return ByFile(config, log)
 

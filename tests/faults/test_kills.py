@@ -12,16 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import Table, disturbed, litter, same, stage_of, undisturbed
+from faults.harness import Table, disturbed, litter, same, stage_of
 from kiyas.runfolder.paths import RunDir, Stage
 
 FAULTS = ("SIGKILL", "power cut", "dead process", "full disk", "SIGINT", "SIGTERM", "out of memory")
 KILLS = 200
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    return undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def chain(folder: Path, expected: RunDir, faults: Iterable[tuple[str, int | str]], table: Table) -> None:

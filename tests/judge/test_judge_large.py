@@ -117,5 +117,5 @@ def test_a_packed_file_whose_line_never_ends(tmp_path: Path, monkeypatch: pytest
 
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "problems.jsonl")
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="is a pipe"):
         read_problems(tmp_path / "problems.jsonl")

@@ -56,7 +56,7 @@ def test_an_edited_verdict_is_refused_and_accepted_on_purpose(
     with pytest.raises(KiyasError, match=r"judge/judgments.jsonl was changed or damaged\n.*--redo judge"):
         analyse(finished.root)
     assert cli.main(["verify", str(finished.root)]) == 1
-    assert "1 files are not as they were written" in capsys.readouterr().out
+    assert "not as written: 1 of" in capsys.readouterr().out
     assert (
         cli.main(["verify", str(finished.root), "--accept", str(finished.judgments), "--reason", "a wrong test"]) == 0
     )

@@ -45,7 +45,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     lines += _models(folder)
     count = sum(map(len, known.values()))
     lines.append(
-        f"{len(found)} files are not as they were written"
+        f"not as written: {len(found)} of {count} files"
         if found
         else f"{count} files of {len(known)} finished stages are as they were written"
     )
