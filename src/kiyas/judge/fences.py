@@ -172,8 +172,9 @@ class _Reader:
         self.parser = parser
         self.lines = text.replace("\r\n", "\n").split("\n")
         # Most lines have no fence, and need no search.
-        fenced = [n for n, line in enumerate(self.lines) if any(sign in line for sign in _SIGNS)]
-        self.marks = {n: mark for n in fenced if (mark := _mark(self.lines[n])) is not None}
+        signs = [sign for sign in _SIGNS if sign in text]
+        fenced = {n for sign in signs for n, line in enumerate(self.lines) if sign in line}
+        self.marks = {n: mark for n in sorted(fenced) if (mark := _mark(self.lines[n])) is not None}
         self.marked = list(self.marks)
         self.strict: dict[str, list[int]] = {}  # lines that may end a block of this sign, with nothing before the fence
         for n, mark in self.marks.items():
