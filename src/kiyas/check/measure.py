@@ -123,9 +123,9 @@ def answer(completion: str, solved: tuple[str, ...] = (), alone: bool = False) -
     parsed: Parsed = {}
     found = extract(completion, parsed=parsed)
     approach = None
-    if found.program.strip() and (tree := parsed.get(found.program) or syntax_tree(found.program)):
-        if isinstance(tree, ast.Module):
-            approach = "" if alone else fingerprint(found.program, tree)
+    tree = parsed.get(found.program) or syntax_tree(found.program)
+    if found.program.strip() and isinstance(tree, ast.Module):
+        approach = "" if alone else fingerprint(found.program, tree)
     plain = near_duplicates.digest(blanks_aside(completion))
     return AnswerFacts(found.method, approach, "<think>" in completion.lower(), plain, solved)
 
