@@ -306,7 +306,9 @@ def test_a_header_of_weights(tmp_path: Path) -> None:
         sparse.write((limits.HEADER.most + 1).to_bytes(8, "little"))
         sparse.truncate(limits.HEADER.most + 100)
     for read_header in (lambda: peft.header(path), lambda: refuse_strange(tmp_path), lambda: state_notes(path)):
-        with pytest.raises(KiyasError, match=r"the header of a safetensors file has .*; the limit is 32 MiB"):
+        with pytest.raises(
+            KiyasError, match=r"the header of a safetensors file has (more than )?32 MiB; the limit is 32 MiB"
+        ):
             read_header()
     path.write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
     for read_header in (lambda: peft.header(path), lambda: refuse_strange(tmp_path)):

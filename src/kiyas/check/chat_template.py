@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.data.chat import Chat, UnfitTemplateError
-from kiyas.runfolder.files import read_json
-from kiyas.study import limits
+from kiyas.data.model_files import read_settings
 
 _SYSTEM, _USER = "kiyas-system", "kiyas-user"
 
@@ -102,7 +101,7 @@ def _configured_stops(folder: Path) -> list[Any]:
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            found = read_json(path, limits.MODEL_FILE).get("eos_token_id")
+            found = read_settings(path).get("eos_token_id")
             if found is not None:
                 return list(found) if isinstance(found, list) else [found]
     return []

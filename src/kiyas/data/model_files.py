@@ -64,9 +64,14 @@ def refuse_strange(folder: Path) -> None:
             raise KiyasError(what, "restore the model's own configuration")
 
 
+def read_settings(path: Path) -> Any:
+    """A JSON file of a model folder, at most limits.MODEL_FILE. Raises KiyasError as read_json."""
+    return read_json(path, limits.MODEL_FILE)
+
+
 def _refuse_odd_ends(file: Path) -> None:
     """Raises KiyasError where the tokens that end an answer are not numbers."""
-    found = read_json(file, limits.MODEL_FILE) if file.exists() else {}
+    found = read_settings(file) if file.exists() else {}
     ends = [value for key, value in found.items() if key == "eos_token_id"] if isinstance(found, dict) else [found]
     for end in (each for value in ends for each in (value if isinstance(value, list) else [value])):
         if end is not None and type(end) is not int:

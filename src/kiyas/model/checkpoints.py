@@ -20,7 +20,6 @@ from kiyas.model.adapters import AdapterStack, FrozenStack, Site, Spec, StackedM
 from kiyas.model.meter import empty_model
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import atomic_bytes, atomic_file, atomic_text, disk_errors
-from kiyas.study import limits
 from kiyas.types import AdapterId, KiyasError
 
 _PREFIX = "base_model.model."
@@ -244,7 +243,8 @@ def state_notes(path: Path) -> dict[str, Any] | None:
 def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Notes, and the tensors' entries by name."""
     length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
-    limits.HEADER.refuse_above(length if length < size else 0, path)
+    if length < size:
+        peft.refuse_long_header(path)
     try:
         entries = json.loads(file.read(length) if length < size else b"")
         notes = json.loads(entries.pop("__metadata__")["notes"])
