@@ -151,8 +151,14 @@ class _Scope:
 
     def __init__(self, node: ast.AST, parent: _Scope | None = None) -> None:
         self.node, self.parent = node, parent
-        self.module: _Scope = parent.module if parent else self
         self.bound, self.globals, self.nonlocals = set[str](), set[str](), set[str]()
+
+    @property
+    def module(self) -> _Scope:
+        scope = self  # a field would lead back to itself, and keep the tree until it is collected
+        while scope.parent:
+            scope = scope.parent
+        return scope
 
     @property
     def called(self) -> str:
