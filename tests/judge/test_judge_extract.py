@@ -344,7 +344,7 @@ def test_what_was_parsed_is_gone_at_once() -> None:
     gc.disable()
     try:
         extract("We count words.\n\n```python\nprint(1)\n```\n\n```python\nprint(\n```\n")
-        assert not [each for each in gc.get_objects() if isinstance(each, ast.Module | SyntaxError)]
+        assert not [each for each in gc.get_objects() if type(each) in (ast.Module, SyntaxError)]
     finally:
         gc.enable()
 
