@@ -8,6 +8,7 @@ import json
 import lzma
 import re
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from kiyas.data.arms import examples
 from kiyas.data.benchmarks import read
 from kiyas.data.chat import Chat
 from kiyas.data.hub import HubRows
+from kiyas.data.model_files import refuse_strange
 from kiyas.data.row_files import read_rows
+from kiyas.data.row_formats import _chat_in
+from kiyas.interop import inspect_logs
+from kiyas.interop.files import File, Notes, Table, tables
+from kiyas.interop.reading import read as read_sources
+from kiyas.model.checkpoints import state_notes
+from kiyas.runfolder import peft
+from kiyas.runfolder.files import each_row, read_json, read_sealed
+from kiyas.runfolder.paths import RunDir
 from kiyas.study import file, limits
 from kiyas.study.settings import Benchmark, Dataset
 from kiyas.types import KiyasError
@@ -195,3 +205,140 @@ def test_the_document_lists_every_limit_and_its_number() -> None:
     text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `([A-Z_]+)` \| [^|]+ \| ([^|]+?) \|", text, re.M))
     assert listed == {name: limits.in_words(limit.most, limit.unit) for name, limit in NAMED.items()}
+
+
+# -- what is imported, a model's folder, a run folder -----------------------------------------------------------------
+
+
+def imported(path: Path, named: bool = True) -> tuple[list[Table], Notes]:
+    notes = Notes()
+    return tables(File(path, named, ()), notes), notes
+
+
+@pytest.mark.parametrize(("name", "packed"), [("r.jsonl", bytes), ("r.jsonl.gz", gzip.compress)])
+def test_lines_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, packed: Any) -> None:
+    path = tmp_path / name
+    at_most(monkeypatch, "ROW", 2000)
+    at_most(monkeypatch, "RESULTS", 1_000_000)
+    path.write_bytes(packed(row("c" * 1000) * 900))
+    found, _ = imported(path)
+    assert len(found[0]) == 900
+    with pytest.raises(KiyasError, match=r"a file of results or a log has more than .*; the limit is"):
+        path.write_bytes(packed(row("c" * 1000) * 1100))
+        imported(path)
+    path.write_bytes(packed(row() + b'{"a": "' + b" " * 30_000_000))
+    tracemalloc.start()
+    with pytest.raises(KiyasError, match=rf"{name}, line 2: a row has more than 2,000 bytes; the limit is"):
+        imported(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("r.json", "DOCUMENT"), ("r.json.gz", "DOCUMENT"), ("r.csv.gz", "RESULTS")]
+)
+def test_a_document_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: str) -> None:
+    at_most(monkeypatch, limit, 2_000_000)
+    pack = gzip.compress if name.endswith("gz") else bytes
+    (tmp_path / name).write_bytes(pack(b'[{"a": 1}]'))
+    assert imported(tmp_path / name)
+    (tmp_path / name).write_bytes(pack(b"[" + b" " * 30_000_000))
+    tracemalloc.start()
+    with pytest.raises(
+        KiyasError, match=rf"{name}: .* has more than 2 MiB; the limit is 2 MiB|more than 1 MiB"
+    ) as said:
+        imported(tmp_path / name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000 and "docs/limits.md" in said.value.hint
+
+
+def test_a_large_file_that_was_only_found_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_most(monkeypatch, "RESULTS", 100)
+    (tmp_path / "a.jsonl").write_bytes(row() * 10)
+    notes = Notes()
+    read_sources([tmp_path], None, RunDir(tmp_path / "run"), {}, [], notes)
+    assert any("left out: a file of results or a log has more than 100 bytes" in line for line in notes.lines())
+
+
+def test_nested_results_and_a_million_keys(tmp_path: Path) -> None:
+    for name in ("r.json", "r.jsonl"):
+        (tmp_path / name).write_bytes(b'{"a": ' * 100_000 + b"1" + b"}" * 100_000 + b"\n")
+        with pytest.raises(KiyasError, match="not valid JSON"):
+            imported(tmp_path / name)
+    (tmp_path / "r.jsonl").write_bytes(b"{" + b", ".join(b'"%d": 1' % i for i in range(100_000)) + b"}\n")
+    assert len(imported(tmp_path / "r.jsonl")[0][0][0][1]) == 100_000
+
+
+def test_the_parts_of_an_inspect_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("inspect_ai")
+    at_most(monkeypatch, "RESULTS", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "a.eval", "w", zipfile.ZIP_DEFLATED) as packed:
+        for part in range(3):
+            packed.writestr(f"samples/{part}.json", b" " * 400_000)
+    with pytest.raises(KiyasError, match="a file of results or a log has 1 MiB"):
+        inspect_logs.load(tmp_path / "a.eval")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja"]
+)
+def test_a_model_folder(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as sparse:
+        sparse.truncate(limits.MODEL_FILE.most + 1)
+    with pytest.raises(KiyasError, match=f"{name}: a model's configuration has 16 MiB; the limit is"):
+        refuse_strange(tmp_path)
+
+
+def test_an_adapters_configuration(tmp_path: Path) -> None:
+    with (tmp_path / "adapter_config.json").open("wb") as sparse:
+        sparse.truncate(2 << 30)
+    with pytest.raises(KiyasError, match=r"adapter_config.json: a model's configuration has 2,048 MiB"):
+        peft.read_adapter(tmp_path)
+
+
+def test_a_header_of_weights(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as sparse:
+        sparse.write((limits.HEADER.most + 1).to_bytes(8, "little"))
+        sparse.truncate(limits.HEADER.most + 100)
+    for read_header in (lambda: peft.header(path), lambda: refuse_strange(tmp_path), lambda: state_notes(path)):
+        with pytest.raises(
+            KiyasError, match=r"the header of a safetensors file has (more than )?32 MiB; the limit is 32 MiB"
+        ):
+            read_header()
+    path.write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
+    for read_header in (lambda: peft.header(path), lambda: refuse_strange(tmp_path)):
+        with pytest.raises(KiyasError, match="the header of a safetensors file has more than 32 MiB"):
+            read_header()
+    with pytest.raises(KiyasError, match="is broken"):
+        state_notes(path)
+
+
+def test_a_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_most(monkeypatch, "LINE", 1000)
+    at_most(monkeypatch, "DOCUMENT", 1000)
+    path = tmp_path / "completions.jsonl"
+    path.write_bytes(row("c" * 900) + row("c" * 30_000_000))
+    rows = each_row(path)
+    assert next(rows)["completion"] == "c" * 900
+    tracemalloc.start()
+    with pytest.raises(KiyasError, match=r"completions.jsonl, line 2: a line has more than 1,000 bytes"):
+        next(rows)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    (tmp_path / "findings.json").write_bytes(b"[" + b" " * 1000 + b"]")
+    for read_one in (read_json, read_sealed):
+        with pytest.raises(
+            KiyasError, match=r"findings.json: a JSON document has 1,002 bytes; the limit is 1,000 bytes"
+        ):
+            read_one(tmp_path / "findings.json")
+
+
+def test_a_long_text_is_not_searched_for_a_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_most(monkeypatch, "TEXT", 60)
+    chat = "[{'role': 'user', 'content': 'q'}, {'role': 'assistant', 'content': 'a'}]"
+    assert _chat_in(chat) == chat and isinstance(_chat_in("[{'role': 'user', 'content': 'q'}]"), list)

@@ -1,6 +1,7 @@
 """Extraction: the rules, and that it never raises."""
 
 import ast
+import gc
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from kiyas.judge import ExtractionRule, extract
 from kiyas.judge.extract import livecodebench_rule
-from kiyas.judge.fences import fenced_blocks
+from kiyas.judge.fences import Parsed, fenced_blocks
 from kiyas.judge.syntax import defines, names, only_values, parses, syntax_tree
 
 PIECES = st.lists(
@@ -335,3 +336,22 @@ def test_steps_grow_with_the_length(before: str, piece: str) -> None:
 def test_steps_grow_with_the_length_of_mixtures(piece: str) -> None:
     small, large = (steps(piece * n) for n in (100, 400))
     assert large <= 6 * small + 20_000
+
+
+def test_what_was_parsed_is_gone_at_once() -> None:
+    """No circle keeps the trees of an answer until they are collected: with many answers that is most of the time."""
+    gc.collect()
+    gc.disable()
+    try:
+        extract("We count words.\n\n```python\nprint(1)\n```\n\n```python\nprint(\n```\n")
+        assert not [each for each in gc.get_objects() if type(each) in (ast.Module, SyntaxError)]
+    finally:
+        gc.enable()
+
+
+def test_what_was_parsed_is_handed_on() -> None:
+    parsed: Parsed = {}
+    found = extract("So:\n```python\nprint(1)\n```\n", parsed=parsed)
+    tree = parsed[found.program]
+    assert isinstance(tree, ast.Module) and ast.unparse(tree) == "print(1)"
+    assert isinstance(next(iter(parsed.values())), SyntaxError), "the whole answer was tried first"

@@ -26,6 +26,10 @@ SEARCHED = {
     ("thoughts", "_TAG"): "search",
     ("thoughts", "_ENDS"): "search",
     ("thoughts", "_STARTS"): "search",
+    ("thoughts", "_TAG_PART"): "search",
+    ("thoughts", "_START_PART"): "search",
+    ("thoughts", "_END_PART"): "search",
+    ("terminal", "ORDERS"): "search",
     ("tolerances", "_MINUS"): "search",
     ("tolerances", "_RAISED"): "search",
     ("tolerances", "_MARKUP"): "search",
@@ -52,7 +56,8 @@ SEARCHED = {
 }
 # Patterns written where they are used: of our own text, or of a text that is cut first.
 IN_PLACE = {
-    "attacks": 1, "fences": 1, "formats/__init__": 1, "parting": 1, "stubs": 2, "tolerances": 1, "verdicts": 1
+    "attacks": 1, "fences": 1, "formats/__init__": 1, "parting": 1, "stubs": 2, "terminal": 1, "tolerances": 1,
+    "verdicts": 1,
 }  # fmt: skip
 PATTERNS = {f"{module}.{name}": (module, name, how) for (module, name), how in SEARCHED.items()}
 

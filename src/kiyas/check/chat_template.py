@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kiyas.data.chat import Chat, UnfitTemplateError
+from kiyas.data.model_files import read_settings
 
 _SYSTEM, _USER = "kiyas-system", "kiyas-user"
 
@@ -101,7 +101,7 @@ def _configured_stops(folder: Path) -> list[Any]:
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            found = read_settings(path).get("eos_token_id")
             if found is not None:
                 return list(found) if isinstance(found, list) else [found]
     return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import statistics
 from collections import Counter
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from kiyas.check.leaks import Clusters, LazyTexts
 from kiyas.data.arms import BATCH_CHARACTERS, ArmData, batches
 from kiyas.judge import extract
-from kiyas.judge.syntax import parses
+from kiyas.judge.fences import Parsed
+from kiyas.judge.syntax import syntax_tree
 from kiyas.pipeline.looks import completions_seen
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.fingerprint import fingerprint
@@ -118,10 +120,12 @@ def answer(completion: str, solved: tuple[str, ...] = (), alone: bool = False) -
 
     `alone`: no other program is compared with it, so that any fingerprint does.
     """
-    found = extract(completion)
+    parsed: Parsed = {}
+    found = extract(completion, parsed=parsed)
     approach = None
-    if found.program.strip():
-        approach = fingerprint(found.program) if not alone else "" if parses(found.program) else None
+    tree = parsed.get(found.program) or syntax_tree(found.program)
+    if found.program.strip() and isinstance(tree, ast.Module):
+        approach = "" if alone else fingerprint(found.program, tree)
     plain = near_duplicates.digest(blanks_aside(completion))
     return AnswerFacts(found.method, approach, "<think>" in completion.lower(), plain, solved)
 

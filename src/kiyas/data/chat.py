@@ -243,7 +243,10 @@ class Chat:
 
     def all_completion_ids(self, completions: Sequence[str]) -> list[list[int]]:
         """`completion_ids` of each."""
-        return [[*ids, self.end_of_turn] for ids in self._all_ids(completions)]
+        found = self._all_ids(completions)
+        for ids in found:
+            ids.append(self.end_of_turn)
+        return found
 
     def _all_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """`_ids` of each, on all cores."""
@@ -252,7 +255,7 @@ class Chat:
             return list(map(self._ids, texts))
         self._ids("x")  # sets what is said of padding, truncation and special tokens
         found = self.tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [list(each.ids) for each in found]
+        return [each.ids for each in found]
 
     def _frame(self, system: str | None) -> _Frame | None:
         """What the template writes around every question; None where that may depend on the question."""

@@ -12,9 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.runfolder.files import read_json, refuse_not_a_file
+from kiyas.runfolder.peft import refuse_long_header
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
 ADAPTER = "adapter_config.json"
+TEXTS = (
+    *("config.json", ADAPTER, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("added_tokens.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json"),
+)
+"""Files that transformers reads whole, and that are small."""
 OWN_WAYS = {
     "attn_implementation": ("eager", "sdpa"),
     "experts_implementation": ("eager", "batched_mm", "grouped_mm"),
@@ -34,8 +41,13 @@ def refuse_strange(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_symlink() and not path.exists():
             raise KiyasError(f"cannot read {path}: it is a link to nothing, or to itself", "fetch the model again")
-        if not path.is_dir():
-            refuse_not_a_file(path)
+        if path.is_dir():
+            continue
+        refuse_not_a_file(path)
+        if path.name in TEXTS:
+            limits.MODEL_FILE.refuse_above(path.stat().st_size, path)
+        elif path.suffix == ".safetensors":
+            refuse_long_header(path)
     if (folder / "config.json").exists() and (folder / ADAPTER).exists():
         raise KiyasError(
             f"{folder} holds a model and an adapter ({ADAPTER}): which of them is meant cannot be known",
@@ -52,9 +64,14 @@ def refuse_strange(folder: Path) -> None:
             raise KiyasError(what, "restore the model's own configuration")
 
 
+def read_settings(path: Path) -> Any:
+    """A JSON file of a model folder, at most limits.MODEL_FILE. Raises KiyasError as read_json."""
+    return read_json(path, limits.MODEL_FILE)
+
+
 def _refuse_odd_ends(file: Path) -> None:
     """Raises KiyasError where the tokens that end an answer are not numbers."""
-    found = read_json(file) if file.exists() else {}
+    found = read_settings(file) if file.exists() else {}
     ends = [value for key, value in found.items() if key == "eos_token_id"] if isinstance(found, dict) else [found]
     for end in (each for value in ends for each in (value if isinstance(value, list) else [value])):
         if end is not None and type(end) is not int:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from kiyas.study import limits
 from kiyas.study.settings import Dataset
 from kiyas.types import KiyasError
 
@@ -59,10 +60,9 @@ _TOKENS = re.compile(
     r"[ \t]*:|(?:Human|HUMAN|Assistant|ASSISTANT|USER|SYSTEM)[ \t]*:)"
     r"|\bASSISTANT:|\A<s>|</s>\s*\Z"
 )
-_TOKEN_PARTS = (
-    *("<|", "INST]", "SYS>>", "_PROMPT]", "_of_turn>", "<turn|>", "<｜", "Human", "Assistant", "User", "GPT4 Correct "),
-    *("Instruction", "Response", "System", "GPT", "Question", "Answer", "HUMAN", "ASSISTANT", "USER", "SYSTEM"),
-    *("<s>", "</s>"),
+_TOKEN_PARTS = re.compile(
+    r"<\||INST\]|SYS>>|_PROMPT\]|_of_turn>|<｜|Human|Assistant|User|Instruction|Response|System|GPT|Question|Answer"
+    r"|HUMAN|ASSISTANT|USER|SYSTEM|<turn\|>|</?s>"
 )
 """Each match of `_TOKENS` has one of them: most texts have none, and need no search."""
 
@@ -152,11 +152,7 @@ class Reader:
 
 def carries_chat_tokens(text: Any) -> bool:
     """Whether a text holds the marks of a chat template: it would be put into one a second time."""
-    if isinstance(text, str):
-        for part in _TOKEN_PARTS:
-            if part in text:
-                return _TOKENS.search(text) is not None
-    return False
+    return isinstance(text, str) and _TOKEN_PARTS.search(text) is not None and _TOKENS.search(text) is not None
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def _chat_in(value: Any) -> Any:
         if all(isinstance(each, list) and len(each) == len(lists[0]) for each in lists):
             return [dict(zip(value, turn, strict=True)) for turn in zip(*lists, strict=True)]
         return [value]
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    if isinstance(value, str) and len(value) <= limits.TEXT.most and value.lstrip()[:1] in ("[", "{"):
         for read in (json.loads, ast.literal_eval):
             try:
                 found = read(value.strip())

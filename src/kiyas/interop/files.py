@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.interop import names
+from kiyas.runfolder.files import lines_of
 from kiyas.runfolder.spreadsheet import text_of_cell
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
 Row = dict[str, Any]
 Table = list[tuple[str, Row]]
 """Rows, each with its place in the file, for messages."""
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".eval")
-LARGEST = 2_000_000_000
 
 
 class Notes:
@@ -210,13 +211,15 @@ def tables(file: File, notes: Notes) -> list[Table]:
     A torn last line is noted. Other broken lines too, where the file was found by searching; where the user named
     it they raise KiyasError, as does a JSON document that is not one.
     """
+    limit = limits.RESULTS if file.suffix in (".jsonl", ".csv", ".tsv") else limits.DOCUMENT
     try:
         with gzip.open(file.path) if file.path.suffix == ".gz" else file.path.open("rb") as opened:
-            data = opened.read()
+            if file.suffix == ".jsonl":
+                return [_lines(file, _within(file.path, lines_of(file.path, opened, limits.ROW)), notes)]
+            data = opened.read(limit.most + 1)
+            limit.refuse_above(len(data), file.path, known=False)
     except (OSError, EOFError, zlib.error) as error:
         raise KiyasError(f"{file.path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if file.suffix == ".jsonl":
-        return [_lines(file, data, notes)]
     try:
         text = data.decode("utf-8-sig")
         if file.suffix in (".csv", ".tsv"):
@@ -236,9 +239,17 @@ def tables(file: File, notes: Notes) -> list[Table]:
     return found
 
 
-def _lines(file: File, data: bytes, notes: Notes) -> Table:
+def _within(path: Path, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of a file that holds no more than it may."""
+    size = 0
+    for line in lines:
+        size += len(line)
+        limits.RESULTS.refuse_above(size, path, known=False)
+        yield line
+
+
+def _lines(file: File, lines: Iterator[bytes], notes: Notes) -> Table:
     found: Table = []
-    lines = data.split(b"\n")
     broken: list[str] = []
     torn = 0
     for number, line in enumerate(lines, 1):
@@ -248,7 +259,7 @@ def _lines(file: File, data: bytes, notes: Notes) -> Table:
         try:
             row = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            if number == len(lines):
+            if not line.endswith(b"\n"):
                 notes.add(f"line {number} is incomplete (cut off); this row is missing", file.path)
                 torn = 1
                 break

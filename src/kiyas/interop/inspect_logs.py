@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
 from collections import Counter
@@ -14,6 +15,7 @@ from kiyas import judge
 from kiyas.interop.answers import Answer, problem_of, text_of
 from kiyas.interop.files import Row, Table
 from kiyas.judge import Outcome
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
 NAME = "inspect_ai logs"
@@ -45,6 +47,9 @@ def load(path: Path) -> Log:
         raise KiyasError(
             f"{path}: an inspect_ai log, which only inspect_ai can read", "pip install 'kiyas[inspect]'"
         ) from error
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as packed:
+        # What is said of a part is also the most that is unpacked of it.
+        limits.RESULTS.refuse_above(sum(part.file_size for part in packed.infolist()), path)
     failures = (
         OSError,
         ValueError,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kiyas.interop import adapters, course, evalplus, inspect_logs, livecodebench, lm_eval, logs, names, olmo_eval
 from kiyas.interop.answers import Format
-from kiyas.interop.files import LARGEST, SUFFIXES, File, Notes, Row, Table, search, some, tables
+from kiyas.interop.files import SUFFIXES, File, Notes, Row, Table, search, some, tables
 from kiyas.interop.logs import Log
 from kiyas.interop.names import Named
 from kiyas.interop.results import Part, part
@@ -96,7 +96,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
         rows_read, left = notes.rows_read, notes.left.copy()
         try:
             size = _size(file.path)
-            if file.suffix not in SUFFIXES or size > LARGEST:
+            if file.suffix not in SUFFIXES:
                 kind = None
             elif not size:
                 kind = "empty"

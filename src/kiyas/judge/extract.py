@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import ast
 
-from .fences import INVISIBLE, PYTHON, Block, Parser, fenced_blocks
+from .fences import INVISIBLE, PYTHON, Block, Parsed, Parser, fenced_blocks
 from .syntax import defines, does_something, names, only_values
 from .thoughts import answer_of
 from .types import MOST_PROGRAM, Extraction, ExtractionRule
 
 
-def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:
+def extract(
+    answer: str,
+    entry_point: str | None = None,
+    rule: ExtractionRule = ExtractionRule.KIYAS,
+    parsed: Parsed | None = None,
+) -> Extraction:
     """The last block that is a program; without blocks, the whole answer if it is one.
 
     Thoughts are not part of the answer. With `entry_point`, the last block that defines it is the program, if one does.
@@ -23,6 +28,8 @@ def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = 
     tagged Python is taken, else the last untagged one: its verdict will be CE.
 
     In an answer of more than MOST_PROGRAM characters none is looked for.
+
+    `parsed` takes what was parsed of the answer, for whoever goes on with the program's tree.
 
     `livecodebench`: what is between the last two lines with three backticks, as LiveCodeBench does.
     """
@@ -35,7 +42,7 @@ def extract(answer: str, entry_point: str | None = None, rule: ExtractionRule = 
             method, reason = "none", "nothing between two lines with three backticks"
         return Extraction(other_rule, method, reason, other_rule)
     text, unended = answer_of(answer)
-    parser = Parser.of(text)
+    parser = Parser.of(text, parsed)
     stripped = text.strip(" \t\r\n" + INVISIBLE)
     if not stripped:
         return Extraction("", "none", unended or "the answer is empty", other_rule)
@@ -129,6 +136,6 @@ def _which(blocks: list[Block], chosen: Block) -> str:
 
 def livecodebench_rule(answer: str) -> str:
     """Between the last two lines that contain three backticks, whatever is there; "" with fewer than two."""
-    lines = answer.split("\n")
-    marks = [number for number, line in enumerate(lines) if "```" in line]
-    return "\n".join(lines[marks[-2] + 1 : marks[-1]]) if len(marks) >= 2 else ""
+    end = answer.rfind("\n", 0, max(0, answer.rfind("```")))
+    start = answer.rfind("```", 0, max(0, end))
+    return answer[answer.find("\n", start) + 1 : end] if start >= 0 else ""

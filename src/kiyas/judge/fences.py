@@ -47,6 +47,7 @@ FOREIGN = frozenset((
 TRANSPARENT = ("markdown", "md")
 
 _MARK = re.compile(r"`{3,}|~{3,}|'{3}(?=py)|\"{3}(?=py)")
+_SIGNS = ("```", "~~~", "'''", '"""')
 _BLANKS = " \t\r\x0b\x0c" + INVISIBLE
 _LIST_MARK = re.compile(r"[-*+>#•]{1,6}|\(?\w{1,3}[.)]|\*{0,2}")
 _WORD = re.compile(r"[ \t]*(?:\{[ \t]*)?\.?([\w+#./-]{1,80})")
@@ -91,16 +92,21 @@ class Block:
         return self.tag.lower() in FOREIGN
 
 
+Parsed = dict[str, ast.Module | SyntaxError | None]
+"""By code: what read_syntax says of it; None also where it was not looked at any more."""
+
+
 @dataclass
 class Parser:
     """Parses until the allowance of characters is spent; then nothing parses any more."""
 
     left: int
-    seen: dict[str, ast.Module | SyntaxError | None] = field(default_factory=dict)
+    seen: Parsed = field(default_factory=dict)
 
     @classmethod
-    def of(cls, text: str) -> Parser:
-        return cls(_ALLOWANCE * len(text) + 4096)
+    def of(cls, text: str, seen: Parsed | None = None) -> Parser:
+        """`seen`: takes what is parsed."""
+        return cls(_ALLOWANCE * len(text) + 4096, {} if seen is None else seen)
 
     def read(self, code: str) -> ast.Module | SyntaxError | None:
         if code not in self.seen:
@@ -165,7 +171,10 @@ class _Reader:
     def __init__(self, text: str, parser: Parser) -> None:
         self.parser = parser
         self.lines = text.replace("\r\n", "\n").split("\n")
-        self.marks = {n: mark for n, line in enumerate(self.lines) if (mark := _mark(line)) is not None}
+        # Most lines have no fence, and need no search.
+        signs = [sign for sign in _SIGNS if sign in text]
+        fenced = {n for sign in signs for n, line in enumerate(self.lines) if sign in line}
+        self.marks = {n: mark for n in sorted(fenced) if (mark := _mark(self.lines[n])) is not None}
         self.marked = list(self.marks)
         self.strict: dict[str, list[int]] = {}  # lines that may end a block of this sign, with nothing before the fence
         for n, mark in self.marks.items():

@@ -34,7 +34,8 @@ def read_syntax(code: str) -> ast.Module | SyntaxError | None:
             warnings.simplefilter("ignore")
             return ast.parse(code)
     except SyntaxError as error:
-        return error
+        # Its frames lead back to whoever keeps it: a circle that holds every tree until it is collected.
+        return error.with_traceback(None)
     except (ValueError, RecursionError, MemoryError, OverflowError):
         return None
 

@@ -39,12 +39,10 @@ _STARTS = re.compile(
     r"<\|end_header_id\|>|<\|(?:assistant|begin_of_text|python_tag)\|>|<start_of_turn>(?:model)?|<｜Assistant｜>|<bos>|<s>|\[/INST\]",
     re.IGNORECASE,
 )
-_PARTS = {
-    _TAG: (*("think", "thought", "reasoning", "analysis", "scratchpad", "reflection", "monologue", "assistantfinal"),
-           *("channel|>", "channel>")),
-    _STARTS: ("<|", "<start_of_turn>", "<bos>", "<s>", "[/inst]"),
-    _ENDS: ("<|", "</s>", "<end_of_turn>", "<turn|>", "<eos>", "<pad>"),
-}  # fmt: skip
+_TAG_PART = re.compile(r"think|thought|reasoning|analysis|scratchpad|reflection|monologue|assistantfinal|channel\|?>")
+_START_PART = re.compile(r"<\||<start_of_turn>|<bos>|<s>|\[/inst\]")
+_END_PART = re.compile(r"<\||</s>|<end_of_turn>|<turn\|>|<eos>|<pad>")
+_PARTS = {_TAG: _TAG_PART, _STARTS: _START_PART, _ENDS: _END_PART}
 """Each match in ASCII has one of them, in lower case: most texts have none, and need no search."""
 _QUOTES = ("'", '"', "`")
 
@@ -99,10 +97,8 @@ def _first_turn(text: str) -> str:
 
 def _outside_code(text: str, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
     """Matches that are neither quoted nor in a block that parses: there they are in a string or a comment of it."""
-    if text.isascii():
-        lower = text.lower()
-        if not any(part in lower for part in _PARTS[pattern]):
-            return
+    if text.isascii() and _PARTS[pattern].search(text.lower()) is None:
+        return
     found = [match for match in pattern.finditer(text) if not _quoted(text, match)]
     if not found:
         return

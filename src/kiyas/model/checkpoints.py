@@ -243,6 +243,8 @@ def state_notes(path: Path) -> dict[str, Any] | None:
 def _header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Notes, and the tensors' entries by name."""
     length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
+    if length < size:
+        peft.refuse_long_header(path)
     try:
         entries = json.loads(file.read(length) if length < size else b"")
         notes = json.loads(entries.pop("__metadata__")["notes"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
 _UNABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOLCK)
@@ -185,10 +187,11 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]], *, sealed: bool = Fa
                 seal.write(_entry(size, sha))
 
 
-def read_json(path: Path) -> Any:
-    """Raises KiyasError with the file's name when it is absent or not JSON."""
+def read_json(path: Path, limit: limits.Limit | None = None) -> Any:
+    """Raises KiyasError with the file's name when it is absent, not JSON, or larger than the limit."""
     refuse_not_a_file(path)
     try:
+        (limit or limits.DOCUMENT).refuse_above(path.stat().st_size, path)
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise KiyasError(f"no such file: {path}") from None
@@ -208,12 +211,21 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
     refuse_not_a_file(path)
     end = _noted(path)
     with path.open("rb") as file:
-        yield from json_objects(path, _lines(file, end))
+        yield from json_objects(path, _lines(path, file, end))
 
 
-def _lines(file: IO[bytes], end: int | None) -> Iterator[bytes]:
+def lines_of(path: Path, file: IO[bytes] | io.BufferedIOBase, limit: limits.Limit) -> Iterator[bytes]:
+    """Every line with its end. Raises KiyasError before one that is longer than the limit is in memory."""
+    number = 0
+    while line := file.readline(limit.most + 1):
+        number += 1
+        limit.refuse_above(len(line), f"{path}, line {number}", known=False)
+        yield line
+
+
+def _lines(path: Path, file: IO[bytes], end: int | None) -> Iterator[bytes]:
     read = 0
-    for line in file:
+    for line in lines_of(path, file, limits.LINE):
         read += len(line)
         if line.endswith(b"\n") and (end is None or read <= end):
             yield line

@@ -21,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from kiyas.runfolder.files import read_json
+from kiyas.study import limits
 from kiyas.types import KiyasError
 
 CONFIG = "adapter_config.json"
@@ -127,7 +128,7 @@ def _matches(names: str | tuple[str, ...], module: str) -> bool:
 def read_adapter(folder: Path) -> Adapter:
     """Reads an adapter's configuration. Raises KiyasError, by name, for what Kıyas does not apply."""
     path = folder / CONFIG
-    config = read_json(path)
+    config = read_json(path, limits.MODEL_FILE)
     if not isinstance(config, dict):
         raise KiyasError(f"{path}: expected a JSON object", "save the adapter again")
     config = _READ | config
@@ -323,6 +324,7 @@ class Entry:
 def header(path: Path) -> dict[str, Entry]:
     """The tensors in a safetensors file, without reading them. Raises KiyasError for a file that is not one."""
     found = {}
+    refuse_long_header(path)
     try:
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 (not a dict)
@@ -334,6 +336,16 @@ def header(path: Path) -> dict[str, Entry]:
             f"{path} is not a safetensors file, or it was cut off: {reason}", "save or download it again"
         ) from error
     return found
+
+
+def refuse_long_header(path: Path) -> None:
+    """Raises KiyasError for a safetensors file that says more of its tensors than any does, or would."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise KiyasError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+    limits.HEADER.refuse_above(length, f"{path} is not a safetensors file, or it was cut off", known=False)
 
 
 def refuse(folder: Path) -> Adapter:

@@ -15,55 +15,110 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from kiyas.judge.syntax import syntax_tree
 
 
-def fingerprint(program: str) -> str | None:
-    """16 hex digits, equal for programs that are the same; None, the same as no other, for what does not parse."""
-    tree = syntax_tree(program)
+def fingerprint(program: str, tree: ast.Module | None = None) -> str | None:
+    """16 hex digits, equal for programs that are the same; None, the same as no other, for what does not parse.
+
+    `tree`: the program's, where it was parsed before.
+    """
+    tree = tree if tree is not None else syntax_tree(program)
     if tree is None:
         return None
-    nodes = list(_walk(tree))
-    parameters: dict[str, dict[str, _Scope]] = {}
-    for node, scope, fields in nodes:
-        scope.bind(node, fields)
-        if type(node) is ast.arg:
-            parameters.setdefault(scope.called, {})[node.arg] = scope
+    words, names, keywords, parameters = _read(tree)
     numbers: dict[tuple[_Scope, str], int] = {}
-    keywords: dict[ast.AST, _Scope] = {}
-    words: list[str] = []
+    known: dict[tuple[_Scope, str], str] = {}
 
-    def number(name: str, home: _Scope | None) -> str:
-        if home is None or isinstance(home.node, ast.ClassDef):
-            return repr(name)
+    def number(name: str, home: _Scope) -> str:
         return f"#{numbers.setdefault((home, name), len(numbers))}"
 
-    for node, scope, fields in nodes:
-        words.append(type(node).__name__)
-        if type(node) is ast.Constant:
-            words.append(type(node.value).__name__)
+    for at, name, scope in names:
+        if at in keywords:
+            own = parameters.get(keywords[at], {})
+            words[at] = number(name, own[name]) if name in own else repr(name)
             continue
-        if type(node) is ast.Call:
-            called = f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            own = parameters.get(called, {})
-            keywords |= {each: own[each.arg] for each in node.keywords if each.arg in own}
-        names = _NAMES.get(type(node))
-        for field, value in fields:
+        if (word := known.get((scope, name))) is None:
+            home = scope.home(name)
+            outside = home is None or isinstance(home.node, ast.ClassDef)
+            word = known[scope, name] = repr(name) if outside or home is None else number(name, home)
+        words[at] = word
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+
+
+def _read(
+    tree: ast.Module,
+) -> tuple[list[str], list[tuple[int, str, _Scope]], dict[int, str], dict[str, dict[str, _Scope]]]:
+    """One way through all nodes, depth first; by hand, as programs may be deeper than Python recurses.
+
+    The words of the program; which of them are still to be replaced by the number of a name, in order, with the scope
+    that looks it up; which of these name an argument of a call, and of what; the parameters of all that can be called.
+    """
+    words: list[str] = []
+    names: list[tuple[int, str, _Scope]] = []
+    keywords: dict[int, str] = {}
+    parameters: dict[str, dict[str, _Scope]] = {}
+    called: dict[ast.AST, str] = {}
+    todo: list[tuple[ast.AST, _Scope]] = [(tree, _Scope(tree))]
+    while todo:
+        node, scope = todo.pop()
+        kind = type(node)
+        if kind is ast.Name:  # half of all nodes are of these two kinds
+            if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
+                scope.bind(node.id)  # type: ignore[attr-defined]
+            words.append("Name id:")
+            names.append((len(words), node.id, scope))  # type: ignore[attr-defined]
+            words.append("")
+            continue
+        if kind is ast.Constant:
+            words.append(f"Constant {type(node.value).__name__}")  # type: ignore[attr-defined]
+            continue
+        words.append(kind.__name__)
+        if not (kept := _kept(kind)):  # type: ignore[arg-type]  # classes are hashable
+            continue
+        if isinstance(node, ast.Call) and node.keywords:
+            name = f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            called |= dict.fromkeys(node.keywords, name)
+        elif kind is ast.keyword and node in called:
+            keywords[len(words) + 1] = called[node]
+        elif isinstance(node, ast.Global):
+            scope.globals.update(node.names)
+        elif isinstance(node, ast.Nonlocal):
+            scope.nonlocals.update(node.names)
+        elif isinstance(node, ast.arg):
+            parameters.setdefault(scope.called, {})[node.arg] = scope
+        own_name = _NAMES.get(kind)
+        binds = own_name is not None and kind is not ast.Global and kind is not ast.Nonlocal
+        inner = _Scope(node, scope) if kind in _OPENS else scope
+        below = scope
+        children: list[tuple[ast.AST, _Scope]] = []
+        for field in kept:
+            value = _imported(node)[field] if isinstance(node, ast.alias) else getattr(node, field)
             words.append(f"{field}:")
+            if kind in _SCOPED:
+                below = _scope(node, field, scope, inner)
             for item in value if type(value) is list else (value,):
+                of = type(item)
+                if of is ast.Expr and _is_bare_string(item):
+                    continue
+                if of is ast.UnaryOp:
+                    item = _unsigned(item)
                 if isinstance(item, ast.AST):
                     words.append("*")
-                elif isinstance(item, str) and field == names:
-                    words.append(number(item, scope.home(item)))
-                elif node in keywords:
-                    words.append(number(item, keywords[node]))
+                    children.append((item, below))
+                elif of is str and (field == own_name or len(words) in keywords):
+                    if binds:
+                        scope.bind(item)
+                    names.append((len(words), item, scope))
+                    words.append("")
                 else:
                     words.append(repr(item))
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+        children.reverse()
+        todo += children
+    return words, names, keywords, parameters
 
 
 _NAMES = {
@@ -83,7 +138,12 @@ _NAMES = {
 """where a node holds names of variables; all other strings stay as they are"""
 _ASIDE = ("ctx", "type_comment", "kind", "type_ignores")
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-_Opens = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | _Comprehension
+_OPENS: frozenset[type[ast.AST]] = frozenset((
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.ListComp, ast.SetComp, ast.DictComp,
+    ast.GeneratorExp,
+))  # fmt: skip
+_SCOPED = _OPENS | {ast.arguments, ast.arg, ast.comprehension, ast.NamedExpr}
+"""Nodes whose children do not all look up their names where the node does."""
 
 
 class _Scope:
@@ -91,8 +151,14 @@ class _Scope:
 
     def __init__(self, node: ast.AST, parent: _Scope | None = None) -> None:
         self.node, self.parent = node, parent
-        self.module: _Scope = parent.module if parent else self
         self.bound, self.globals, self.nonlocals = set[str](), set[str](), set[str]()
+
+    @property
+    def module(self) -> _Scope:
+        scope = self  # a field would lead back to itself, and keep the tree until it is collected
+        while scope.parent:
+            scope = scope.parent
+        return scope
 
     @property
     def called(self) -> str:
@@ -102,20 +168,11 @@ class _Scope:
             return name
         return self.parent.node.name if name == "__init__" else f".{name}"
 
-    def bind(self, node: ast.AST, fields: _Fields) -> None:
-        kind = type(node)
-        if kind not in _NAMES or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
-            return
-        if isinstance(node, ast.Global):
-            self.globals.update(node.names)
-        elif isinstance(node, ast.Nonlocal):
-            self.nonlocals.update(node.names)
-        else:
-            name = dict(fields)[_NAMES[kind]]
-            if name in self.globals:
-                self.module.bound.add(name)
-            elif name is not None and name not in self.nonlocals:
-                self.bound.add(name)
+    def bind(self, name: str) -> None:
+        if name in self.globals:
+            self.module.bound.add(name)
+        elif name not in self.nonlocals:
+            self.bound.add(name)
 
     def home(self, name: str) -> _Scope | None:
         """The scope that binds the name; None for one from elsewhere. Functions do not look into their class."""
@@ -127,24 +184,6 @@ class _Scope:
                 return scope
             scope = scope.parent
         return None
-
-
-def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, _Scope, _Fields]]:
-    """Each node with the scope of its names and its fields, depth first; by hand, as programs may be deeper than Python
-    recurses."""
-    todo: list[tuple[ast.AST, _Scope]] = [(tree, _Scope(tree))]
-    while todo:
-        node, scope = todo.pop()
-        fields = _fields(node)
-        yield node, scope, fields
-        inner = _Scope(node, scope) if isinstance(node, _Opens) else scope
-        children = [
-            (item, _scope(node, field, scope, inner))
-            for field, value in fields
-            for item in (value if type(value) is list else (value,))
-            if isinstance(item, ast.AST)
-        ]
-        todo += reversed(children)
 
 
 def _scope(node: ast.AST, field: str, scope: _Scope, inner: _Scope) -> _Scope:
@@ -160,34 +199,25 @@ def _scope(node: ast.AST, field: str, scope: _Scope, inner: _Scope) -> _Scope:
     return inner if field in ("args", "body", "elt", "key", "value", "generators") else scope
 
 
-_Fields = list[tuple[str, Any]]
-
-
-def _fields(node: ast.AST) -> _Fields:
-    """A node's fields without what is only wording. A sign belongs to its number; an import names what it binds."""
-    if isinstance(node, ast.alias):
-        return [
-            ("name", node.name),
-            ("asname", node.asname or (None if node.name == "*" else node.name.split(".")[0])),
-            ("package", node.asname is None and "." in node.name),
-        ]
-    found: _Fields = []
-    for field in _kept(type(node)):  # type: ignore[arg-type]  # classes are hashable
-        value = getattr(node, field)
-        if type(value) is list:
-            value = [_unsigned(item) for item in value if type(item) is not ast.Expr or not _is_bare_string(item)]
-        elif type(value) is ast.UnaryOp:
-            value = _unsigned(value)
-        found.append((field, value))
-    return found
-
-
 @cache
 def _kept(kind: type[ast.AST]) -> tuple[str, ...]:
+    """A node's fields without what is only wording."""
+    if kind is ast.alias:
+        return ("name", "asname", "package")
     return tuple(field for field in kind._fields if field not in _ASIDE)
 
 
+def _imported(node: ast.alias) -> dict[str, Any]:
+    """An import names what it binds."""
+    return {
+        "name": node.name,
+        "asname": node.asname or (None if node.name == "*" else node.name.split(".")[0]),
+        "package": node.asname is None and "." in node.name,
+    }
+
+
 def _unsigned(node: Any) -> Any:
+    """A sign belongs to its number."""
     number = type(node) is ast.UnaryOp and type(node.op) is ast.USub and type(node.operand) is ast.Constant
     return node.operand if number else node
 

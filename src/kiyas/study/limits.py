@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kiyas.judge.rows import MOST_OF_A_ROW
 from kiyas.types import KiyasError
 
 MIB = 1 << 20
@@ -46,4 +47,9 @@ COLUMNS = Limit("a data set", 10_000, "columns", "keep the columns that are used
 UNPACKED = Limit("an unpacked file", 65_536 * MIB, "bytes", "split it, or check that it holds what it should")
 PAGE = Limit("a column of a Parquet row group", 4_096 * MIB, "bytes", "write it with smaller row groups")
 DICTIONARY = Limit("the xz dictionary", 256 * MIB, "bytes", "pack it again: xz -6 FILE")
+RESULTS = Limit("a file of results or a log", 2_048 * MIB, "bytes", "split it, or leave what is not read out of it")
+DOCUMENT = Limit("a JSON document", 256 * MIB, "bytes", "write one row a line (.jsonl), or restore the right file")
+LINE = Limit("a line", MOST_OF_A_ROW, "bytes", "restore this file from a copy, or make it again")
+MODEL_FILE = Limit("a model's configuration", 16 * MIB, "bytes", "restore the model's own file")
+HEADER = Limit("the header of a safetensors file", 32 * MIB, "bytes", "save or download it again")
 TOKENIZER = Limit("a tokenizer file", 512 * MIB, "bytes", "use the model's own tokenizer files")
