@@ -197,7 +197,7 @@ ONLY_ONESELF = {
 }
 EVERYONE = {"setpriority": (0, 2), "ioprio_set": (0, 3)}
 LAST_KNOWN_PRCTL = 61
-"""Those that came later make the kernel hold memory (PR_FUTEX_HASH, names of mappings) or slow others (PR_SCHED_CORE)."""
+"""Later ones make the kernel hold memory (PR_FUTEX_HASH, names of mappings) or slow others (PR_SCHED_CORE)."""
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINE = os.uname().machine
 LAST_KNOWN_SYSCALL = 462
