@@ -32,6 +32,7 @@ SEARCHED = {
     ("tolerances", "_SUP"): "search",
     ("tolerances", "_TAG"): "search",
     ("tolerances", "_SENTENCES"): "search",
+    ("terminal", "ORDERS"): "search",
     ("tolerances", "_NUMBER"): "search",
     ("tolerances", "_ABSOLUTE"): "search",
     ("tolerances", "_RELATIVE"): "search",
@@ -52,6 +53,7 @@ SEARCHED = {
 }
 # Patterns written where they are used: of our own text, or of a text that is cut first.
 IN_PLACE = {
+    "terminal": 1,
     "attacks": 1, "fences": 1, "formats/__init__": 1, "parting": 1, "stubs": 2, "tolerances": 1, "verdicts": 1
 }  # fmt: skip
 PATTERNS = {f"{module}.{name}": (module, name, how) for (module, name), how in SEARCHED.items()}

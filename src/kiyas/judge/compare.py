@@ -227,7 +227,7 @@ def livecodebench(got: str, expected: str) -> str | None:
         theirs = b.split()
         ours = a.split(None, len(theirs))
         try:
-            if len(ours) == len(theirs) and all(Decimal(x) == Decimal(y) for x, y in zip(ours, theirs, strict=True)):
+            if len(ours) == len(theirs) and [*map(Decimal, ours)] == [*map(Decimal, theirs)]:
                 continue
         except (InvalidOperation, ValueError):
             pass
