@@ -15,6 +15,7 @@ import pytest
 
 from kiyas import cli
 from kiyas.judge import verdict_file
+from kiyas.judge.once import short_digest
 
 Row = dict[str, Any]
 RIGHT, WRONG = "print(2 * int(input()))", "print(1)"
@@ -303,7 +304,7 @@ def test_a_row_that_somebody_sealed(change: Row, place: Place, capsys: pytest.Ca
     row = {**json.loads(lines[1]), **change}
     del row["sealed"]
     body = json.dumps(row).encode()
-    lines[1] = body[:-1] + verdict_file.SEALED % verdict_file.short_digest(body).hex().encode()
+    lines[1] = body[:-1] + verdict_file.SEALED % short_digest(body).hex().encode()
     place.out.write_bytes(b"".join(lines))
     assert place.judge() == 1
     assert "out.jsonl:2: this row is not one of ours" in capsys.readouterr().err
