@@ -221,13 +221,14 @@ def livecodebench(got: str, expected: str) -> str | None:
     lines, wanted = got.count("\n") + 1, expected.count("\n") + 1
     if lines != wanted:
         return f"{lines} lines, expected {wanted}"
-    for number, (a, b) in enumerate(zip(_stripped_lines(got), _stripped_lines(expected), strict=True), 1):
+    ours, theirs = _stripped_lines(got), _stripped_lines(expected)
+    for number, (a, b) in enumerate(zip(ours, theirs, strict=True), 1):
         if a == b:
             continue
-        theirs = b.split()
-        ours = a.split(None, len(theirs))
+        wanted_words = b.split()
+        words = a.split(None, len(wanted_words))
         try:
-            if len(ours) == len(theirs) and [*map(Decimal, ours)] == [*map(Decimal, theirs)]:
+            if len(words) == len(wanted_words) and [*map(Decimal, words)] == [*map(Decimal, wanted_words)]:
                 continue
         except (InvalidOperation, ValueError):
             pass
