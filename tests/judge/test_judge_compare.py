@@ -348,3 +348,27 @@ def test_case_insensitive(got: str, expected: str, right: bool) -> None:
 
 def test_bytes_that_are_not_text_equal_nothing() -> None:
     assert compare.case_insensitive(b"\xff", "\ufffd") is not None
+
+
+def test_an_output_of_many_tokens_is_not_taken_apart() -> None:
+    """What is kept in memory depends on what is expected, not on what was sent."""
+    import tracemalloc
+
+    many, lines = b"12 " * 100_000, b"".join(b"%d\n" % n for n in range(100_000))
+    tracemalloc.start()
+    try:
+        for compared, output in (
+            (compare.strict, many),
+            (compare.unordered, lines),
+            (compare.unordered, many),
+            (lambda got, expected: compare.livecodebench(got.decode(), expected), many),
+            (lambda got, expected: compare.livecodebench(got.decode(), expected), lines),
+        ):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            assert compared(output, "12\n13\n" if output is lines else "12 13\n") is not None
+            assert tracemalloc.get_traced_memory()[1] - before < 4 * len(output)
+    finally:
+        tracemalloc.stop()
+    assert compare.strict(b"1 " * 5000, "1\n") == "line 1: more than 1002 tokens, expected 1"
+    assert compare.unordered(b"b\nc\na\n", "a\nb\n") == "in any order: the line 'c' is not expected"

@@ -209,6 +209,29 @@ def test_a_zygote_that_was_killed_between_two_programs() -> None:
             sandbox.run(Job("script", RIGHT, stdin="1"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no control group")
+def test_what_a_killed_zygote_leaves_is_ended() -> None:
+    """In `standard` no namespace ends with it, and a program may give up the signal of its parent's death."""
+    orphan = "import ctypes, os, time\nctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\nopen(1, 'w').write('up')\ntime.sleep(60)"
+    with Sandbox(Tier.STANDARD) as sandbox:
+        if sandbox.group is None:
+            pytest.skip("no control group")
+        groups = sandbox.group.folders
+        thread = threading.Thread(target=lambda: (wait_for_program(sandbox.pid), os.kill(sandbox.pid, signal.SIGKILL)))
+        thread.start()
+        with pytest.raises(LostError, match="killed from outside"):
+            sandbox.run(Job("script", orphan, stdin="1"))
+        thread.join()
+    assert not any(folder.exists() for folder in groups)
+
+
+def wait_for_program(zygote: int) -> None:
+    """Until it has given up the signal, or nearly."""
+    while not Path(f"/proc/{zygote}/task/{zygote}/children").read_text():
+        time.sleep(0.01)
+    time.sleep(0.3)
+
+
 def test_work_of_a_lost_sandbox_is_done_again() -> None:
     others = zygotes()
     programs = [Program("p", f"import time\ntime.sleep(0.3)\n# {n}\nprint(42)") for n in range(3)]

@@ -15,6 +15,7 @@ import pytest
 
 from kiyas import cli
 from kiyas.judge import verdict_file
+from kiyas.judge.once import short_digest
 
 Row = dict[str, Any]
 RIGHT, WRONG = "print(2 * int(input()))", "print(1)"
@@ -290,3 +291,52 @@ def test_a_link_to_an_input_is_refused(place: Place) -> None:
     os.link(place.folder / "programs.jsonl", place.out)
     before = place.out.read_bytes()
     assert place.judge() == 1 and place.out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"judged": "no digest"}, {"verdict": "ZZ"}, {"verdict": ["AC"]}, {"flags": None}, {"flags": [1]}, {"detail": 5}],
+    ids=str,
+)
+def test_a_row_that_somebody_sealed(change: Row, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.judge()
+    lines = place.out.read_bytes().splitlines(keepends=True)
+    row = {**json.loads(lines[1]), **change}
+    del row["sealed"]
+    body = json.dumps(row).encode()
+    lines[1] = body[:-1] + verdict_file.SEALED % short_digest(body).hex().encode()
+    place.out.write_bytes(b"".join(lines))
+    assert place.judge() == 1
+    assert "out.jsonl:2: this row is not one of ours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"proven": None}, {verdict_file.FINDINGS: [{"x": 1}]}], ids=["proven", "findings"])
+def test_settings_that_somebody_sealed(change: Row, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.judge()
+    meta = {**json.loads(place.meta.read_bytes()), **change}
+    meta = {key: value for key, value in meta.items() if key != "sealed" and value is not None}
+    place.meta.write_text(json.dumps({**meta, "sealed": verdict_file._seal(meta)}))
+    assert place.judge() == 1
+    assert "meta.json: is not one of ours" in capsys.readouterr().err
+
+
+def test_pipes_and_links_beside_the_verdicts(place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Nothing waits for a reader, and nothing is written where a link leads."""
+    place.judge()
+    other = tmp_path / "other"
+    other.write_text("precious")
+    place.out.with_name("out.jsonl.tmp").symlink_to(other)
+    place.removed.symlink_to(other)
+    place.give(PROGRAMS[1:])
+    assert place.judge() == 1
+    assert "out.jsonl: cannot be written" in capsys.readouterr().err
+    place.removed.unlink()
+    assert place.judge() == 0
+    assert other.read_text() == "precious"
+    os.mkfifo(place.out.with_name("out.jsonl.tmp"))
+    place.give(PROGRAMS[::-1])
+    assert place.judge() == 0
+    place.meta.unlink()
+    os.mkfifo(place.meta)
+    assert place.judge() == 1
+    assert "no file out.jsonl.meta.json" in capsys.readouterr().err

@@ -92,7 +92,11 @@ def send():
 """
 
 BEGINNINGS = {"": "", "walk": WALK}
-MADE = {"095-parser-bomb": "x = " + "(" * 100_000, "095-parser-bomb-minus": "x = " + "-" * 1_000_000 + "1"}
+MADE = {
+    "095-parser-bomb": "x = " + "(" * 100_000,
+    "095-parser-bomb-minus": "x = " + "-" * 1_000_000 + "1",
+    "108-source-of-punycode": "# coding: punycode\na-" + "9999" * 30_000,
+}
 TESTS = "def check(f):\n    assert f(2, 3) == 5\n    assert f(1, 1) == 2\ncheck(add)\n"
 PROBLEMS = {
     "add": function(),

@@ -64,10 +64,14 @@ def check_checkers(problems: Iterable[Problem]) -> None:
 
 def unordered(got: bytes | bytearray, expected: str) -> str | None:
     """The same lines in any order; white space as in `strict`, empty lines do not count."""
-    ours, theirs = (Counter(tuple(line) for line in _token_lines(text, 0) if line) for text in (got, expected))
+    theirs = Counter(tuple(line) for line in _token_lines(expected, 0) if line)
+    lines = (tuple(line) for line in _token_lines(got, 0, _most_tokens(expected)) if line)
+    ours = Counter(itertools.islice(lines, theirs.total() + 1))  # how many come after that does not matter
     if ours == theirs:
         return None
     lacking, surplus = theirs - ours, ours - theirs
+    if ours.total() > theirs.total():
+        lacking.clear()
     line, what = (next(iter(lacking)), "missing") if lacking else (next(iter(surplus)), "not expected")
     return f"in any order: the line {_show(b' '.join(line))} is {what}"
 
@@ -92,7 +96,8 @@ def strict(got: bytes | bytearray, expected: str, tolerance: Tolerance | None = 
     at, lines = _common(got, expected)
     if at < 0:
         return None
-    ours, theirs = _token_lines(got, at), _token_lines(expected, at)
+    most = _most_tokens(expected)
+    ours, theirs = _token_lines(got, at, most), _token_lines(expected, at)
     for number, (a, b) in enumerate(itertools.zip_longest(ours, theirs), lines + 1):
         if a is None or b is None:
             rest = next(filter(None, itertools.chain([a or b], ours, theirs)))
@@ -100,7 +105,7 @@ def strict(got: bytes | bytearray, expected: str, tolerance: Tolerance | None = 
         if a == b:
             continue
         if len(a) != len(b):
-            return f"line {number}: {len(a)} tokens, expected {len(b)}"
+            return f"line {number}: {f'more than {most}' if len(a) > most else len(a)} tokens, expected {len(b)}"
         for column, (x, y) in enumerate(zip(a, b, strict=True), 1):
             if x != y and (tolerance is None or not close(x, y, tolerance)):
                 return f"line {number}, token {column}: {_show(x)}, expected {_show(y)}"
@@ -136,15 +141,23 @@ def _common(got: bytes | bytearray, expected: str) -> tuple[int, int]:
 BLANKS = " \t\n\r\x0b\x0c"  # what bytes.split() calls white space
 
 
-def _token_lines(text: Any, start: int) -> Iterator[list[bytes]]:
-    """Tokens of each line of bytes, or of a str, from `start` on; empty lines at the end are left out."""
+def _most_tokens(expected: str) -> int:
+    """More than it can have in a line: of an output that has more the rest is not taken apart."""
+    return 1000 + len(expected)
+
+
+def _token_lines(text: Any, start: int, most: int = -1) -> Iterator[list[bytes]]:
+    """Tokens of each line of bytes, or of a str, from `start` on; empty lines at the end are left out.
+
+    What comes after `most` tokens of a line is one more.
+    """
     newline, blanks = ("\n", BLANKS) if isinstance(text, str) else (b"\n", None)
     stop = len(text.rstrip(blanks))
     while start <= stop:
         end = text.find(newline, start, stop)
         end = stop if end < 0 else end
         line = text[start:end]
-        yield (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line)).split()
+        yield (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line)).split(None, most)
         start = end + 1
 
 
@@ -204,14 +217,18 @@ def _digits(number: int | float) -> str:
 
 def livecodebench(got: str, expected: str) -> str | None:
     """LiveCodeBench's rule: strip, split into lines, strip those; a line is equal as text or as a list of decimals."""
+    got, expected = got.strip(), expected.strip()
+    lines, wanted = got.count("\n") + 1, expected.count("\n") + 1
+    if lines != wanted:
+        return f"{lines} lines, expected {wanted}"
     ours, theirs = _stripped_lines(got), _stripped_lines(expected)
-    if len(ours) != len(theirs):
-        return f"{len(ours)} lines, expected {len(theirs)}"
     for number, (a, b) in enumerate(zip(ours, theirs, strict=True), 1):
         if a == b:
             continue
+        wanted_words = b.split()
+        words = a.split(None, len(wanted_words))
         try:
-            if [Decimal(word) for word in a.split()] == [Decimal(word) for word in b.split()]:
+            if len(words) == len(wanted_words) and [*map(Decimal, words)] == [*map(Decimal, wanted_words)]:
                 continue
         except (InvalidOperation, ValueError):
             pass
@@ -220,7 +237,7 @@ def livecodebench(got: str, expected: str) -> str | None:
 
 
 def _stripped_lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().split("\n")]
+    return [line.strip() for line in text.split("\n")]
 
 
 def livecodebench_json(got: Any, expected: str) -> bool:

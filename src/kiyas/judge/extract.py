@@ -117,7 +117,7 @@ def _chosen(blocks: list[Block], entry_point: str | None) -> Block | None:
     for number, block in enumerate(programs):
         assert block.tree is not None
         found = names(block.tree)
-        usage = bool((found.lacking | found.fetched) & (earlier - found.defined))
+        usage = not earlier.isdisjoint((found.lacking | found.fetched) - found.defined)
         earlier |= found.defined
         ranked.append(
             (not usage, does_something(block.tree), not block.inline, block.python, not found.lacking, number)

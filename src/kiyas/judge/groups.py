@@ -72,7 +72,7 @@ class Group:
         for folder in self.folders:
             for _ in range(50):  # what has just been killed takes a moment to be gone
                 with contextlib.suppress(OSError):
-                    folder.rmdir()
+                    end(folder)
                 if not folder.exists():
                     break
                 time.sleep(0.01)
@@ -85,7 +85,7 @@ def made(parent: Path) -> Path:
 
 
 def end(folder: Path) -> None:
-    """Of a group whose judge was killed: what still runs in it, and the group."""
+    """Of a group whose judge or zygote was killed: what still runs in it, and the group."""
     for pid in (folder / "cgroup.procs").read_text().split():
         with contextlib.suppress(OSError):
             if int(pid):  # 0: it is in another pid namespace

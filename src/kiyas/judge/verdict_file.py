@@ -136,8 +136,8 @@ class VerdictFile:
         return InputError(str(self.path), 0, reason, "name another --out")
 
     def _read_settings(self) -> None:
-        if not self.settings_file.exists():
-            reason = f"exists, but {self.settings_file.name} does not"
+        if not self.settings_file.is_file():
+            reason = f"exists, but no file {self.settings_file.name}"
             raise InputError(str(self.path), 0, reason, f"restore {self.settings_file.name}, or name another --out")
         try:
             before = json.loads(self.settings_file.read_bytes())
@@ -152,8 +152,11 @@ class VerdictFile:
         if differing := sorted(key for key in now if before.get(key) != now[key]):
             which = ", ".join(f"{key} ({before.get(key)} then, {now[key]} now)" for key in differing)
             raise InputError(str(self.path), 0, f"was made with other settings: {which}", "name another --out")
-        if before["proven"] == self._once.problems.hex():
-            self.findings = [Finding(**each) for each in before[FINDINGS]]
+        try:
+            if before["proven"] == self._once.problems.hex():
+                self.findings = [Finding(**each) for each in before[FINDINGS]]
+        except (KeyError, TypeError):
+            raise InputError(str(self.settings_file), 0, "is not one of ours", MEND) from None
 
     def _read_rows(self) -> None:
         """Only the last row may be torn: it is cut off."""
@@ -168,11 +171,25 @@ class VerdictFile:
                     raise InputError(str(self.path), number, reason, hint)
                 good += len(line)
                 row = json.loads(line)
+                if not self._is_verdict(row):
+                    raise InputError(str(self.path), number, "this row is not one of ours", "remove the line")
                 self.rows.append(short_digest(line))
                 self.keys.append(key := bytes.fromhex(row["judged"]))
                 if row["verdict"] and not _may_pass(row):
                     self._once.remember(key, {name: row[name] for name in Verdict.KEYS if name in row})
         os.truncate(self.path, good)
+
+    def _is_verdict(self, row: dict[str, Any]) -> bool:
+        """Whether it has what is read of it: who knows how can seal anything."""
+        try:
+            bytes.fromhex(row["judged"])
+            if row["verdict"] is None:
+                return True
+            verdicts = [row["verdict"], *([row["verdict_livecodebench"]] if self._settings["mode"] == "both" else ())]
+            texts = [row["detail"], *row["flags"]]
+            return all(map(Outcome, verdicts)) and all(isinstance(text, str) for text in texts)
+        except (KeyError, TypeError, ValueError):
+            return False
 
     def remember(self, findings: list[Finding], inputs: dict[str, Any]) -> None:
         """Writes the settings, what was found wrong with the problems, and for people the digests of the inputs."""
@@ -193,7 +210,7 @@ class VerdictFile:
         if not (gone := sum(key not in wanted for key in self.keys)):
             return 0
         try:
-            with self.path.open("rb") as file, self.removed.open("ab") as removed:
+            with self.path.open("rb") as file, open(self.removed, "ab", opener=_no_other) as removed:
                 removed.writelines(line for line, key in zip(file, self.keys, strict=True) if key not in wanted)
                 removed.flush()
                 os.fsync(removed.fileno())
@@ -223,6 +240,11 @@ def _seal(meta: dict[str, Any]) -> str:
     return short_digest(json.dumps(meta, sort_keys=True).encode()).hex()
 
 
+def _no_other(path: str, flags: int) -> int:
+    """Neither where a link leads, nor what waits for a reader."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
 def _may_pass(row: dict[str, Any]) -> bool:
     """A failure of the sandbox: the program is judged again."""
     return row["verdict"] == Outcome.IE and CHECKER_FAILED not in row["flags"]
@@ -237,7 +259,8 @@ def replace(path: Path, lines: Iterable[bytes], held: contextlib.ExitStack | Non
     temporary = path.with_name(path.name + ".tmp")
     try:
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(temporary.open("wb"))
+            temporary.unlink(missing_ok=True)  # a killed one's, or something else that has this name
+            file = stack.enter_context(temporary.open("xb"))
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())

@@ -290,7 +290,7 @@ def _within(tolerance: compare.Tolerance) -> TestResult:
 def _finish_function(run: Execution, problem: Problem, test: Test, sandbox: Sandbox) -> TestResult:
     if run.status != 0:
         return TestResult(Outcome.RE)
-    answer = _last_object(run.report)
+    answer = _last_object(run.report, test.output)
     if "not_json" in answer:
         return TestResult(Outcome.WA, detail=f"the result is not JSON: {answer['not_json']}")
     if "result" not in answer:
@@ -338,11 +338,22 @@ def _finish_asserts(run: Execution, token: bytes, test_code: str) -> TestResult:
     return TestResult(Outcome.WA, detail="it ended before the tests did")
 
 
-def _last_object(report: bytes) -> dict[str, Any]:
+def _last_object(report: bytes, expected: str = "") -> dict[str, Any]:
     """The last line of a report as a JSON object; {} for anything else (the program may have written there)."""
-    lines = report.strip().splitlines()
+    report = report.rstrip()
+    return _object(report[report.rfind(b"\n") + 1 :], expected)
+
+
+MOST_PARTS = 1_000_000
+"""so many more values than what is expected has are wrong, and a hundred times as large in memory as here"""
+
+
+def _object(line: bytes, expected: str) -> dict[str, Any]:
+    """A line of JSON; {} where it is not an object."""
+    if sum(map(line.count, (b",", b"[", b"{"))) > MOST_PARTS + 2 * len(expected):
+        return {"not_json": f"it has more than {MOST_PARTS:,} values too many"}
     try:
-        answer = json.loads(lines[-1]) if lines else {}
+        answer = json.loads(line)
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
@@ -403,7 +414,7 @@ def _livecodebench_tests(
     with gate(False):
         run = sandbox.run(job)
     results: list[TestResult] = []
-    for answer in _answers(run.report, total):
+    for answer in _answers(run.report, problem):
         test = problem.tests[len(results)]
         results.append(replace(_livecodebench_result(answer, test.output, problem), peak_mb=run.peak_mb))
         if "error" in answer:
@@ -420,18 +431,16 @@ def _livecodebench_tests(
     return results
 
 
-def _answers(report: bytes, total: int) -> list[dict[str, Any]]:
+def _answers(report: bytes, problem: Problem) -> Iterator[dict[str, Any]]:
     """The answers in order; the first line that is not the next answer ends them."""
-    answers: list[dict[str, Any]] = []
-    for line in report.splitlines():
-        try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(answer, dict) or answer.get("i") != len(answers) or len(answers) >= total:
-            break
-        answers.append(answer)
-    return answers
+    start = 0
+    for number, test in enumerate(problem.tests):
+        end = report.find(b"\n", start) % (len(report) + 1)
+        answer = _object(report[start:end], test.output)
+        if not answer or answer.get("i", number) != number:
+            return
+        yield answer
+        start = end + 1
 
 
 def _seconds(value: Any) -> float:
@@ -453,7 +462,7 @@ def _livecodebench_result(answer: dict[str, Any], expected: str, problem: Proble
         reason = None if right else str(answer.get("not_json") or _differ(got, expected))
     else:
         got = str(answer.get("out", ""))
-        reason = compare.livecodebench(got, expected)
+        reason = str(answer["not_json"]) if "not_json" in answer else compare.livecodebench(got, expected)
     if reason is None:
         return TestResult(Outcome.AC, **times)
     return TestResult(Outcome.WA, **times, got=got[:SHOWN], detail=reason)

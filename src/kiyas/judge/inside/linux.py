@@ -27,6 +27,7 @@ MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
 AF_UNIX, F_SETPIPE_SZ, MAP_HUGETLB = 1, 1031, 0x40000
+F_SETLEASE, F_NOTIFY, CLOSE_RANGE_UNSHARE, RLIMIT_CORE = 1024, 1026, 2, 4
 CAP_DAC_READ_SEARCH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 8, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 36, 38, 47, 2
@@ -46,6 +47,7 @@ DENIED: Calls = {
     "clock_settime": (227, 112),
     "connect": (42, 203),
     "delete_module": (176, 106),
+    "fallocate": (285, 47),
     "fanotify_init": (300, 262),
     "finit_module": (313, 273),
     "flock": (73, 32),
@@ -53,6 +55,7 @@ DENIED: Calls = {
     "fsmount": (432, 432),
     "fsopen": (430, 430),
     "fspick": (433, 433),
+    "fsetxattr": (190, 7),
     "init_module": (175, 105),
     "inotify_init": (253, None),
     "inotify_init1": (294, 26),
@@ -70,9 +73,11 @@ DENIED: Calls = {
     "listen": (50, 201),
     "listmount": (458, 458),
     "lookup_dcookie": (212, 18),
+    "lsetxattr": (189, 6),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "migrate_pages": (256, 238),
+    "modify_ldt": (154, None),
     "mount": (165, 40),
     "mount_setattr": (442, 442),
     "move_mount": (429, 429),
@@ -103,6 +108,7 @@ DENIED: Calls = {
     "semget": (64, 190),
     "semop": (65, 193),
     "semtimedop": (220, 192),
+    "sendfile": (40, 71),
     "sendmmsg": (307, 269),
     "sendmsg": (46, 211),
     "setdomainname": (171, 162),
@@ -110,15 +116,20 @@ DENIED: Calls = {
     "setns": (308, 268),
     "setsockopt": (54, 208),
     "settimeofday": (164, 170),
+    "setxattr": (188, 5),
     "shmat": (30, 196),
     "shmctl": (31, 195),
     "shmdt": (67, 197),
     "shmget": (29, 194),
     "socket": (41, 198),
+    "splice": (275, 76),
     "statmount": (457, 457),
     "swapoff": (168, 225),
     "swapon": (167, 224),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     "syslog": (103, 116),
+    "tee": (276, 77),
     "umount2": (166, 39),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
@@ -135,13 +146,10 @@ OF_YOUR_FILES: Calls = {
     "fchown": (93, 55),
     "fchownat": (260, 54),
     "fremovexattr": (199, 16),
-    "fsetxattr": (190, 7),
     "futimesat": (261, None),
     "lchown": (94, None),
     "lremovexattr": (198, 15),
-    "lsetxattr": (189, 6),
     "removexattr": (197, 14),
-    "setxattr": (188, 5),
     "utime": (132, None),
     "utimensat": (280, 88),
     "utimes": (235, None),
@@ -153,6 +161,7 @@ OTHERS: Calls = {
     "exit": (60, 93),
     "clone": (56, 220),
     "clone3": (435, 435),
+    "close_range": (436, 436),
     "fcntl": (72, 25),
     "ioctl": (16, 29),
     "landlock_add_rule": (445, 445),
@@ -170,6 +179,7 @@ OTHERS: Calls = {
     "sendto": (44, 206),
     "socketpair": (53, 199),
     "setpriority": (141, 140),
+    "setrlimit": (160, 164),
 }
 SYSCALLS = DENIED | OF_YOUR_FILES | OTHERS
 # What a sandbox is made of. A program that made more of it would hold memory of the kernel's that nobody counts.
@@ -186,6 +196,8 @@ ONLY_ONESELF = {
     "ioprio_set": 1,
 }
 EVERYONE = {"setpriority": (0, 2), "ioprio_set": (0, 3)}
+LAST_KNOWN_PRCTL = 61
+"""Later ones make the kernel hold memory (PR_FUTEX_HASH, names of mappings) or slow others (PR_SCHED_CORE)."""
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 MACHINE = os.uname().machine
 LAST_KNOWN_SYSCALL = 462
@@ -371,18 +383,27 @@ def seccomp_program(spare_files: bool = False, final: bool = True) -> bytes:
         program += _deny("sendto", _load(4, high), _ins(_JEQ, 1, 0, 0))
     # Of a socket: the machine's network interfaces.
     program += _deny("ioctl", _load(1), _ins(_JGE, 0, 2, 0x8900), _ins(_JGE, 1, 0, 0x8A00))
-    program += _deny("fcntl", _load(1), _ins(_JEQ, 0, 1, F_SETPIPE_SZ))
+    # Of a file that others have open, too: their opening waits for a lease, and shows.
+    for command in (F_SETPIPE_SZ, F_SETLEASE, F_NOTIFY):
+        program += _deny("fcntl", _load(1), _ins(_JEQ, 0, 1, command))
     program += _deny("mmap", _load(3), _ins(_JSET, 0, 1, MAP_HUGETLB))  # it counts nowhere as memory of the process
     # Not CLONE_NEWTIME: the low byte of clone's flags is a signal. A thread with descriptors of its own: they would not
     # be counted.
     program += _deny("clone", _load(0), _ins(_JSET, 0, 1, NAMESPACES | CLONE_NEWUSER))
     program += _deny("clone", _load(0), _ins(_JSET, 0, 2, CLONE_THREAD), _ins(_JSET, 1, 0, CLONE_FILES))
+    program += _deny("close_range", _load(2), _ins(_JSET, 0, 1, CLOSE_RANGE_UNSHARE))
+    program += _deny("prctl", _load(0), _ins(_JGE, 0, 1, LAST_KNOWN_PRCTL + 1))
+    # With 0, unlike 1, the system would keep the memory of a crashed program where core_pattern says so.
+    program += _deny("setrlimit", _load(0), _ins(_JEQ, 0, 1, RLIMIT_CORE))
+    for high in (False, True):  # it may ask, with no new limits
+        program += _deny("prlimit64", _load(1), _ins(_JEQ, 0, 3, RLIMIT_CORE), _load(2, high), _ins(_JEQ, 1, 0, 0))
     return b"".join([*program, *(_deny_sandboxes() if final else ()), _ins(_RET, 0, 0, _ALLOW)])
 
 
 def last_seccomp_program() -> bytes:
-    """For after the last use of what a sandbox is made of."""
-    return b"".join([_LOAD_CALL, *_deny_sandboxes(), _ins(_RET, 0, 0, _ALLOW)])
+    """For after the last use of what a sandbox is made of. Nor may a program hide the files that it has open."""
+    undumpable = _deny("prctl", _load(0), _ins(_JEQ, 0, 3, PR_SET_DUMPABLE), _load(1), _ins(_JEQ, 0, 1, 0))
+    return b"".join([_LOAD_CALL, *_deny_sandboxes(), *undumpable, _ins(_RET, 0, 0, _ALLOW)])
 
 
 class Filter:

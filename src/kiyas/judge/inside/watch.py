@@ -21,6 +21,8 @@ TICK_S = 0.012
 GRAIN_S = 0.02
 HUGE_BYTES = 4 << 30
 FREE_DESCRIPTORS, KB_OF_A_DESCRIPTOR = 32, 208  # as much as a socket's buffer holds by default
+STREAMS = 4  # standard input and output, and the report
+LONGEST_LOOK_S = 0.1
 LOOKS_AT_SCRATCH = 8
 MAPPED_FREE = 8  # files without a name that are only mapped: nobody can say how large they are
 UNSEEN_FREE_KB = 128 << 10  # a full scratch folder, and what the kernel needs for 64 processes
@@ -60,29 +62,37 @@ def resident_kb(pid: int, fields: list[bytes]) -> int:
     return int(fields[21]) * PAGE_KB
 
 
-def hidden_kb(pid: int, fields: list[bytes]) -> int:
-    """What the kernel holds for a process besides its pages: page tables of huge mappings, buffers of many sockets."""
+def hidden_kb(pid: int, fields: list[bytes], processes: int) -> int:
+    """What the kernel holds for a process besides its pages: page tables of huge mappings, buffers of many sockets.
+
+    Its memory in swap, too. What is free is so for all `processes` of the tree together.
+    """
     hidden = 0
-    if int(fields[20]) > HUGE_BYTES:
+    if int(fields[20]) > HUGE_BYTES // processes:
         with open(f"/proc/{pid}/status") as file:
-            hidden = sum(int(line.split()[1]) for line in file if line.startswith("VmPTE:"))
+            hidden = sum(int(line.split()[1]) for line in file if line.startswith(("VmPTE:", "VmSwap:")))
     with suppress(OSError):
         held = os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))  # 0: before Linux 6.2
-        hidden += max(0, held - FREE_DESCRIPTORS) * KB_OF_A_DESCRIPTOR
+        hidden += max(0, held - max(STREAMS, FREE_DESCRIPTORS // processes)) * KB_OF_A_DESCRIPTOR
     return hidden
 
 
-def proportional_kb(pid: int) -> int:
-    """Shared pages by share; all of them where the process does not let us see that."""
-    with suppress(OSError, ValueError, IndexError):
-        fields = stat_fields(f"/proc/{pid}/stat")
-        hidden = hidden_kb(pid, fields)
-        with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
-            for line in file:
-                if line.startswith("Pss:"):
-                    return int(line.split()[1]) + hidden
-        return resident_kb(pid, fields) + hidden
-    return 0
+def proportional_kb(pids: list[int]) -> int:
+    """Shared pages by share; all of them where a process does not let us see that.
+
+    Nor do we look for long: with 65,000 mappings in each process it would take seconds, in which no limit is watched.
+    """
+    used_kb, until = 0, time.process_time() + LONGEST_LOOK_S
+    for pid in pids:
+        with suppress(OSError, ValueError, IndexError):
+            fields = stat_fields(f"/proc/{pid}/stat")
+            used_kb += hidden_kb(pid, fields, len(pids))
+            share = None
+            if time.process_time() < until:
+                with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
+                    share = next((int(line.split()[1]) for line in file if line.startswith("Pss:")), None)
+            used_kb += resident_kb(pid, fields) if share is None else share
+    return used_kb
 
 
 def waited_s(pid: int) -> float:
@@ -172,10 +182,10 @@ class Watch:
                 own = (int(fields[11]) + int(fields[12])) / TICKS
                 self.own_cpu[pid] = max(own, self.own_cpu.get(pid, 0.0))
                 cpu += own + (int(fields[13]) + int(fields[14])) / TICKS
-                used_kb += resident_kb(pid, fields) + hidden_kb(pid, fields)
+                used_kb += resident_kb(pid, fields) + hidden_kb(pid, fields, len(live))
                 self.virtual_kb += int(fields[20]) // 1024
         if used_kb > limit_kb and len(live) > 1:
-            used_kb = sum(map(proportional_kb, live))
+            used_kb = proportional_kb(live)
         return self.cpu_s(max(cpu, sum(self.own_cpu.values()))), used_kb
 
     def look_twice(self, limit_kb: int) -> tuple[float, int]:
@@ -206,32 +216,38 @@ def is_full(folder: str, most_kb: int, most_files: int) -> bool:
     Follows no link; however long the path; with one descriptor.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    here, files, waiting = os.open(folder, flags), 0, list[list[str]]()
+    here, files, waiting, entered = os.open(folder, flags), 0, list[list[str]](), True
     try:
         while True:
-            folders = []
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    files += 1
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.name)
-                    with suppress(OSError):
-                        most_kb -= entry.stat(follow_symlinks=False).st_blocks // 2
-                    if most_kb < 0 or files > most_files:
-                        return True
-            waiting.append(folders)
-            while waiting and not waiting[-1]:
+            if entered:
+                waiting.append([])
+                with os.scandir(here) as entries:
+                    for entry in entries:
+                        files += 1
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting[-1].append(entry.name)
+                        with suppress(OSError):
+                            most_kb -= entry.stat(follow_symlinks=False).st_blocks // 2
+                        if most_kb < 0 or files > most_files:
+                            return True
+            entered = bool(waiting[-1])
+            name = waiting[-1].pop() if entered else ".."
+            if not entered:
                 waiting.pop()
-                if waiting:
-                    following = os.open("..", flags, dir_fd=here)
-                    os.close(here)
-                    here = following
-            if not waiting:
-                return False
-            following = os.open(waiting[-1].pop(), flags, dir_fd=here)
-            os.close(here)
-            here = following
-    except OSError:  # it changes while we look, or may not be looked into
+                if not waiting:
+                    return False
+            try:
+                following = os.open(name, flags, dir_fd=here)
+            except PermissionError:  # of our own user, who made it so; one that it cannot enter holds nothing
+                if os.stat(name, dir_fd=here, follow_symlinks=False).st_mode & 0o300 == 0o300:
+                    return True
+                entered = False
+            except FileNotFoundError:
+                entered = False
+            else:
+                os.close(here)
+                here = following
+    except OSError:  # it changes while we look
         return False
     finally:
         os.close(here)

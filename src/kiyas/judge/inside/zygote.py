@@ -245,7 +245,9 @@ class Zygote:
             (resource.RLIMIT_FSIZE, self.config["scratch_mb"] << 20),
             *(((resource.RLIMIT_SIGPENDING, SIGNALS),) if hasattr(resource, "RLIMIT_SIGPENDING") else ()),
         ):
-            resource.setrlimit(which, (least(which, value), least(which, value)))
+            wanted = (least(which, value), least(which, value))
+            if resource.getrlimit(which) != wanted:  # an inherited one, which can no longer be set
+                resource.setrlimit(which, wanted)
         # As deep for everybody; programs may raise it, as on any machine.
         stack = resource.RLIMIT_STACK
         resource.setrlimit(stack, (least(stack, STACK), resource.getrlimit(stack)[1]))
