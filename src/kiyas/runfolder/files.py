@@ -256,9 +256,12 @@ def _entry(size: int, sha: hashlib._Hash) -> bytes:
 
 
 def _checked(path: Path) -> tuple[int, int]:
-    """How many bytes of a growing file its seal confirms, and the length that it noted last. Reads the file once."""
+    """How many bytes of a growing file its seal confirms, and the length that it noted last. Reads the file once.
+
+    A seal that is lost or notes nothing confirms nothing: then the length is −1.
+    """
     entries: dict[int, set[str]] = {0: {_EMPTY}}
-    last = 0
+    last = -1
     for last, name in _entries(path):
         entries.setdefault(last, set()).add(name)
     sha, read, good = hashlib.sha256(), 0, 0
@@ -275,7 +278,8 @@ def _checked(path: Path) -> tuple[int, int]:
 
 
 def _entries(path: Path) -> Iterator[tuple[int, str]]:
-    for line in seal_of(path).read_bytes().splitlines(keepends=True):
+    seal = seal_of(path)
+    for line in seal.read_bytes().splitlines(keepends=True) if seal.is_file() else ():
         size, _, name = line.decode("ascii", "replace").partition(" ")
         if size.isdigit() and name.endswith("\n"):
             yield int(size), name.strip()
@@ -287,11 +291,18 @@ def _noted(path: Path) -> int | None:
 
 
 def is_confirmed(path: Path) -> bool:
-    """Is a growing file, as far as its seal noted it last, what was written? True without a seal."""
-    if not seal_of(path).exists():
-        return True
+    """Is a growing file, as far as its seal noted it last, what was written?"""
+    if not path.is_file():
+        return False
     good, last = _checked(path)
     return good == last
+
+
+def seal_older(path: Path) -> None:
+    """Takes the whole rows of a growing file that an older version left without a seal."""
+    with disk_errors(path), path.open("rb+") as file:
+        file.truncate(_whole_lines(path))
+    seal_rows(path)
 
 
 def seal_rows(path: Path) -> None:
@@ -315,18 +326,15 @@ def settle(path: Path) -> None:
         return
     refuse_not_a_file(path)
     with disk_errors(path):
-        if not seal_of(path).exists():  # an older version's
-            good = _whole_lines(path)
-        else:
-            (good, last), size = _checked(path), path.stat().st_size
-            if good not in (size, last):
-                kept = path.with_name(f"{path.name}.changed")
-                shutil.copyfile(path, kept)
-                print(
-                    f"{path} was changed, cut or damaged; its first {good:,} bytes are sound, and what followed is "
-                    f"made again (the file as found is kept as {kept.name})",
-                    file=sys.stderr,
-                )
+        (good, last), size = _checked(path), path.stat().st_size
+        if good not in (size, last):
+            kept = path.with_name(f"{path.name}.changed")
+            shutil.copyfile(path, kept)
+            print(
+                f"{path} was changed, cut or damaged; its first {good:,} bytes are sound, and what followed is "
+                f"made again (the file as found is kept as {kept.name})",
+                file=sys.stderr,
+            )
         with path.open("rb+") as file:
             file.truncate(good)
         seal_rows(path)
@@ -386,6 +394,7 @@ class JsonlWriter:
 
     def _sync(self) -> None:
         _sync(self._file)
+        _sync(self._seal)
         self._synced = time.monotonic()
 
     def close(self) -> None:
