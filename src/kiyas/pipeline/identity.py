@@ -6,6 +6,7 @@ refused, with the stage to do again. What was declared before there were results
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import math
@@ -96,6 +97,9 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         tier = _reopen(study, folder, redo)
         if read_record(folder).format == 1:
             _seal_older(folder)
+        written = read_record(folder).study_file_sha256
+        if written == hashlib.sha256(text.encode()).hexdigest():
+            atomic_text(folder.study_copy, text)
         return tier
     if any(folder.stage(stage).exists() for stage in Stage):
         raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")

@@ -22,7 +22,16 @@ from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity
 from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
 from kiyas.runfolder import manifests, rows
-from kiyas.runfolder.files import ChangedError, each_row, read_jsonl, read_sealed, write_json, write_jsonl, write_sealed
+from kiyas.runfolder.files import (
+    ChangedError,
+    each_row,
+    read_jsonl,
+    read_sealed,
+    settle,
+    write_json,
+    write_jsonl,
+    write_sealed,
+)
 from kiyas.runfolder.manifests import REMADE
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
@@ -53,6 +62,9 @@ def run(
         study = identity.isolated(study, tier)
         identity.note_other_versions(study, folder)
         _drop_damaged(folder)
+        if folder.manifest(Stage.JUDGE) is None:  # what its seal does not confirm is judged again, not refused
+            for path in (folder.judgments, folder.redecoded_judgments):
+                settle(path)
         wanted = [stage for stage in _to(until) if stage in REMADE or folder.manifest(stage) is None]
         manifests.refuse(folder, [name for stage in wanted for name in manifests.READS[stage]])
         tell(

@@ -34,7 +34,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     if other_study:
         lines.append(
             f"{folder.study_copy} is not the study file that the run was started with; what counts is "
-            f"{folder.resolved.name}\n  hint: restore it from a copy"
+            f"{folder.resolved.name}\n  hint: restore it from a copy, or from the file that it was: kiyas run STUDY"
         )
     known = {stage: made for stage in Stage if (made := manifests.outputs(folder, stage)) is not None}
     if unfinished := [stage for stage in Stage if folder.manifest(stage) is None]:

@@ -230,7 +230,7 @@ def mend(folder: RunDir, damage: Damage) -> str:
     if read_record(folder).kind is Kind.IMPORT:
         again = f"import again: kiyas import … --out {folder.root}"
     name = damage.path.relative_to(folder.root).as_posix()
-    if damage.path.name == MANIFEST and not damage.path.exists():
+    if damage.stage in REMADE or (damage.path.name == MANIFEST and not damage.path.exists()):
         return f"restore it from a copy, or {again}"
     return (
         f"restore it from a copy, or {again}; "
