@@ -166,7 +166,7 @@ def _other_inputs(manifest: dict[str, Any], all: Iterable[dict[str, Any] | None]
 
     A change that was accepted is none.
     """
-    made = {name: facts for each in all if each is not None for name, facts in each.get("outputs", {}).items()}
+    made = {name: facts for each in all if each and "outputs" in each for name, facts in each["outputs"].items()}
     accepted = {each.file for each in record.accepted}
     return next(
         (

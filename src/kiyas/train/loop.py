@@ -448,7 +448,8 @@ class JointTraining:
         # One list for each field: what a training stopped by an earlier version has left is read the same way.
         names = [each.name for each in fields(Progress)]
         notes: dict[str, Any] = {name: [getattr(each.progress, name) for each in self.trainees] for name in names}
-        notes |= {"step": self.step, "saved": self.saved}
+        logged = self.log.sync() if self.log is not None else 0
+        notes |= {"step": self.step, "saved": self.saved, "logged": logged}
         checkpoints.save_state(state_path(self.folder, self.part), self._state, notes)
 
     @property
@@ -463,14 +464,20 @@ class JointTraining:
             return
         path = part_log(self.folder, self.part)
         notes = checkpoints.load_state(state_path(self.folder, self.part), self._state)
-        step = -1
+        step, logged = -1, 0
         if notes is not None:
+            logged = notes.pop("logged", 0)
             step = self.step = notes.pop("step")
             self.saved = notes.pop("saved", {})  # a training stopped by an earlier version noted none
             refuse_changed_checkpoints(self.folder, self.saved)
             for each in self.trainees:
                 each.progress = Progress(**{name: values[each.k] for name, values in notes.items()})
         settle(path)
+        if (path.stat().st_size if path.exists() else 0) < logged:
+            raise KiyasError(
+                f"{path}: losses were changed or are lost, and no step before the saved state is repeated",
+                how_to_mend(path),
+            )
         if path.exists():
             write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= step), sealed=True)
         for each in self.trainees:
