@@ -136,7 +136,7 @@ class VerdictFile:
         return InputError(str(self.path), 0, reason, "name another --out")
 
     def _read_settings(self) -> None:
-        if not self.settings_file.exists():
+        if not self.settings_file.is_file():
             reason = f"exists, but {self.settings_file.name} does not"
             raise InputError(str(self.path), 0, reason, f"restore {self.settings_file.name}, or name another --out")
         try:
