@@ -63,9 +63,11 @@ class Run:
         return pandas.DataFrame(read_jsonl(self.folder.train_log))
 
     def report(self, language: str = "en") -> Path:
-        """Writes the report again; returns the page's path."""
-        with self.folder.lock():
-            return report.write(self.folder.root, self.findings, language=language)
+        """Draws the findings and writes the report again; returns the page's path."""
+        from kiyas.pipeline import stages
+
+        self.__dict__["findings"] = stages.redraw(self.folder, language)
+        return self.folder.report / "index.html"
 
     def __str__(self) -> str:
         return report.text(self.findings)

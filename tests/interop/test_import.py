@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from kiyas.analyse import analyse
 from kiyas.interop import import_study, names
+from kiyas.judge import Program
+from kiyas.judge.verdict_file import line_of
 from kiyas.runfolder.files import read_json, read_jsonl, write_json
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, KiyasError
@@ -404,3 +407,25 @@ def test_odd_logs(tmp_path: Path) -> None:
     assert [(row["kind"], row["step"], row["loss"]) for row in rows] == [("train", 20, 0.8), ("validation", 40, 0.9)]
     said = " ".join(summary.notes)
     assert "steps go backwards" in said and "not a finite number" in said and "two different losses" in said
+
+
+def test_verdicts_that_were_changed_after_they_were_written_are_noted(tmp_path: Path) -> None:
+    program = Program("a", "print(1)", {"problem_id": "a", "program": "print(1)"})
+    verdict = {"verdict": "WA", "passed": 0, "total": 1, "tests": [], "detail": "", "flags": []}
+    path = tmp_path / "deep.jsonl"
+    path.write_bytes(line_of(program, verdict, b"\x01" * 8))
+    said = "not as `kiyas judge` wrote them"
+    assert said not in str(import_study([path], tmp_path / "whole"))
+    path.write_bytes(path.read_bytes().replace(b'"WA"', b'"AC"'))
+    summary = import_study([path], tmp_path / "edited")
+    assert said in str(summary) and any(said in note for note in read_json(tmp_path / "edited/resolved.json")["notes"])
+
+
+def test_an_import_that_lost_its_verdicts_is_no_smaller_import(tmp_path: Path) -> None:
+    put(tmp_path / "o" / DEEP, outcome("a", 2))
+    put(tmp_path / "o" / "log.jsonl", {"step": 1, "loss": 1.0})
+    import_study([tmp_path / "o"], tmp_path / "run")
+    for stage in ("generate", "judge"):
+        shutil.rmtree(tmp_path / "run" / stage)
+    with pytest.raises(KiyasError, match="the import is not whole"):
+        analyse(tmp_path / "run")

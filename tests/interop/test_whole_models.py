@@ -100,7 +100,7 @@ def test_a_resumed_run_makes_the_same_answers(tmp_path: Path) -> None:
                 original(path, **options)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(stages.shutil, "rmtree", keep)
+                patch.setattr(shutil, "rmtree", keep)
                 stages.run(asked, folder, until=Stage.GENERATE)
             parts = sorted((tmp_path / "state").glob("part-?.jsonl"))
             assert [path.name for path in parts] == ["part-0.jsonl", "part-1.jsonl"]

@@ -36,7 +36,6 @@ SEARCHED = {
     ("tolerances", "_SUP"): "search",
     ("tolerances", "_TAG"): "search",
     ("tolerances", "_SENTENCES"): "search",
-    ("terminal", "ORDERS"): "search",
     ("tolerances", "_NUMBER"): "search",
     ("tolerances", "_ABSOLUTE"): "search",
     ("tolerances", "_RELATIVE"): "search",

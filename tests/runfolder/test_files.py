@@ -18,6 +18,7 @@ from kiyas.runfolder.files import (
     read_json,
     read_jsonl,
     refuse_not_a_file,
+    seal_older,
     write_jsonl,
 )
 from kiyas.runfolder.manifests import finish
@@ -31,6 +32,7 @@ def test_a_torn_last_line_is_owed_again(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": 2}\n' + torn)
     assert [row["a"] for row in read_jsonl(path)] == [1, 2]
+    seal_older(path)
     with JsonlWriter(path) as writer:
         writer.write({"a": 4})
     assert [row["a"] for row in read_jsonl(path)] == [1, 2, 4]

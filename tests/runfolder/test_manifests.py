@@ -19,6 +19,7 @@ from kiyas.runfolder.files import (
     read_jsonl,
     read_sealed,
     seal_of,
+    seal_older,
     settle,
     unsealed,
     write_json,
@@ -27,7 +28,7 @@ from kiyas.runfolder.files import (
 )
 from kiyas.runfolder.manifests import READS, accept, damages, finish, refuse, restore
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import FORMAT, new_id, parse, read_record, write_record
+from kiyas.runfolder.record import FORMAT, Kind, new_id, parse, read_record, write_record
 from kiyas.types import KiyasError
 from synthetic import make_run
 
@@ -73,6 +74,125 @@ def test_accepting_wants_a_file_and_a_reason(finished: RunDir, capsys: pytest.Ca
     for more in (["--accept", "data/problems.jsonl"], ["--reason", "x"], ["--accept", "x", "--reason", " "]):
         assert cli.main(["verify", str(finished.root), *more]) == 1
         assert "belong together" in capsys.readouterr().err
+
+
+def test_a_finished_stage_needs_no_seal(finished: RunDir) -> None:
+    shutil.rmtree(finished.stage(Stage.JUDGE))
+    with JsonlWriter(finished.judgments) as writer:
+        writer.write({"n": 1})
+    (finished.stage(Stage.JUDGE) / "state").mkdir()
+    finish(finished, Stage.JUDGE, {}, {}, 1.0)
+    assert {path.name for path in finished.stage(Stage.JUDGE).iterdir()} == {"judgments.jsonl", "manifest.json"}
+
+
+def test_unfinished_verdicts_without_their_seal_are_refused(finished: RunDir) -> None:
+    finished.manifest_path(Stage.JUDGE).unlink()
+    with pytest.raises(
+        KiyasError, match=r"judgments.jsonl was changed, cut or damaged while the stage is not finished"
+    ):
+        refuse(finished, READS[Stage.ANALYSE])
+    accept(finished, "judge/judgments.jsonl", "from a copy")
+    refuse(finished, READS[Stage.ANALYSE])
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "link"])
+def test_what_is_not_a_file_is_not_accepted(finished: RunDir, what: str) -> None:
+    finished.judgments.unlink()
+    if what == "pipe":
+        os.mkfifo(finished.judgments)
+    elif what == "folder":
+        finished.judgments.mkdir()
+    else:
+        finished.judgments.symlink_to("/dev/zero")
+    with pytest.raises(KiyasError, match=r"cannot read .*judgments.jsonl: it is a"):
+        accept(finished, "judge/judgments.jsonl", "x")
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "odd/manifest.json", "judge/odd/manifest.json", "data/manifest.json"]
+)
+def test_what_is_not_a_manifest_is_not_accepted(finished: RunDir, name: str) -> None:
+    (finished.root / name).parent.mkdir(parents=True, exist_ok=True)
+    (finished.root / name).write_text("[]")
+    with pytest.raises(KiyasError, match=r"there is no change|is not the manifest of a stage"):
+        accept(finished, name, "x")
+
+
+@pytest.mark.parametrize("name", ["analyse/findings.json", "analyse/manifest.json", "report/tables/results.csv"])
+def test_findings_and_report_are_made_again_not_accepted(finished: RunDir, name: str) -> None:
+    with pytest.raises(KiyasError, match="they are made again"):
+        accept(finished, name, "x")
+
+
+def test_an_accepted_change_outlives_the_record(finished: RunDir) -> None:
+    edited(finished.judgments, '"verdict": "WA"', '"verdict": "AC"')
+    accept(finished, "judge/judgments.jsonl", "a wrong test")
+    finished.problems.write_text(finished.problems.read_text() + "\n")
+    accept(finished, "data/problems.jsonl", "a blank line")
+    finished.resolved.unlink()
+    restore(finished)
+    assert [each.reason for each in read_record(finished).accepted] == ["a wrong test", "a blank line"]
+
+
+def test_a_change_is_noted_before_it_is_accepted(finished: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    edited(finished.judgments, '"verdict": "WA"', '"verdict": "AC"')
+    monkeypatch.setattr(manifests, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        accept(finished, "judge/judgments.jsonl", "a wrong test")
+    assert damages(finished) and read_record(finished).accepted
+
+
+def test_a_sound_record_is_not_put_back(finished: RunDir) -> None:
+    with pytest.raises(KiyasError, match="nothing to restore"):
+        restore(finished)
+
+
+def test_a_record_is_restored_beside_a_damaged_manifest(finished: RunDir) -> None:
+    finished.resolved.unlink()
+    finished.resolved.mkdir()
+    finished.manifest_path(Stage.JUDGE).write_text("{")
+    assert restore(finished) is Stage.GENERATE and read_record(finished).run_id
+
+
+def test_stages_of_two_copies_are_not_one_run(finished: RunDir, tmp_path: Path) -> None:
+    other = RunDir(tmp_path / "other")
+    shutil.copytree(finished.root, other.root)
+    for folder in (finished, other):
+        if folder is other:
+            other.problems.write_text(other.problems.read_text() + "\n")
+        inputs = {"data/problems.jsonl": files.sha256(folder.problems)}
+        finish(folder, Stage.DATA, {}, {}, 1.0)
+        finish(folder, Stage.JUDGE, inputs, {}, 1.0)
+    refuse(finished, READS[Stage.ANALYSE])
+    shutil.rmtree(finished.stage(Stage.JUDGE))
+    shutil.copytree(other.stage(Stage.JUDGE), finished.stage(Stage.JUDGE))
+    with pytest.raises(KiyasError, match=r"judge/manifest.json says [^\n]* read another [^\n]*\n.*--redo judge"):
+        refuse(finished, READS[Stage.ANALYSE])
+    accept(finished, "judge/manifest.json", "only a blank line")
+    refuse(finished, READS[Stage.ANALYSE])
+
+
+def test_an_import_that_is_not_whole_is_refused(finished: RunDir) -> None:
+    held = read_record(finished).model_copy(update={"kind": Kind.IMPORT, "holds": ("data", "train", "judge")})
+    write_record(finished, held)
+    refuse(finished, READS[Stage.ANALYSE])
+    shutil.rmtree(finished.stage(Stage.JUDGE))
+    with pytest.raises(
+        KiyasError, match=r"judge/manifest.json is missing, and the import is not whole\n.*import again"
+    ):
+        refuse(finished, READS[Stage.ANALYSE])
+
+
+def test_what_cannot_be_removed_is_named(finished: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", unable)
+    with pytest.raises(KiyasError, match=r"cannot remove .*/judge: Device or resource busy"):
+        finished.drop(Stage.JUDGE)
 
 
 def test_a_lost_record_is_restored_as_the_last_stage_knew_it(finished: RunDir) -> None:
@@ -224,11 +344,31 @@ def test_the_seal_of_a_file_of_0_1_0_is_made_when_it_goes_on(tmp_path: Path) -> 
     path = tmp_path / "x.jsonl"
     path.write_text('{"n": 0}\n{"n": 1}\n{"n"')
     assert not seal_of(path).exists()
+    seal_older(path)
     grown(path, 1)
     assert [row["n"] for row in read_jsonl(path)] == [0, 1, 0]
     edited(path, '"n": 1', '"n": 7')
     settle(path)
     assert read_jsonl(path) == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "zeros"])
+def test_a_lost_seal_confirms_nothing(tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = grown(tmp_path / "x.jsonl", 5)
+    seal = seal_of(path)
+    seal.unlink() if damage == "gone" else seal.write_bytes(b"" if damage == "empty" else bytes(100))
+    assert not files.is_confirmed(path)
+    settle(path)
+    assert read_jsonl(path) == []
+    assert "x.jsonl was changed, cut or damaged" in capsys.readouterr().err
+    assert len((tmp_path / "x.jsonl.changed").read_bytes().splitlines()) == 5, "nobody's rows are lost"
+
+
+def test_a_seal_is_as_safe_as_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(files, "_sync", lambda file: synced.append(Path(file.name).name))
+    grown(tmp_path / "x.jsonl", 1)
+    assert synced[-2:] == ["x.jsonl", ".x.jsonl.seal"]
 
 
 # -- file systems ----------------------------------------------------------------------------------------------

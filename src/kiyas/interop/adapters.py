@@ -24,6 +24,7 @@ from kiyas.interop.names import SEED, STEP, Named
 from kiyas.judge.terminal import ORDERS, one_line
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import disk_errors, read_json
+from kiyas.runfolder.litter import remove
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, KiyasError
 
@@ -137,6 +138,7 @@ def adopt(arm: str, root: Path, folder: RunDir, base: str) -> tuple[list[dict[st
     `base`: the model that they are about to be used with.
     """
     checkpoints, notes = find(root)
+    remove(folder.checkpoints / arm)  # of an interrupted copy, whose source may have changed since
     others = sorted({each.base for each in checkpoints if each.base and Path(each.base).name != Path(base).name})
     notes += [f"trained on {other}, used with {base}" for other in others]
     rows: list[dict[str, Any]] = []

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.interop import names
+from kiyas.judge.verdict_file import SEAL, is_sealed
 from kiyas.runfolder.files import lines_of
 from kiyas.runfolder.spreadsheet import text_of_cell
 from kiyas.study import limits
@@ -251,7 +252,7 @@ def _within(path: Path, lines: Iterator[bytes]) -> Iterator[bytes]:
 def _lines(file: File, lines: Iterator[bytes], notes: Notes) -> Table:
     found: Table = []
     broken: list[str] = []
-    torn = 0
+    torn = changed = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -267,11 +268,14 @@ def _lines(file: File, lines: Iterator[bytes], notes: Notes) -> Table:
         else:
             if isinstance(row, dict):
                 found.append((where, row))
+                changed += row.keys() >= set(SEAL) and not is_sealed(line + b"\n")
                 continue
             fault = KiyasError(f"{where}: expected a JSON object, found {type(row).__name__}")
         if file.named:
             raise fault
         broken.append(str(number))
+    if changed:
+        notes.add("not as `kiyas judge` wrote them: edited, or written again by another program", file.path, changed)
     lost = len(broken) + torn
     notes.rows_read += lost
     notes.left_out(lost, "were not valid JSON")

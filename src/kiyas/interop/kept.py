@@ -16,7 +16,7 @@ from kiyas.interop.files import Row
 from kiyas.judge import Finding, Problem
 from kiyas.judge.tiers import choose
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import JsonlWriter, digest, read_jsonl
+from kiyas.runfolder.files import JsonlWriter, digest, is_confirmed, read_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 
@@ -36,7 +36,7 @@ class Kept:
         self._rows = self._read()
 
     def _read(self) -> dict[str, Any]:
-        rows = read_jsonl(self._path) if self._path.exists() else []
+        rows = read_jsonl(self._path) if self._path.exists() and is_confirmed(self._path) else []
         return {row["key"]: row["value"] for row in rows if row.keys() == {"key", "value"}}
 
     def verdict(self, problem: Problem, program: str) -> Row | None:
@@ -72,8 +72,8 @@ class Kept:
         return digest([sorted(map(self._digest, problems)), self._how])
 
     def __enter__(self) -> Kept:
+        self._writer = JsonlWriter(self._path)  # which cuts off what was changed
         self._rows = self._read()
-        self._writer = JsonlWriter(self._path)
         return self
 
     def __exit__(self, *_: object) -> None:

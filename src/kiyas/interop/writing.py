@@ -124,6 +124,16 @@ def _record(name: str, notes: tuple[str, ...], merged: Merged) -> Record:
         format=FORMAT,
         run_id=new_id(),
         name=name,
+        holds=tuple(
+            stage.value
+            for stage, there in {
+                Stage.DATA: True,
+                Stage.TRAIN: merged.log,
+                Stage.GENERATE: merged.answers,
+                Stage.JUDGE: merged.answers,
+            }.items()
+            if there
+        ),
         judge=facts,
         notes=(*notes, *([str(rejudged)] if rejudged else [])),
     )

@@ -6,11 +6,13 @@ refused, with the stage to do again. What was declared before there were results
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,13 +24,14 @@ from kiyas.judge.tiers import choose, probe_tier
 from kiyas.judge.types import Isolation, SandboxError, Tier
 from kiyas.judge.version import VERSION
 from kiyas.pipeline import git
-from kiyas.runfolder.files import atomic_text, digest, sha256
-from kiyas.runfolder.manifests import CHECKPOINTS, LARGE, REMADE, digest_of, outputs
+from kiyas.runfolder.files import atomic_text, digest, seal_of, seal_older, sha256
+from kiyas.runfolder.manifests import CHECKPOINTS, LARGE, READS, REMADE, digest_of, forget_accepted, outputs, refuse
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.peft import header
 from kiyas.runfolder.record import (
     FORMAT,
     BaseModelFacts,
+    Begun,
     FileFacts,
     JudgeFacts,
     Kind,
@@ -65,7 +68,7 @@ FALSIFIES: dict[str, Stage | None] = {
     "report": Stage.REPORT,
 }
 
-ANSWERING = (".json", ".jinja", ".txt", ".model")
+ANSWERING = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 """Files of a model folder, beside its weights, that its answers depend on: configuration, tokenizer, chat template."""
 QUANTIZED = ("bitsandbytes", "accelerate")
 """Packages that `training.load_in_4bit` needs."""
@@ -91,7 +94,13 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
     What `redo` will drop need not agree with the study.
     """
     if folder.is_begun:
-        return _reopen(study, folder, redo)
+        tier = _reopen(study, folder, redo)
+        if read_record(folder).format == 1:
+            _seal_older(folder)
+        written = read_record(folder).study_file_sha256
+        if written == hashlib.sha256(text.encode()).hexdigest():
+            atomic_text(folder.study_copy, text)
+        return tier
     if any(folder.stage(stage).exists() for stage in Stage):
         raise KiyasError(f"{folder.root} is not empty, but is not a run folder", "give this study another `name`")
     # Before anything is spent: a machine that cannot isolate as asked is found out now.
@@ -124,6 +133,7 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     base = _base(study, record.base)
     if record.kind is not Kind.RUN or record.study is None or record.judge is None:
         raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
+    judge = record.judge
     before, now = record.study.model_dump(mode="json"), study.model_dump(mode="json")
     _refuse_changed(folder, before, now, redo)
     same = record.base is not None and record.base.same_as(base)
@@ -135,7 +145,13 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     models = _models(study, record.models)
     other_models = models.keys() != record.models.keys() or _other(models, record.models)
     tier = _same_tier(study, folder, record, redo)
-    if (before, record.judge.tier) != (now, tier) or not same or other_models:
+    if redo is not None:
+        # What it will read is sound; and it is gone before the record says that it is of this study.
+        read = [name for stage in redo.later for name in READS[stage]]
+        refuse(folder, [name for name in read if Stage(name.partition("/")[0]) not in redo.later])
+        folder.drop(redo)
+        record = forget_accepted(folder, redo.later)
+    if (before, judge.tier) != (now, tier) or not same or other_models:
         kept = record.declared_before and before["compare"] == now["compare"]
         stamp = declared(study) if kept else record.declared_sha256
         versions = {**record.packages, **_packages(study, record.packages)}
@@ -143,7 +159,7 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
             "study": study,
             "base": record.base if same else base,
             "models": models,
-            "judge": record.judge.model_copy(update={"tier": tier}),
+            "judge": judge.model_copy(update={"tier": tier}),
             "declared_sha256": stamp,
             "packages": versions,
         }
@@ -151,6 +167,18 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
     return tier
+
+
+def _seal_older(folder: RunDir) -> None:
+    """0.1.0 left files that grow without seals."""
+    states = (folder.stage(stage).glob("state/*.jsonl") for stage in (Stage.TRAIN, Stage.GENERATE))
+    for path in (*chain(*states), folder.judgments, folder.redecoded_judgments):
+        if (
+            path.is_file()
+            and not seal_of(path).exists()
+            and folder.manifest(Stage(path.relative_to(folder.root).parts[0])) is None
+        ):
+            seal_older(path)
 
 
 def _same_tier(study: Study, folder: RunDir, record: Record, redo: Stage | None) -> Tier:
@@ -394,10 +422,34 @@ def note(folder: RunDir, notes: list[str]) -> None:
     write_record(folder, record.model_copy(update={"notes": tuple(dict.fromkeys([*record.notes, *notes]))}))
 
 
-def stale(manifest: dict[str, Any], now: dict[str, str]) -> list[str]:
-    """What a finished stage used and is another one now."""
-    then = manifest["inputs"]
-    return sorted(name for name in now | then if now.get(name) != then.get(name))
+def begin(stage: Stage, folder: RunDir, inputs: dict[str, str]) -> None:
+    """Notes what a stage reads when it begins. Raises KiyasError where it goes on with something else."""
+    record = read_record(folder)
+    if stage is Stage.DATA or stage in REMADE:
+        return  # whole or not at all
+    if record.begun is not None and record.begun.stage == stage and folder.stage(stage).exists():
+        if changed := stale(record.begun.inputs, inputs):
+            refuse_stale(stage, folder, changed)
+        return
+    write_record(folder, record.model_copy(update={"begun": Begun(stage=stage.value, inputs=inputs)}))
+
+
+def refuse_other_models(study: Study, folder: RunDir, stage: Stage) -> None:
+    """Raises KiyasError where a model is not what it was when the run began, and the stage has just used it."""
+    if stage not in (Stage.TRAIN, Stage.GENERATE):
+        return
+    record = read_record(folder)
+    same = record.base is not None and record.base.same_as(_base(study, record.base))
+    if not same or _other(_models(study, record.models), record.models):
+        raise KiyasError(
+            f"a model of {folder.root} changed while the stage {stage.value!r} used it",
+            f"restore it, and add --redo {stage.value}",
+        )
+
+
+def stale(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What a stage used and is another one now."""
+    return sorted(name for name in {**now, **then} if now.get(name) != then.get(name))
 
 
 def refuse_stale(stage: Stage, folder: RunDir, changed: list[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -23,7 +22,16 @@ from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity
 from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
 from kiyas.runfolder import manifests, rows
-from kiyas.runfolder.files import ChangedError, each_row, read_jsonl, read_sealed, write_json, write_jsonl, write_sealed
+from kiyas.runfolder.files import (
+    ChangedError,
+    each_row,
+    read_jsonl,
+    read_sealed,
+    settle,
+    write_json,
+    write_jsonl,
+    write_sealed,
+)
 from kiyas.runfolder.manifests import REMADE
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
@@ -52,10 +60,11 @@ def run(
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, text, overrides or [], redo)
         study = identity.isolated(study, tier)
-        if redo is not None:
-            folder.drop(redo)
         identity.note_other_versions(study, folder)
         _drop_damaged(folder)
+        if folder.manifest(Stage.JUDGE) is None:  # what its seal does not confirm is judged again, not refused
+            for path in (folder.judgments, folder.redecoded_judgments):
+                settle(path)
         wanted = [stage for stage in _to(until) if stage in REMADE or folder.manifest(stage) is None]
         manifests.refuse(folder, [name for stage in wanted for name in manifests.READS[stage]])
         tell(
@@ -73,14 +82,17 @@ def run(
         for stage in _to(until):
             manifest, inputs = folder.manifest(stage), identity.inputs(stage, folder, study, language)
             if manifest is not None:
-                changed = identity.stale(manifest, inputs)
+                changed = identity.stale(manifest["inputs"], inputs)
                 if not changed:
+                    manifests.tidy(folder, stage)
                     continue
                 identity.refuse_stale(stage, folder, changed)
             manifests.refuse(folder, manifests.READS[stage])  # hours may have passed
+            identity.begin(stage, folder, inputs)
             started = time.monotonic()
             with _gone_meanwhile(folder):
                 counts = STAGES[stage](study, folder)
+            identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
 
 
@@ -201,8 +213,7 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
             study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, steps, part.number, sharing)
         )
         run_parts(train_part, shared, progress, in_words)
-    for part in parts:
-        refuse_changed(folder, part.number)
+    refuse_changed(folder, study.trained, [part.number for part in parts])
     log = merge_logs(folder, len(parts))
     layouts = [read_sealed(layout_path(folder, part.number)) for part in parts]
     identity.note(folder, layout_notes(layouts))
@@ -216,7 +227,6 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
         log += more
         identity.note(folder, [f"arm {id.arm}: {each}" for each in notes])
     write_jsonl(folder.train_log, log)
-    shutil.rmtree(folder.train_state, ignore_errors=True)
     saved = len(saved_checkpoints(folder))
     return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts}
 
@@ -269,7 +279,6 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
         files = [plans_file(folder, part.number, again=True) for part in parts]
         counts["redecoded"] = len(redecoded)
         counts["layout_redecoded"] = [read_sealed(file) if file.exists() else [] for file in files]
-    shutil.rmtree(folder.stage(Stage.GENERATE) / "state", ignore_errors=True)
     return counts
 
 

@@ -24,7 +24,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     if accepted is not None:
         with folder.lock():
             done = manifests.accept(folder, _name(folder, accepted), reason)
-        lines.append(f"accepted: {done.file}; the report says so. `kiyas run` or `kiyas report` goes on")
+        lines.append(f"accepted: {done.file}; the report says so. {_going_on(folder, done.file)}")
     found = manifests.damages(folder, whole=True)
     for each in found:
         lines += [str(each), f"  hint: {manifests.mend(folder, each)}"]
@@ -34,7 +34,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     if other_study:
         lines.append(
             f"{folder.study_copy} is not the study file that the run was started with; what counts is "
-            f"{folder.resolved.name}\n  hint: restore it from a copy"
+            f"{folder.resolved.name}\n  hint: restore it from a copy, or from the file that it was: kiyas run STUDY"
         )
     known = {stage: made for stage in Stage if (made := manifests.outputs(folder, stage)) is not None}
     if unfinished := [stage for stage in Stage if folder.manifest(stage) is None]:
@@ -50,6 +50,16 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
         else f"{count} files of {len(known)} finished stages are as they were written"
     )
     return "\n".join(lines), not found and not other_study
+
+
+def _going_on(folder: RunDir, name: str) -> str:
+    """What stages that had read an accepted file before make of it."""
+    read = [stage for stage in Stage if any(name.startswith(each) for each in manifests.READS[stage])]
+    used = next((each for each in read if each not in manifests.REMADE and folder.stage(each).exists()), None)
+    if used is None:
+        return "`kiyas run` or `kiyas report` goes on"
+    again = f"`kiyas run STUDY --redo {used}` does it again"
+    return f"The stage {used} had read it as it was: `kiyas report` keeps that, {again}"
 
 
 def _name(folder: RunDir, given: str) -> str:

@@ -265,8 +265,13 @@ def _entry(size: int, sha: hashlib._Hash) -> bytes:
 
 
 def _checked(path: Path) -> tuple[int, int]:
-    """How many bytes of a growing file its seal confirms, and the length that it noted last. Reads the file once."""
-    sha, read, good, last = hashlib.sha256(), 0, 0, 0
+    """How many bytes of a growing file its seal confirms, and the length that it noted last. Reads the file once.
+
+    A seal that is lost or notes nothing confirms nothing: then the length is −1.
+    """
+    sha, read, good, last = hashlib.sha256(), 0, 0, -1
+    if not seal_of(path).is_file():
+        return good, last
     with path.open("rb") as file, seal_of(path).open("rb") as seal:
         for last, name in _entries(seal):
             if last < read:  # the file was to be written anew
@@ -300,11 +305,18 @@ _SEVERAL_ENTRIES = 256  # bytes: whole ones, after a part of one
 
 
 def is_confirmed(path: Path) -> bool:
-    """Is a growing file, as far as its seal noted it last, what was written? True without a seal."""
-    if not seal_of(path).exists():
-        return True
+    """Is a growing file, as far as its seal noted it last, what was written?"""
+    if not path.is_file():
+        return False
     good, last = _checked(path)
     return good == last
+
+
+def seal_older(path: Path) -> None:
+    """Takes the whole rows of a growing file that an older version left without a seal."""
+    with disk_errors(path), path.open("rb+") as file:
+        file.truncate(_whole_lines(path))
+    seal_rows(path)
 
 
 def seal_rows(path: Path) -> None:
@@ -328,18 +340,15 @@ def settle(path: Path) -> None:
         return
     refuse_not_a_file(path)
     with disk_errors(path):
-        if not seal_of(path).exists():  # an older version's
-            good = _whole_lines(path)
-        else:
-            (good, last), size = _checked(path), path.stat().st_size
-            if good not in (size, last):
-                kept = path.with_name(f"{path.name}.changed")
-                shutil.copyfile(path, kept)
-                print(
-                    f"{path} was changed, cut or damaged; its first {good:,} bytes are sound, and what followed is "
-                    f"made again (the file as found is kept as {kept.name})",
-                    file=sys.stderr,
-                )
+        (good, last), size = _checked(path), path.stat().st_size
+        if good not in (size, last):
+            kept = path.with_name(f"{path.name}.changed")
+            shutil.copyfile(path, kept)
+            print(
+                f"{path} was changed, cut or damaged; its first {good:,} bytes are sound, and what followed is "
+                f"made again (the file as found is kept as {kept.name})",
+                file=sys.stderr,
+            )
         with path.open("rb+") as file:
             file.truncate(good)
         seal_rows(path)
@@ -397,12 +406,13 @@ class JsonlWriter:
             if time.monotonic() - self._synced > SYNC_EVERY_S:
                 self.sync()
 
-    def sync(self) -> None:
-        """What is written outlives a power cut from here on."""
+    def sync(self) -> int:
+        """Makes what was written outlive a power cut; returns its length."""
         with disk_errors(self.path):
             _sync(self._file)
             _sync(self._seal)
             self._synced = time.monotonic()
+        return self._size
 
     def close(self) -> None:
         """Raises KiyasError where the file is not what was written: removed, replaced or edited meanwhile."""

@@ -64,7 +64,13 @@ def _is_dead(pid: int) -> bool:
 
 def remove(path: Path) -> None:
     """A file, or a folder with all that is in it, where there is one."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        # What stays would be taken for what is made next.
+        raise KiyasError(
+            f"cannot remove {error.filename or path}: {error.strerror}", "remove it, and run the same command again"
+        ) from error

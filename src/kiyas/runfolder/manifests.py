@@ -16,9 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import ChangedError, is_confirmed, seal_of, seal_rows, sha256, unsealed, write_sealed
+from kiyas.runfolder.files import (
+    ChangedError,
+    is_confirmed,
+    refuse_not_a_file,
+    seal_of,
+    seal_rows,
+    sha256,
+    unsealed,
+    write_sealed,
+)
+from kiyas.runfolder.litter import remove
 from kiyas.runfolder.paths import MANIFEST, RunDir, Stage
-from kiyas.runfolder.record import Accepted, Kind, parse, read_record, utc_now, write_record
+from kiyas.runfolder.record import Accepted, Kind, Record, parse, read_record, utc_now, write_record
 from kiyas.types import KiyasError
 
 LARGE = 256 * 2**20
@@ -51,7 +61,7 @@ class Damage:
 
 
 def finish(folder: RunDir, stage: Stage, inputs: dict[str, str], counts: dict[str, Any], seconds: float) -> None:
-    """Declares a stage finished: writes its manifest, last."""
+    """Declares a stage finished: writes its manifest, last. What was needed to go on is removed after that."""
     _write(
         folder,
         stage,
@@ -65,6 +75,13 @@ def finish(folder: RunDir, stage: Stage, inputs: dict[str, str], counts: dict[st
             "after": [each.value for each in Stage if each not in stage.later and folder.manifest(each) is not None],
         },
     )
+    tidy(folder, stage)
+
+
+def tidy(folder: RunDir, stage: Stage) -> None:
+    """Removes what only an unfinished stage needs: its state, and the seals of files that grew."""
+    for path in (folder.stage(stage) / "state", *folder.stage(stage).glob(".*.seal")):
+        remove(path)
 
 
 def _write(folder: RunDir, stage: Stage, manifest: dict[str, Any]) -> None:
@@ -114,25 +131,51 @@ def damages(folder: RunDir, read: Iterable[str] = EVERYTHING, *, whole: bool = F
     asked = [stage for stage in Stage if any(name.startswith(f"{stage}/") for name in wanted)]
     manifests = {stage: _manifest(folder, stage, asked) for stage in Stage}
     before = {name for manifest in manifests.values() if manifest and "after" in manifest for name in manifest["after"]}
+    before.update(record.holds)
     found: list[Damage] = []
     for stage in asked:
         manifest, path = manifests[stage], folder.manifest_path(stage)
         if manifest is None:
             if stage in before:
-                found.append(Damage(path, stage, "is missing, and a later stage is finished"))
+                what = "the import is not whole" if record.holds else "a later stage is finished"
+                found.append(Damage(path, stage, f"is missing, and {what}"))
             found += [
                 Damage(each, stage, "was changed, cut or damaged while the stage is not finished")
-                for each in folder.stage(stage).glob("*.jsonl")
-                if not is_confirmed(each)
+                for each in _growing(folder, stage)
+                if (record.format > 1 or seal_of(each).exists()) and not is_confirmed(each)
             ]
         elif "outputs" not in manifest:
             if record.format > 1:
                 found.append(Damage(path, stage, "does not say what the stage made"))
         elif manifest["record"]["run_id"] != record.run_id:
             found.append(Damage(path, stage, f"is of another run than {folder.resolved.name}"))
+        elif other := _other_inputs(manifest, manifests.values(), record):
+            found.append(Damage(path, stage, f"says that the stage read another {other} than is here"))
         else:
             found += _of_stage(folder, stage, manifest["outputs"], wanted, whole)
     return found
+
+
+def _growing(folder: RunDir, stage: Stage) -> list[Path]:
+    """Files that grow under their own names: those of other stages are written whole."""
+    return sorted(folder.stage(stage).glob("*.jsonl")) if stage is Stage.JUDGE else []
+
+
+def _other_inputs(manifest: dict[str, Any], all: Iterable[dict[str, Any] | None], record: Record) -> str:
+    """A file that a stage read and that is another one now, as in a folder put together from two copies of a run.
+
+    A change that was accepted is none.
+    """
+    made = {name: facts for each in all if each and "outputs" in each for name, facts in each["outputs"].items()}
+    accepted = {each.file for each in record.accepted}
+    return next(
+        (
+            name
+            for name, sha in manifest["inputs"].items()
+            if name in made and name not in accepted and made[name]["sha256"] != sha
+        ),
+        "",
+    )
 
 
 def _manifest(folder: RunDir, stage: Stage, asked: list[Stage]) -> dict[str, Any] | None:
@@ -187,7 +230,7 @@ def mend(folder: RunDir, damage: Damage) -> str:
     if read_record(folder).kind is Kind.IMPORT:
         again = f"import again: kiyas import … --out {folder.root}"
     name = damage.path.relative_to(folder.root).as_posix()
-    if damage.path.name == MANIFEST and not damage.path.exists():
+    if damage.stage in REMADE or (damage.path.name == MANIFEST and not damage.path.exists()):
         return f"restore it from a copy, or {again}"
     return (
         f"restore it from a copy, or {again}; "
@@ -201,41 +244,93 @@ def accept(folder: RunDir, name: str, reason: str) -> Accepted:
     `name`: relative to the run folder. Raises KiyasError where there is nothing to accept.
     """
     path = folder.root / name
-    if path == folder.resolved:
-        write_record(folder, parse(path, unsealed(path)))
-        stage = None
-    elif path.name == MANIFEST and path.exists():
-        stage = Stage(path.parent.name)
-        _write(folder, stage, unsealed(path))
-    else:
-        damage = next((each for each in damages(folder, whole=True) if each.path == path), None)
-        if damage is None or path.name == MANIFEST:
-            raise KiyasError(f"{path}: there is no change that could be accepted", f"see kiyas verify {folder.root}")
-        stage = damage.stage
-        manifest = folder.manifest(stage)
-        if manifest is not None:
-            made = {key: facts for key, facts in manifest["outputs"].items() if key != name}
-            if path.exists():
-                made[name] = _facts(path)
-            _write(folder, stage, {**manifest, "outputs": dict(sorted(made.items()))})
-        if seal_of(path).exists():
-            seal_rows(path)
+    if path.exists():
+        refuse_not_a_file(path)
+    if path == folder.resolved and not _is_sound(folder):
+        return _noted(folder, parse(path, unsealed(path)), None, name, reason)
+    stage = next((each for each in Stage if path == folder.manifest_path(each)), None)
+    if stage in REMADE or Path(name).parts[0] in REMADE:
+        raise KiyasError(
+            f"{path}: findings and report are not accepted, they are made again", f"kiyas report {folder.root}"
+        )
+    if stage is not None and path.exists():
+        manifest = _of_these_inputs(folder, folder.checked(stage, unsealed(path)))
+        done = _noted(folder, read_record(folder), stage, name, reason)
+        _write(folder, stage, manifest)
+        return done
+    damage = next((each for each in damages(folder, whole=True) if each.path == path), None)
+    if damage is None or stage is not None:
+        raise KiyasError(f"{path}: there is no change that could be accepted", f"see kiyas verify {folder.root}")
+    done = _noted(folder, read_record(folder), damage.stage, name, reason)
+    known = folder.manifest(damage.stage)
+    if known is not None:
+        made = {key: facts for key, facts in known["outputs"].items() if key != name}
+        if path.exists():
+            made[name] = _facts(path)
+        _write(folder, damage.stage, {**known, "outputs": dict(sorted(made.items()))})
+    elif path.exists():
+        seal_rows(path)
+    return done
+
+
+def _of_these_inputs(folder: RunDir, manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest that takes the files that are here for those that its stage read."""
+    made = {name: facts["sha256"] for stage in Stage for name, facts in (outputs(folder, stage) or {}).items()}
+    return {**manifest, "inputs": {name: made.get(name, sha) for name, sha in manifest["inputs"].items()}}
+
+
+def _noted(folder: RunDir, record: Record, stage: Stage | None, name: str, reason: str) -> Accepted:
+    """Notes a change in the record before the change is taken: a kill in between accepts nothing unseen."""
     done = Accepted(file=name, stage=stage.value if stage else None, reason=reason, when=utc_now())
-    record = read_record(folder)
     write_record(folder, record.model_copy(update={"accepted": (*record.accepted, done)}))
     return done
 
 
-def restore(folder: RunDir) -> Stage:
-    """Writes resolved.json again as the last finished stage knew it; returns that stage.
+def forget_accepted(folder: RunDir, dropped: Iterable[Stage]) -> Record:
+    """What was accepted in stages that are made again is in no finding any more. Returns the record."""
+    record, again = read_record(folder), tuple(dropped)
+    kept = tuple(each for each in record.accepted if each.stage not in again)
+    if kept != record.accepted:
+        record = record.model_copy(update={"accepted": kept})
+        write_record(folder, record)
+    return record
 
-    Raises KiyasError where no stage is finished.
-    """
-    for stage in reversed(Stage):
+
+def _is_sound(folder: RunDir) -> bool:
+    try:
+        read_record(folder)
+    except KiyasError:
+        return False
+    return True
+
+
+def _remembered(folder: RunDir, stage: Stage) -> Record | None:
+    """The record as a stage's manifest holds it; None without one, and where the manifest is damaged."""
+    try:
         manifest = folder.manifest(stage)
-        if manifest is not None and "record" in manifest:
-            write_record(folder, parse(folder.manifest_path(stage), manifest["record"]))
-            return stage
+        return parse(folder.manifest_path(stage), manifest["record"]) if manifest and "record" in manifest else None
+    except KiyasError:
+        return None
+
+
+def restore(folder: RunDir) -> Stage:
+    """Writes resolved.json again as the last finished stage knew it, with every change that was accepted in any stage;
+    returns that stage.
+
+    Raises KiyasError where no stage is finished, and where the record is as it was written.
+    """
+    if _is_sound(folder):
+        raise KiyasError(f"{folder.resolved} is as it was written: there is nothing to restore")
+    known = [(stage, record) for stage in Stage if (record := _remembered(folder, stage)) is not None]
+    if known:
+        stage, record = known[-1]
+        accepted = dict.fromkeys(each for _, of_stage in known for each in of_stage.accepted)
+        if folder.resolved.is_dir():
+            remove(folder.resolved)
+        write_record(
+            folder, record.model_copy(update={"accepted": tuple(sorted(accepted, key=lambda each: each.when))})
+        )
+        return stage
     raise KiyasError(
         f"{folder.root}: no finished stage remembers what {folder.resolved.name} held",
         "restore it from a copy, or remove the folder and run the study again",

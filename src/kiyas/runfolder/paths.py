@@ -119,7 +119,11 @@ class RunDir:
         path = self.manifest_path(stage)
         if not path.exists():
             return None
-        value = read_sealed(path)
+        return self.checked(stage, read_sealed(path))
+
+    def checked(self, stage: Stage, value: Any) -> dict[str, Any]:
+        """What a manifest holds. Raises KiyasError where it is none."""
+        path = self.manifest_path(stage)
         kinds: dict[str, Any] = {"inputs": dict, "counts": dict, "seconds": (int, float)}
         if not isinstance(value, dict) or any(not isinstance(value.get(key), kind) for key, kind in kinds.items()):
             raise KiyasError(f"{path} is not the manifest of a stage", how_to_mend(path))

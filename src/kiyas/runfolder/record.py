@@ -83,6 +83,13 @@ class Accepted(_Part):
     when: str
 
 
+class Begun(_Part):
+    """A stage, and digests of what it read when it was begun."""
+
+    stage: str
+    inputs: Mapping[str, str]
+
+
 FORMAT = 2
 """of run folders: 1 up to 0.1.0, without digests of what a stage made"""
 
@@ -123,6 +130,10 @@ class Record(_Part):
     notes: tuple[str, ...] = ()
     """what was unusual, in words, for the report"""
     accepted: tuple[Accepted, ...] = ()
+    holds: tuple[str, ...] = ()
+    """the stages of an import, which makes them all at once"""
+    begun: Begun | None = None
+    """the stage that was begun last"""
 
     @model_validator(mode="before")
     @classmethod

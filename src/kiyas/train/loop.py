@@ -148,8 +148,6 @@ class JointTraining:
         self.halvings: list[tuple[int, Layout]] = []
         self.saved: dict[str, dict[str, str]] = {}
         """digests of the files of each checkpoint so far, by its folder"""
-        self.logged = 0
-        """rows of the log so far"""
         self.in_half = base.dtype == torch.float16
         self.model = StackedModel(base.model, study.target_modules)
         ids, specs = [each.id for each in self.trainees], [each.spec for each in self.trainees]
@@ -426,7 +424,6 @@ class JointTraining:
         row = {"kind": kind, **where, **values}
         if self.log is not None:
             self.log.write(row)
-            self.logged += 1
         else:
             self.rows.append(row)
 
@@ -448,12 +445,12 @@ class JointTraining:
             dropout, base = each.peft.lora_dropout, self.study.model_name_or_path
             checkpoints.save_adapter(where, self.stack, each.k, self.model, base, dropout)
             self.saved[str(where.relative_to(self.folder.checkpoints))] = digests(where)
-        if self.log is not None:
-            self.log.sync()  # before the state, which is where a training goes on: its log must reach as far
         # One list for each field: what a training stopped by an earlier version has left is read the same way.
         names = [each.name for each in fields(Progress)]
         notes: dict[str, Any] = {name: [getattr(each.progress, name) for each in self.trainees] for name in names}
-        notes |= {"step": self.step, "saved": self.saved, "logged": self.logged}
+        # Before the state, where a training goes on: its log must reach as far.
+        logged = self.log.sync() if self.log is not None else 0
+        notes |= {"step": self.step, "saved": self.saved, "logged": logged}
         checkpoints.save_state(state_path(self.folder, self.part), self._state, notes)
 
     @property
@@ -470,21 +467,20 @@ class JointTraining:
         notes = checkpoints.load_state(state_path(self.folder, self.part), self._state)
         step, logged = -1, 0
         if notes is not None:
+            logged = notes.pop("logged", 0)
             step = self.step = notes.pop("step")
             self.saved = notes.pop("saved", {})  # a training stopped by an earlier version noted none
-            logged = notes.pop("logged", 0)
             refuse_changed_checkpoints(self.folder, self.saved)
             for each in self.trainees:
                 each.progress = Progress(**{name: values[each.k] for name, values in notes.items()})
         settle(path)
-        if path.exists():
-            kept = [row for row in read_jsonl(path) if row["step"] <= step]
-            self.logged = len(kept)
-            write_jsonl(path, kept, sealed=True)
-        if self.logged < logged:
+        if (path.stat().st_size if path.exists() else 0) < logged:
             raise KiyasError(
-                f"{path} lacks {logged - self.logged} rows of a training that was stopped", how_to_mend(path)
+                f"{path}: losses were changed or are lost, and no step before the saved state is repeated",
+                how_to_mend(path),
             )
+        if path.exists():
+            write_jsonl(path, (row for row in read_jsonl(path) if row["step"] <= step), sealed=True)
         for each in self.trainees:
             done = self.folder.checkpoints / Path(each.id.folder).parent
             for folder in done.glob("step-*"):

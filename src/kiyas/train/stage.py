@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task, layout_path, part_log, refuse_changed_checkpoints, state_path
 from kiyas.train.memory import Layout, training_budget
 from kiyas.train.plan import Plan, is_small
-from kiyas.types import AdapterId, Example, Samples
+from kiyas.types import AdapterId, Example, KiyasError, Samples
 from kiyas.work.workers import OnProgress
 
 PROBED = 8
@@ -151,10 +151,17 @@ def range_path(folder: RunDir) -> Path:
     return folder.train_state / "float32.json"
 
 
-def refuse_changed(folder: RunDir, part: int) -> None:
-    """Raises KiyasError for a checkpoint of a part that was changed or removed since it was saved."""
-    notes = checkpoints.state_notes(state_path(folder, part))
-    refuse_changed_checkpoints(folder, notes["saved"] if notes and "saved" in notes else {})
+def refuse_changed(folder: RunDir, arms: Collection[str], parts: Sequence[int]) -> None:
+    """Raises KiyasError for a checkpoint that was changed or removed since it was saved, or that no part saved."""
+    notes = [checkpoints.state_notes(state_path(folder, part)) for part in parts]
+    saved = [each["saved"] for each in notes if each is not None and "saved" in each]  # 0.1.0 noted none
+    for each in saved:
+        refuse_changed_checkpoints(folder, each)
+    if len(saved) == len(parts):
+        ours = {folder.checkpoints / name for each in saved for name in each}
+        found = {path for arm in arms for path in (folder.checkpoints / arm).glob("**/step-*")}
+        if strangers := sorted(found - ours):
+            raise KiyasError(f"{strangers[0]} was not made by this run", "remove it, and run the same command again")
 
 
 def saved_step(folder: RunDir, part: int) -> int:
