@@ -268,7 +268,7 @@ def _lines(file: File, lines: Iterator[bytes], notes: Notes) -> Table:
         else:
             if isinstance(row, dict):
                 found.append((where, row))
-                changed += row.keys() >= set(SEAL) and not is_sealed(line + b"\n")
+                changed += row.keys() >= set(SEAL) and not is_sealed(line.rstrip(b"\n") + b"\n")
                 continue
             fault = KiyasError(f"{where}: expected a JSON object, found {type(row).__name__}")
         if file.named:

@@ -98,7 +98,8 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         if read_record(folder).format == 1:
             _seal_older(folder)
         written = read_record(folder).study_file_sha256
-        if written == hashlib.sha256(text.encode()).hexdigest():
+        lost = not folder.study_copy.is_file() or sha256(folder.study_copy) != written
+        if lost and written == hashlib.sha256(text.encode()).hexdigest():
             atomic_text(folder.study_copy, text)
         return tier
     if any(folder.stage(stage).exists() for stage in Stage):
