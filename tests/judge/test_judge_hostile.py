@@ -49,7 +49,14 @@ class Renamed(ast.NodeTransformer):
         return ast.Global([self.names.get(name, name) for name in node.names])
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if case.number not in (53, 93, 95, 97)], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=[pytest.mark.slow] if case.number > 102 else [])
+        for case in cases()
+        if case.number not in (53, 93, 95, 97)
+    ],
+)
 def test_the_text_is_not_recognised(case: Case, bench: Bench) -> None:
     """Renamed, and with a harmless line before it (53, 93 and 97 speak of their own text; 95 cannot be rewritten)."""
     source = case.source

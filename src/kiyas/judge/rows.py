@@ -39,11 +39,9 @@ def located(path: str | Path, line: int) -> Iterator[None]:
 
 def rows(path: Path) -> Iterator[tuple[int, Row]]:
     """(line, row) of a JSONL file, or of a JSON file that holds one list; `.gz` of either."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(str(path), 0, "is a pipe, a device or a socket", "give a regular file")
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(str(path), 0, "is not a file", "give a file of JSON lines or of a JSON list")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(str(path), 0, "is a pipe, a device or a socket", "give a regular file")
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(MOST_OF_A_ROW + 1), b""), 1):
                 if len(line) > MOST_OF_A_ROW:
