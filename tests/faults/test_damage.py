@@ -35,7 +35,7 @@ def rows(whole: Path, said: dict[str, Said], folder: Path, commands: list[str], 
 
 
 def test_reading_commands(whole: Path, said: dict[str, Said], tmp_path: Path) -> None:
-    assert not (wrong := rows(whole, said, tmp_path, ["report", "status"], every=9)), "\n".join(wrong)
+    assert not (wrong := rows(whole, said, tmp_path, ["report", "status"], every=13)), "\n".join(wrong)
 
 
 @pytest.mark.slow

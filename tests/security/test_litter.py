@@ -62,8 +62,11 @@ def test_links_are_not_followed(run: Path, tmp_path: Path) -> None:
     assert other.exists()
 
 
+OTHERS = ("device", "socket")
+
+
 @pytest.mark.parametrize("command", [["status"], ["report"], ["report", "--text"], ["compare"]])
-@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+@pytest.mark.parametrize("kind", ["pipe", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
 @pytest.mark.parametrize("name", ["judge/judgments.jsonl", "resolved.json", "train/log.jsonl", ".lock", "data/x"])
 def test_odd_files_are_refused(
     name: str, kind: str, command: list[str], run: Path, capsys: pytest.CaptureFixture[str],

@@ -45,7 +45,15 @@ def test_the_streams_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sys.stdout is stream and stream.getvalue() == "\ufffd[1m a\ufffdb\n\ufffd\x1b[2m\r"
 
 
-@pytest.mark.parametrize("command", [["status"], ["report", "--text"], ["report"], ["report", "--language", "tr"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["report", "--text"],
+        ["report"],
+        pytest.param(["report", "--language", "tr"], marks=pytest.mark.slow),
+    ],
+)
 def test_commands_on_a_strangers_run(
     command: list[str], stranger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
