@@ -164,7 +164,10 @@ def situations() -> Iterator[tuple[str, str]]:
 def outcome(whole: dict[str, Said], run: Path, file: str, damage: str, command: str) -> tuple[str, Said]:
     """Damages a copy and gives the command: "right", "refused", or what is wrong about it."""
     DAMAGES[damage](run / file)
+    before = _costly(run)
     said = call(COMMANDS[command](run), run)
+    if said.code and _costly(run) != before:
+        return "refused, and touched what is costly", said
     text = said.err + said.out
     if "Traceback" in text or said.code == 2:
         return "traceback", said
@@ -188,6 +191,12 @@ def outcome(whole: dict[str, Said], run: Path, file: str, damage: str, command: 
     if command != "verify" and command != "status" and len(said.err.strip().splitlines()) > 2:
         return "refused in many lines", said
     return "refused", said
+
+
+def _costly(run: Path) -> dict[str, int]:
+    """What takes hours to make, by name: its size."""
+    found = (path for stage in ("data", "train", "generate", "judge") for path in (run / stage).rglob("*"))
+    return {str(path): path.lstat().st_size for path in found}
 
 
 def _conclusion(out: str) -> str:

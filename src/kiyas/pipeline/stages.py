@@ -62,7 +62,8 @@ def run(
         study = identity.isolated(study, tier)
         identity.note_other_versions(study, folder)
         _drop_damaged(folder)
-        if folder.manifest(Stage.JUDGE) is None:  # what its seal does not confirm is judged again, not refused
+        if folder.manifest(Stage.JUDGE) is None and not manifests.is_lost(folder, Stage.JUDGE):
+            # What its seal does not confirm is judged again, not refused.
             for path in (folder.judgments, folder.redecoded_judgments):
                 settle(path)
         wanted = [stage for stage in _to(until) if stage in REMADE or folder.manifest(stage) is None]

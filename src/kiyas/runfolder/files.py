@@ -42,7 +42,9 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"the disk is full: could not write {path}",
                 "free some space and run the same command again; finished work is kept",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, *_ODD):
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            raise KiyasError(f"cannot write {path}: {error.strerror}", "move what is in its place away") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, *_ODD):
             raise KiyasError(f"cannot write {path}: {error.strerror}") from error
         if error.errno in _UNABLE:
             raise KiyasError(

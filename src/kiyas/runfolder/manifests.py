@@ -130,8 +130,7 @@ def damages(folder: RunDir, read: Iterable[str] = EVERYTHING, *, whole: bool = F
     record, wanted = read_record(folder), tuple(read)
     asked = [stage for stage in Stage if any(name.startswith(f"{stage}/") for name in wanted)]
     manifests = {stage: _manifest(folder, stage, asked) for stage in Stage}
-    before = {name for manifest in manifests.values() if manifest and "after" in manifest for name in manifest["after"]}
-    before.update(record.holds)
+    before = _finished_before(manifests.values(), record)
     found: list[Damage] = []
     for stage in asked:
         manifest, path = manifests[stage], folder.manifest_path(stage)
@@ -154,6 +153,17 @@ def damages(folder: RunDir, read: Iterable[str] = EVERYTHING, *, whole: bool = F
         else:
             found += _of_stage(folder, stage, manifest["outputs"], wanted, whole)
     return found
+
+
+def _finished_before(manifests: Iterable[dict[str, Any] | None], record: Record) -> set[str]:
+    """The stages that were finished once, as later manifests say, or an import's record."""
+    return {name for each in manifests if each and "after" in each for name in each["after"]} | set(record.holds)
+
+
+def is_lost(folder: RunDir, stage: Stage) -> bool:
+    """Was the stage finished, and its manifest is gone?"""
+    known = (_manifest(folder, each, []) for each in Stage)
+    return folder.manifest(stage) is None and stage.value in _finished_before(known, read_record(folder))
 
 
 def _growing(folder: RunDir, stage: Stage) -> list[Path]:
