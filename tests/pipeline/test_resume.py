@@ -87,6 +87,7 @@ def findings(folder: RunDir) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("created", "settings", "sha256")}
 
 
+@pytest.mark.slow  # tests/faults has a short one
 def test_killed_in_every_stage_and_gone_on(tmp_path: Path, undisturbed: RunDir) -> None:
     """Training after the first save, generation within a part, judging within the rows."""
     kill_when(lambda run: len(list(run.checkpoints.glob("*/seed-0/step-000004/*"))) > 1, tmp_path)
