@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import socket
+from pathlib import Path
 
 STRINGS = (
     "\x1b[2J\x1b]0;mine\x07",
@@ -42,3 +46,20 @@ ORDERS = re.compile(
 def orders_in(text: str) -> list[str]:
     """The characters in a text that a terminal would follow."""
     return ORDERS.findall(text)
+
+
+def oddity(kind: str, path: Path) -> Path:
+    """Puts a pipe, a device, a loop of links or a socket in a file's place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        # The path of a socket has 107 characters at most.
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
+    return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hostile import oddity
 
 from kiyas import cli
 from kiyas.runfolder.litter import sweep
@@ -69,19 +69,9 @@ OTHERS = ("device", "socket")
 @pytest.mark.parametrize("kind", ["pipe", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
 @pytest.mark.parametrize("name", ["judge/judgments.jsonl", "resolved.json", "train/log.jsonl", ".lock", "data/x"])
 def test_odd_files_are_refused(
-    name: str, kind: str, command: list[str], run: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    path = run / name
-    path.unlink(missing_ok=True)
-    monkeypatch.chdir(path.parent)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(path.name)
+    name: str, kind: str, command: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oddity(kind, run / name)
     read = {"train/log.jsonl": command != ["status"], ".lock": command == ["report"], "data/x": False}
     refused = read.get(name, True)
     assert cli.main([command[0], str(run), *command[1:]]) == int(refused), "never a wait for what does not end"

@@ -6,12 +6,12 @@ import json
 import os
 import pickle
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hostile import oddity
 
 import tiny
 from kiyas.data.chat import Chat
@@ -141,20 +141,6 @@ def test_pickled_weights_run_nothing(folder: Path, tmp_path: Path) -> None:
 def test_an_adapter_in_a_model_folder(folder: Path) -> None:
     edit(folder, "adapter_config.json", base_model_name_or_path="stranger/model", peft_type="LORA")
     assert "holds a model and an adapter" in refused(folder)
-
-
-def oddity(kind: str, path: Path) -> None:
-    path.unlink(missing_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "loop":
-        path.symlink_to(path)
-    else:
-        with socket.socket(socket.AF_UNIX) as bound:
-            os.chdir(path.parent)  # the path of a socket has 107 characters at most
-            bound.bind(path.name)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "loop", "socket"])

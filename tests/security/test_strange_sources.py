@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
+from hostile import oddity
 
 from kiyas import cli
 from kiyas.interop import adapters
@@ -19,23 +18,6 @@ from kiyas.types import KiyasError
 from synthetic import make_run
 
 ROW = {"question_id": "p", "passed": True, "extracted_code": "print(1)"}
-
-
-def oddity(kind: str, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "loop":
-        path.symlink_to(path)
-    else:
-        before = Path.cwd()
-        os.chdir(path.parent)
-        with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(path.name)
-        os.chdir(before)
-    return path
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "loop", "socket"])

@@ -95,9 +95,10 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
     """
     if folder.is_begun:
         tier = _reopen(study, folder, redo)
-        if read_record(folder).format == 1:
+        record = read_record(folder)
+        if record.format == 1:
             _seal_older(folder)
-        written = read_record(folder).study_file_sha256
+        written = record.study_file_sha256
         lost = not folder.study_copy.is_file() or sha256(folder.study_copy) != written
         if lost and written == hashlib.sha256(text.encode()).hexdigest():
             atomic_text(folder.study_copy, text)
@@ -144,7 +145,7 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
             f"restore it, or add --redo {Stage.TRAIN.value} to repeat everything except the data",
         )
     models = _models(study, record.models)
-    other_models = models.keys() != record.models.keys() or _other(models, record.models)
+    other_models = _other(models, record.models)
     tier = _same_tier(study, folder, record, redo)
     if redo is not None:
         # What it will read is sound; and it is gone before the record says that it is of this study.
@@ -303,7 +304,7 @@ def _base(study: Study, known: BaseModelFacts | None = None) -> BaseModelFacts:
 
 
 def _other(models: Mapping[str, BaseModelFacts], known: Mapping[str, BaseModelFacts]) -> bool:
-    return any(not models[name].same_as(known[name]) for name in models.keys() & known.keys())
+    return models.keys() != known.keys() or any(not models[name].same_as(known[name]) for name in models)
 
 
 def _models(study: Study, known: Mapping[str, BaseModelFacts] = MappingProxyType({})) -> dict[str, BaseModelFacts]:

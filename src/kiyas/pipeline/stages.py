@@ -117,7 +117,9 @@ def _to(until: Stage) -> list[Stage]:
 def _drop_damaged(folder: RunDir) -> None:
     """Removes findings and report where a file of theirs is not what was written: they are made again."""
     for stage in REMADE:
-        if (said := _damaged_manifest(folder, stage)) or (said := _first(manifests.damages(folder, [f"{stage}/"]))):
+        if (said := _damaged_manifest(folder, stage)) or (
+            said := next(map(str, manifests.damages(folder, [f"{stage}/"])), "")
+        ):
             tell(f"{said}: made again")
             folder.drop(stage)
 
@@ -128,10 +130,6 @@ def _damaged_manifest(folder: RunDir, stage: Stage) -> str:
     except ChangedError as error:
         return str(error.args[0])
     return ""
-
-
-def _first(found: list[manifests.Damage]) -> str:
-    return str(found[0]) if found else ""
 
 
 def redraw(folder: RunDir, language: str) -> Findings:

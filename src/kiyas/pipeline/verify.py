@@ -9,7 +9,7 @@ from kiyas.pipeline.identity import model_facts
 from kiyas.runfolder import manifests
 from kiyas.runfolder.files import sha256
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import read_record
+from kiyas.runfolder.record import Record, read_record
 
 
 def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", restore: bool = False) -> tuple[str, bool]:
@@ -42,7 +42,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     if unknown := [stage for stage in Stage if folder.manifest(stage) is not None and stage not in known]:
         lines.append(f"{', '.join(unknown)}: made by a version that noted no digests; nothing is known of these files")
     lines += [f"accepted on {each.when}: {each.file} ({each.reason})" for each in record.accepted]
-    lines += _models(folder)
+    lines += _models(record)
     count = sum(map(len, known.values()))
     lines.append(
         f"not as written: {len(found)} of {count} files"
@@ -68,9 +68,9 @@ def _name(folder: RunDir, given: str) -> str:
     return given if inside.startswith("..") else Path(inside).as_posix()
 
 
-def _models(folder: RunDir) -> list[str]:
+def _models(record: Record) -> list[str]:
     """Whether the models are still what they were, where they lie in a folder of this machine."""
-    record, lines = read_record(folder), []
+    lines = []
     for facts in filter(None, [record.base, *record.models.values()]):
         root = Path(facts.name_or_path)
         if facts.files is not None and root.is_absolute() and root.is_dir():  # a name, as on the Hub, is no folder here

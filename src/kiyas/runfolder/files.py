@@ -343,6 +343,8 @@ def settle(path: Path) -> None:
     refuse_not_a_file(path)
     with disk_errors(path):
         (good, last), size = _checked(path), path.stat().st_size
+        if good == size == last:
+            return
         if good not in (size, last):
             kept = path.with_name(f"{path.name}.changed")
             shutil.copyfile(path, kept)
