@@ -30,6 +30,9 @@ from kiyas.types import BASE_ARM, AdapterId
 MOST_BYTES = 40_000_000
 """The size of one page."""
 CHUNKS = "<!-- chunks -->"
+STYLES = ("page.css", "grid.css", "print.css")
+SCRIPTS = ("page.js", "grid.js", "panel.js")
+"""One function holds them, in this order."""
 LETTERS = {
     "AC": "A",
     "WA": "W",
@@ -54,7 +57,8 @@ def render(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, finalize=in_html, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(template).render(style=Markup(asset("page.css")), version=VERSION, **values)
+    style = Markup("".join(map(asset, STYLES)))
+    return environment.get_template(template).render(style=style, version=VERSION, **values)
 
 
 def _digest(script: str) -> str:
@@ -74,7 +78,7 @@ def page(
     library: str,
 ) -> str:
     """The whole HTML text. `library`: the script that draws the charts; "" where they stay still."""
-    script = asset("page.js")
+    script = '"use strict";\n(() => {\n' + "".join(map(asset, SCRIPTS)) + "draw();\n})();"
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
         f"form-action 'none'; script-src '{_digest(library)}' '{_digest(script)}'"
