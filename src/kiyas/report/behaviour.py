@@ -45,10 +45,11 @@ MOST = 40
 MOST_EXCEPTIONS = 8
 MOST_TAGS = 5
 PLACE = Place(section="behaviour")
+STABILITY = Place(section="stability")
 
 
 def _folded(title: str) -> Place:
-    return Place(section="behaviour", heading="", fold=title)
+    return Place(section="behaviour", fold=title)
 
 
 def _first(name: str, rows: int, words: Language) -> str:
@@ -70,7 +71,7 @@ def lost_and_gained(findings: Findings, words: Language) -> Table:
         number("p", lambda each: each.p, Language.p),
     )
     shown = ("arm", "start", "solved_there", "lost", "gained", "net", "p")
-    return table("lost_and_gained", words, findings.behaviour.lost_and_gained, columns, shown=shown, place=PLACE)
+    return table("lost_and_gained", words, findings.behaviour.lost_and_gained, columns, shown=shown, place=STABILITY)
 
 
 def stuck(findings: Findings, words: Language) -> Table:

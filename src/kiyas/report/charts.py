@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 
-from kiyas.analyse.findings import Curve, Findings
+from kiyas.analyse.findings import Contrast, Curve, Findings
 from kiyas.judge.terminal import printable
-from kiyas.report import sentences
+from kiyas.report import dot_plot, sentences
+from kiyas.report.dot_plot import Dot
 from kiyas.report.language import Language
 from kiyas.runfolder.files import atomic_bytes, atomic_text
 
 Spec = dict[str, Any]
 # Okabe–Ito's hues, lightened or darkened until they read on white and on near-black alike.
-COLOURS = ("#2f7fc1", "#d9622b", "#1a9e77", "#b8639f", "#c2930f", "#4aa8d8", "#8c6bb1", "#7f7f7f")
-BASE_COLOUR = "#8a8f98"
+COLOURS = ("#2f7fc1", "#d9622b", "#1a9e77", "#b8639f", "#c2930f", "#4aa8d8", "#8c6bb1", "#7d6a45")
+BASE_COLOUR, INK = "#8a8f98", "#2b2f3a"
 LONGEST_NAME = 100
 """bytes"""
+DASHES = ([2, 3], [1, 0], [8, 3], [8, 3, 2, 3], [4, 4], [12, 4])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+"""of loss curves: training, validation, validation on other sets"""
+SEEDS = alt.expr("seeds ? 0.55 : 0")
+"""The page may switch single seeds off."""
+TICKS = alt.expr("max(2, width / 90)")
+"""So many labels have room side by side."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
@@ -70,21 +81,30 @@ def slug(text: str) -> str:
 
 
 def charts(findings: Findings, words: Language) -> dict[str, Chart]:
-    """All charts by name: differences, pass, loss-ARM."""
+    """All charts by name: rates, difference, differences, pass, loss-ARM. One that would show a single point is left
+    out."""
     made: list[Chart] = []
-    if any(math.isfinite(contrast.difference) for contrast in findings.contrasts):
-        made.append(differences(findings, words))
-    if any(math.isfinite(score.rate) for score in findings.scores if not score.adapter.is_base):
+    known = [contrast for contrast in findings.contrasts if math.isfinite(contrast.difference)]
+    if any(math.isfinite(result.mean) for result in findings.results):
+        made.append(rates(findings, words))
+    if any(contrast.primary for contrast in known):
+        made.append(differences(findings, words, [each for each in known if each.primary], "difference"))
+    if any(not contrast.primary for contrast in known):
+        made.append(differences(findings, words, known, "differences"))
+    judged = Counter(score.adapter.training for score in findings.scores if math.isfinite(score.rate))
+    if any(n > 1 for n in judged.values()):
         made.append(pass_over_steps(findings, words))
+    span = _span(findings.curves)
     used: set[str] = set()
     for arm in findings.arms:
         found = [curve for curve in findings.curves if curve.training.arm == arm]
-        if found:
+        # One logged point is no curve.
+        if any(len(points) > 1 for curve in found for points in (curve.train, curve.validation)):
             name = f"loss-{slug(arm)}"
             while name in used:
                 name += "-x"
             used.add(name)
-            made.append(loss(arm, name, found, words))
+            made.append(loss(arm, name, found, words, arm_colour(findings, arm), span))
     return {chart.name: chart for chart in made}
 
 
@@ -95,6 +115,7 @@ def arm_colour(findings: Findings, arm: str) -> str:
 
 def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
     spec: Spec = chart.properties(width=width, height=height).to_dict(validate=False)
+    spec["params"] = [{"name": "seeds", "value": True}, *spec.get("params", [])]
     spec["config"] = {
         "font": FONT,
         "background": "white",
@@ -115,10 +136,12 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
             "labelFontSize": 12,
             "symbolSize": 90,
             "symbolOpacity": 1,
-            "labelColor": "#2b2f3a",
-            "labelLimit": 260,
+            "labelColor": INK,
+            "labelLimit": 120,
         },
-        "text": {"fontSize": 12, "color": "#2b2f3a"},
+        "text": {"fontSize": 12, "color": INK},
+        "mark": {"color": INK},
+        "rule": {"color": INK},
     }
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     cleaned: Spec = _clean(spec)
@@ -134,8 +157,23 @@ def _label_format(words: Language) -> str:
     )
 
 
-def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
-    """Losses of one arm, a mark at every logged step; thin lines are seeds."""
+def _span(curves: Sequence[Curve]) -> tuple[float, float] | None:
+    """The lowest and the highest loss of the study: charts side by side have one scale."""
+    losses = [
+        point.loss
+        for curve in curves
+        for points in (curve.train, curve.validation, *curve.others.values())
+        for point in points
+        if math.isfinite(point.loss)
+    ]
+    return (min(losses), max(losses)) if losses else None
+
+
+def loss(
+    arm: str, name: str, curves: list[Curve], words: Language, colour: str, span: tuple[float, float] | None
+) -> Chart:
+    """Losses of one arm in its colour, a mark at every logged step; sets differ by dash and shape, thin lines are
+    seeds."""
     sets = [words("chart.train"), words("chart.validation")]
     rows: list[dict[str, Any]] = []
     for curve in curves:
@@ -151,14 +189,18 @@ def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
             for label, points in named
             for p in points
         ]
+    first = str(rows[0]["seed"])
     decimal = {"labelExpr": "replace(datum.label, '.', ',')"} if words.language == "tr" else {}
-    colour = alt.Color(
-        "set:N", scale=alt.Scale(domain=sets, range=[COLOURS[0], COLOURS[1], *COLOURS[2:][: len(sets) - 2]])
-    )
+    dashes, shapes = DASHES[: len(sets)], SHAPES[: len(sets)]
+    legend = alt.Legend(columns=2, symbolSize=60)
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("step:Q", title=words("chart.step"), axis=alt.Axis(tickMinStep=1, grid=False)),
-        y=alt.Y("loss:Q", title=words("chart.loss"), scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(**decimal)),
-        color=colour,
+        x=alt.X("step:Q", title=words("chart.step"), scale=_steps(rows), axis=_step_axis(rows)),
+        y=alt.Y(
+            "loss:Q",
+            title=words("chart.loss"),
+            scale=alt.Scale(zero=False, nice=True, domain=list(span) if span else alt.Undefined),
+            axis=alt.Axis(tickCount=6, **decimal),
+        ),
         detail="seed:N",
         tooltip=[
             alt.Tooltip("set:N", title=words("chart.set")),
@@ -167,30 +209,53 @@ def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
             alt.Tooltip("seed:N", title=words("chart.seed")),
         ],
     )
-    thin = len(curves) > 1
-    lines = base.mark_line(strokeWidth=1.4 if thin else 2.2, opacity=0.65 if thin else 1)
-    marks = base.mark_point(filled=True, size=22 if thin else 38, opacity=0.9).encode(
-        shape=alt.Shape("set:N", scale=alt.Scale(domain=sets))
+    several = len(curves) > 1
+    shown = alt.condition(_seed_shown(first), alt.value(0.65 if several else 1), alt.value(0))
+    lines = base.mark_line(strokeWidth=1.4 if several else 2.2, color=colour).encode(
+        strokeDash=alt.StrokeDash("set:N", scale=alt.Scale(domain=sets, range=dashes), legend=legend), opacity=shown
+    )
+    marks = base.mark_point(filled=True, size=22 if several else 38, color=colour).encode(
+        shape=alt.Shape("set:N", scale=alt.Scale(domain=sets, range=shapes), legend=legend), opacity=shown
     )
     layers: list[Any] = [lines, marks]
     lowest = [
-        {"step": c.reading.lowest_step, "what": words("chart.lowest")}
+        (c.reading.lowest_step, f"{c.training.variant} {c.training.seed}".strip())
         for c in curves
-        if c.reading and c.reading.of == "validation"
+        if c.reading and c.reading.of == "validation" and c.reading.lowest_step is not None
     ]
     if lowest:
-        layers.insert(
-            0,
-            alt.Chart(alt.Data(values=lowest))
-            .mark_rule(strokeDash=[3, 3], color=COLOURS[1], opacity=0.8)
-            .encode(
-                x="step:Q",
-                tooltip=[alt.Tooltip("what:N", title=" "), alt.Tooltip("step:Q", title=words("chart.step"))],
-            ),
+        rule = alt.Chart(alt.Data(values=[{"step": step, "seed": seed} for step, seed in lowest]))
+        rule = rule.encode(x="step:Q", opacity=shown, tooltip=[alt.Tooltip("step:Q", title=words("chart.lowest"))])
+        at = min(step for step, _ in lowest)
+        left = 2 * at < max(int(row["step"]) for row in rows)
+        text = alt.Chart(alt.Data(values=[{"step": at, "what": words("chart.lowest")}])).mark_text(
+            align="left" if left else "right", dx=4 if left else -4, baseline="top", fontSize=11
         )
+        layers = [
+            rule.mark_rule(strokeDash=[3, 3], color=BASE_COLOUR),
+            *layers,
+            text.encode(x="step:Q", y=alt.value(2), text="what:N"),
+        ]
     title = f"{words('heading.loss')}: {arm}"
     label = f"{title}. {sentences.reading(curves[0], words)}"
     return Chart(name, title, label, finish(alt.layer(*layers), 460, 280), arm)
+
+
+def _seed_shown(first: str) -> str:
+    """Vega's condition under which a seed is on the screen: all are, unless the reader switched them off."""
+    return f"seeds || datum.seed == {json.dumps(first)}"
+
+
+def _steps(rows: Sequence[Mapping[str, Any]]) -> alt.Scale:
+    """From the first to the last step, without room beside them."""
+    steps = [row["step"] for row in rows]
+    return alt.Scale(domain=[min(0, *steps), max(1, *steps)], nice=False)
+
+
+def _step_axis(rows: Sequence[Mapping[str, Any]]) -> alt.Axis:
+    steps = sorted({row["step"] for row in rows})
+    ticks = {"values": steps} if len(steps) <= 10 else {"tickCount": TICKS, "tickMinStep": 1}
+    return alt.Axis(grid=False, labelOverlap="greedy", labelSeparation=8, labelFlush=True, **ticks)
 
 
 def pass_over_steps(findings: Findings, words: Language) -> Chart:
@@ -215,16 +280,18 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
             }
         )
     arms = [arm for arm in findings.arms if any(row["arm"] == arm for row in rows)]
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=arms, range=[arm_colour(findings, arm) for arm in arms]))
-    steps = sorted({row["step"] for row in rows})
-    ticks = {"values": steps} if len(steps) <= 15 else {"tickMinStep": 1}
-    percent = alt.Axis(labelExpr=_label_format(words))
-    base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("step:Q", title=words("chart.step"), axis=alt.Axis(grid=False, **ticks)),
-        color=colour,
-        detail="line:N",
+    legend = alt.Legend(columns=2)
+    colour = alt.Color(
+        "arm:N", scale=alt.Scale(domain=arms, range=[arm_colour(findings, arm) for arm in arms]), legend=legend
     )
-    y = alt.Y("rate:Q", title=findings.metric, axis=percent, scale=alt.Scale(zero=True))
+    single = len({row["line"] for row in rows}) == len(arms)
+    step = [words("chart.step"), words("chart.band" if single else "chart.thick")]
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("step:Q", title=step, scale=_steps(rows), axis=_step_axis(rows)), color=colour, detail="line:N"
+    )
+    y = alt.Y(
+        "rate:Q", title=findings.metric, axis=alt.Axis(labelExpr=_label_format(words)), scale=alt.Scale(zero=True)
+    )
     tooltip = [
         alt.Tooltip("arm:N", title=words("chart.arm")),
         alt.Tooltip("seed:N", title=words("chart.seed")),
@@ -233,16 +300,16 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
         alt.Tooltip("solved:N", title=words("column.solved")),
         alt.Tooltip("between:N", title=words("chart.interval")),
     ]
-    single = len({row["line"] for row in rows}) == len(arms)
     layers: list[Any] = []
     if single:
         layers.append(base.mark_area(opacity=0.10).encode(y="low:Q", y2="high:Q"))
     else:
         means = alt.Chart(alt.Data(values=_means(rows))).encode(x="step:Q", y=y, color=colour, detail="arm:N")
         layers.append(means.mark_line(strokeWidth=3))
-    layers.append(base.mark_line(strokeWidth=2.2 if single else 1, opacity=1 if single else 0.4).encode(y=y))
-    shape = alt.Shape("arm:N", scale=alt.Scale(domain=arms))
-    marks = base.mark_point(filled=True, size=60 if single else 34, opacity=1 if single else 0.75)
+    faint = {} if single else {"opacity": SEEDS}
+    layers.append(base.mark_line(strokeWidth=2.2 if single else 1, **faint).encode(y=y))
+    shape = alt.Shape("arm:N", scale=alt.Scale(domain=arms), legend=legend)
+    marks = base.mark_point(filled=True, size=60 if single else 34, **faint)
     layers.append(marks.encode(y=y, tooltip=tooltip, shape=shape))
     measured = [s for s in findings.scores if s.adapter.is_base and math.isfinite(s.rate)]
     if measured:
@@ -254,7 +321,7 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
             )
         )
         layers.append(
-            rule.mark_text(align="right", baseline="bottom", dx=-4, dy=-4, color=BASE_COLOUR).encode(
+            rule.mark_text(align="right", baseline="top", dx=-4, dy=5).encode(
                 x=alt.value("width"), y="rate:Q", text="what:N"
             )
         )
@@ -276,65 +343,66 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def behind(margin: float | None, scale: alt.Scale, what: str = "") -> list[Any]:
-    """Layers that are behind intervals: the margin, which a tooltip calls `what`, and zero."""
-    layers: list[Any] = []
-    if margin:
-        band = {"low": -100 * margin, "high": 100 * margin, **({"what": what} if what else {})}
-        tooltip = {"tooltip": alt.Tooltip("what:N", title=" ")} if what else {}
-        shade = alt.Chart(alt.Data(values=[band])).mark_rect(color=COLOURS[2], opacity=0.14)
-        layers.append(shade.encode(x=alt.X("low:Q", scale=scale), x2="high:Q", **tooltip))
-    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=BASE_COLOUR)
-    return [*layers, zero.encode(x=alt.X("zero:Q", scale=scale))]
+def _share_axis(words: Language) -> alt.Axis:
+    return alt.Axis(labelExpr=_label_format(words), tickCount=TICKS, labelFlush=True)
 
 
-def differences(findings: Findings, words: Language) -> Chart:
-    """Every contrast with its 95% interval; zero and the declared margin are behind."""
-    rows: list[dict[str, Any]] = []
-    for found in findings.contrasts:
-        if not math.isfinite(found.difference):
+def rates(findings: Findings, words: Language) -> Chart:
+    """The metric of the base and of every arm with its interval; small dots are single seeds."""
+    dots = []
+    for found in findings.results:
+        if not math.isfinite(found.mean):
             continue
-        a, b = sentences.arm_name(words, found.a), sentences.arm_name(words, found.b)
-        rows.append(
-            {
-                "name": words("cell.minus", a=a, b=b),
-                "difference": 100 * found.difference,
-                "low": 100 * found.interval.low,
-                "high": 100 * found.interval.high,
-                "shown": words.points(found.difference),
-                "between": words.points_interval(found.interval),
-                "primary": found.primary,
-            }
+        single = [score.rate for adapter in found.adapters if (score := findings.score(adapter))]
+        dots.append(
+            Dot(
+                sentences.arm_name(words, found.arm),
+                f"{words.percent(found.mean)} ({words.share_interval(found.interval)})",
+                found.interval.low,
+                found.interval.high,
+                found.mean,
+                arm_colour(findings, found.arm),
+                seeds=tuple(rate for rate in single if math.isfinite(rate)) if len(single) > 1 else (),
+            )
         )
-    reach = max(5.0, *(abs(row[key]) for row in rows for key in ("low", "high"))) * 1.08
-    scale = alt.Scale(domain=[-reach, reach], nice=False)
-    names = [row["name"] for row in rows]
-    weight = alt.condition("datum.primary", alt.value(1), alt.value(0.55))
-    data = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y(
-            "name:N",
-            sort=names,
-            title=None,
-            axis=alt.Axis(labelLimit=220, domain=False, ticks=False, grid=False, labelFontSize=13),
-        ),
-        opacity=weight,
-        tooltip=[
-            alt.Tooltip("name:N", title=words("column.comparison")),
-            alt.Tooltip("shown:N", title=words("column.difference")),
-            alt.Tooltip("between:N", title=words("chart.interval")),
-        ],
-    )
-    x = alt.X(
-        "low:Q",
-        title=words("chart.difference", metric=findings.metric),
-        scale=scale,
-        axis=alt.Axis(tickCount=9, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label"),
-    )
-    layers = behind(findings.margin, scale, words("chart.margin"))
-    layers.append(data.mark_rule(strokeWidth=3, strokeCap="round", color=COLOURS[0]).encode(x=x, x2="high:Q"))
-    layers.append(data.mark_point(filled=True, size=130, color=COLOURS[0]).encode(x=alt.X("difference:Q", scale=scale)))
-    label = "; ".join(f"{row['name']}: {row['shown']} ({row['between']})" for row in rows)
-    spec = finish(alt.layer(*layers), 820, 34 * len(rows) + 10)
-    # A viewer's font may be wider than the one that the labels were measured with.
-    spec["padding"] = {"left": 24, "right": 5, "top": 5, "bottom": 5}
-    return Chart("differences", words("table.contrasts"), label, spec)
+    key = "line_seeds" if any(dot.seeds for dot in dots) else "line"
+    title = [words("chart.share", metric=findings.metric, n=findings.problems), words(f"chart.{key}")]
+    x = dot_plot.scale(dots)
+    layers, height = dot_plot.layers(dots, x, _share_axis(words), title, words("chart.seed"))
+    label = "; ".join(f"{dot.name}: {dot.said}" for dot in dots)
+    name = words("chart.rates", metric=findings.metric)
+    return Chart("rates", name, f"{name}. {label}", finish(alt.layer(*layers), 560, height))
+
+
+def differences(findings: Findings, words: Language, contrasts: Sequence[Contrast], name: str) -> Chart:
+    """Contrasts with their 95% intervals; zero and the declared margin are behind."""
+    dots = [
+        Dot(
+            words("cell.minus", a=sentences.arm_name(words, each.a), b=sentences.arm_name(words, each.b)),
+            f"{words.points(each.difference)} ({sentences.points_interval(words, each.interval)})",
+            100 * each.interval.low,
+            100 * each.interval.high,
+            100 * each.difference,
+            strong=each.primary,
+            seeds=tuple(100 * pair.difference for pair in each.pairs) if len(each.pairs) > 1 else (),
+        )
+        for each in contrasts
+        if math.isfinite(each.difference)
+    ]
+    margin = 100 * (findings.margin or 0.0)
+    title = [words("chart.difference", metric=findings.metric)]
+    if margin:
+        title.append(words("chart.margin", margin=words.points(findings.margin, signed=False)))
+    layers, height = interval_layers(dots, margin, title, words)
+    label = "; ".join(f"{dot.name}: {dot.said}" for dot in dots)
+    return Chart(name, words("table.contrasts"), label, finish(alt.layer(*layers), 560, height))
+
+
+def interval_layers(
+    dots: Sequence[Dot], margin: float, title: Sequence[str], words: Language, most: float | None = None
+) -> tuple[list[Any], int]:
+    """Differences in points over zero and the margin, and the height of the rows."""
+    x = dot_plot.scale(dots, zero=True, margin=margin, most=most)
+    axis = alt.Axis(tickCount=TICKS, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label", labelFlush=True)
+    layers, height = dot_plot.layers(dots, x, axis, list(title), words("chart.seed"))
+    return [*dot_plot.behind(margin, x, title[-1]), *layers], height

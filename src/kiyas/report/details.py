@@ -12,8 +12,6 @@ from kiyas.report.table import SHARE, Column, Place, Row, Table, estimate, label
 from kiyas.types import AdapterId
 
 KINDS = ("always", "learned", "forgotten", "flickering", "never")
-FEW_PROBLEMS = 25
-"""Partly solved problems are listed unfolded up to here."""
 
 
 class OfTraining(Protocol):
@@ -87,7 +85,7 @@ def loss_matrix(findings: Findings, words: Language) -> Table:
         Column("range", lambda cell: {"low": cell.low, "high": cell.high}, spread, numeric=True),
         number("seeds", lambda cell: cell.seeds),
     )
-    place = Place(section="loss", heading="", fold=words("table.loss_matrix"))
+    place = Place(section="loss", fold=words("table.loss_matrix"))
     return table("loss_matrix", words, cells, columns, strong=lambda cell: cell.arm == cell.on, place=place)
 
 
@@ -141,7 +139,6 @@ def partial(findings: Findings, words: Language) -> Table:
         place=Place(
             section="problems",
             fold=f"{words('table.partial')} ({len(printed)})",
-            open=len(printed) <= FEW_PROBLEMS,
         ),
     )
 
@@ -233,7 +230,7 @@ def forgotten(findings: Findings, words: Language) -> Table:
         ),
     )
     fold = f"{words('table.forgotten')} ({len(rows)})"
-    place = Place(section="stability", heading="", fold=fold, open=True)
+    place = Place(section="stability", fold=fold)
     return table("forgotten", words, rows, columns, place=place)
 
 

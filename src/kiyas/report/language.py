@@ -65,6 +65,14 @@ class Language:
         text = f"{value:,}"
         return text.replace(",", ".") if self.language == "tr" else text
 
+    def size(self, value: int) -> str:
+        """A large count in three digits: 52.4 k, 1.54 billion as 1.54 G."""
+        for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if value >= unit:
+                scaled = value / unit
+                return f"{self.number(scaled, max(0, 2 - int(math.log10(scaled))))}\u00a0{letter}"
+        return str(value)
+
     def setting(self, value: float) -> str:
         """A number as somebody set it: 0.0002, 1e-08."""
         text = f"{value:g}" if isinstance(value, float) else str(value)

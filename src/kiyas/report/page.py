@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from kiyas.analyse.findings import Findings, Level
+from kiyas.analyse.findings import Curve, Findings, Level
 from kiyas.judge.version import VERSION
-from kiyas.report import charts, methods, sentences, tables
+from kiyas.report import charts, first_screen, methods, sentences, tables
 from kiyas.report.language import Language, phrases
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.quoting import in_html
+from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import read_record
 from kiyas.study.settings import as_text, flat
 from kiyas.types import BASE_ARM, AdapterId
 
@@ -32,7 +34,7 @@ MOST_BYTES = 40_000_000
 CHUNKS = "<!-- chunks -->"
 STYLES = ("page.css", "grid.css", "print.css")
 SCRIPTS = ("page.js", "grid.js", "panel.js")
-"""One function holds them, in this order."""
+"""One function holds them, in this order. The first draws charts and switches themes; it is enough for other pages."""
 LETTERS = {
     "AC": "A",
     "WA": "W",
@@ -69,6 +71,36 @@ def image(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
 
 
+def document(
+    template: str,
+    words: Language,
+    made_charts: Mapping[str, charts.Chart],
+    library: str,
+    *,
+    scripts: Sequence[str] = SCRIPTS[:1],
+    data: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> str:
+    """A page with charts. `library`: the script that draws them, or ""; `data`: what the page's own scripts read."""
+    script = '"use strict";\n(() => {\n' + "".join(map(asset, scripts)) + "draw();\n})();"
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
+        f"form-action 'none'; script-src '{_digest(library)}' '{_digest(script)}'"
+    )
+    drawings = {name: chart.drawing for name, chart in made_charts.items() if chart.drawing}
+    return render(
+        template,
+        w=words,
+        charts=made_charts,
+        stills={name: image(drawing.svg) for name, drawing in drawings.items()},
+        policy=policy,
+        library=Markup(library),
+        script=Markup(script),
+        data=Markup(script_json({"charts": {name: made_charts[name].spec for name in drawings}, **(data or {})})),
+        **values,
+    )
+
+
 def page(
     run: Path,
     findings: Findings,
@@ -77,17 +109,11 @@ def page(
     made_charts: dict[str, charts.Chart],
     library: str,
 ) -> str:
-    """The whole HTML text. `library`: the script that draws the charts; "" where they stay still."""
-    script = '"use strict";\n(() => {\n' + "".join(map(asset, SCRIPTS)) + "draw();\n})();"
-    policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
-        f"form-action 'none'; script-src '{_digest(library)}' '{_digest(script)}'"
-    )
+    """The whole HTML text."""
     grid, groups = _grid(findings), _groups(findings, words)
     data = {
         "rows": grid,
         "letters": {letter: verdict for verdict, letter in LETTERS.items()},
-        "charts": {name: chart.spec for name, chart in made_charts.items() if chart.drawing},
         "columns": [_column(words, adapter) for adapter in findings.columns],
         "starts": [group["columns"][0]["i"] for group in groups],
         "partners": [partner(findings, adapter) for adapter in findings.columns],
@@ -95,17 +121,28 @@ def page(
             key: phrase for key, phrase in phrases(words.language).items() if key.split(".")[0] in ("grid", "verdict")
         },
     }
-    html = render(
+    html = document(
         "page.html.j2",
+        words,
+        made_charts,
+        library,
+        scripts=SCRIPTS,
+        data=data,
         f=findings,
-        w=words,
+        figures="figures/",
+        links=_links(findings, words, made_tables, made_charts),
+        losses=_losses(findings, made_charts),
+        colours={arm: charts.arm_colour(findings, arm) for arm in findings.arms},
+        seeds=any(len(found.adapters) > 1 for found in findings.results)
+        or len({c.training.seed for c in findings.curves}) > 1,
         title=words("page.title", name=findings.name),
         s=sentences,
         tables=made_tables,
-        charts=made_charts,
-        stills={name: image(chart.drawing.svg) for name, chart in made_charts.items() if chart.drawing},
+        facts=first_screen.facts(read_record(RunDir(run)), findings, words),
+        question=sentences.question(findings, words),
+        against_base=sentences.against_base(findings, words),
         conclusion=sentences.conclusion(findings, words),
-        warnings=sentences.remarks(findings, words, Level.WARNING, Level.NOTE),
+        warnings=[(each.level, said) for each, said in sentences.remarks(findings, words, Level.WARNING, Level.NOTE)],
         fine=sentences.remarks(findings, words, Level.OK),
         groups=groups,
         grid=grid,
@@ -115,15 +152,41 @@ def page(
         ],
         methods=methods.paragraphs(run, findings, words),
         settings=_settings(findings.settings),
-        policy=policy,
-        library=Markup(library),
-        script=Markup(script),
-        data=Markup(script_json(data)),
     )
     room = MOST_BYTES - len(html.encode("utf-8", "backslashreplace")) - len(grid) * len(_chunk(len(grid), ""))
     made = chunks(run, findings, words, room)
     # Only the template can hold this comment: texts pass autoescape or script_json.
     return html.replace(CHUNKS, "".join(_chunk(i, text) for i, text in enumerate(made)), 1)
+
+
+def _links(
+    findings: Findings,
+    words: Language,
+    made_tables: Mapping[str, tables.Table],
+    made_charts: Mapping[str, charts.Chart],
+) -> list[tuple[str, str]]:
+    """The sections that have something to show, and their names."""
+    filled = {"conclusion", "method"} | {table.place.section for table in made_tables.values() if table.shown}
+    filled |= {"loss"} if findings.curves else set()
+    filled |= {"problems"} if findings.grid else set()
+    names = {
+        "conclusion": words("nav.conclusion"),
+        "results": words("nav.results"),
+        "loss": words("nav.loss"),
+        "pass": findings.metric,
+        "problems": words("nav.grid"),
+        "stability": words("nav.stability"),
+        "behaviour": words("nav.behaviour"),
+        "method": words("nav.method"),
+    }
+    return [(section, name) for section, name in names.items() if section in filled]
+
+
+def _losses(findings: Findings, made_charts: Mapping[str, charts.Chart]) -> list[tuple[str, str, list[Curve]]]:
+    """Arm, figure and trainings of each arm that has a loss; "" where a single point makes no figure."""
+    figure = {chart.arm: name for name, chart in made_charts.items() if chart.arm is not None}
+    curves = {arm: [curve for curve in findings.curves if curve.training.arm == arm] for arm in findings.arms}
+    return [(arm, figure.get(arm, ""), found) for arm, found in curves.items() if found]
 
 
 def _chunk(i: int, text: str) -> str:

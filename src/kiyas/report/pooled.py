@@ -1,12 +1,11 @@
 """`Pooled` → text with a forest plot in characters, page, figure, table. Words follow numbers, as in a run's report.
 
-`write` makes index.html (self-contained, offline, without scripts), forest.svg, .png and .pdf, pooled.csv and
+`write` makes index.html (self-contained, offline), forest.svg, .png and .pdf, pooled.csv and
 pooled.md. `text` is the same for the terminal.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Callable
@@ -19,20 +18,19 @@ import altair as alt
 from kiyas.analyse import Level
 from kiyas.pooling import Pooled, PooledDifference, Replication
 from kiyas.report import drawing, metric
-from kiyas.report.charts import COLOURS, Chart, behind, finish
+from kiyas.report.charts import Chart, finish, interval_layers
+from kiyas.report.dot_plot import Dot
+from kiyas.report.first_screen import Fact
 from kiyas.report.language import DASH, Language
-from kiyas.report.page import image, render
+from kiyas.report.page import document
 from kiyas.report.quoting import markdown as plain
 from kiyas.report.sentences import Conclusion, arm_name, method, p_value
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
+from kiyas.types import BASE_ARM
 from kiyas.work.console import safe
 
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'none'; base-uri 'none'; "
-    "form-action 'none'"
-)
 LONGEST_NAME = 24
 
 
@@ -42,11 +40,12 @@ def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
     table = rows(found, words)
     with drawing.engine() as engine:
         chart = drawing.drawn({"forest": forest(found, words)}, engine)["forest"]
+        library = drawing.javascript(engine)
     chart.write(folder)
     atomic_text(folder / "pooled.csv", table.csv())
     atomic_text(folder / "pooled.md", markdown(found, words, table, chart))
     html = folder / "index.html"
-    atomic_text(html, page(found, words, table, chart))
+    atomic_text(html, page(found, words, table, chart, library))
     return html
 
 
@@ -74,15 +73,16 @@ def conclusion(found: Pooled, words: Language) -> Conclusion:
         margin=words.points(found.margin, signed=False),
     )
     sentence = metric.sentence(words, found.metric, sentence)
-    return Conclusion(found.decision.value, badge, sentence, tuple(_more(found, words)))
-
-
-def _more(found: Pooled, words: Language) -> list[str]:
-    meta = found.meta
     # Where the replications answered the same problems, their spread is that on these problems.
-    within = found.problems is not None
-    where = words("pooled.within") if within else ""
-    said = [words(f"pooled.{found.agreement}", where=where)]
+    where = words("pooled.within") if found.problems is not None else ""
+    agreement = words(f"pooled.{found.agreement}", where=where)
+    return Conclusion(
+        found.decision.value, badge, sentence, tuple(_statistics(found, words, where)), scope=(agreement,)
+    )
+
+
+def _statistics(found: Pooled, words: Language, where: str) -> list[str]:
+    meta, said = found.meta, list[str]()
     if meta is None:
         return said
     tau2, i2 = meta.tau2_interval, meta.i2_interval
@@ -102,7 +102,7 @@ def _more(found: Pooled, words: Language) -> list[str]:
     )
     if tau2 is None:
         said.append(words("pooled.too_close"))
-    key = "no_prediction" if meta.prediction is None else "prediction_within" if within else "prediction"
+    key = "no_prediction" if meta.prediction is None else "prediction_within" if where else "prediction"
     said.append(words(f"pooled.{key}", interval=words.points_interval(meta.prediction), problems=found.problems))
     first, *beside = found.answers
     bootstrap = words.points_interval(first.bootstrap)
@@ -284,54 +284,30 @@ def _line(interval: Interval, difference: float | None, reach: float, places: in
     return "".join(line)
 
 
-def _said(line: _Line, words: Language) -> str:
-    difference = f"   {words.points(line.difference)}" if line.difference is not None else ""
-    return f"{_cut(line.name)}{difference}   ({words.points_interval(line.interval)})"
-
-
 def forest(found: Pooled, words: Language) -> Chart:
-    """The forest plot: squares by weight, diamonds for what is pooled, a thin line for one more replication."""
-    drawn = _lines(found, words)
-    reach = 100 * _reach(drawn)
-    values = [
-        {
-            # Numbered: two rows may bear one name.
-            "row": i,
-            "label": _said(line, words),
-            "low": max(-reach, 100 * line.interval.low),
-            "high": min(reach, 100 * line.interval.high),
-            "difference": None if line.difference is None else 100 * line.difference,
-            "size": 260 if line.weight is None else 60 + 340 * line.weight,
-            "shape": "square" if line.replication else "diamond",
-            "kind": line.replication is not None,
-        }
-        for i, line in enumerate(drawn)
-    ]
-    scale = alt.Scale(domain=[-reach, reach], nice=False)
-    names = alt.Axis(
-        labelExpr=f"{json.dumps([value['label'] for value in values])}[datum.value]",
-        labelLimit=460,
-        # Room for the widest font that a reader may have: labels in an SVG are not cut where they were measured.
-        minExtent=7.5 * max(len(str(value["label"])) for value in values),
-        domain=False,
-        ticks=False,
-        grid=False,
-    )
-    colour = alt.condition("datum.kind", alt.value(COLOURS[0]), alt.value(COLOURS[1]))
-    base = alt.Chart(alt.Data(values=values)).encode(y=alt.Y("row:O", title=None, axis=names), color=colour)
-    axis = words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))
-    layers = behind(found.margin, scale)
-    layers.append(base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=axis, scale=scale), x2="high:Q"))
-    points = base.transform_filter("datum.difference !== null").mark_point(filled=True, opacity=1)
-    layers.append(
-        points.encode(
-            x=alt.X("difference:Q", scale=scale),
-            size=alt.Size("size:Q", scale=None),
-            shape=alt.Shape("shape:N", scale=None),
+    """The forest plot: squares by weight, diamonds for what is pooled, a line alone for one more replication."""
+    dots = [
+        Dot(
+            _cut(line.name),
+            f"{words.points(line.difference)} ({limits})" if line.difference is not None else f"({limits})",
+            100 * line.interval.low,
+            100 * line.interval.high,
+            None if line.difference is None else 100 * line.difference,
+            strong=line.replication is None,
+            size=260 if line.weight is None else 60 + 340 * line.weight,
+            shape="square" if line.replication else "diamond",
         )
+        for line in _lines(found, words)
+        for limits in [words.points_interval(line.interval)]
+    ]
+    title = [words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))]
+    if found.margin:
+        title.append(words("chart.margin", margin=words.points(found.margin, signed=False)))
+    layers, height = interval_layers(
+        dots, 100 * (found.margin or 0.0), title, words, most=100 * _reach(_lines(found, words))
     )
-    label = "; ".join(str(value["label"]) for value in values)
-    return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
+    label = "; ".join(f"{dot.name}: {dot.said}" for dot in dots)
+    return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 560, height))
 
 
 def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
@@ -348,16 +324,35 @@ def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
-    """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
-    return render(
+def page(found: Pooled, words: Language, table: Table, chart: Chart, library: str) -> str:
+    """The whole HTML text. Names from files pass jinja2's autoescape; nothing is fetched."""
+    return document(
         "pooled.html.j2",
-        w=words,
+        words,
+        {"forest": chart},
+        library,
         title=table.title,
+        figures="",
         t=table,
+        facts=_facts(found, words),
+        question=_question(found, words),
         conclusion=conclusion(found, words),
-        remarks=_remarks(found, words),
-        chart=chart,
-        still=image(chart.drawing.svg) if chart.drawing else "",
-        policy=POLICY,
+        warnings=_remarks(found, words),
     )
+
+
+def _question(found: Pooled, words: Language) -> str:
+    if BASE_ARM in (found.a, found.b):
+        return words("first.asked_base", arm=found.b if found.a == BASE_ARM else found.a)
+    return words("first.asked", a=found.a, b=found.b)
+
+
+def _facts(found: Pooled, words: Language) -> list[Fact]:
+    """What was pooled: each replication with its arms' rates, its seeds and its problems."""
+    facts = []
+    for each in found.replications:
+        lines = [f"{found.a} {words.percent(each.a_rate)}, {found.b} {words.percent(each.b_rate)}"]
+        lines += [words("first.problems", n=each.problems)] if each.problems else []
+        lines += [words("first.seeds", n=each.seeds)] if each.seeds else []
+        facts.append(Fact(words("pooled.replication"), each.name, tuple(lines)))
+    return facts

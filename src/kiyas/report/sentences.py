@@ -11,6 +11,7 @@ from kiyas.report import metric
 from kiyas.report.language import DASH, Language
 from kiyas.report.numerical_floor import numerical_floor
 from kiyas.runfolder.record import Kind
+from kiyas.stats.inference import Interval
 from kiyas.types import BASE_ARM, AdapterId
 
 ENOUGH_DRAWS = 3
@@ -18,12 +19,20 @@ ENOUGH_DRAWS = 3
 
 @dataclass(frozen=True)
 class Conclusion:
-    """`badge`: the decision in few words; `sentence`: what may be said; `more`: what supports it."""
+    """`badge`: the decision in few words; `sentence`: what may be said; `scope`: about what, and what changes its
+    reading; `decide`: what would decide it; `statistics`: what supports it."""
 
     decision: str
     badge: str
     sentence: str
-    more: tuple[str, ...]
+    statistics: tuple[str, ...] = ()
+    decide: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """All that follows the sentence."""
+        return (*self.decide, *self.scope, *self.statistics)
 
 
 def checkpoint(words: Language, adapter: AdapterId) -> str:
@@ -51,12 +60,44 @@ def method(words: Language, name: str) -> str:
     return words(f"cell.method_{name.replace('-', '_')}")
 
 
+def points_interval(words: Language, interval: Interval | None) -> str:
+    """The level is said where several declared contrasts share the chance of a false claim."""
+    said = words.points_interval(interval)
+    adjusted = interval is not None and not math.isclose(interval.level, 0.95)
+    return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
+
+
 def behaviour_lead(findings: Findings, words: Language) -> str:
     left_out = findings.behaviour.left_out
     said = words("heading.behaviour_lead")
     if findings.k > 1:
         said += " " + words("metric.single", metric=findings.metric)
     return f"{said} {words('behaviour.left_out', n=left_out)}" if left_out else said
+
+
+def changes(findings: Findings, words: Language) -> str:
+    """What is learned and lost, in one sentence: from the base, or from the first checkpoint where it is unknown."""
+    found = findings.behaviour.lost_and_gained
+    start = found[0].start if found else None
+    listed = [
+        words("first.change", arm=each.arm, gained=words.number(each.gained), lost=words.number(each.lost))
+        for each in found
+        if each.start == start
+    ]
+    return words(f"first.changes_{start}", listed="; ".join(listed)) if listed else words("first.changes_unknown")
+
+
+def ways_to_fail(findings: Findings, words: Language) -> str:
+    """How answers fail most, in one sentence."""
+    listed = []
+    for each in findings.behaviour.outcomes:
+        if each.arm in (*findings.wanted, *findings.arms) and any(each.failures.values()):
+            failure, n = max(each.failures.items(), key=lambda counted: counted[1])
+            share = words.percent(n / each.answers)
+            listed.append(
+                words("first.fails", arm=arm_name(words, each.arm), failure=words(f"failure.{failure}"), share=share)
+            )
+    return words("first.ways_to_fail", listed="; ".join(listed)) if listed else words("first.ways_unknown")
 
 
 def not_known(findings: Findings, words: Language) -> list[str]:
@@ -73,44 +114,44 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     """The sentence about the question of the study."""
     found = findings.primary
     if found is None:
-        return Conclusion("none", words("decision.none"), _nothing(findings, words), ())
+        return Conclusion("none", words("decision.none"), _nothing(findings, words))
     a, b = arm_name(words, found.a), arm_name(words, found.b)
     badge = metric.badge(words, findings.metric, words(f"decision.{found.decision}", a=a, b=b))
     if found.decision is Decision.MISSING:
         what = words("conclusion.owed_what", a=a, b=b)
-        return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what), ())
+        return Conclusion("owed", badge, words("conclusion.missing", n=found.missing, what=what))
     changed = any(each.code == "declaration_changed" for each in findings.remarks)
     if findings.select == "primary" or changed:
         badge = words("decision.exploratory", badge=badge)
-    more = [_test(found, words, a, b)]
+    statistics, scope = [_test(found, words, a, b)], []
     if found.holm is not None:
         # Findings of an older version do not say how many there were.
         family = found.family or sum(each.holm is not None for each in findings.contrasts)
         level, key = words.level(found.interval), "holm" if found.exact_p is None else "holm_mid"
-        more.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
-    more += needed(found, words)
+        statistics.append(words(f"conclusion.{key}", n=family, p=words.p(found.holm), level=level))
+    statistics += _assumed(found, words)
     clean = findings.uncontaminated
     apart = found.decision is Decision.CONTAMINATED
     if clean is not None and not apart:
         n, values = found.problems - clean.problems, _difference(clean, words)
-        more.append(words("conclusion.uncontaminated", n=n, p=words.p(clean.p), **values))
-    more += [
+        scope.append(words("conclusion.uncontaminated", n=n, p=words.p(clean.p), **values))
+    statistics += [
         words("conclusion.aa_control", arm=each.arm, n=each.pairs, largest=words.points(each.largest, signed=False))
         for each in findings.aa_control
         if each.arm in (found.a, found.b)
     ]
-    more += numerical_floor(findings, words)
-    scope = "scope_data" if found.method == "two-way" else "scope_pair"
-    if scope == "scope_data" and findings.kind == Kind.IMPORT:
-        scope = "scope_unknown"
-    more.append(words(f"conclusion.{scope}", them=_them(found, words)))
-    more += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
-    more += _best_instead(findings, words)
+    statistics += numerical_floor(findings, words)
+    statistics += _best_instead(findings, words)
+    about = "scope_data" if found.method == "two-way" else "scope_pair"
+    if about == "scope_data" and findings.kind == Kind.IMPORT:
+        about = "scope_unknown"
+    scope.append(words(f"conclusion.{about}", them=_them(found, words)))
+    scope += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     if findings.select == "primary":
-        more.append(words("conclusion.exploratory"))
+        scope.append(words("conclusion.exploratory"))
     said = _apart(found, clean, words) if clean is not None and apart else sentence(found, words)
     said = metric.sentence(words, findings.metric, said)
-    return Conclusion(found.decision.value, badge, said, tuple(more))
+    return Conclusion(found.decision.value, badge, said, tuple(statistics), tuple(needed(found, words)), tuple(scope))
 
 
 def _difference(found: Contrast, words: Language) -> dict[str, str]:
@@ -265,10 +306,6 @@ def needed(found: Contrast, words: Language) -> list[str]:
         ]
         listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
-        if need.seed_sd is not None and options:
-            sd, most = (words.points(each, signed=False) for each in (need.seed_sd, need.seed_sd_most))
-            key = "needed_seed_sd" if need.seed_sd_most is None else "needed_seed_sds"
-            said.append(words(f"conclusion.{key}", sd=sd, most=most, seeds=found.seeds))
     elif need.problems is not None:
         told = words("conclusion.needed_problems", difference=difference, problems=need.problems)
         said.append(told + _hours(need.problems_hours, words))
@@ -276,6 +313,42 @@ def needed(found: Contrast, words: Language) -> list[str]:
         key = "now_sees" if need.now_sees < 1 else "now_sees_nothing"
         said.append(words(f"conclusion.{key}", points=words.points(need.now_sees, signed=False)))
     return said + _few_informative(found, words)
+
+
+def _assumed(found: Contrast, words: Language) -> list[str]:
+    """The spread of seeds that `needed` counts on."""
+    need = found.needed
+    if found.method != "two-way" or need is None or need.seed_sd is None:
+        return []
+    if need.seeds is None and need.problems is None and not need.both:
+        return []
+    sd, most = (words.points(each, signed=False) for each in (need.seed_sd, need.seed_sd_most))
+    key = "needed_seed_sd" if need.seed_sd_most is None else "needed_seed_sds"
+    return [words(f"conclusion.{key}", sd=sd, most=most, seeds=found.seeds)]
+
+
+def against_base(findings: Findings, words: Language) -> str:
+    """What the compared arms do beside the base; "" where that is the question itself or not known."""
+    if not findings.base_measured or BASE_ARM in findings.wanted:
+        return ""
+    listed = []
+    for each in findings.contrasts:
+        if each.a == BASE_ARM and each.b in findings.wanted and math.isfinite(each.difference):
+            limits = points_interval(words, each.interval)
+            listed.append(
+                words("first.than_base", arm=each.b, difference=words.points(each.difference), interval=limits)
+            )
+    return words("first.against_base", listed="; ".join(listed)) if listed else ""
+
+
+def question(findings: Findings, words: Language) -> str:
+    """What the study asks; "" where it compares nothing."""
+    if len(findings.wanted) != 2:
+        return ""
+    a, b = findings.wanted
+    if BASE_ARM in findings.wanted:
+        return words("first.asked_base", arm=b if a == BASE_ARM else a)
+    return words("first.asked", a=a, b=b)
 
 
 def _few_informative(found: Contrast, words: Language) -> list[str]:

@@ -146,18 +146,16 @@ CHAPTERS: Mapping[Section, str] = {
 class Place:
     """Where readers find a table: in a `section` of the page, a `chapter` of report.md (see `CHAPTERS`), the terminal.
 
-    On the page it has a `heading` (None: its title) and the chart `figure` above it, or is folded under the summary
-    `fold`. Without a section it has a CSV file only, to which page and report.md may link by name.
+    On the page it has the chart `figure` above it, and a `heading` (None: its title) or the summary `fold` under which
+    it is folded. Without a section it has a CSV file only, to which page and report.md may link by name.
     """
 
     section: Section = ""
     chapter: str = ""
     terminal: bool = False
     heading: str | None = None
-    level: int = 3
     figure: str = ""
     fold: str = ""
-    open: bool = False
 
 
 @dataclass(frozen=True)

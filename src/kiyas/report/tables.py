@@ -31,21 +31,11 @@ from kiyas.types import AdapterId
 
 __all__ = ["TABLES", "Table", "tables"]
 
-FEW_CHECKPOINTS = 12
-"""All checkpoints are listed unfolded up to here."""
-
 
 def tables(findings: Findings, words: Language) -> dict[str, Table]:
     """All tables by name, in the order of `TABLES`; a table without rows is left out."""
     made = (each(findings, words) for each in TABLES)
     return {table.name: table for table in made if table.raw}
-
-
-def _with_level(words: Language, interval: Interval | None) -> str:
-    """The level is said where several declared contrasts share the chance of a false claim."""
-    said = words.points_interval(interval)
-    adjusted = interval is not None and not math.isclose(interval.level, 0.95)
-    return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
 
 
 @dataclass(frozen=True)
@@ -150,7 +140,7 @@ def results(findings: Findings, words: Language) -> Table:
         interval(
             "vs_base_interval",
             lambda row: row.against.interval if row.against else None,
-            _with_level,
+            sentences.points_interval,
             file="vs_base",
             terminal=False,
         ),
@@ -210,7 +200,7 @@ CONTRAST: tuple[Column[_Asked], ...] = (
         lambda row, words: words("cell.minus", **_sides(row, words)),
     ),
     number("difference", lambda row: row.contrast.difference, Language.points),
-    interval("interval", lambda row: row.contrast.interval, _with_level),
+    interval("interval", lambda row: row.contrast.interval, sentences.points_interval),
     Column("level", lambda row: row.contrast.interval.level),
     Column("p", lambda row: {"p": row.contrast.p, "p_exact": row.contrast.exact_p}, _p, numeric=True),
     number("seeds", lambda row: row.contrast.seeds, terminal=False),
@@ -270,7 +260,7 @@ def contrasts(findings: Findings, words: Language) -> Table:
         columns,
         shown=("comparison", "primary", "difference", "interval", "p", *holm, "test", "seeds", "decision"),
         strong=lambda row: row.contrast.primary,
-        place=Place(section="results", terminal=True, figure="differences"),
+        place=Place(section="results", terminal=True, fold=words("table.contrasts"), figure="differences"),
     )
 
 
@@ -289,7 +279,7 @@ def rates(findings: Findings, words: Language) -> Table:
         number("pass1", lambda point: point.mean, Language.percent, title=findings.metric, file=f"pass{findings.k}"),
         Column("chosen", lambda point: len(point.seeds), numeric=True),
     )
-    place = Place(section="results", chapter="training", terminal=True)
+    place = Place(section="results", chapter="training", terminal=True, fold=words("table.rates"))
     return table("rates", words, findings.learning_rates, columns, strong=lambda point: point.chosen, place=place)
 
 
@@ -302,7 +292,7 @@ def at_each_rate(findings: Findings, words: Language) -> Table:
         number("rate", lambda row: row.rate, Language.setting, file="learning_rate"),
         *_asked(words, rows),
     )
-    place = Place(section="results", terminal=True, level=4)
+    place = Place(section="results", terminal=True, fold=words("table.at_each_rate"))
     return table("at_each_rate", words, rows, columns, shown=("rate", *ASKED), place=place)
 
 
@@ -320,7 +310,14 @@ def other_k(findings: Findings, words: Language) -> Table:
         number("holm", lambda row: row.holm, Language.p, file="p_holm"),
     )
     lead = words("lead.other_k", metric=findings.metric)
-    return table("other_k", words, findings.other_k, columns, lead=lead, place=Place(section="results", level=4))
+    return table(
+        "other_k",
+        words,
+        findings.other_k,
+        columns,
+        lead=lead,
+        place=Place(section="results", fold=words("table.other_k")),
+    )
 
 
 def accepted(findings: Findings, words: Language) -> Table:
@@ -334,7 +331,8 @@ def accepted(findings: Findings, words: Language) -> Table:
         Column("paired", lambda row: row.paired),
         number("different_pairs", lambda row: row.pairs, Language.percent),
     )
-    return table("accepted", words, findings.accepted, columns, place=Place(section="results", level=4))
+    place = Place(section="results", fold=words("table.accepted"))
+    return table("accepted", words, findings.accepted, columns, place=place)
 
 
 def redecoded(findings: Findings, words: Language) -> Table:
@@ -357,7 +355,8 @@ def redecoded(findings: Findings, words: Language) -> Table:
         interval("interval", limits, Language.share_interval, file="interval95"),
     )
     rows = findings.numerical_floor.arms if findings.numerical_floor else ()
-    return table("redecoded", words, rows, columns, place=Place(section="results", level=4))
+    place = Place(section="results", fold=words("table.redecoded"))
+    return table("redecoded", words, rows, columns, place=place)
 
 
 @dataclass(frozen=True)
@@ -414,7 +413,7 @@ def best_of(findings: Findings, words: Language) -> Table:
     keys = ("arm", "seed", "k", *(("left_out",) if any(map(left_out, rows)) else ()))
     # The terminal shows it where a best checkpoint was, or might have been, chosen.
     flatters = findings.select == "primary" or not findings.select_declared
-    place = Place(section="results", terminal=flatters, heading=words("heading.best_of"))
+    place = Place(section="results", terminal=flatters, fold=words("heading.best_of"))
     shown = (*keys, "best_step", "measured", "corrected", "flattery")
     return table("best_of", words, rows, columns, shown=shown, place=place)
 
@@ -484,10 +483,8 @@ def checkpoints(findings: Findings, words: Language) -> Table:
         strong=lambda row: row.chosen,
         place=Place(
             section="pass",
-            heading="",
             figure="pass",
             fold=words("table.checkpoints"),
-            open=len(findings.columns) <= FEW_CHECKPOINTS,
         ),
     )
 
@@ -526,7 +523,7 @@ def pairs(findings: Findings, words: Language) -> Table:
             *(("exact_p",) if mcnemar else ()),
             "mid_p",
         ),
-        place=Place(section="method", heading="", fold=words("table.pairs")),
+        place=Place(section="method", fold=words("table.pairs")),
     )
 
 

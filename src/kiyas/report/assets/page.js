@@ -25,19 +25,27 @@ const themed = (spec) => {
   Object.assign(c.axis, { gridColor: line, domainColor: line, tickColor: line, labelColor: dim, titleColor: dim });
   Object.assign(c.legend, { labelColor: ink });
   c.text = Object.assign(c.text || {}, { color: ink });
+  c.mark = c.rule = { color: ink };
   copy.width = "container";
   return copy;
 };
 let drawing = 0;
+const views = new Map(), seeds = document.getElementById("seeds");
+const withSeeds = () => !seeds || seeds.getAttribute("aria-pressed") === "true";
+const folded = (node) => node.closest("details:not([open])") !== null;
+// A folded chart has no width; it is drawn when it is opened.
 const draw = async () => {
   const mine = ++drawing;
   for (const figure of document.querySelectorAll("figure[data-chart]")) {
     if (mine !== drawing || !window.kiyasEmbed) return;
+    if (folded(figure)) { delete figure.dataset.drawn; continue; }
     const plot = figure.querySelector(".plot");
     try {
-      await window.kiyasEmbed(plot, themed(data.charts[figure.dataset.chart]), {
+      const made = await window.kiyasEmbed(plot, themed(data.charts[figure.dataset.chart]), {
         ast: true, actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" },
       });
+      views.set(figure, made.view);
+      await made.view.signal("seeds", withSeeds()).runAsync();
       figure.dataset.drawn = "yes";
     } catch (error) {
       figure.dataset.drawn = "no";
@@ -46,6 +54,13 @@ const draw = async () => {
   }
   document.body.dataset.ready = "yes";
 };
+for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", () => {
+  if ([...details.querySelectorAll("figure[data-chart]:not([data-drawn])")].some((figure) => !folded(figure))) draw();
+});
+if (seeds) seeds.addEventListener("click", () => {
+  seeds.setAttribute("aria-pressed", String(!withSeeds()));
+  for (const view of views.values()) view.signal("seeds", withSeeds()).runAsync();
+});
 document.getElementById("theme").addEventListener("click", () => {
   root.dataset.theme = dark() ? "light" : "dark";
   try { localStorage.setItem("kiyas-theme", root.dataset.theme); } catch (_) { /* as above */ }
@@ -63,3 +78,21 @@ const seen = new IntersectionObserver((entries) => {
     links.forEach((a) => a.classList.toggle("here", a.hash === "#" + entry.target.id));
 }, { rootMargin: "-20% 0px -70% 0px" });
 document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
+
+// --- what a link leads to is opened
+const unfold = () => {
+  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+  if (!target) return;
+  for (const part of target.querySelectorAll(":scope > details.part")) part.open = true;
+  for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+  target.scrollIntoView();
+};
+addEventListener("hashchange", unfold);
+for (const link of links) link.addEventListener("click", () => { if (link.hash === location.hash) unfold(); });
+unfold();
+
+// --- tables wider than the screen say so
+const cue = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("wide-table", target.scrollWidth > target.clientWidth + 1);
+});
+document.querySelectorAll(".scroll").forEach((box) => cue.observe(box));
