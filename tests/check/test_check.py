@@ -22,12 +22,16 @@ from safetensors.torch import save_file
 import tiny
 from kiyas import practice
 from kiyas.analyse import provenance
-from kiyas.check import Checked, chat_template, check, costs, design, leaks, measure, page, remarks
+from kiyas.check import Checked, chat_template, check, costs, design, leaks, page, remarks
 from kiyas.cli import main
 from kiyas.data.arms import ArmData
 from kiyas.data.chat import Chat
 from kiyas.model import meter
+from kiyas.pipeline import measure, stages
+from kiyas.pipeline.looks import clusters
 from kiyas.pipeline.prepare import unexpected
+from kiyas.runfolder.files import read_json, read_sealed
+from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.similarity import contamination, looks, near_duplicates
 from kiyas.similarity.shared_rows import shared_rows
 from kiyas.stats import inference, planning
@@ -66,7 +70,7 @@ def clean() -> Checked:
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+def planted_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Practice rows with one of everything wrong, in files under swapped names."""
     folder = tmp_path_factory.mktemp("planted")
     deep, diverse = practice.dataset("deep")[:300], practice.dataset("diverse")[:300]
@@ -90,14 +94,17 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Checked:
         "deep": {"dataset_name": str(folder / "diverse.jsonl")},
         "diverse": {"dataset_name": str(folder / "many.jsonl")},
     }
-    return check(
-        study(
-            arms,
-            seeds=1,
-            benchmarks={"primary": {"dataset": str(folder / "p.jsonl")}},
-            generation={"max_new_tokens": 40},
-        )
+    return study(
+        arms,
+        seeds=1,
+        benchmarks={"primary": {"dataset": str(folder / "p.jsonl")}},
+        generation={"max_new_tokens": 40},
     )
+
+
+@pytest.fixture(scope="module")
+def planted(planted_study: Study) -> Checked:
+    return check(planted_study)
 
 
 def test_it_reproduces_what_the_generator_knows(clean: Checked) -> None:
@@ -478,6 +485,37 @@ def test_other_families_can_be_measured(tmp_path: Path, family: str) -> None:
     assert found.train_s > 0 and found.generate_s > 0 and found.adapter_parameters > 0
 
 
+def test_a_run_writes_down_the_same_numbers(planted: Checked, planted_study: Study, tmp_path: Path) -> None:
+    folder = RunDir(tmp_path / "run")
+    stages.run(planted_study, folder, until=Stage.DATA)
+    assert read_json(folder.contamination) == json.loads(json.dumps(planted.to_json()["contamination"]))
+    made = read_sealed(folder.data_facts)
+    assert [each["arm"] for each in made] == list(planted.arms)
+    for each in made:
+        facts = planted.arms[each["arm"]]
+        assert facts.lengths is not None
+        (found,) = [len(one.found) for one in planted.contamination if one.arm == facts.name]
+        assert each == {
+            "arm": facts.name,
+            "source": planted_study.arms[facts.name].dataset_name,
+            **dataclasses.asdict(facts.trained),
+            "validation": facts.validation,
+            "answer_tokens": facts.completion_tokens,
+            "longest": facts.lengths.longest,
+            "duplicates": len(facts.duplicates),
+            "near_duplicates": len(facts.near_duplicates),
+            "contaminated": found,
+            "sample_prompt": each["sample_prompt"],
+            "sample_completion": each["sample_completion"],
+        }
+        # What check shows is cut shorter.
+        prompt, completion = planted.shown[facts.name].removesuffix("<<<").split(">>>")
+        for short, whole in ((prompt, each["sample_prompt"]), (completion, each["sample_completion"])):
+            start, _, end = short.partition(measure.CUT)
+            assert start and whole.startswith(start) and whole.endswith(end or start)
+    assert [each["duplicates"] for each in made] == [0, 1] and made[0]["contaminated"] == 3
+
+
 def test_json_holds_every_fact(planted: Checked) -> None:
     made = json.loads(json.dumps(planted.to_json()))
     assert set(Checked.__dataclass_fields__) < set(made)
@@ -511,7 +549,7 @@ def test_odd_rows_are_measured_without_a_traceback(rows: list[tuple[str, str, st
     answers = {e.completion: measure.answer(e.completion) for e in examples}
     prompts = looks.Prompts.of(examples)
     prompts.take([looks.look_at_prompts(looks.Wanted.of([], {}), [e.prompt for e in prompts.example])])
-    cluster = leaks.clusters(prompts)
+    cluster = clusters(prompts)
     facts = measure.facts("a", "f", arm, 1, answers, cluster, (10, 10))
     assert facts.read is not None and facts.read.rows == len(rows)
     for each in leaks.own_overlaps("a", arm, cluster):

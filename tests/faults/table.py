@@ -25,6 +25,7 @@ FILES = {
     "data/deep.jsonl": "data",
     "data/problems.jsonl": "data",
     "data/contamination.json": "data",
+    "data/facts.json": "data",
     "data/manifest.json": "data",
     "train/log.jsonl": "train",
     "train/checkpoints/deep/seed-0/step-000004/adapter_model.safetensors": "train",

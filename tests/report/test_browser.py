@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 def tall(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same page with twenty times the rows: 820 × 25 cells, more than are printed."""
     html = (written / "report" / "index.html").read_text(encoding="utf-8")
-    block = re.search(r'(?<=id="data">).*?(?=</script>)', html)
+    block = re.search(r'(?<=id="page-data">).*?(?=</script>)', html)
     assert block
     data = json.loads(block[0])
     data["rows"] = [{**row, "id": f"{row['id']}.{n}"} for n in range(20) for row in data["rows"]]

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from kiyas.analyse.encoding import decode, encode
+from kiyas.similarity.shared_rows import SharedRows
 from kiyas.stats.inference import BestOf, Interval
 from kiyas.stats.random_effects import Components
 from kiyas.study.settings import Select
@@ -574,6 +575,38 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class DataFacts:
+    """What an arm was trained on, as the data stage measured it. Of a derived arm with several draws, the first.
+
+    None: not looked for in a derived arm, whose rows are those of its sources.
+    """
+
+    arm: str
+    source: str
+    """the file or data set, as the study names it; of a derived arm, from what it was drawn"""
+    rows: int
+    validation: int
+    problems: int
+    solutions_per_problem: float
+    approaches_per_problem: float
+    """mean number of different programs of a problem, of problems with any program"""
+    answer_tokens: int
+    """what the loss is computed on, once through"""
+    longest: int | None
+    """tokens of the longest row, prompt and completion"""
+    duplicates: int | None
+    """rows of the source that repeat an earlier one, prompt and completion"""
+    near_duplicates: int | None
+    """rows of the source that are near to an earlier one"""
+    contaminated: int | None
+    """problems of the primary benchmark that were found in the rows"""
+    sample_prompt: str
+    """the first training row as the model sees it; long texts are cut in the middle, at [...]"""
+    sample_completion: str
+    """what of it the loss is computed on"""
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything that `analyse` found in one run.
 
@@ -620,6 +653,17 @@ class Findings:
     accepted: tuple[Accepted, ...] = ()
     numerical_floor: NumericalFloor | None = None
     """None where nothing was decoded again"""
+    data: tuple[DataFacts, ...] = ()
+    """by arm; empty in imports and in run folders of 0.1.0"""
+    shared_rows: tuple[SharedRows, ...] = ()
+    """of every two arms whose training data are in the run folder"""
+    hours: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """seconds of each finished stage up to the judge, in the process that finished it: killed ones are not counted"""
+    base_name: str = ""
+    """as the study names it; empty where nothing does"""
+    base_parameters: int | None = None
+    steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """optimizer steps of each training, by arm; empty in imports"""
 
     @property
     def k(self) -> int:

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from kiyas.analyse.encoding import decode
+from kiyas.analyse.findings import DataFacts
 from kiyas.judge import Problem
 from kiyas.runfolder import rows
-from kiyas.runfolder.files import read_json
+from kiyas.runfolder.files import read_json, read_sealed
 from kiyas.runfolder.manifests import READS, refuse
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Record, read_record
+from kiyas.similarity.shared_rows import SharedRows, shared_rows
 from kiyas.stats.inference import Floats, pass_at_k
 from kiyas.types import BASE_ARM, AdapterId, Answered, Judgment, KiyasError, LogRow
 
@@ -51,6 +54,10 @@ class Loaded:
     """the arms whose training data were searched for the problems"""
     texts: Mapping[AdapterId, Mapping[tuple[str, int], int]] = field(default_factory=dict)
     """hashes of whole answers by (problem, sample), where the run folder has them"""
+    data: tuple[DataFacts, ...] = ()
+    """by arm, as the data stage measured them"""
+    shared_rows: tuple[SharedRows, ...] = ()
+    """of every two arms whose training data are in the run folder"""
 
     def without(self, ids: set[str]) -> Loaded:
         """The same without some problems."""
@@ -166,13 +173,21 @@ def load(run: Path) -> Loaded:
     label = record.study.benchmarks.primary.label if record.study else ""
     secondary = {other.benchmark: other for other in others}
     flagged = _flagged(folder, set(primary.problems))
+    arms = {arm: rows.examples(folder, arm) for arm in primary.arms}
     return replace(
         primary,
         benchmark=label,
         secondary=secondary,
         flagged=flagged and {arm: ids for arm, ids in flagged.items() if ids},
         searched=frozenset(flagged or ()),
+        data=_data(folder),
+        shared_rows=tuple(shared_rows(arms)),
     )
+
+
+def _data(folder: RunDir) -> tuple[DataFacts, ...]:
+    """None before run folders had them, and in imports."""
+    return decode(tuple[DataFacts, ...], read_sealed(folder.data_facts)) if folder.data_facts.exists() else ()
 
 
 def _flagged(folder: RunDir, problems: set[str]) -> dict[str, tuple[str, ...]] | None:

@@ -12,7 +12,7 @@ from kiyas.analyse.findings import Level, Remark
 from kiyas.analyse.load import Loaded
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.similarity.shared_rows import SharedRows, shared_rows
+from kiyas.similarity.shared_rows import SharedRows
 from kiyas.study.settings import day_of
 from kiyas.types import BASE, AdapterId
 
@@ -53,11 +53,10 @@ def _several(loaded: Loaded) -> bool:
 def shared_data(loaded: Loaded) -> list[Remark]:
     """The training rows that arms share."""
     folder, silent = RunDir(loaded.run), []
-    data = {arm: rows.examples(folder, arm) for arm in loaded.arms}
     if _several(loaded):
         arms = [arm for arm, of in loaded.record.arms.items() if not of.is_given]
         silent = [arm for arm in arms if next(rows.examples(folder, arm), None) is None]
-    found = [shared_remark(each) for each in shared_rows(data)]
+    found = [shared_remark(each) for each in loaded.shared_rows]
     return [*found, *([Remark("sharing_unknown", Level.NOTE, {"arms": ", ".join(silent)})] if silent else [])]
 
 

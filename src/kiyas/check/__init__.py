@@ -17,20 +17,17 @@ from typing import Any
 
 from kiyas.analyse import provenance
 from kiyas.analyse.findings import Level, Remark
-from kiyas.check import chat_template, costs, design, leaks, measure, remarks
+from kiyas.check import chat_template, costs, design, leaks, remarks
 from kiyas.check.cards import Card
 from kiyas.data import hub
-from kiyas.data.arms import tokenise
-from kiyas.data.chat import Chat
-from kiyas.pipeline import identity
-from kiyas.pipeline.looks import prompts_seen
-from kiyas.pipeline.prepare import EXPECTED_WITHIN, contaminated_by, prepare, unexpected, wanted
+from kiyas.pipeline import identity, measure
+from kiyas.pipeline.prepare import EXPECTED_WITHIN, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
-from kiyas.similarity.shared_rows import SharedRows, shared_rows
+from kiyas.similarity.shared_rows import SharedRows
 from kiyas.stats import planning
 from kiyas.study.settings import Study
-from kiyas.types import BASE_ARM, Example
+from kiyas.types import BASE_ARM
 from kiyas.work.progress import tell
 
 __all__ = ["Checked", "Level", "Remark", "check"]
@@ -113,37 +110,14 @@ def check(study: Study, card: Card | None = None) -> Checked:
     steps = prepared.steps(study)
     arms, own = prepared.arms, {name: arm for name, arm in prepared.arms.items() if not arm.derived}
     tell("check: comparing rows, splits and benchmarks")
-    rows = [e for arm in arms.values() for e in (*arm.read, *arm.examples)]
-    looked_for = wanted(study, prepared)
-    prompts = prompts_seen(looked_for, rows)
-    cluster = leaks.clusters(prompts)
-    answers = measure.answers_seen(looked_for, rows)
-    facts = {
-        name: measure.facts(
-            name,
-            study.arms[name].dataset_name or arm.shape,
-            arm,
-            prepared.counts[name]["completion_tokens"],
-            answers,
-            cluster,
-            (study.recipe(name).max_length, study.generation.max_new_tokens),
-        )
-        for name, arm in arms.items()
-    }
+    measured = measure.measure(study, prepared)
+    facts, cluster = measured.arms, measured.cluster
     overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
     left = leaks.left_overlaps(own, cluster)
-    shared = shared_rows(
-        {name: arm.examples for name, arm in arms.items()},
-        lambda e: (prompts.blanks_aside[prompts.number[e.prompt_key]], answers[e.completion_key].plain),
-    )
     by_benchmark = prepared.asked(study)
     asked = {label: len(rows) for label, rows in by_benchmark.items()}
-    contaminated = contaminated_by(
-        study, prepared, prompts, {key: each.solved for key, each in answers.items() if each.solved}
-    )
-    folder = hub.base_folder(study)
-    chat = Chat.load(folder)
-    told = chat_template.chat_facts(chat, folder, study.dataset.system)
+    chat = prepared.chat
+    told = chat_template.chat_facts(chat, hub.base_folder(study), study.dataset.system)
     tell(f"check: {'computing memory and time' if card else 'measuring one layer of the base to estimate costs'}")
     work = costs.work_of(study, prepared, steps, chat)
     cost = costs.estimate(study, work, prepared.problems, chat, card)
@@ -165,21 +139,21 @@ def check(study: Study, card: Card | None = None) -> Checked:
         max_length=study.training.max_length,
         arms=facts,
         spent={name: _spent(study, name, steps[name], prepared.counts[name]) for name in arms},
-        shown={name: _shown(arm.split("train")[0], chat, study, name) for name, arm in own.items()},
+        shown={name: _shown(measure.sample(study, prepared, name)) for name in own},
         own_overlaps=overlaps,
         left_overlaps=left,
-        shared=shared,
+        shared=measured.shared,
         benchmarks=asked,
         groups=_groups(next(iter(by_benchmark.values()))),
-        contamination=contaminated,
+        contamination=measured.contamination,
         chat=told,
         costs=cost,
         contrasts=contrasts,
         design=cells,
         remarks=[
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
-            *remarks.shared_remarks(shared),
-            *remarks.leak_remarks(study, overlaps, left, contaminated, facts),
+            *remarks.shared_remarks(measured.shared),
+            *remarks.leak_remarks(study, overlaps, left, measured.contamination, facts),
             *remarks.problem_remarks(prepared.doubts(study)),
             *remarks.chat_remarks(told),
             *remarks.judge_remarks(study, prepared.problems),
@@ -204,16 +178,9 @@ def _declared(study: Study) -> int:
 SHOWN_CHARACTERS = 200
 
 
-def _shown(example: Example, chat: Chat, study: Study, arm: str) -> str:
-    """A training row as text, special tokens and all; long parts are cut in the middle."""
-    sample = tokenise(example, chat, study, arm)
-
-    def text(ids: Sequence[int]) -> str:
-        whole = str(chat.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
-        half = SHOWN_CHARACTERS // 2
-        return whole if len(whole) <= SHOWN_CHARACTERS else f"{whole[:half]} [...] {whole[-half:]}"
-
-    return f"{text(sample.ids[: sample.start])}>>>{text(sample.ids[sample.start :])}<<<"
+def _shown(sample: measure.Sample) -> str:
+    short = sample.cut(SHOWN_CHARACTERS)
+    return f"{short.prompt}>>>{short.completion}<<<"
 
 
 def _spent(study: Study, arm: str, steps: int, count: dict[str, Any]) -> Spent:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from kiyas.data.arms import ArmData
-from kiyas.similarity import near_duplicates
-from kiyas.similarity.looks import Prompts
+from kiyas.pipeline.looks import Clusters
 from kiyas.types import Example
 
 
@@ -29,45 +27,6 @@ class Overlap:
     @property
     def most(self) -> int:
         return max(self.same_group, self.near_prompt)
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """Which prompts are the same or near to each other."""
-
-    number: Mapping[Hashable, int]
-    """by a prompt's key, its place"""
-    leader: Sequence[int]
-    """by place, one number for those that are the same or near"""
-    plain: Sequence[bytes]
-    """by place, one digest for those that are the same in their words"""
-
-    def near(self, row: Example) -> int:
-        return self.leader[self.number[row.prompt_key]]
-
-    def same(self, row: Example) -> bytes:
-        return self.plain[self.number[row.prompt_key]]
-
-
-class LazyTexts(Sequence[str]):
-    """The prompts or completions of rows, read when they are asked for."""
-
-    def __init__(self, rows: Sequence[Example], name: Literal["prompt", "completion"]) -> None:
-        self._rows, self._name = rows, name
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return [getattr(row, self._name) for row in self._rows[at]]
-        return getattr(self._rows[at], self._name)
-
-
-def clusters(prompts: Prompts) -> Clusters:
-    """Of prompts that were looked at."""
-    leader = near_duplicates.leaders(LazyTexts(prompts.example, "prompt"), prompts.prints)
-    return Clusters(prompts.number, leader, prompts.prints.plain)
 
 
 def overlap(arm: str, train: Sequence[Example], held: Sequence[Example], split: str, cluster: Clusters) -> Overlap:

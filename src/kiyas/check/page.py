@@ -13,7 +13,7 @@ from rich.text import Text
 
 from kiyas.analyse.provenance import shared_remark
 from kiyas.check import Checked, Level, Remark, design
-from kiyas.check.measure import ArmFacts
+from kiyas.pipeline.measure import ArmFacts
 from kiyas.stats import planning
 from kiyas.work.console import plain_console, printed, safe
 

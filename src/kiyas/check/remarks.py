@@ -13,10 +13,10 @@ from kiyas.analyse.provenance import shared_remark
 from kiyas.check.chat_template import ChatFacts
 from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
-from kiyas.check.measure import ArmFacts
 from kiyas.data.chat import DAY
 from kiyas.judge import problem_from_row
 from kiyas.judge.tolerances import with_statement
+from kiyas.pipeline.measure import ArmFacts
 from kiyas.pipeline.prepare import Unexpected
 from kiyas.similarity.contamination import Contamination
 from kiyas.similarity.shared_rows import SharedRows

@@ -361,6 +361,7 @@ def inputs(stage: Stage, folder: RunDir, study: Study | None, language: str) -> 
         Stage.ANALYSE: [
             folder.problems,
             folder.contamination,
+            folder.data_facts,
             folder.train_log,
             folder.completions,
             folder.judgments,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from kiyas.data.arms import batches
-from kiyas.similarity.looks import Prompts, Wanted, look_at_prompts, solutions_in
+from kiyas.similarity import near_duplicates
+from kiyas.similarity.looks import Prompts, Wanted, look_at_prompts
 from kiyas.types import Example
 from kiyas.work.progress import LONG, long_bar
 from kiyas.work.workers import spread
@@ -32,11 +34,6 @@ def completions_seen(
     return dict(zip(first, (each for batch in found for each in batch), strict=True))
 
 
-def solved(wanted: Wanted, examples: Iterable[Example]) -> Mapping[Hashable, Sequence[str]]:
-    """The problems whose solution is in a completion, by the completion's key."""
-    return completions_seen(solutions_in, wanted, examples if wanted.solutions else ())
-
-
 def _shared_out(
     label: str,
     look: Callable[[Wanted, list[str]], T],
@@ -55,3 +52,42 @@ def _shared_out(
         for number, each in enumerate(spread(look, wanted, texts(), len(examples) >= LONG)):
             yield each
             progress(sizes[number])
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which prompts are the same or near to each other."""
+
+    number: Mapping[Hashable, int]
+    """by a prompt's key, its place"""
+    leader: Sequence[int]
+    """by place, one number for those that are the same or near"""
+    plain: Sequence[bytes]
+    """by place, one digest for those that are the same in their words"""
+
+    def near(self, row: Example) -> int:
+        return self.leader[self.number[row.prompt_key]]
+
+    def same(self, row: Example) -> bytes:
+        return self.plain[self.number[row.prompt_key]]
+
+
+class LazyTexts(Sequence[str]):
+    """The prompts or completions of rows, read when they are asked for."""
+
+    def __init__(self, rows: Sequence[Example], name: Literal["prompt", "completion"]) -> None:
+        self._rows, self._name = rows, name
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [getattr(row, self._name) for row in self._rows[at]]
+        return getattr(self._rows[at], self._name)
+
+
+def clusters(prompts: Prompts) -> Clusters:
+    """Of prompts that were looked at."""
+    leader = near_duplicates.leaders(LazyTexts(prompts.example, "prompt"), prompts.prints)
+    return Clusters(prompts.number, leader, prompts.prints.plain)

@@ -15,7 +15,7 @@ from kiyas.data.chat import Chat
 from kiyas.interop import adapters
 from kiyas.judging.stage import prove, sound
 from kiyas.model import families
-from kiyas.pipeline import identity, looks
+from kiyas.pipeline import identity
 from kiyas.runfolder import peft
 from kiyas.runfolder.files import read_json
 from kiyas.similarity.contamination import Contamination, contamination
@@ -43,6 +43,8 @@ class Prepared:
     """what the problems of each benchmark were found to be wrong in; the refused ones are not in `problems`"""
     solutions: dict[str, dict[str, str]]
     """the benchmarks' own, by benchmark and problem id"""
+    chat: Chat
+    """the base's"""
 
     def asked(self, study: Study) -> dict[str, list[dict[str, Any]]]:
         """The problems of each benchmark, by label, the primary one first."""
@@ -118,7 +120,8 @@ def prepare(study: Study) -> Prepared:
     _refuse_other_seeds(study)
     _refuse_unreadable(study)
     solutions = {label: benchmarks.solutions(benchmark) for label, benchmark in study.benchmarks.named.items()}
-    return Prepared({name: arm.examples for name, arm in arms.items()}, counts, problems, arms, findings, solutions)
+    examples = {name: arm.examples for name, arm in arms.items()}
+    return Prepared(examples, counts, problems, arms, findings, solutions, chat)
 
 
 def _proven(study: Study, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[judge.Finding]]]:
@@ -274,19 +277,13 @@ def wanted(study: Study, prepared: Prepared) -> Wanted:
 
 
 def contaminated_by(
-    study: Study,
-    prepared: Prepared,
-    prompts: Prompts | None = None,
-    solved: Mapping[Hashable, Sequence[str]] | None = None,
+    study: Study, prepared: Prepared, prompts: Prompts, solved: Mapping[Hashable, Sequence[str]]
 ) -> list[Contamination]:
     """Every benchmark against the training rows of every arm with data of its own.
 
-    `prompts`, `solved`: what was seen already of these rows and others.
+    `prompts`, `solved` (completion → problems whose solution is in it): what was seen of these rows and others.
     """
     own = {name: arm.split("train") for name, arm in prepared.arms.items() if not arm.derived}
-    if prompts is None or solved is None:
-        what, rows = wanted(study, prepared), [row for rows in own.values() for row in rows]
-        prompts, solved = looks.prompts_seen(what, rows), looks.solved(what, rows)
     return [
         each
         for label, rows in prepared.asked(study).items()

@@ -151,19 +151,21 @@ def redraw(folder: RunDir, language: str) -> Findings:
 
 
 def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
-    """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl."""
-    from kiyas.pipeline.prepare import contaminated_by, prepare, refuse_unexpected
+    """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl; what the arms hold → data/facts.json."""
+    from kiyas.pipeline.measure import for_the_report, measure
+    from kiyas.pipeline.prepare import prepare, refuse_unexpected
 
     prepared = prepare(study)
     refuse_unexpected(study, prepared.counts)
     for name, examples in prepared.examples.items():
         write_jsonl(folder.arm_data(name), (example.to_row() for example in examples))
     write_jsonl(folder.problems, prepared.problems)
-    contaminated = contaminated_by(study, prepared)
-    write_json(folder.contamination, [asdict(each) for each in contaminated])
+    measured = measure(study, prepared)
+    write_json(folder.contamination, [asdict(each) for each in measured.contamination])
+    write_sealed(folder.data_facts, [asdict(each) for each in for_the_report(study, prepared, measured)])
     for line in prepared.sentences():
         tell(f"data: {line}")
-    for each in contaminated:
+    for each in measured.contamination:
         if each.found:
             tell(f"data: {len(each.found)} problems of {each.benchmark} appear in the training data of {each.arm}")
     doubts = prepared.doubts(study)

@@ -128,9 +128,10 @@ def bounds(file: str, found: Interval | None) -> dict[str, Any]:
     return {f"{file}_low": found.low if found else None, f"{file}_high": found.high if found else None}
 
 
-Section = Literal["", "results", "loss", "pass", "problems", "stability", "behaviour", "method"]
+Section = Literal["", "data", "results", "loss", "pass", "problems", "stability", "behaviour", "method"]
 CHAPTERS: Mapping[Section, str] = {
     "": "",
+    "data": "training",
     "results": "results",
     "loss": "training",
     "pass": "results",

@@ -22,7 +22,7 @@ from kiyas.analyse.findings import (
     Redecoded,
     Score,
 )
-from kiyas.report import behaviour, details, sentences
+from kiyas.report import behaviour, details, sentences, training_data
 from kiyas.report.language import DASH, Language
 from kiyas.report.table import Column, Place, Table, bounds, interval, label, mark, number, table
 from kiyas.stats.inference import Interval, wilson
@@ -528,6 +528,8 @@ def pairs(findings: Findings, words: Language) -> Table:
 
 
 TABLES: tuple[Callable[[Findings, Language], Table], ...] = (
+    training_data.data,
+    training_data.shared_rows,
     details.readings,
     details.losses,
     details.loss_matrix,

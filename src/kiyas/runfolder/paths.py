@@ -67,6 +67,10 @@ class RunDir:
         return self.root / "data" / "contamination.json"
 
     @property
+    def data_facts(self) -> Path:
+        return self.root / "data" / "facts.json"
+
+    @property
     def train_log(self) -> Path:
         return self.root / "train" / "log.jsonl"
 

@@ -25,6 +25,8 @@ class SharedRows:
     a_prompts: int
     """rows of `a` whose prompt `b` has too, with this completion or another"""
     b_prompts: int
+    problems: int = 0
+    """that both train on, by `dataset.group_by`"""
 
     @property
     def least(self) -> float:
@@ -46,14 +48,22 @@ def digests(row: Example) -> tuple[bytes, bytes]:
 
 def shared_rows(arms: Mapping[str, Iterable[Example]], keys_of: Keys = digests) -> list[SharedRows]:
     """Every two arms, by what they are trained on: of several draws the first. Arms without rows are left out."""
-    keys = {
-        name: [keys_of(row) for row in rows if row.split == "train" and row.draw == 0] for name, rows in arms.items()
-    }
-    return [_of_pair(a, b, keys[a], keys[b]) for a, b in itertools.combinations(keys, 2) if keys[a] and keys[b]]
+    keys: dict[str, list[tuple[Hashable, Hashable]]] = {name: [] for name in arms}
+    groups: dict[str, set[Hashable]] = {name: set() for name in arms}
+    for name, rows in arms.items():
+        for row in rows:
+            if row.split == "train" and row.draw == 0:
+                keys[name].append(keys_of(row))
+                groups[name].add(row.group_key)
+    return [
+        _of_pair(a, b, keys[a], keys[b], len(groups[a] & groups[b]))
+        for a, b in itertools.combinations(keys, 2)
+        if keys[a] and keys[b]
+    ]
 
 
 def _of_pair(
-    a: str, b: str, of_a: list[tuple[Hashable, Hashable]], of_b: list[tuple[Hashable, Hashable]]
+    a: str, b: str, of_a: list[tuple[Hashable, Hashable]], of_b: list[tuple[Hashable, Hashable]], problems: int
 ) -> SharedRows:
     rows = set(of_a) & set(of_b)
     prompts = {prompt for prompt, _ in of_a} & {prompt for prompt, _ in of_b}
@@ -66,4 +76,5 @@ def _of_pair(
         sum(key in rows for key in of_b),
         sum(prompt in prompts for prompt, _ in of_a),
         sum(prompt in prompts for prompt, _ in of_b),
+        problems,
     )

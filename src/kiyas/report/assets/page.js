@@ -1,5 +1,5 @@
 // Texts from models reach the page only through textContent; nothing here builds markup from strings.
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("page-data").textContent);
 const w = (key) => data.words[key] || key;
 const fill = (key, values) => w(key).replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 const make = (tag, text, className) => {

@@ -1,4 +1,4 @@
-"""What the rows of one arm hold: counted, whatever its card says."""
+"""What the rows of the arms hold: counted, whatever their cards say; once, for `kiyas check` and for a run alike."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kiyas.check.leaks import Clusters, LazyTexts
-from kiyas.data.arms import BATCH_CHARACTERS, ArmData, batches
+from kiyas.analyse.findings import DataFacts
+from kiyas.data.arms import BATCH_CHARACTERS, ArmData, batches, tokenise
+from kiyas.data.chat import Chat
 from kiyas.judge import extract
 from kiyas.judge.fences import Parsed
 from kiyas.judge.syntax import syntax_tree
-from kiyas.pipeline.looks import completions_seen
+from kiyas.pipeline.looks import Clusters, LazyTexts, clusters, completions_seen, prompts_seen
+from kiyas.pipeline.prepare import Prepared, contaminated_by, wanted
 from kiyas.similarity import near_duplicates
+from kiyas.similarity.contamination import Contamination
 from kiyas.similarity.fingerprint import fingerprint
 from kiyas.similarity.looks import Wanted, blanks_aside, solutions_in
 from kiyas.similarity.near_duplicates import Prints
+from kiyas.similarity.shared_rows import SharedRows, shared_rows
+from kiyas.study.settings import Study
 from kiyas.types import Example
 from kiyas.work.progress import LONG, long_bar
 from kiyas.work.workers import spread
@@ -270,3 +275,103 @@ def facts(
         duplicates=tuple(exact),
         near_duplicates=tuple(near),
     )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The training data of a study's arms, and what of the benchmarks is in them."""
+
+    arms: dict[str, ArmFacts]
+    cluster: Clusters
+    shared: list[SharedRows]
+    contamination: list[Contamination]
+
+
+def measure(study: Study, prepared: Prepared) -> Measured:
+    """Looks at every text of a study's data once."""
+    arms = prepared.arms
+    rows = [e for arm in arms.values() for e in (*arm.read, *arm.examples)]
+    looked_for = wanted(study, prepared)
+    prompts = prompts_seen(looked_for, rows)
+    cluster = clusters(prompts)
+    answers = answers_seen(looked_for, rows)
+    return Measured(
+        {
+            name: facts(
+                name,
+                study.arms[name].dataset_name or arm.shape,
+                arm,
+                prepared.counts[name]["completion_tokens"],
+                answers,
+                cluster,
+                (study.recipe(name).max_length, study.generation.max_new_tokens),
+            )
+            for name, arm in arms.items()
+        },
+        cluster,
+        shared_rows(
+            {name: arm.examples for name, arm in arms.items()},
+            lambda e: (prompts.blanks_aside[prompts.number[e.prompt_key]], answers[e.completion_key].plain),
+        ),
+        contaminated_by(study, prepared, prompts, {key: each.solved for key, each in answers.items() if each.solved}),
+    )
+
+
+CUT = " [...] "
+SAMPLE_CHARACTERS = 4000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training row as the model sees it, special tokens and all; `completion` is what it learns."""
+
+    prompt: str
+    completion: str
+
+    def cut(self, characters: int) -> Sample:
+        """Each part at most so long: what is in its middle is `CUT`."""
+
+        def short(text: str) -> str:
+            half = characters // 2
+            return text if len(text) <= characters else f"{text[:half]}{CUT}{text[-half:]}"
+
+        return Sample(short(self.prompt), short(self.completion))
+
+
+def sample(study: Study, prepared: Prepared, arm: str) -> Sample:
+    """The first training row of an arm."""
+    chat = prepared.chat
+    row = tokenise(prepared.arms[arm].split("train")[0], chat, study, arm)
+    return Sample(_text(chat, row.ids[: row.start]), _text(chat, row.ids[row.start :]))
+
+
+def _text(chat: Chat, ids: Sequence[int]) -> str:
+    return str(chat.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+
+def for_the_report(study: Study, prepared: Prepared, found: Measured) -> list[DataFacts]:
+    """The table of the data, as the report has it. What a derived arm repeats was looked for in its sources."""
+    primary, *_ = study.benchmarks.named
+    searched = {each.arm: len(each.found) for each in found.contamination if each.benchmark == primary}
+    table = []
+    for name, arm in found.arms.items():
+        shown = sample(study, prepared, name).cut(SAMPLE_CHARACTERS)
+        table.append(
+            DataFacts(
+                arm=name,
+                source=arm.source,
+                rows=arm.trained.rows,
+                validation=arm.validation,
+                problems=arm.trained.problems,
+                solutions_per_problem=arm.trained.solutions_per_problem,
+                approaches_per_problem=arm.trained.approaches_per_problem,
+                answer_tokens=arm.completion_tokens,
+                longest=prepared.counts[name]["max_tokens"],
+                duplicates=None if arm.derived else len(arm.duplicates),
+                near_duplicates=None if arm.derived else len(arm.near_duplicates),
+                contaminated=None if arm.derived else searched[name],
+                sample_prompt=shown.prompt,
+                sample_completion=shown.completion,
+            )
+        )
+    return table
