@@ -20,14 +20,13 @@ from markupsafe import Markup
 
 from kiyas.analyse.findings import Curve, Findings, Level
 from kiyas.judge.version import VERSION
-from kiyas.report import charts, first_screen, methods, sentences, tables
-from kiyas.report.language import Language, phrases
+from kiyas.report import charts, first_screen, grid, methods, sentences, tables
+from kiyas.report.language import Language
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.quoting import in_html
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import as_text, flat
-from kiyas.types import BASE_ARM, AdapterId
 
 MOST_BYTES = 40_000_000
 """The size of one page."""
@@ -35,17 +34,6 @@ CHUNKS = "<!-- chunks -->"
 STYLES = ("page.css", "grid.css", "print.css")
 SCRIPTS = ("page.js", "grid.js", "panel.js")
 """One function holds them, in this order. The first draws charts and switches themes; it is enough for other pages."""
-LETTERS = {
-    "AC": "A",
-    "WA": "W",
-    "TLE": "T",
-    "MLE": "M",
-    "RE": "R",
-    "OLE": "O",
-    "CE": "C",
-    "IE": "!",
-    "missing": "?",
-}
 
 
 @functools.cache
@@ -110,16 +98,7 @@ def page(
     library: str,
 ) -> str:
     """The whole HTML text."""
-    grid, groups = _grid(findings), _groups(findings, words)
-    data = {
-        "rows": grid,
-        "letters": {letter: verdict for verdict, letter in LETTERS.items()},
-        "columns": [_column(words, adapter) for adapter in findings.columns],
-        "starts": [group["columns"][0]["i"] for group in groups],
-        "partners": [partner(findings, adapter) for adapter in findings.columns],
-        "words": {
-            key: phrase for key, phrase in phrases(words.language).items() if key.split(".")[0] in ("grid", "verdict")
-        },
+    shown = grid.Grid.of(findings, words)
     }
     html = document(
         "page.html.j2",
@@ -127,7 +106,7 @@ def page(
         made_charts,
         library,
         scripts=SCRIPTS,
-        data=data,
+        data=shown.data,
         f=findings,
         figures="figures/",
         links=_links(findings, words, made_tables, made_charts),
@@ -144,16 +123,13 @@ def page(
         conclusion=sentences.conclusion(findings, words),
         warnings=[(each.level, said) for each, said in sentences.remarks(findings, words, Level.WARNING, Level.NOTE)],
         fine=sentences.remarks(findings, words, Level.OK),
-        groups=groups,
-        grid=grid,
-        letters=LETTERS,
-        used=[
-            v for v in LETTERS if any((cell.verdict or "missing") == v for row in findings.grid for cell in row.cells)
-        ],
+        problems=shown,
+        letters=grid.LETTERS,
         methods=methods.paragraphs(run, findings, words),
         settings=_settings(findings.settings),
     )
-    room = MOST_BYTES - len(html.encode("utf-8", "backslashreplace")) - len(grid) * len(_chunk(len(grid), ""))
+    rows = len(findings.grid)
+    room = MOST_BYTES - len(html.encode("utf-8", "backslashreplace")) - rows * len(_chunk(rows, ""))
     made = chunks(run, findings, words, room)
     # Only the template can hold this comment: texts pass autoescape or script_json.
     return html.replace(CHUNKS, "".join(_chunk(i, text) for i, text in enumerate(made)), 1)
@@ -192,72 +168,6 @@ def _losses(findings: Findings, made_charts: Mapping[str, charts.Chart]) -> list
 
 def _chunk(i: int, text: str) -> str:
     return f'<script type="application/json" id="chunk-{i}">"{text}"</script>\n'
-
-
-def partner(findings: Findings, adapter: AdapterId) -> int | None:
-    """The column that `adapter` is compared with unless another is chosen; None if there is no other.
-
-    It is the other arm of the primary contrast, the base for arms outside of it: the checkpoint it was paired with,
-    else that of the same seed and learning rate whose step is nearest.
-    """
-    primary = findings.primary
-    pairs = [(pair.a, pair.b) for pair in primary.pairs] if primary else []
-    paired = {side for pair in pairs if adapter in pair for side in pair}
-    sides = {primary.a: primary.b, primary.b: primary.a} if primary else {}
-    against = sides.get(adapter.arm, BASE_ARM)
-    others = [(i, other) for i, other in enumerate(findings.columns) if other != adapter]
-
-    def distance(of: tuple[int, AdapterId]) -> tuple[bool, bool, bool, bool, int]:
-        other = of[1]
-        return (
-            other not in paired,
-            other.arm != against,
-            other.seed != adapter.seed,
-            other.variant != adapter.variant,
-            abs(other.step - adapter.step),
-        )
-
-    return min(others, key=distance)[0] if others else None
-
-
-def _column(words: Language, adapter: AdapterId) -> str:
-    name = sentences.trained(words, adapter)
-    if adapter.is_base:
-        return name
-    return f"{name} · {words('column.seed').lower()} {adapter.seed} · {words('cell.step', step=adapter.step)}"
-
-
-def _groups(findings: Findings, words: Language) -> list[dict[str, Any]]:
-    """Header of the grid: one group a training."""
-    groups: list[dict[str, Any]] = []
-    several = {a.arm for a in findings.columns if a.seed != findings.columns[0].seed} if findings.columns else set()
-    for i, adapter in enumerate(findings.columns):
-        if not groups or groups[-1]["training"] != adapter.training:
-            label = sentences.trained(words, adapter)
-            seed = f"{words('column.seed').lower()} {adapter.seed}" if several and not adapter.is_base else ""
-            colour = charts.arm_colour(findings, adapter.arm)
-            groups.append({"training": adapter.training, "label": label, "seed": seed, "colour": colour, "columns": []})
-        groups[-1]["columns"].append({"i": i, "step": "" if adapter.is_base else adapter.step})
-    return groups
-
-
-def _grid(findings: Findings) -> list[dict[str, Any]]:
-    """Rows of the grid as the page's script reads them. `kind` serves the filter.
-
-    `cells` holds one word a checkpoint: letter, tests passed, tests, samples right, samples ("W,3,8,0,1").
-    """
-    rows = []
-    for row in findings.grid:
-        solved = [cell.samples > 0 and cell.right == cell.samples for cell in row.cells]
-        kind = "always" if all(solved) else "never" if not any(cell.right for cell in row.cells) else "differ"
-        cells = []
-        for cell in row.cells:
-            known = cell.passed is not None and cell.total
-            passed, total = (cell.passed, cell.total) if known else ("", "")
-            cells.append(f"{LETTERS[cell.verdict or 'missing']},{passed},{total},{cell.right},{cell.samples}")
-        title = row.title if row.title != row.problem else ""
-        rows.append({"id": row.problem, "title": title, "kind": kind, "cells": " ".join(cells), "solved": sum(solved)})
-    return rows
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
