@@ -22,8 +22,8 @@ import kiyas.analyse
 from kiyas import report
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.report import sentences, tables
-from kiyas.report.language import Language, languages, phrases
 from kiyas.report.grid import partner
+from kiyas.report.language import Language, languages, phrases
 from kiyas.report.payload import chunks, script_json
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir

@@ -99,7 +99,6 @@ def page(
 ) -> str:
     """The whole HTML text."""
     shown = grid.Grid.of(findings, words)
-    }
     html = document(
         "page.html.j2",
         words,
