@@ -97,10 +97,14 @@ def _checkpoint(row: _Result, words: Language) -> str:
     return words(key, step=row.steps[0], steps=", ".join(map(str, row.steps)))
 
 
-def _seed(row: _Result, words: Language) -> str:
-    if row.mean:
-        return words("cell.mean", n=len(row.adapters))
-    return DASH if row.adapters[0].is_base else str(row.adapters[0].seed)
+def _who(row: _Result, words: Language) -> str:
+    """The arm, with its number of seeds where they are averaged; below such a row, a seed."""
+    if row.adapters[0].is_base:
+        return sentences.arm_name(words, row.arm)
+    seed = words("cell.seed", seed=row.adapters[0].seed)
+    if not row.mean and row.several:
+        return seed
+    return f"{row.arm}, {words('cell.mean', n=len(row.adapters)) if row.mean else seed}"
 
 
 def tests_passed(least: float | None, most: float | None) -> dict[str, float | None]:
@@ -125,13 +129,9 @@ def results(findings: Findings, words: Language) -> Table:
                 passed = (score.tests_passed, score.tests_passed_most)
                 rows.append(_Result(found.arm, *measured, (adapter,), several, pair, passed))
     columns: tuple[Column[_Result], ...] = (
-        Column(
-            "arm",
-            lambda row: row.arm,
-            lambda row, words: "" if row.several and not row.mean else sentences.arm_name(words, row.arm),
-        ),
+        Column("arm", lambda row: row.arm, _who),
         Column("checkpoint", lambda row: " ".join(map(str, row.steps)), _checkpoint),
-        Column("seed", lambda row: "mean" if row.mean else row.adapters[0].seed, _seed),
+        Column("seed", lambda row: "mean" if row.mean else row.adapters[0].seed),
         by_metric(findings),
         SOLVED,
         OWED,
@@ -158,7 +158,7 @@ def results(findings: Findings, words: Language) -> Table:
         words,
         rows,
         columns,
-        shown=("arm", "checkpoint", "seed", "pass1", "solved", "interval", *against_base, "tests_passed"),
+        shown=("arm", "pass1", "interval", *against_base, "solved", "tests_passed", "checkpoint"),
         strong=lambda row: row.mean or not row.several,
         lead=words("lead.results", rule=sentences.rule(words, findings.select)),
         place=Place(section="results", terminal=True, heading=""),
