@@ -12,8 +12,6 @@ from kiyas.report.table import SHARE, Column, Place, Row, Table, estimate, label
 from kiyas.types import AdapterId
 
 KINDS = ("always", "learned", "forgotten", "flickering", "never")
-FEW_PROBLEMS = 25
-"""Partly solved problems are listed unfolded up to here."""
 
 
 class OfTraining(Protocol):
@@ -138,11 +136,7 @@ def partial(findings: Findings, words: Language) -> Table:
         rows,
         columns,
         printed=printed,
-        place=Place(
-            section="problems",
-            fold=f"{words('table.partial')} ({len(printed)})",
-            open=len(printed) <= FEW_PROBLEMS,
-        ),
+        place=Place(section="problems", heading="", fold=f"{words('table.partial')} ({len(printed)})"),
     )
 
 
