@@ -1,8 +1,11 @@
-"""The made-up runs of synthetic.py, analysed and written once."""
+"""The made-up runs of synthetic.py, analysed and written once; a browser that opens their pages."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,16 @@ from kiyas import report
 from kiyas.analyse import analyse
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from synthetic import HOSTILE, make_run
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +54,31 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "data" / "deep.jsonl", [solution])
     report.write(folder, analyse(folder))
     return folder
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+    path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Any, written: Path) -> Iterator[tuple[Any, list[str], list[str]]]:
+    """The page, what it said on its console, and what it asked for."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((written / "report" / "index.html").as_uri())
+    page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
+    yield page, said, asked
+    context.close()

@@ -22,9 +22,9 @@ import kiyas.analyse
 from kiyas import report
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.report import sentences, tables
-from kiyas.report.grid import partner
+from kiyas.report.grid import chosen_columns, partner
 from kiyas.report.language import Language, languages, phrases
-from kiyas.report.payload import chunks, script_json
+from kiyas.report.payload import JUDGMENTS, chunks, script_json
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import KiyasError
@@ -72,6 +72,11 @@ def opened(page: Page) -> list[dict[str, Any]]:
     return [unpacked(json.loads(text)) for values, text in page.scripts if str(values.get("id")).startswith("chunk-")]
 
 
+def samples(problem: Any) -> list[list[dict[str, Any]]]:
+    """The samples of each checkpoint."""
+    return [[problem["samples"][n] for n in cell] for cell in problem["cells"]]
+
+
 def unpacked(text: str) -> Any:
     return json.loads(gzip.decompress(base64.b64decode(text))) if text else None
 
@@ -110,9 +115,9 @@ def test_hostile_texts_stay_texts(written: Path, page: Page) -> None:
     html = (written / "report" / "index.html").read_text(encoding="utf-8")
     assert "<script>window.hacked" not in html and "<img src=x" not in html
     assert "div<b>x</b>" not in html and "<i>Problem" not in html
-    samples = [sample for problem in opened(page) for cell in problem["cells"] for sample in cell]
-    assert len(samples) == 41 * 25 and all(sample["program"].startswith(HOSTILE) for sample in samples)
-    failing = [sample["failing"] for sample in samples if "failing" in sample]
+    found = [sample for problem in opened(page) for cell in samples(problem) for sample in cell]
+    assert len(found) == 41 * 25 and all(sample["program"].startswith(HOSTILE) for sample in found)
+    failing = [each for sample in found for each in sample["failing"]]
     assert failing and all(HOSTILE in each["got"] for each in failing)
     assert "<b>x" not in (written / "report" / "report.md").read_text()
 
@@ -346,17 +351,18 @@ def test_training_only_and_verdicts_only(tmp_path: Path) -> None:
 
 def test_long_texts_are_cut_and_say_where_they_are_whole(tmp_path: Path) -> None:
     def long(row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "tests": [{"verdict": "WA", "got": "y" * 9000, "stderr": "z" * 9000}], "verdict": "WA"}
+        return {**row, "tests": [{"verdict": "WA", "got": "y" * 9000, "stderr": "z" * 9000}] * 2, "verdict": "WA"}
 
     run = make_run(tmp_path / "run", steps=(120,), seeds=(0,), problems=3, change=long)
     benchmark = read_jsonl(RunDir(run).problems)
     write_jsonl(RunDir(run).problems, [{**row, "statement": "s" * 9000} for row in benchmark])
     found = opened(Page(report.write(run, analyse(run)).read_text(encoding="utf-8")))
-    failing = found[1]["cells"][1][0]["failing"]
-    where = "(cut; the full text is in judge/judgments.jsonl, problem p001, checkpoint deep/seed-0/step-000120)"
-    assert failing["got"] == "y" * 2048 + f"\n… {where}"
-    assert failing["error"] == "z" * 2048 + f"\n… {where}"
-    assert found[1]["statement"] == "s" * 8192 + "\n… (cut; the full text is in data/problems.jsonl, problem p001)"
+    failing = samples(found[1])[1][0]["failing"]
+    assert failing == [
+        {"n": 1, "v": "WA", "got": ["y" * 2048, JUDGMENTS], "error": ["z" * 2048, JUDGMENTS]},
+        {"n": 2, "v": "WA", "got": ["y" * 512, JUDGMENTS], "error": ["z" * 512, JUDGMENTS]},
+    ]
+    assert found[1]["statement"] == ["s" * 8192, "data/problems.jsonl"]
 
 
 def test_what_does_not_fit_is_cut_from_the_longest_texts(tmp_path: Path) -> None:
@@ -371,24 +377,26 @@ def test_what_does_not_fit_is_cut_from_the_longest_texts(tmp_path: Path) -> None
         {(r["problem_id"], r["arm"]): r["program"] for r in read_jsonl(RunDir(run).judgments)},
     )
 
-    def programs(room: int) -> dict[tuple[str, str], str]:
-        made = chunks(run, findings, Language("en"), room)
+    chosen = chosen_columns(findings)
+
+    def programs(room: int) -> dict[tuple[str, str], Any]:
+        made = chunks(run, findings, chosen, room)
         assert sum(map(len, made)) <= room
         return {
             (row.problem, adapter.arm): cell[0]["program"]
             for row, text in zip(findings.grid, made, strict=True)
-            for adapter, cell in zip(findings.columns, unpacked(text)["cells"], strict=True)
+            for adapter, cell in zip(findings.columns, samples(unpacked(text)), strict=True)
         }
 
     assert programs(10**6) == whole
     cut = programs(30_000)
     for key, program in cut.items():
         if key[0] == "p000":
-            kept, note = program.split("\n")
-            assert whole[key].startswith(kept) and 800 <= len(kept) < 12_000 and "judge/judgments.jsonl" in note
+            kept, file = program
+            assert whole[key].startswith(kept) and 800 <= len(kept) < 12_000 and file == JUDGMENTS
         else:
             assert program == whole[key]
-    assert chunks(run, findings, Language("en"), 1000) == [""] * 6
+    assert chunks(run, findings, chosen, 1000) == [""] * 6
 
 
 def test_the_page_keeps_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +421,7 @@ def test_what_stands_beside_a_checkpoint(tmp_path: Path) -> None:
         "a/seed-1/step-000120": "b/seed-1/step-000120",
         "b/seed-0/step-000060": "a/seed-0/step-000060",
         "c/seed-1/step-000060": "base",
-        "base": "a/seed-0/step-000060",
+        "base": "a/seed-0/step-000120",
     }.items():
         assert partner(findings, findings.columns[column[one]]) == column[beside]
     assert partner(dataclasses.replace(findings, columns=findings.columns[:1]), findings.columns[0]) is None

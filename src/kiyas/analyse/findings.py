@@ -382,6 +382,7 @@ class GridRow:
     problem: str
     title: str
     cells: tuple[Cell, ...]
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

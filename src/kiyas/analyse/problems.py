@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kiyas.analyse.findings import Cell, GridRow, Stability, Training
 from kiyas.analyse.load import Loaded, PassRates
+from kiyas.analyse.tags import tags_of
 from kiyas.stats import inference
 from kiyas.stats.inference import Floats
 from kiyas.types import BASE, AdapterId, Judgment
@@ -31,11 +32,13 @@ def cell(judged: list[Judgment]) -> Cell:
 
 def grid(loaded: Loaded, columns: list[AdapterId]) -> tuple[GridRow, ...]:
     """Problems in the benchmark's order × checkpoints in the order of `columns`."""
+    _, tags = tags_of(loaded.problems)
     return tuple(
         GridRow(
             id,
             problem.title or id,
             tuple(cell(loaded.answers[adapter].get(id, [])) for adapter in columns),
+            tags[id],
         )
         for id, problem in loaded.problems.items()
     )

@@ -136,10 +136,7 @@ def partial(findings: Findings, words: Language) -> Table:
         rows,
         columns,
         printed=printed,
-        place=Place(
-            section="problems",
-            fold=f"{words('table.partial')} ({len(printed)})",
-        ),
+        place=Place(section="problems", fold=f"{words('table.partial')} ({len(printed)})"),
     )
 
 

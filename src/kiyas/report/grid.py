@@ -1,15 +1,23 @@
-"""The grid of problems × checkpoints: what the page's template and script show of it."""
+"""The section of problems: those that decide, and the grid of problems × checkpoints.
+
+The page's script builds the grid from `Grid.data`. It has two views: the chosen checkpoints side by side, and all.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from kiyas.analyse.findings import Findings
+from kiyas.analyse.findings import Cell, Findings, GridRow
 from kiyas.report import charts, sentences
 from kiyas.report.language import Language, phrases
 from kiyas.types import BASE_ARM, AdapterId
 
+MIXED = "mixed"
+"""Some answers of a cell are right, others not."""
 LETTERS = {
     "AC": "A",
     "WA": "W",
@@ -20,27 +28,70 @@ LETTERS = {
     "CE": "C",
     "IE": "!",
     "missing": "?",
+    MIXED: "½",
 }
+FIRST = 3
+"""Problems that decide in favour of one arm and are seen without unfolding."""
+SOLVED = 0.5
+"""From this share of right answers on, a checkpoint solves a problem (as in `analyse.behaviour`)."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One arm of the comparison: how many of its chosen checkpoints there are."""
+
+    label: str
+    colour: str
+    seeds: int
+
+
+class Deciding(NamedTuple):
+    """A problem that a larger share of one arm's seeds solves: `solved` counts each side's; `link` opens the diff."""
+
+    problem: str
+    title: str
+    tags: tuple[str, ...]
+    solved: tuple[int, int]
+    link: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`lists`: for each side that solves some more often, the heading, the first problems and the others."""
+
+    sides: tuple[Side, Side]
+    lead: str
+    lists: list[tuple[str, list[Deciding], list[Deciding]]]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """`rows` and `groups` as the template wants them, `used`: the verdicts that occur, `data`: for the script."""
+    """`rows`, `used` (verdicts that occur), `tags` for the template; `data` for the script; `chosen` columns."""
 
+    chosen: list[int]
     rows: list[dict[str, Any]]
-    groups: list[dict[str, Any]]
     used: list[str]
+    tags: list[str]
+    views: int
+    decision: Decision | None
     data: dict[str, Any]
 
     @classmethod
     def of(cls, findings: Findings, words: Language) -> Grid:
-        rows, groups = _rows(findings), _groups(findings, words)
-        met = {cell.verdict or "missing" for row in findings.grid for cell in row.cells}
+        every = list(range(len(findings.columns)))
+        chosen = chosen_columns(findings)
+        views = [_chosen_view(findings, words, chosen), _all_view(findings, words, set(chosen))]
+        if chosen == every:
+            views = views[:1]
+        columns = [chosen, every][: len(views)]
+        rows = [_row(row, columns) for row in findings.grid]
+        used = {_shown(cell) for row in findings.grid for cell in row.cells}
         data = {
             "rows": rows,
             "letters": {letter: verdict for verdict, letter in LETTERS.items()},
             "columns": [_column(words, adapter) for adapter in findings.columns],
-            "starts": [group["columns"][0]["i"] for group in groups],
+            "keys": [str(adapter) for adapter in findings.columns],
+            "views": views,
             "partners": [partner(findings, adapter) for adapter in findings.columns],
             "words": {
                 key: phrase
@@ -48,15 +99,89 @@ class Grid:
                 if key.split(".")[0] in ("grid", "verdict")
             },
         }
-        return cls(rows, groups, [verdict for verdict in LETTERS if verdict in met], data)
+        tags = sorted({tag for row in findings.grid for tag in row.tags}, key=str.casefold)
+        return cls(chosen, rows, [v for v in LETTERS if v in used], tags, len(views), deciding(findings, words), data)
+
+
+def chosen_columns(findings: Findings) -> list[int]:
+    """The columns of the base and of the checkpoints that represent the arms; all where none were chosen."""
+    chosen = {adapter for result in findings.results for adapter in result.adapters}
+    found = [i for i, adapter in enumerate(findings.columns) if adapter.is_base or adapter in chosen]
+    return found or list(range(len(findings.columns)))
+
+
+def address(problem: str, checkpoint: AdapterId, beside: AdapterId) -> str:
+    """The part of the page's address that opens a problem at two checkpoints; grid.js writes and reads the same."""
+
+    def part(text: object) -> str:
+        return quote(str(text), safe="/!~*'()", errors="replace")
+
+    return f"#problem={part(problem)}&checkpoint={part(checkpoint)}&beside={part(beside)}"
+
+
+def deciding(findings: Findings, words: Language) -> Decision | None:
+    """Which problems one arm's seeds solve more often, the clearest first. None where nothing was compared."""
+    compared = findings.behaviour.shared
+    if not compared:
+        return None
+    adapters = {result.arm: result.adapters for result in findings.results}
+    a, b = (adapters[arm] for arm in findings.wanted)
+    place = {adapter: i for i, adapter in enumerate(findings.columns)}
+    rows = {row.problem: row for row in findings.grid}
+    paired = [(pair.a, pair.b) for pair in findings.primary.pairs] if findings.primary else []
+    pairs = [*paired, *itertools.product(a, b)]
+
+    found: list[tuple[float, Deciding]] = []
+    for each in compared:
+        right = {adapter: _right(rows[each.problem].cells[place[adapter]]) for adapter in (*a, *b)}
+        solved = sum(right[adapter] for adapter in a), sum(right[adapter] for adapter in b)
+        more = solved[1] / len(b) - solved[0] / len(a)
+        if more:
+            left, beside = next(pair for pair in pairs if right[pair[1]] - right[pair[0]] == (1 if more > 0 else -1))
+            title = each.title if each.title != each.problem else ""
+            link = address(each.problem, left, beside)
+            found.append((more, Deciding(each.problem, title, each.tags, solved, link)))
+    found.sort(key=lambda each: -abs(each[0]))
+
+    sides = tuple(
+        Side(sentences.arm_name(words, arm), charts.arm_colour(findings, arm), len(those))
+        for arm, those in zip(findings.wanted, (a, b), strict=True)
+    )
+    lists = []
+    for side, sign in ((sides[1], 1), (sides[0], -1)):
+        those = [problem for more, problem in found if more * sign > 0]
+        if those:
+            heading = words("decide.more", arm=side.label, n=len(those))
+            lists.append((heading, those[:FIRST], those[FIRST:]))
+    return Decision((sides[0], sides[1]), _lead(findings, words, found, (len(a), len(b))), lists)
+
+
+def _lead(findings: Findings, words: Language, found: Sequence[tuple[float, Deciding]], seeds: tuple[int, int]) -> str:
+    alone = sum(abs(more) == 1 for more, _ in found)
+    key = "decide.none" if not found else "decide.lead_single" if max(seeds) == 1 else "decide.lead"
+    said = [words(key, n=len(found), of=len(findings.behaviour.shared))]
+    if alone and max(seeds) > 1:
+        said.append(words("decide.alone", n=alone))
+    if found:
+        said.append(words("decide.chance"))
+    if findings.samples > 1:
+        said.append(words("decide.samples"))
+    if findings.behaviour.left_out:
+        said.append(words("behaviour.left_out", n=findings.behaviour.left_out))
+    return " ".join(said)
+
+
+def _right(cell: Cell) -> bool:
+    return cell.samples > 0 and cell.right / cell.samples >= SOLVED
 
 
 def partner(findings: Findings, adapter: AdapterId) -> int | None:
     """The column that `adapter` is compared with unless another is chosen; None if there is no other.
 
     It is the other arm of the primary contrast, the base for arms outside of it: the checkpoint it was paired with,
-    else that of the same seed and learning rate whose step is nearest.
+    else that of the same seed and learning rate whose step is nearest. Beside the base it is a chosen one.
     """
+    chosen = {one for result in findings.results for one in result.adapters}
     primary = findings.primary
     pairs = [(pair.a, pair.b) for pair in primary.pairs] if primary else []
     paired = {side for pair in pairs if adapter in pair for side in pair}
@@ -64,10 +189,11 @@ def partner(findings: Findings, adapter: AdapterId) -> int | None:
     against = sides.get(adapter.arm, BASE_ARM)
     others = [(i, other) for i, other in enumerate(findings.columns) if other != adapter]
 
-    def distance(of: tuple[int, AdapterId]) -> tuple[bool, bool, bool, bool, int]:
+    def distance(of: tuple[int, AdapterId]) -> tuple[bool, bool, bool, bool, bool, int]:
         other = of[1]
         return (
             other not in paired,
+            adapter.is_base and other not in chosen,
             other.arm != against,
             other.seed != adapter.seed,
             other.variant != adapter.variant,
@@ -79,39 +205,85 @@ def partner(findings: Findings, adapter: AdapterId) -> int | None:
 
 def _column(words: Language, adapter: AdapterId) -> str:
     name = sentences.trained(words, adapter)
-    if adapter.is_base:
-        return name
-    return f"{name} · {words('column.seed').lower()} {adapter.seed} · {words('cell.step', step=adapter.step)}"
+    return name if adapter.is_base else f"{name} · {_seed(words, adapter)} · {words('cell.step', step=adapter.step)}"
 
 
-def _groups(findings: Findings, words: Language) -> list[dict[str, Any]]:
-    """Header of the grid: one group a training."""
-    groups: list[dict[str, Any]] = []
-    several = {a.arm for a in findings.columns if a.seed != findings.columns[0].seed} if findings.columns else set()
-    for i, adapter in enumerate(findings.columns):
-        if not groups or groups[-1]["training"] != adapter.training:
-            label = sentences.trained(words, adapter)
-            seed = f"{words('column.seed').lower()} {adapter.seed}" if several and not adapter.is_base else ""
-            colour = charts.arm_colour(findings, adapter.arm)
-            groups.append({"training": adapter.training, "label": label, "seed": seed, "colour": colour, "columns": []})
-        groups[-1]["columns"].append({"i": i, "step": "" if adapter.is_base else adapter.step})
-    return groups
+def _seed(words: Language, adapter: AdapterId) -> str:
+    return f"{words('column.seed').lower()} {adapter.seed}"
 
 
-def _rows(findings: Findings) -> list[dict[str, Any]]:
-    """Rows of the grid as the page's script reads them. `kind` serves the filter.
+def _view(findings: Findings, columns: list[int], heads: Iterable[tuple[tuple[str, str], str, str, bool]]) -> Any:
+    """The columns of a view and its header, which has a group wherever `heads`' first entry changes.
 
-    `cells` holds one word a checkpoint: letter, tests passed, tests, samples right, samples ("W,3,8,0,1").
+    `heads`, one a column: the group (its label and seed), the column's label, its small print, and whether it is to be
+    marked as chosen.
     """
-    rows = []
-    for row in findings.grid:
-        solved = [cell.samples > 0 and cell.right == cell.samples for cell in row.cells]
-        kind = "always" if all(solved) else "never" if not any(cell.right for cell in row.cells) else "differ"
-        cells = []
-        for cell in row.cells:
-            known = cell.passed is not None and cell.total
-            passed, total = (cell.passed, cell.total) if known else ("", "")
-            cells.append(f"{LETTERS[cell.verdict or 'missing']},{passed},{total},{cell.right},{cell.samples}")
-        title = row.title if row.title != row.problem else ""
-        rows.append({"id": row.problem, "title": title, "kind": kind, "cells": " ".join(cells), "solved": sum(solved)})
-    return rows
+    groups: list[dict[str, Any]] = []
+    labels = []
+    before = None
+    for i, (group, label, small, marked) in zip(columns, heads, strict=True):
+        if group != before:
+            colour = charts.arm_colour(findings, findings.columns[i].arm)
+            groups.append({"label": group[0], "seed": group[1], "colour": colour, "columns": 0})
+            before = group
+        groups[-1]["columns"] += 1
+        labels.append([label, small, int(marked)])
+    return {"columns": columns, "groups": groups, "labels": labels}
+
+
+def _chosen_view(findings: Findings, words: Language, columns: list[int]) -> Any:
+    """One group an arm, its seeds side by side."""
+
+    def head(adapter: AdapterId) -> tuple[tuple[str, str], str, str, bool]:
+        if adapter.is_base:
+            return (words("cell.base"), ""), "", "", False
+        step = words("cell.step", step=adapter.step)
+        return (adapter.arm, ""), _seed(words, adapter), f"{adapter.variant} {step}".strip(), False
+
+    return _view(findings, columns, (head(findings.columns[i]) for i in columns))
+
+
+def _all_view(findings: Findings, words: Language, chosen: set[int]) -> Any:
+    """One group a training, its steps side by side."""
+
+    def head(i: int) -> tuple[tuple[str, str], str, str, bool]:
+        adapter = findings.columns[i]
+        if adapter.is_base:
+            return (words("cell.base"), ""), "", "", False
+        return (sentences.trained(words, adapter), _seed(words, adapter)), str(adapter.step), "", i in chosen
+
+    columns = list(range(len(findings.columns)))
+    return _view(findings, columns, map(head, columns))
+
+
+def _shown(cell: Cell) -> str:
+    return MIXED if 0 < cell.right < cell.samples else cell.verdict or "missing"
+
+
+def _row(row: GridRow, views: list[list[int]]) -> dict[str, Any]:
+    """A row of the grid as the page's script reads it.
+
+    `cells` holds one word a checkpoint: letter, tests passed, tests, samples right, samples ("W,3,8,0,1"). For each
+    view: its `kinds` and the letters of its `verdicts`, which serve the filters, and `solved`, the checkpoints that do.
+    """
+    cells = []
+    for cell in row.cells:
+        known = cell.passed is not None and cell.total
+        passed, total = (cell.passed, cell.total) if known else ("", "")
+        cells.append(f"{LETTERS[cell.verdict or 'missing']},{passed},{total},{cell.right},{cell.samples}")
+    kinds, verdicts, solved = [], [], []
+    for columns in views:
+        seen = [row.cells[i] for i in columns]
+        whole = [cell.samples > 0 and cell.right == cell.samples for cell in seen]
+        kinds.append("always" if all(whole) else "never" if not any(cell.right for cell in seen) else "differ")
+        verdicts.append("".join(sorted({LETTERS[_shown(cell)] for cell in seen})))
+        solved.append(sum(whole))
+    return {
+        "id": row.problem,
+        "title": row.title if row.title != row.problem else "",
+        "tags": row.tags,
+        "kinds": kinds,
+        "verdicts": verdicts,
+        "solved": solved,
+        "cells": " ".join(cells),
+    }

@@ -28,7 +28,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import as_text, flat
 
-MOST_BYTES = 40_000_000
+MOST_BYTES = 25_000_000
 """The size of one page."""
 CHUNKS = "<!-- chunks -->"
 STYLES = ("page.css", "grid.css", "print.css")
@@ -129,7 +129,7 @@ def page(
     )
     rows = len(findings.grid)
     room = MOST_BYTES - len(html.encode("utf-8", "backslashreplace")) - rows * len(_chunk(rows, ""))
-    made = chunks(run, findings, words, room)
+    made = chunks(run, findings, shown.chosen, room)
     # Only the template can hold this comment: texts pass autoescape or script_json.
     return html.replace(CHUNKS, "".join(_chunk(i, text) for i, text in enumerate(made)), 1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,22 @@ from typing import Any
 from kiyas.analyse.findings import Findings
 from kiyas.judge import Outcome, Problem, TestResult
 from kiyas.judge.terminal import straight
-from kiyas.report.language import Language
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import AdapterId, Answered, Judgment
 
 CUT = 2048
 CUT_PROGRAM = 20_000
-SHORTEST_CUT = 100
+CUT_FURTHER = 512
+"""Of a test that is no answer's first failing one."""
+LIMITS = (CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1300, 1000, 750, 550, 400, 300, 200, 100)
+CHOSEN = 8
+"""The texts of chosen checkpoints may be so many times as long as the others'."""
+GOLDEN = 0.6180339887
 
 Row = dict[str, Any]
+Text = str | list[str]
+"""A text, or what is left of one that was cut and the file that holds it whole."""
 
 
 def script_json(value: Any) -> str:
@@ -38,11 +44,12 @@ def script_json(value: Any) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def chunks(run: Path, findings: Findings, words: Language, room: int) -> list[str]:
+def chunks(run: Path, findings: Findings, chosen: Collection[int], room: int) -> list[str]:
     """One text for each row of the grid: base64 of gzip of `_problem`'s JSON; together at most `room` characters.
 
-    What does not fit is cut, the longest texts first, and every cut text says where the whole text is. If that is not
-    enough, all chunks are empty.
+    What does not fit is left out, the least wanted first: of columns that are not in `chosen` the answers around the
+    programs and all failing tests but the first; then the ends of long texts, the longest first. What was cut says
+    where it is whole. If that is not enough, all chunks are empty.
     """
     folder = RunDir(run)
     problems = {id: problem for id, (problem, _) in rows.problems(folder).items()}
@@ -52,22 +59,22 @@ def chunks(run: Path, findings: Findings, words: Language, room: int) -> list[st
     for of_problem in judged.values():
         for samples in of_problem.values():
             samples.sort(key=lambda each: each.sample)
-    without = {each.key for of in judged.values() for samples in of.values() for each in samples if not _written(each)}
-    answers = {each.key: each.text for each in (rows.completions(folder) if without else ()) if each.key in without}
+    answers = {each.key: each.text for each in rows.completions(folder)}
 
-    limit = CUT_PROGRAM
-    while limit >= SHORTEST_CUT:
-        made, size = [], 0
-        for line in findings.grid:
-            problem = problems.get(line.problem, Problem(line.problem, ()))
-            texts = _Texts(line.problem, limit, words)
-            made.append(_pack(_problem(problem, judged.get(line.problem, {}), findings.columns, answers, texts)))
-            size += len(made[-1])
-            if size > room:
+    # In an order that soon shows how large all will be.
+    order = sorted(range(len(findings.grid)), key=lambda i: i * GOLDEN % 1)
+    for limit in (None, *LIMITS):
+        made, size = [""] * len(order), 0
+        for n, i in enumerate(order, 1):
+            id = findings.grid[i].problem
+            problem = problems.get(id, Problem(id, ()))
+            cuts = [(adapter, _Cut(limit, j in chosen)) for j, adapter in enumerate(findings.columns)]
+            made[i] = _pack(_problem(problem, judged.get(id, {}), cuts, answers, _Cut(limit, True)))
+            size += len(made[i])
+            if size > room or (n >= 10 and size / n * len(order) > 1.3 * room):
                 break
         else:
             return made
-        limit //= 2
     return [""] * len(findings.grid)
 
 
@@ -81,20 +88,25 @@ def _pack(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Texts:
-    """Cuts the texts of one problem to `limit` characters or fewer."""
+class _Cut:
+    """How much of a column's texts there is room for: up to `limit` characters of each, all with None.
 
-    problem: str
-    limit: int
-    words: Language
+    Where there is a limit, columns that were not chosen have neither the text around a program nor what further failing
+    tests got.
+    """
 
-    def cut(self, text: str, file: str, who: AdapterId | None = None, most: int = CUT) -> str:
-        """At most `most` characters; a text that was cut ends with the name of the file that holds it whole."""
-        limit, text = min(most, self.limit), straight(text)
-        if len(text) <= limit:
-            return text
-        key, checkpoint = ("grid.cut_of", str(who)) if who else ("grid.cut", "")
-        return f"{text[:limit]}\n{self.words(key, file=file, problem=self.problem, checkpoint=checkpoint)}"
+    limit: int | None
+    chosen: bool
+
+    @property
+    def whole(self) -> bool:
+        return self.chosen or self.limit is None
+
+    def __call__(self, text: str, file: str, most: int = CUT) -> Text:
+        if self.limit is not None:
+            most = min(most, self.limit * (CHOSEN if self.chosen else 1))
+        text = straight(text)
+        return text if len(text) <= most else [text[:most], file]
 
 
 PROBLEMS, JUDGMENTS, COMPLETIONS = "data/problems.jsonl", "judge/judgments.jsonl", "generate/completions.jsonl"
@@ -103,54 +115,82 @@ PROBLEMS, JUDGMENTS, COMPLETIONS = "data/problems.jsonl", "judge/judgments.jsonl
 def _problem(
     problem: Problem,
     judged: Mapping[AdapterId, list[Judgment]],
-    columns: tuple[AdapterId, ...],
+    columns: Sequence[tuple[AdapterId, _Cut]],
     answers: Mapping[Answered, str],
-    texts: _Texts,
+    cut: _Cut,
 ) -> Row:
-    """`cells[j]` are the samples at checkpoint j; `tests` holds, by number, the tests that are shown."""
-    cells = [[_sample(each, answers, texts) for each in judged.get(adapter, [])] for adapter in columns]
-    samples = [sample for cell in cells for sample in cell]
-    wanted = {sample["failing"]["n"] for sample in samples if "failing" in sample}
+    """`cells[j]` numbers the samples at checkpoint j in `samples`, where equal ones are once.
+
+    `tests` holds those that are shown, by number: input and expected output, or the code that tests. `known` counts all
+    that the run folder has.
+    """
+    known: dict[str, int] = {}
+    samples: list[Row] = []
+    cells = []
+    for adapter, own in columns:
+        cell = []
+        for each in judged.get(adapter, []):
+            sample = _sample(each, answers, own)
+            number = known.setdefault(json.dumps(sample), len(samples))
+            if number == len(samples):
+                samples.append(sample)
+            cell.append(number)
+        cells.append(cell)
+    first = {sample["failing"][0]["n"] for sample in samples if sample.get("failing")}
     if any("tests" not in sample for sample in samples):
-        wanted |= set(range(1, len(problem.tests) + 1))
-    tests = {}
-    for n in sorted(wanted):
-        known = n <= len(problem.tests)
-        pair = (problem.tests[n - 1].input, problem.tests[n - 1].output) if known else (problem.test_code, None)
-        tests[n] = [None if value is None else texts.cut(value, PROBLEMS) for value in pair]
+        first |= set(range(1, len(problem.tests) + 1))
+    further = {failing["n"] for sample in samples for failing in sample.get("failing", ()) if "left_out" not in failing}
+    tests: dict[int, list[Text]] = {}
+    for n in sorted(first | further):
+        if n <= len(problem.tests):
+            most = CUT if n in first else CUT_FURTHER
+            tests[n] = [cut(text, PROBLEMS, most) for text in (problem.tests[n - 1].input, problem.tests[n - 1].output)]
+        elif problem.test_code:
+            tests[n] = [cut(problem.test_code, PROBLEMS)]
     return {
-        "statement": texts.cut(problem.statement, PROBLEMS, most=4 * CUT),
+        "statement": cut(problem.statement, PROBLEMS, 4 * CUT),
         "tests": tests,
+        "known": len(problem.tests) or int(bool(problem.test_code)),
+        "samples": samples,
         "cells": cells,
     }
 
 
-def _sample(judgment: Judgment, answers: Mapping[Answered, str], texts: _Texts) -> Row:
-    who = judgment.adapter
-    shown: Row = {
-        "v": judgment.verdict or "missing",
-        "passed": judgment.passed,
-        "total": judgment.total,
-        "detail": texts.cut(judgment.detail, JUDGMENTS, who),
-        "flags": [texts.cut(flag, JUDGMENTS, who) for flag in judgment.flags],
-    }
-    if _written(judgment):
-        shown["program"] = texts.cut(judgment.program or "", JUDGMENTS, who, CUT_PROGRAM)
-    else:
-        shown["answer"] = texts.cut(answers.get(judgment.key, ""), COMPLETIONS, who, CUT_PROGRAM)
+def _sample(judgment: Judgment, answers: Mapping[Answered, str], cut: _Cut) -> Row:
+    """`answer` is what is around the program, or all of the answer where the program is not in it as it is."""
+    shown: Row = {"v": judgment.verdict or "missing", "flags": [cut(flag, JUDGMENTS) for flag in judgment.flags]}
+    if judgment.total:
+        shown |= {"passed": judgment.passed, "total": judgment.total}
+    if judgment.not_run:
+        shown["not_run"] = judgment.not_run
+    if judgment.detail:
+        shown["detail"] = cut(judgment.detail, JUDGMENTS)
+    program, answer = judgment.program if _written(judgment) else None, answers.get(judgment.key)
+    if program is not None:
+        shown["program"] = cut(program, JUDGMENTS, CUT_PROGRAM)
+    if answer is not None:
+        if program is not None and not cut.whole:
+            shown["left_out"] = True
+        else:
+            around = answer.split(program, 1) if program else [answer]
+            shown["answer"] = [cut(text, COMPLETIONS, CUT_PROGRAM) for text in around]
     if judgment.tests:
         shown["tests"] = [test.verdict for test in judgment.tests]
-        failing = next((i for i, test in enumerate(judgment.tests) if test.verdict is not Outcome.AC), None)
-        if failing is not None:
-            shown["failing"] = {"n": failing + 1, **_failing(judgment.tests[failing], who, texts)}
+        failing = [n for n, test in enumerate(judgment.tests, 1) if test.verdict is not Outcome.AC]
+        shown["failing"] = [
+            {"n": n, "v": judgment.tests[n - 1].verdict}
+            | (_failing(judgment, n, cut, CUT_FURTHER if k else CUT) if cut.whole or not k else {"left_out": True})
+            for k, n in enumerate(failing)
+        ]
     return shown
 
 
-def _failing(test: TestResult, who: AdapterId, texts: _Texts) -> Row:
-    """The first failing test with what was got; what was given and expected is shown with the problem."""
+def _failing(judgment: Judgment, n: int, cut: _Cut, most: int) -> Row:
+    """What a failing test got, None where that is not known; what was given and expected is shown with the problem."""
+    test: TestResult = judgment.tests[n - 1]
     error = "\n".join(dict.fromkeys(text.strip() for text in (test.detail, test.stderr) if text))
+    unknown = judgment.recorded and not test.got
     return {
-        "v": test.verdict,
-        "got": texts.cut(test.got, JUDGMENTS, who),
-        "error": texts.cut(error, JUDGMENTS, who) if error else None,
+        "got": None if unknown else cut(test.got, JUDGMENTS, most),
+        "error": cut(error, JUDGMENTS, most) if error else None,
     }
