@@ -32,13 +32,13 @@ const themed = (spec) => {
 let drawing = 0;
 const views = new Map(), seeds = document.getElementById("seeds");
 const withSeeds = () => !seeds || seeds.getAttribute("aria-pressed") === "true";
-const folded = (node) => node.closest("details:not([open])") !== null;
+const isFolded = (node) => node.closest("details:not([open])") !== null;
 // A folded chart has no width; it is drawn when it is opened.
 const draw = async () => {
   const mine = ++drawing;
   for (const figure of document.querySelectorAll("figure[data-chart]")) {
     if (mine !== drawing || !window.kiyasEmbed) return;
-    if (folded(figure)) { delete figure.dataset.drawn; continue; }
+    if (isFolded(figure)) { delete figure.dataset.drawn; continue; }
     const plot = figure.querySelector(".plot");
     try {
       const made = await window.kiyasEmbed(plot, themed(data.charts[figure.dataset.chart]), {
@@ -55,7 +55,7 @@ const draw = async () => {
   document.body.dataset.ready = "yes";
 };
 for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", () => {
-  if ([...details.querySelectorAll("figure[data-chart]:not([data-drawn])")].some((figure) => !folded(figure))) draw();
+  if ([...details.querySelectorAll("figure[data-chart]:not([data-drawn])")].some((figure) => !isFolded(figure))) draw();
 });
 if (seeds) seeds.addEventListener("click", () => {
   seeds.setAttribute("aria-pressed", String(!withSeeds()));
