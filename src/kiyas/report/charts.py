@@ -344,7 +344,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _share_axis(words: Language) -> alt.Axis:
-    return alt.Axis(labelExpr=_label_format(words), tickCount=TICKS, labelFlush=True)
+    return alt.Axis(labelExpr=_label_format(words), tickCount=TICKS, labelFlush=True, grid=False)
 
 
 def rates(findings: Findings, words: Language) -> Chart:
@@ -403,6 +403,8 @@ def interval_layers(
 ) -> tuple[list[Any], int]:
     """Differences in points over zero and the margin, and the height of the rows."""
     x = dot_plot.scale(dots, zero=True, margin=margin, most=most)
-    axis = alt.Axis(tickCount=TICKS, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label", labelFlush=True)
+    axis = alt.Axis(
+        tickCount=TICKS, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label", labelFlush=True, grid=False
+    )
     layers, height = dot_plot.layers(dots, x, axis, list(title), words("chart.seed"))
     return [*dot_plot.behind(margin, x, title[-1]), *layers], height

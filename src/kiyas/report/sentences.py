@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kiyas.analyse.decisions import informative_needed
-from kiyas.analyse.findings import Contrast, Curve, Decision, Drawn, Findings, Level, Remark
+from kiyas.analyse.findings import Contrast, Curve, DataFacts, Decision, Drawn, Findings, Level, Remark
 from kiyas.report import metric
 from kiyas.report.language import DASH, Language
 from kiyas.report.numerical_floor import numerical_floor
@@ -85,6 +86,22 @@ def changes(findings: Findings, words: Language) -> str:
         if each.start == start
     ]
     return words(f"first.changes_{start}", listed="; ".join(listed)) if listed else words("first.changes_unknown")
+
+
+def data(findings: Findings, words: Language) -> str:
+    """What about the training data bears on the answer: rows that arms share, benchmark problems in them, copies."""
+
+    def counts(of: Callable[[DataFacts], int | None]) -> str:
+        found = [(each.arm, of(each)) for each in findings.data]
+        return ", ".join(f"{arm} {words.integer(n)}" for arm, n in found if n is not None) or DASH
+
+    said = []
+    if findings.shared_rows:
+        most = max(each.a_shared for each in findings.shared_rows)
+        said.append(words("first.shared", n=words.integer(most)))
+    said.append(words("first.contaminated", listed=counts(lambda each: each.contaminated)))
+    said.append(words("first.copies", listed=counts(lambda each: each.near_duplicates)))
+    return " ".join(said)
 
 
 def ways_to_fail(findings: Findings, words: Language) -> str:

@@ -80,7 +80,7 @@ def mark(key: str, value: Callable[[Row], bool], *, file: str = "") -> Column[Ro
 
 
 def part_of(key: str, of: Callable[[Row], dict[str, float]]) -> Column[Row]:
-    """Two columns of the file, for readers one: 3 of 41."""
+    """Two columns of the file, for readers one: 3/41."""
 
     def show(row: Row, words: Language) -> str:
         part, whole = of(row).values()

@@ -51,7 +51,7 @@ class Scored:
 
 
 def _solved(row: Scored, words: Language) -> str:
-    """3 of 41; what is missing is named, so that nobody takes it for wrong."""
+    """3/41; what is missing is named, so that nobody takes it for wrong."""
     key = "cell.of_known" if row.missing else "cell.of"
     return words(key, solved=words.count(row.solved), n=row.problems, missing=row.missing)
 
@@ -144,23 +144,19 @@ def results(findings: Findings, words: Language) -> Table:
             file="vs_base",
             terminal=False,
         ),
-        Column(
-            "tests_passed",
-            lambda row: tests_passed(*row.tests_passed),
-            lambda row, words: "" if row.mean else words.between(*row.tests_passed),
-            numeric=True,
-            terminal=False,
-        ),
+        Column("tests_passed", lambda row: tests_passed(*row.tests_passed)),
     )
     against_base = ("vs_base", "vs_base_interval") if findings.base_measured else ()
+    steps = sorted({step for row in rows if not row.adapters[0].is_base for step in row.steps})
+    one = words("cell.step", step=steps[0]) if len(steps) == 1 else ""
     return table(
         "results",
         words,
         rows,
         columns,
-        shown=("arm", "pass1", "interval", *against_base, "solved", "tests_passed", "checkpoint"),
+        shown=("arm", "pass1", "interval", *against_base, "solved", *(() if one else ("checkpoint",))),
         strong=lambda row: row.mean or not row.several,
-        lead=words("lead.results", rule=sentences.rule(words, findings.select)),
+        lead=words("lead.results", rule=sentences.rule(words, findings.select) + (f", {one}" if one else "")),
         place=Place(section="results", terminal=True, heading=""),
     )
 
