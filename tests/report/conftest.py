@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from kiyas import report
 from kiyas.analyse import analyse
-from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.analyse.findings import DataFacts
+from kiyas.runfolder.files import read_jsonl, write_jsonl, write_sealed
 from synthetic import HOSTILE, make_run
 
 
@@ -39,5 +41,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "data" / "problems.jsonl", tagged)
     solution = {"id": HOSTILE, "prompt": HOSTILE, "group": HOSTILE, "split": "train", "completion": HOSTILE}
     write_jsonl(folder / "data" / "deep.jsonl", [solution])
+    arms = ("deep", "div<b>x</b>")
+    facts = [
+        DataFacts(arm, HOSTILE, 1001, 1005, 1002, 1.0, 1.25, 1003, 1004, 7, 8, None, HOSTILE, HOSTILE) for arm in arms
+    ]
+    write_sealed(folder / "data" / "facts.json", [dataclasses.asdict(each) for each in facts])
     report.write(folder, analyse(folder))
     return folder
