@@ -1,21 +1,34 @@
-"""The made-up runs of synthetic.py, analysed and written once."""
+"""The made-up runs of synthetic.py, analysed and written once; a browser that opens their pages."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kiyas import report
-from kiyas.analyse import analyse
+from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import DataFacts
 from kiyas.runfolder.files import read_jsonl, write_jsonl, write_sealed
 from synthetic import HOSTILE, make_run
 
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Findings]:
     """Two arms × two seeds × six checkpoints, with texts that try to become markup everywhere they can."""
     folder = tmp_path_factory.mktemp("runs") / "hostile"
 
@@ -46,5 +59,23 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DataFacts(arm, HOSTILE, 1001, 1005, 1002, 1.0, 1.25, 1003, 1004, 7, 8, None, HOSTILE, HOSTILE) for arm in arms
     ]
     write_sealed(folder / "data" / "facts.json", [dataclasses.asdict(each) for each in facts])
-    report.write(folder, analyse(folder))
-    return folder
+    return folder, analyse(folder)
+
+
+@pytest.fixture(scope="session")
+def written(analysed: tuple[Path, Findings]) -> Path:
+    """Its report."""
+    report.write(*analysed)
+    return analysed[0]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+    path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()

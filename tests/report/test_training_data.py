@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kiyas.analyse import Findings, analyse
+from kiyas.analyse import Findings
 from kiyas.report import tables
 from kiyas.report.language import DASH, Language, languages
 from kiyas.report.page import page
@@ -19,8 +19,8 @@ from synthetic import HOSTILE
 
 
 @pytest.fixture(scope="module")
-def findings(written: Path) -> Findings:
-    return analyse(written)
+def findings(analysed: tuple[Path, Findings]) -> Findings:
+    return analysed[1]
 
 
 def section(html: str) -> str:

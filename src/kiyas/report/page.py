@@ -24,13 +24,14 @@ from kiyas.report import charts, methods, sentences, tables
 from kiyas.report.language import Language, phrases
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.quoting import in_html
+from kiyas.report.terms import Terms
 from kiyas.study.settings import as_text, flat
 from kiyas.types import BASE_ARM, AdapterId
 
 MOST_BYTES = 40_000_000
 """The size of one page."""
 CHUNKS = "<!-- chunks -->"
-STYLES = ("page.css", "grid.css", "print.css")
+STYLES = ("page.css", "terms.css", "grid.css", "print.css")
 SCRIPTS = ("page.js", "grid.js", "panel.js")
 """One function holds them, in this order."""
 LETTERS = {
@@ -101,6 +102,7 @@ def page(
         w=words,
         title=words("page.title", name=findings.name),
         s=sentences,
+        terms=Terms(words),
         tables=made_tables,
         charts=made_charts,
         stills={name: image(chart.drawing.svg) for name, chart in made_charts.items() if chart.drawing},

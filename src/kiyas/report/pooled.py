@@ -25,6 +25,7 @@ from kiyas.report.page import image, render
 from kiyas.report.quoting import markdown as plain
 from kiyas.report.sentences import Conclusion, arm_name, method, p_value
 from kiyas.report.table import Column, Table, interval, label, number, table
+from kiyas.report.terms import Terms
 from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
 from kiyas.work.console import safe
@@ -177,8 +178,8 @@ def rows(found: Pooled, words: Language) -> Table:
         Column("arms", lambda line: {"a": found.a, "b": found.b}),
         number("seeds", own("seeds"), none=""),
         number("problems", lambda line: line.problems, none=""),
-        number("a_rate", own("a_rate"), Language.percent, none="", title=a),
-        number("b_rate", own("b_rate"), Language.percent, none="", title=b),
+        number("a_rate", own("a_rate"), Language.percent, none="", title=a, about="arm_rate"),
+        number("b_rate", own("b_rate"), Language.percent, none="", title=b, about="arm_rate"),
         number("difference", lambda line: line.difference, Language.points, none=""),
         Column("standard_error", own("standard_error")),
         Column("within_error", own("within_error")),
@@ -353,6 +354,7 @@ def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     return render(
         "pooled.html.j2",
         w=words,
+        terms=Terms(words),
         title=table.title,
         t=table,
         conclusion=conclusion(found, words),
