@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 
 from kiyas import report
-from kiyas.analyse import analyse
-from kiyas.runfolder.files import read_jsonl, write_jsonl
+from kiyas.analyse import Findings, analyse
+from kiyas.analyse.findings import DataFacts
+from kiyas.runfolder.files import read_jsonl, write_jsonl, write_sealed
 from synthetic import HOSTILE, make_run
 
 ARGUMENTS = [
@@ -26,7 +28,7 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Findings]:
     """Two arms × two seeds × six checkpoints, with texts that try to become markup everywhere they can."""
     folder = tmp_path_factory.mktemp("runs") / "hostile"
 
@@ -52,8 +54,19 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "data" / "problems.jsonl", tagged)
     solution = {"id": HOSTILE, "prompt": HOSTILE, "group": HOSTILE, "split": "train", "completion": HOSTILE}
     write_jsonl(folder / "data" / "deep.jsonl", [solution])
-    report.write(folder, analyse(folder))
-    return folder
+    arms = ("deep", "div<b>x</b>")
+    facts = [
+        DataFacts(arm, HOSTILE, 1001, 1005, 1002, 1.0, 1.25, 1003, 1004, 7, 8, None, HOSTILE, HOSTILE) for arm in arms
+    ]
+    write_sealed(folder / "data" / "facts.json", [dataclasses.asdict(each) for each in facts])
+    return folder, analyse(folder)
+
+
+@pytest.fixture(scope="session")
+def written(analysed: tuple[Path, Findings]) -> Path:
+    """Its report."""
+    report.write(*analysed)
+    return analysed[0]
 
 
 @pytest.fixture(scope="package")

@@ -95,6 +95,7 @@ def test_it_is_on_the_page_in_its_file_in_the_terminal_and_in_report_md(
     title, lead = said("table.reach"), said("lead.reach")
     results = page[page.index('<section id="results">') : page.index('<section id="loss">')]
     assert f"<h3>{title}</h3>" in results and lead in results and 'href="tables/reach.csv"' in results
+    assert 'popovertarget="about-reach"' in results and page.count('id="about-reach"') == 1
     with (run / "report" / "tables" / "reach.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["arm", "solved", "rate", "interval95_low", "interval95_high"]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from kiyas.analyse.encoding import decode, encode
-from kiyas.similarity.shared_rows import SharedRows
+from kiyas.similarity.shared_rows import SharedRows as SharedRows
 from kiyas.stats.inference import BestOf, Interval
 from kiyas.stats.random_effects import Components
 from kiyas.study.settings import Select

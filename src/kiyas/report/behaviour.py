@@ -164,7 +164,8 @@ def failures(findings: Findings, words: Language) -> Table:
             n = row.way.counts[name]
             return str(n) if row.way is missing else _count(n, answers[name], words)
 
-        return Column(f"arm {name}", show=show, numeric=True, title=sentences.arm_name(words, name))
+        title = sentences.arm_name(words, name)
+        return Column(f"arm {name}", show=show, numeric=True, title=title, about="failure_share")
 
     def compared(row: _OfArm, what: str) -> Any:
         """The difference from the first arm of the question, in the row of the second."""
@@ -273,7 +274,8 @@ def groups(findings: Findings, words: Language) -> Table:
         def show(row: _GroupOfArm, words: Language) -> str:
             return f"{words.percent(row.group.rates[arm])} ({words.share_interval(row.group.intervals[arm])})"
 
-        return Column(f"arm {arm}", show=show, numeric=True, title=sentences.arm_name(words, arm))
+        title = sentences.arm_name(words, arm)
+        return Column(f"arm {arm}", show=show, numeric=True, title=title, about="group_rate")
 
     def size(words: Language, problems: int) -> str:
         return f"{problems} {words('cell.few')}" if problems < FEW else str(problems)

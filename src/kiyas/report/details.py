@@ -117,7 +117,8 @@ def partial(findings: Findings, words: Language) -> Table:
                 return words("cell.of", solved=f"{passed}{most}", n=cell.total)
             return "✓" if cell.samples and cell.right == cell.samples else ""
 
-        return Column(str(adapter), show=show, numeric=True, title=sentences.short(words, adapter, seed=seeds))
+        short = sentences.short(words, adapter, seed=seeds)
+        return Column(str(adapter), show=show, numeric=True, title=short, about="partial")
 
     columns: tuple[Column[_Partly], ...] = (
         label("problem", lambda row: row.problem.problem),

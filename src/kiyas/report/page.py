@@ -24,6 +24,7 @@ from kiyas.report import charts, first_screen, grid, methods, sentences, tables
 from kiyas.report.language import Language
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.quoting import in_html
+from kiyas.report.terms import Terms
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import as_text, flat
@@ -31,7 +32,7 @@ from kiyas.study.settings import as_text, flat
 MOST_BYTES = 25_000_000
 """The size of one page."""
 CHUNKS = "<!-- chunks -->"
-STYLES = ("page.css", "grid.css", "print.css")
+STYLES = ("page.css", "terms.css", "grid.css", "print.css")
 SCRIPTS = ("page.js", "grid.js", "panel.js")
 """One function holds them, in this order. The first draws charts and switches themes; it is enough for other pages."""
 
@@ -79,6 +80,7 @@ def document(
     return render(
         template,
         w=words,
+        terms=Terms(words),
         charts=made_charts,
         stills={name: image(drawing.svg) for name, drawing in drawings.items()},
         policy=policy,

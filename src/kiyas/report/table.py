@@ -26,7 +26,8 @@ class Column(Generic[Row]):
     """What a row holds for the CSV file (`value`) and what readers see of it (`show`); either may be None.
 
     The file calls it `file`, or `key`; a dict becomes several columns of the file, by its keys. Readers see
-    `title`, or the phrase `column.KEY`. Not `terminal`: the terminal is too narrow for it.
+    `title`, or the phrase `column.KEY`. Its definition on the page is the phrase `about.TABLE_KEY` or `about.KEY`, of
+    `about` where that is given. Not `terminal`: the terminal is too narrow for it.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Column(Generic[Row]):
     title: str | None = None
     file: str = ""
     terminal: bool = True
+    about: str = ""
 
     def cells(self, row: Row) -> Mapping[str, Any]:
         """The plain values of one row, by their names in the CSV file."""
@@ -57,6 +59,7 @@ def label(
     title: str | None = None,
     file: str = "",
     terminal: bool = True,
+    about: str = "",
 ) -> Column[Row]:
     """One value in the file, and what `say` makes of it for readers; `none` is shown for None, where it is given."""
 
@@ -64,7 +67,7 @@ def label(
         found = value(row)
         return say(words, found) if found is not None or none is None else none
 
-    return Column(key, value, show, numeric, title, file, terminal)
+    return Column(key, value, show, numeric, title, file, terminal, about)
 
 
 def number(
@@ -164,7 +167,8 @@ class Table:
     """`columns`: key and title of what readers see; `shown`: their texts by key; `raw`: plain values for the CSV file.
 
     `strong` numbers the rows to be printed bold, `faint` those that say little. `numeric` columns are aligned to the
-    right, `wide` ones are not in the terminal. `lead` says what the table shows.
+    right, `wide` ones are not in the terminal. `lead` says what the table shows. `about`: by column, the key of its
+    definition in `[about]`.
     """
 
     name: str
@@ -177,6 +181,7 @@ class Table:
     numeric: frozenset[str] = frozenset()
     wide: frozenset[str] = frozenset()
     lead: str = ""
+    about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     place: Place = Place()
 
     @property
@@ -240,8 +245,15 @@ def table(
         numeric=frozenset(column.key for column in visible if column.numeric),
         wide=frozenset(column.key for column in visible if not column.terminal),
         lead=lead or (words(f"lead.{name}") if words.has(f"lead.{name}") else ""),
+        about={column.key: found for column in visible if (found := _definition(name, column, words))},
         place=place,
     )
+
+
+def _definition(table: str, column: Column[Any], words: Language) -> str:
+    """Where a column means another thing than elsewhere, the table has a definition of its own."""
+    about = column.about or column.key
+    return next((key for key in (f"{table}_{about}", about) if words.has(f"about.{key}")), "")
 
 
 def _plain(value: Any) -> Any:

@@ -63,7 +63,15 @@ def _pass1(row: Scored, words: Language) -> str:
 def by_metric(findings: Findings) -> Column[Scored]:
     """The declared metric; the file calls it pass1, or passK."""
     file = f"pass{findings.k}"
-    return Column("pass1", lambda row: row.rate, _pass1, numeric=True, title=findings.metric, file=file)
+    return Column(
+        "pass1",
+        lambda row: row.rate,
+        _pass1,
+        True,
+        findings.metric,
+        file,
+        about="pass1" if findings.k == 1 else "passk",
+    )
 
 
 SOLVED: Column[Scored] = Column("solved", lambda row: {"solved": row.solved, "problems": row.problems}, _solved, True)
@@ -143,6 +151,7 @@ def results(findings: Findings, words: Language) -> Table:
             sentences.points_interval,
             file="vs_base",
             terminal=False,
+            about="interval",
         ),
         Column("tests_passed", lambda row: tests_passed(*row.tests_passed)),
     )
@@ -272,7 +281,14 @@ def rates(findings: Findings, words: Language) -> Table:
             numeric=True,
         ),
         Column("diverged", lambda point: int(point.diverged)),
-        number("pass1", lambda point: point.mean, Language.percent, title=findings.metric, file=f"pass{findings.k}"),
+        number(
+            "pass1",
+            lambda point: point.mean,
+            Language.percent,
+            title=findings.metric,
+            file=f"pass{findings.k}",
+            about="pass1" if findings.k == 1 else "passk",
+        ),
         Column("chosen", lambda point: len(point.seeds), numeric=True),
     )
     place = Place(section="results", chapter="training", terminal=True, fold=words("table.rates"))
@@ -298,8 +314,8 @@ def other_k(findings: Findings, words: Language) -> Table:
     columns: tuple[Column[OtherK], ...] = (
         Column("metric", lambda row: {"k": row.k}, lambda row, _: f"pass@{row.k}"),
         Column("arms", lambda row: {"a": row.a, "b": row.b}),
-        number("a_rate", lambda row: row.a_rate, Language.percent, title=a),
-        number("b_rate", lambda row: row.b_rate, Language.percent, title=b),
+        number("a_rate", lambda row: row.a_rate, Language.percent, title=a, about="arm_rate"),
+        number("b_rate", lambda row: row.b_rate, Language.percent, title=b, about="arm_rate"),
         number("difference", lambda row: row.difference, Language.points),
         interval("interval", lambda row: row.interval, Language.points_interval, file="interval95"),
         number("p", lambda row: row.p, Language.p),
@@ -500,7 +516,13 @@ def pairs(findings: Findings, words: Language) -> Table:
         number("difference", lambda pair: pair.difference, Language.points),
         interval("interval", lambda pair: pair.interval, Language.points_interval, file="interval95"),
         number("exact_p", lambda pair: pair.exact_p, Language.p),
-        number("mid_p", lambda pair: pair.mid_p, Language.p, title=words("column.mid_p" if mcnemar else "column.p")),
+        number(
+            "mid_p",
+            lambda pair: pair.mid_p,
+            Language.p,
+            title=words("column.mid_p" if mcnemar else "column.p"),
+            about="mid_p" if mcnemar else "p",
+        ),
         Column("owed", lambda pair: pair.missing),
     )
     return table(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kiyas.analyse.findings import DataFacts, Findings
+from kiyas.analyse.findings import DataFacts, Findings, SharedRows
 from kiyas.report.language import DASH, Language
 from kiyas.report.table import Column, Place, Table, label, number, part_of, table
-from kiyas.similarity.shared_rows import SharedRows
 
 
 def _mean(words: Language, value: float) -> str:
