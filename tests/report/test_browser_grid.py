@@ -195,7 +195,7 @@ def test_the_colour_of_an_arm_marks_its_columns(at: Any) -> None:
     heads = at.locator("table.grid thead .start:not(.step)")
     colours = heads.evaluate_all("all => all.map(head => head.style.getPropertyValue('--arm'))")
     listed = (
-        at.locator("table.decide")
+        at.locator("table.deciding")
         .first.locator("th .chip")
         .evaluate_all("all => all.map(chip => chip.style.getPropertyValue('background'))")
     )
@@ -407,7 +407,7 @@ def test_a_link_to_a_checkpoint_that_is_not_shown_leads_to_its_cell(at: Any, pag
 
 def test_a_problem_that_decides_opens_side_by_side(at: Any) -> None:
     page = at
-    link = page.locator("table.decide a").first
+    link = page.locator("table.deciding a").first
     title = link.inner_text()
     link.click()
     page.locator("dialog article").nth(1).wait_for()

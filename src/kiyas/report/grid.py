@@ -30,7 +30,7 @@ LETTERS = {
     "missing": "?",
     MIXED: "½",
 }
-FIRST = 3
+FIRST = 2
 """Problems that decide in favour of one arm and are seen without unfolding."""
 SOLVED = 0.5
 """From this share of right answers on, a checkpoint solves a problem (as in `analyse.behaviour`)."""
