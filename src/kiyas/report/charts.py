@@ -46,12 +46,12 @@ class Chart:
     drawing: Drawing | None = None
     """what `drawing.py` made of it; None where the engine could not"""
 
-    def write(self, folder: Path) -> None:
-        """NAME.svg, NAME.png and NAME.pdf, where they could be drawn."""
+    def write(self, folder: Path, suffix: str = "") -> None:
+        """NAME.svg, NAME.png and NAME.pdf, where they could be drawn; `suffix`: that of the language."""
         if self.drawing is not None:
-            atomic_text(folder / f"{self.name}.svg", self.drawing.svg)
-            atomic_bytes(folder / f"{self.name}.png", self.drawing.png)
-            atomic_bytes(folder / f"{self.name}.pdf", self.drawing.pdf)
+            atomic_text(folder / f"{self.name}{suffix}.svg", self.drawing.svg)
+            atomic_bytes(folder / f"{self.name}{suffix}.png", self.drawing.png)
+            atomic_bytes(folder / f"{self.name}{suffix}.pdf", self.drawing.pdf)
 
 
 def _clean(value: Any) -> Any:
@@ -85,6 +85,8 @@ def charts(findings: Findings, words: Language) -> dict[str, Chart]:
                 name += "-x"
             used.add(name)
             made.append(loss(arm, name, found, words))
+    for chart in made:
+        chart.spec["config"]["locale"] = words.chart_locale()
     return {chart.name: chart for chart in made}
 
 
@@ -127,11 +129,7 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
 
 def _label_format(words: Language) -> str:
     """An axis format of percent in the language's own order."""
-    return (
-        "'%' + replace(format(datum.value * 100, '.0f'), '.', ',')"
-        if words.language == "tr"
-        else "format(datum.value, '.0%')"
-    )
+    return words.chart_percent()
 
 
 def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
@@ -151,13 +149,12 @@ def loss(arm: str, name: str, curves: list[Curve], words: Language) -> Chart:
             for label, points in named
             for p in points
         ]
-    decimal = {"labelExpr": "replace(datum.label, '.', ',')"} if words.language == "tr" else {}
     colour = alt.Color(
         "set:N", scale=alt.Scale(domain=sets, range=[COLOURS[0], COLOURS[1], *COLOURS[2:][: len(sets) - 2]])
     )
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("step:Q", title=words("chart.step"), axis=alt.Axis(tickMinStep=1, grid=False)),
-        y=alt.Y("loss:Q", title=words("chart.loss"), scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(**decimal)),
+        y=alt.Y("loss:Q", title=words("chart.loss"), scale=alt.Scale(zero=False, nice=True)),
         color=colour,
         detail="seed:N",
         tooltip=[

@@ -76,8 +76,13 @@ def page(
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
     library: str,
+    suffix: str = "",
+    others: list[tuple[str, str, str]] | None = None,
 ) -> str:
-    """The whole HTML text. `library`: the script that draws the charts; "" where they stay still."""
+    """The whole HTML text. `library`: the script that draws the charts; "" where they stay still.
+
+    `suffix`: what this language's files have in their names; `others`: code, name and page of other languages.
+    """
     script = '"use strict";\n(() => {\n' + "".join(map(asset, SCRIPTS)) + "draw();\n})();"
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
@@ -113,6 +118,8 @@ def page(
         used=[
             v for v in LETTERS if any((cell.verdict or "missing") == v for row in findings.grid for cell in row.cells)
         ],
+        suffix=suffix,
+        others=others or [],
         methods=methods.paragraphs(run, findings, words),
         settings=_settings(findings.settings),
         policy=policy,

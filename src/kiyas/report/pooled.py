@@ -20,7 +20,7 @@ from kiyas.analyse import Level
 from kiyas.pooling import Pooled, PooledDifference, Replication
 from kiyas.report import drawing, metric
 from kiyas.report.charts import COLOURS, Chart, behind, finish
-from kiyas.report.language import DASH, Language
+from kiyas.report.language import DASH, Language, languages, others, suffix
 from kiyas.report.page import image, render
 from kiyas.report.quoting import markdown as plain
 from kiyas.report.sentences import Conclusion, arm_name, method, p_value
@@ -34,19 +34,30 @@ POLICY = (
     "form-action 'none'"
 )
 LONGEST_NAME = 24
+OWN = "en"
+"""the language whose files have plain names"""
 
 
 def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
-    """Writes all files into `folder` and returns the path of the page, which is written last."""
-    words = Language(language)
-    table = rows(found, words)
+    """Writes all files into `folder` and returns the path of the page.
+
+    They are written in `language`, and again in every other one that is there, so that no two pages have different
+    numbers. English has the plain names, another language is in the names of its files (index.tr.html).
+    """
+    there = [each for each in languages() if (folder / f"index{suffix(each, OWN)}.html").exists()]
+    wanted = [*(each for each in there if each != language), language]
     with drawing.engine() as engine:
-        chart = drawing.drawn({"forest": forest(found, words)}, engine)["forest"]
-    chart.write(folder)
-    atomic_text(folder / "pooled.csv", table.csv())
-    atomic_text(folder / "pooled.md", markdown(found, words, table, chart))
-    html = folder / "index.html"
-    atomic_text(html, page(found, words, table, chart))
+        return [_write(folder, found, Language(each), wanted, engine) for each in wanted][-1]
+
+
+def _write(folder: Path, found: Pooled, words: Language, wanted: list[str], engine: drawing.Engine) -> Path:
+    table, end = rows(found, words), suffix(words.language, OWN)
+    chart = drawing.drawn({"forest": forest(found, words)}, engine)["forest"]
+    chart.write(folder, end)
+    atomic_text(folder / f"pooled{end}.csv", table.csv())
+    atomic_text(folder / f"pooled{end}.md", markdown(found, words, table, chart, end))
+    html = folder / f"index{end}.html"
+    atomic_text(html, page(found, words, table, chart, end, others(words.language, OWN, wanted)))
     return html
 
 
@@ -331,15 +342,17 @@ def forest(found: Pooled, words: Language) -> Chart:
         )
     )
     label = "; ".join(str(value["label"]) for value in values)
-    return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 940, 30 * len(values) + 10))
+    spec = finish(alt.layer(*layers), 940, 30 * len(values) + 10)
+    spec["config"]["locale"] = words.chart_locale()
+    return Chart("forest", words("pooled.forest"), label, spec)
 
 
-def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
+def markdown(found: Pooled, words: Language, table: Table, chart: Chart, end: str = "") -> str:
     """pooled.md: the same sentences and the same table, for a repository or a chat."""
     said = conclusion(found, words)
     lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
     lines += [f"- {plain(each)}" for each in said.more]
-    figure = "![{}](forest.svg)" if chart.drawing else "*{}*"
+    figure = f"![{{}}](forest{end}.svg)" if chart.drawing else "*{}*"
     said_of_it = chart.title if chart.drawing else words("page.no_figure", name=chart.title)
     lines += ["", table.markdown(), "", figure.format(plain(said_of_it))]
     if found.remarks:
@@ -348,7 +361,14 @@ def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
+def page(
+    found: Pooled,
+    words: Language,
+    table: Table,
+    chart: Chart,
+    end: str = "",
+    links: list[tuple[str, str, str]] | None = None,
+) -> str:
     """The whole HTML text. Names from files pass jinja2's autoescape; no script may run, nothing is fetched."""
     return render(
         "pooled.html.j2",
@@ -358,6 +378,8 @@ def page(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
         conclusion=conclusion(found, words),
         remarks=_remarks(found, words),
         chart=chart,
+        suffix=end,
+        others=links or [],
         still=image(chart.drawing.svg) if chart.drawing else "",
         policy=POLICY,
     )
