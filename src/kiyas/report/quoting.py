@@ -32,7 +32,7 @@ LATEX = str.maketrans(
         "`": r"\textasciigrave{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
-        "|": r"\textbar{}",
+        "|": "$|$",
         "[": "{[}",  # after the end of a row it would be an argument
         "*": "{*}",
         "\u00a0": "~",
@@ -41,7 +41,7 @@ LATEX = str.maketrans(
         "·": r"$\cdot$",
         "…": r"\ldots{}",
         "●": r"$\bullet$",
-        "✓": r"\checkmark{}",
+        "✓": r"$\checkmark$",
         "↷": r"$\curvearrowright$",
     }
 )
