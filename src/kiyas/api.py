@@ -62,12 +62,15 @@ class Run:
         refuse(self.folder, READS[Stage.ANALYSE])
         return pandas.DataFrame(read_jsonl(self.folder.train_log))
 
-    def report(self, language: str = "en") -> Path:
-        """Draws the findings and writes the report again; returns the page's path."""
+    def report(self, language: str | None = None) -> Path:
+        """Draws the findings and writes the report again; returns the path of the page in that language.
+
+        None: the study's own. Another language gets files of its own: index.tr.html.
+        """
         from kiyas.pipeline import stages
 
-        self.__dict__["findings"] = stages.redraw(self.folder, language)
-        return self.folder.report / "index.html"
+        self.__dict__["findings"], page = stages.redraw(self.folder, language)
+        return page
 
     def __str__(self) -> str:
         return report.text(self.findings)

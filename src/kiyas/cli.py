@@ -467,6 +467,7 @@ def _add_report(commands: Commands) -> None:
         "write the report of a run again, or print it",
         """\
         Writes report/index.html, report.md, figures and tables from what was judged, and prints the result table.
+        In a language that is not the study's own, it writes index.LANGUAGE.html, report.LANGUAGE.md and so on.
         Works on unfinished runs and on imports.""",
         stopped="what was judged is kept; the same command writes the report whole",
     )
@@ -480,15 +481,13 @@ def _report(args: argparse.Namespace) -> int:
     from kiyas.analyse import analyse
     from kiyas.pipeline import stages
     from kiyas.runfolder.record import read_record
-    from kiyas.study.settings import Report
 
     folder = RunDir(args.run)
-    study = read_record(folder).study
-    language = args.language or (study.report if study else Report()).language
-    findings = analyse(folder.root) if args.text else stages.redraw(folder, language)
+    language = args.language or read_record(folder).language
+    findings, page = (analyse(folder.root), None) if args.text else stages.redraw(folder, language)
     _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
-    if not args.text:
-        print(f"\nreport: {(folder.report / 'index.html').resolve()}")
+    if page is not None:
+        print(f"\nreport: {page.resolve()}")
     return 0
 
 

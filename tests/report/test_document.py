@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kiyas import report
 from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import LearningRatePoint
-from kiyas.report import author_blocks, charts, markdown, methods, tables, terminal
+from kiyas.report import author_blocks, charts, citations, markdown, methods, quoting, tables, terminal
 from kiyas.report.language import Language, languages, phrases
 from kiyas.runfolder.manifests import finish
 from kiyas.runfolder.paths import RunDir, Stage
@@ -143,18 +143,23 @@ def test_report_md_survives_writing_and_a_damaged_one_is_kept(
     mine = put(put(path.read_bytes(), "training", TEXT), "conclusion", TEXT)
     path.write_bytes(mine)
     report.write(small, findings, language="tr")
-    turkish = path.read_bytes()
-    assert turkish.count(TEXT) == 2 and "## 2. Eğitim analizi" in turkish.decode()
+    other = small / "report" / "report.tr.md"
+    turkish = put(other.read_bytes(), "results", TEXT)
+    assert path.read_bytes() == mine and "# 2. Eğitim analizi" in turkish.decode()
+    other.write_bytes(turkish)
     RunDir(small).drop(Stage.REPORT)
-    assert path.read_bytes() == turkish and [each.name for each in path.parent.iterdir()] == ["report.md"]
+    assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == {path.name: mine, other.name: turkish}
     report.write(small, findings)
-    assert path.read_bytes() == mine and capsys.readouterr().err == ""
+    assert (path.read_bytes(), other.read_bytes()) == (mine, turkish) and capsys.readouterr().err == ""
     for number in ("", "2"):
         path.write_bytes(mine.replace(b"<!-- kiyas:end -->", b"", 1))
         report.write(small, findings)
         assert path.with_name(f"report.md.bak{number}").read_bytes() == mine.replace(b"<!-- kiyas:end -->", b"", 1)
         assert f"kept as report.md.bak{number}" in capsys.readouterr().err
     assert path.read_bytes().count(TEXT) == 2
+    other.write_bytes(turkish + b"An afterthought.\n")
+    report.write(small, findings)
+    assert other.read_bytes() == turkish and "kept as report.tr.md.bak" in capsys.readouterr().err
 
 
 # -- tables and figures ---------------------------------------------------------------------------------------
@@ -168,11 +173,12 @@ def test_every_table_and_figure_that_is_shown_has_its_files(written: Path) -> No
     there = {str(path.relative_to(folder)) for kind in ("tables", "figures") for path in (folder / kind).iterdir()}
     assert linked <= there and {name for name in there if name.endswith(".csv")} <= linked
     shown = document.count("\n|---") + document.count("\n| ---")
-    assert shown > 5 and document.count(".csv)") >= shown
+    assert shown > 5 and document.count(".tex)") == shown == len(list((folder / "tables").glob("*.tex")))
     figures = {path.stem for path in (folder / "figures").iterdir()}
     for stem in figures:
         assert (folder / "figures" / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
         assert f"figures/{stem}.png" in linked and f"figures/{stem}.pdf" in linked
+        assert f"figures/{stem}.png" in document
     assert page.count('<table class="data">') <= page.count('href="tables/')
 
 
@@ -181,12 +187,13 @@ def test_sections_in_the_order_of_the_study(small: Path, language: str) -> None:
     findings, words = analyse(small), Language(language)
     told = methods.paragraphs(small, findings, words)
     text = markdown.render(findings, words, tables.tables(findings, words), charts.charts(findings, words), told)
-    order = ("question", "training", "results", "errors", "conclusion", "methods", "notes")
-    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [words(f"document.{name}") for name in order]
+    order = ("question", "training", "results", "errors", "conclusion", "methods", "files")
+    headings = re.findall(r"^# (.*)$", text, re.MULTILINE)
+    assert headings == [f"{n}. {words(f'document.{name}')}" for n, name in enumerate(order, 1)]
     blocks = re.findall(r"^<!-- kiyas:author (\S+) -->$", text, re.MULTILINE)
     assert blocks == ["question", "loss-deep", "loss-diverse", *order[1:]]
     errors = text.split(words("document.errors"))[1].split(words("document.conclusion"))[0]
-    assert words("table.stability") in errors and "tables/grid.csv" in errors
+    assert words("table.stability") in errors and "tables/grid.csv" in text
     assert "{" not in text and "nan" not in text.lower().split()
 
 
@@ -298,7 +305,7 @@ def test_a_base_in_4_bits_is_said_to_be_another(told: Path, tmp_path: Path) -> N
     path.write_text(json.dumps(resolved))
     findings = on_a_grid(run)
     for language, cited, another in (
-        ("en", "blocks of 64 weights; Dettmers et al. 2023)", "base in 4-bit NF4: another base than the 16-bit one"),
+        ("en", "blocks of 64 weights) (Dettmers et al. 2023)", "base in 4-bit NF4: another base than the 16-bit one"),
         ("tr", "Dettmers vd. 2023", "base modelinin 4 bite (NF4) nicemlenmiş biçimidir"),
     ):
         words = Language(language)
@@ -321,27 +328,29 @@ def test_methods_of_an_import_invent_nothing(tmp_path: Path) -> None:
 
 
 def test_whom_the_methods_cite_stands_in_the_references() -> None:
-    entries = re.findall(r"author = \{([^,}]+).*?year = \{(\d{4})\}", methods.references(), re.DOTALL)
-    assert len(entries) == methods.references().count("\n@") + 1 == len(set(entries))
+    entries = re.findall(r"^@\w+\{([^,]+),", citations.references(), re.MULTILINE)
+    assert len(entries) == len(set(entries)) and set(entries) <= citations.papers().keys()
     for language in languages():
-        said = " ".join(phrase for key, phrase in phrases(language).items() if key.startswith("methods."))
-        cited = set(re.findall(r"([A-Z]\w+)(?: (?:et al\.|vd\.|(?:&|ve) [A-Z]\w+))? (\d{4})", said))
-        assert cited == set(entries), language
+        found = citations.IN_PHRASE.findall(" ".join(phrases(language).values()))
+        assert {key for keys in found for key in keys.replace("@", "").split("; ")} == set(entries), language
+    english, turkish = Language("en"), Language("tr")
+    assert english.cite("@tsui1989", "@weerahandi1993") == "(Tsui & Weerahandi 1989; Weerahandi 1993)"
+    assert turkish.cite("@hu2022lora", "@korn1998") == "(Hu vd. 2022; Korn ve Graubard 1998)"
+    assert quoting.markdown(Language("en", paper=True).cite("@holm1979")) == "[@holm1979]"
+    assert quoting.markdown("\ufdd0@nobody\ufdd1 @nobody [@nobody]") == r" \@nobody \[\@nobody\]"
 
 
 def test_the_benchmarks_papers_stand_in_the_bibliography_once() -> None:
-    entries = re.findall(r"^@\w+\{([^,]+),", methods.bibliography(), re.MULTILINE)
+    entries = re.findall(r"^@\w+\{([^,]+),", citations.bibliography(), re.MULTILINE)
     assert len(entries) == len(set(entries)) and {"jain2024livecodebench", "liu2023evalplus", "holm1979"} <= set(
         entries
     )
     for known in HUB_BENCHMARKS.values():
-        author, year = methods.cited(known.citation)
-        assert author.isalpha() and year.isdigit()
-    assert methods.cited('@misc{x,\n  author = "Ada Lovelace and Charles Babbage",\n  year = 1843\n}') == (
-        "Lovelace",
-        "1843",
-    )
-    assert methods.cited("") == ("", "")
+        authors, year = citations.papers()[citations.key(known.citation)]
+        assert all(author.isalpha() for author in authors) and year.isdigit()
+    entry = '@misc{x,\n  author = "Ada Lovelace and Charles Babbage",\n  year = 1843\n}'
+    assert (citations.key(entry), citations.surnames(entry)) == ("x", ("Lovelace", "Babbage"))
+    assert citations.field(entry, "year") == "1843" and citations.key("") == ""
 
 
 def test_every_phrase_of_the_methods_is_said() -> None:

@@ -132,19 +132,22 @@ def _damaged_manifest(folder: RunDir, stage: Stage) -> str:
     return ""
 
 
-def redraw(folder: RunDir, language: str) -> Findings:
-    """Findings and report of a run or an import, from what is judged so far. Raises KiyasError for a damaged file."""
+def redraw(folder: RunDir, language: str | None = None) -> tuple[Findings, Path]:
+    """Findings and report of a run or an import, from what is judged so far; the page in that language.
+
+    None: the study's own language. Raises KiyasError for a damaged file.
+    """
     with folder.lock():
         _drop_damaged(folder)
-        study, started = read_record(folder).study, time.monotonic()
+        record, started = read_record(folder), time.monotonic()
         findings = analyse(folder.root)
         write_sealed(folder.findings, findings.to_json())
         page = report.write(folder.root, findings, language=language)
         if folder.manifest(Stage.JUDGE) is not None:
             for stage, counts in ((Stage.ANALYSE, {}), (Stage.REPORT, {"page": page.name})):
-                inputs = identity.inputs(stage, folder, study, language)
+                inputs = identity.inputs(stage, folder, record.study, record.language)
                 manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
-    return findings
+    return findings, page
 
 
 # -- the stages, in order -------------------------------------------------------------------------------------
@@ -302,7 +305,7 @@ def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
 def write_report(study: Study, folder: RunDir) -> dict[str, Any]:
     """Findings → page, figures, tables."""
     findings = Findings.from_json(read_sealed(folder.findings))
-    path = report.write(folder.root, findings, language=study.report.language)
+    path = report.write(folder.root, findings)
     return {"page": path.name}
 
 

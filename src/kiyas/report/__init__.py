@@ -1,7 +1,9 @@
 """Findings → page, figures, tables, text. See docs/report.md.
 
 `write` makes everything below report/: index.html (self-contained, offline), report.md, methods.txt, references.bib,
-figures/*.svg, *.png and *.pdf, tables/*.csv. `text` is the table and the conclusion for the terminal.
+figures/*.svg, *.png and *.pdf, tables/*.csv and *.tex. Those names are of the study's own language; in another one
+every file whose text differs has the language in its name (index.tr.html). `text` is the table and the conclusion for
+the terminal.
 """
 
 from __future__ import annotations
@@ -11,37 +13,63 @@ from pathlib import Path
 
 from kiyas.analyse.findings import Findings
 from kiyas.judge.terminal import one_line
-from kiyas.report import author_blocks, charts, drawing, markdown, methods, page, sentences, tables, terminal
-from kiyas.report.language import Language, languages
+from kiyas.report import author_blocks, charts, citations, drawing, markdown, methods, page, sentences, tables, terminal
+from kiyas.report.language import Language, languages, others, suffix
 from kiyas.runfolder.files import atomic_bytes, atomic_text, disk_errors
+from kiyas.runfolder.litter import remove
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import read_record
 from kiyas.work.progress import tell
 
 __all__ = ["conclusion", "languages", "text", "write"]
 
 
-def write(run: Path, findings: Findings, *, language: str = "en") -> Path:
-    """Writes the report of a run and returns the path of its page; index.html is written last."""
-    words = Language(language)
-    words("page.title", name="")
-    folder = RunDir(run).report
-    made_tables = tables.tables(findings, words)
-    with drawing.engine() as engine:
-        made_charts = drawing.drawn(charts.charts(findings, words), engine)
-        library = drawing.javascript(engine) if made_charts else ""
+def write(run: Path, findings: Findings, *, language: str | None = None) -> Path:
+    """Writes the report of a run and returns the path of its page in `language`; None: the study's own.
+
+    The report is written in the study's own language, in `language`, and in every other one that it was written in
+    before, so that no two pages have different numbers. index.html is written last.
+    """
+    folder, own = RunDir(run).report, read_record(RunDir(run)).language
+    asked = language or own
+    Language(asked)("page.title", name="")
+    wanted = [each for each in languages() if each not in (asked, own) and _is_there(folder, each)]
+    wanted += [asked, own] if asked != own else [own]
     for stale in (folder / "figures", folder / "tables"):
         shutil.rmtree(stale, ignore_errors=True)
+    for name in ("index.{}.html", "methods.{}.txt"):
+        remove(folder / name.format(own))  # of a study that had another language
+    atomic_text(folder / "references.bib", citations.bibliography())
+    with drawing.engine() as engine:
+        pages = {each: _write(run, findings, each, own, wanted, engine) for each in wanted}
+    return pages[asked]
+
+
+def _is_there(folder: Path, language: str) -> bool:
+    return any((folder / name).exists() for name in (f"index.{language}.html", f"report.{language}.md"))
+
+
+def _write(run: Path, findings: Findings, language: str, own: str, wanted: list[str], engine: drawing.Engine) -> Path:
+    """All files of one language; what is the same in all languages is written with the study's own."""
+    words, folder, end = Language(language), RunDir(run).report, suffix(language, own)
+    made_tables = tables.tables(findings, words)
+    made_charts = drawing.drawn(charts.charts(findings, words), engine)
+    library = drawing.javascript(engine) if made_charts else ""
     for chart in made_charts.values():
-        chart.write(folder / "figures")
+        chart.write(folder / "figures", end)
     for name, table in made_tables.items():
-        atomic_text(folder / "tables" / f"{name}.csv", table.csv())
-    told = methods.paragraphs(run, findings, words)
-    atomic_text(folder / "methods.txt", "\n\n".join(map(one_line, told)) + "\n")
-    atomic_text(folder / "references.bib", methods.bibliography())
-    made = markdown.render(findings, words, made_tables, made_charts, told)
-    _renew(folder / "report.md", made, markdown.gone(words))
-    html = folder / "index.html"
-    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, library))
+        if language == own:
+            atomic_text(folder / "tables" / f"{name}.csv", table.csv())
+        if table.columns and table.shown:
+            atomic_text(folder / "tables" / f"{name}{end}.tex", table.latex())
+    said = methods.paragraphs(run, findings, words)
+    atomic_text(folder / f"methods{end}.txt", "\n\n".join(map(one_line, said)) + "\n")
+    paper = Language(language, paper=True)
+    cited = methods.paragraphs(run, findings, paper)
+    made = markdown.render(findings, paper, made_tables, made_charts, cited, end)
+    _renew(folder / f"report{end}.md", made, markdown.gone(words))
+    html, links = folder / f"index{end}.html", others(language, own, wanted)
+    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, library, end, links))
     return html
 
 
@@ -52,7 +80,7 @@ def _renew(path: Path, made: str, gone: str) -> None:
     new, sound = author_blocks.merge(made, old, gone)
     if not sound:
         number = 1
-        while (backup := path.with_name(f"report.md.bak{number if number > 1 else ''}")).exists():
+        while (backup := path.with_name(f"{path.name}.bak{number if number > 1 else ''}")).exists():
             number += 1
         atomic_bytes(backup, old)
         tell(f"{path} was changed outside its author's blocks, or a marker was; the old file is kept as {backup.name}")

@@ -57,12 +57,12 @@ class Chart:
     drawing: Drawing | None = None
     """what `drawing.py` made of it; None where the engine could not"""
 
-    def write(self, folder: Path) -> None:
-        """NAME.svg, NAME.png and NAME.pdf, where they could be drawn."""
+    def write(self, folder: Path, suffix: str = "") -> None:
+        """NAME.svg, NAME.png and NAME.pdf, where they could be drawn; `suffix`: that of the language."""
         if self.drawing is not None:
-            atomic_text(folder / f"{self.name}.svg", self.drawing.svg)
-            atomic_bytes(folder / f"{self.name}.png", self.drawing.png)
-            atomic_bytes(folder / f"{self.name}.pdf", self.drawing.pdf)
+            atomic_text(folder / f"{self.name}{suffix}.svg", self.drawing.svg)
+            atomic_bytes(folder / f"{self.name}{suffix}.png", self.drawing.png)
+            atomic_bytes(folder / f"{self.name}{suffix}.pdf", self.drawing.pdf)
 
 
 def _clean(value: Any) -> Any:
@@ -105,6 +105,8 @@ def charts(findings: Findings, words: Language) -> dict[str, Chart]:
                 name += "-x"
             used.add(name)
             made.append(loss(arm, name, found, words, arm_colour(findings, arm), span))
+    for chart in made:
+        chart.spec["config"]["locale"] = words.chart_locale()
     return {chart.name: chart for chart in made}
 
 
@@ -150,11 +152,7 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
 
 def _label_format(words: Language) -> str:
     """An axis format of percent in the language's own order."""
-    return (
-        "'%' + replace(format(datum.value * 100, '.0f'), '.', ',')"
-        if words.language == "tr"
-        else "format(datum.value, '.0%')"
-    )
+    return words.chart_percent()
 
 
 def _span(curves: Sequence[Curve]) -> tuple[float, float] | None:
@@ -190,7 +188,6 @@ def loss(
             for p in points
         ]
     first = str(rows[0]["seed"])
-    decimal = {"labelExpr": "replace(datum.label, '.', ',')"} if words.language == "tr" else {}
     dashes, shapes = DASHES[: len(sets)], SHAPES[: len(sets)]
     legend = alt.Legend(columns=2, symbolSize=60)
     base = alt.Chart(alt.Data(values=rows)).encode(
@@ -199,7 +196,7 @@ def loss(
             "loss:Q",
             title=words("chart.loss"),
             scale=alt.Scale(zero=False, nice=True, domain=list(span) if span else alt.Undefined),
-            axis=alt.Axis(tickCount=6, **decimal),
+            axis=alt.Axis(tickCount=6),
         ),
         detail="seed:N",
         tooltip=[

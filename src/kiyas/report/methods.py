@@ -1,14 +1,12 @@
 """How a study was made, in sentences that can be cited: versions, commits and digests, drawn from the run folder.
 
 A sentence appears only where everything that it says is recorded; nothing is assumed. The papers that they cite are
-in `references`.
+in `citations`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from pydantic import BaseModel
 
 from kiyas.analyse.findings import Findings
 from kiyas.judge.types import DEFAULT_MEMORY_MB, DEFAULT_TIME_S
-from kiyas.report import sentences
+from kiyas.report import citations, sentences
 from kiyas.report.language import Language
 from kiyas.runfolder import rows
 from kiyas.runfolder.paths import RunDir, Stage
@@ -26,27 +24,6 @@ from kiyas.types import LogKind
 
 DIGITS = 12
 PACKAGES = ("torch", "transformers", "bitsandbytes")
-
-
-def references() -> str:
-    """BibTeX entries of the papers that the methods come from."""
-    return (resources.files("kiyas.report") / "assets" / "references.bib").read_text(encoding="utf-8")
-
-
-def bibliography() -> str:
-    """BibTeX entries of the papers that the methods and the benchmarks come from, each once."""
-    methods = references()
-    benchmarks = dict.fromkeys(known.citation for known in HUB_BENCHMARKS.values() if known.citation)
-    more = [entry for entry in benchmarks if entry.partition(",")[0] not in methods]
-    return "\n\n".join([methods.strip(), *more]) + "\n"
-
-
-def cited(citation: str) -> tuple[str, str]:
-    """First author's surname and year of a BibTeX entry; "" for what it does not have."""
-    author, year = (re.search(rf"\b{key}\s*=\s*[{{\"]?([^\n}}\"]+)", citation) for key in ("author", "year"))
-    first = author[1].split(" and ")[0].strip() if author else ""
-    surname = first.partition(",")[0] if "," in first else first.rpartition(" ")[2]
-    return surname, year[1].strip(" ,") if year else ""
 
 
 def paragraphs(run: Path, findings: Findings, words: Language) -> tuple[str, ...]:
@@ -206,8 +183,8 @@ class _Told:
         known = HUB_BENCHMARKS.get(benchmark.dataset)
         if known is None or not known.title:
             return benchmark.label
-        author, year = cited(known.citation)
-        return self.words("methods.cited", title=known.title, author=author, year=year) if author else known.title
+        key = citations.key(known.citation)
+        return f"{known.title} {self.words.cite(f'@{key}')}" if key else known.title
 
     def decoding(self, study: Study) -> list[str]:
         settings = study.generation

@@ -98,8 +98,13 @@ def page(
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
     library: str,
+    suffix: str = "",
+    others: list[tuple[str, str, str]] | None = None,
 ) -> str:
-    """The whole HTML text."""
+    """The whole HTML text.
+
+    `suffix`: what this language's files have in their names; `others`: code, name and page of other languages.
+    """
     shown = grid.Grid.of(findings, words)
     html = document(
         "page.html.j2",
@@ -126,6 +131,8 @@ def page(
         fine=sentences.remarks(findings, words, Level.OK),
         problems=shown,
         letters=grid.LETTERS,
+        suffix=suffix,
+        others=others or [],
         methods=methods.paragraphs(run, findings, words),
         settings=_settings(findings.settings),
     )

@@ -21,7 +21,7 @@ from kiyas.report import drawing, metric
 from kiyas.report.charts import Chart, finish, interval_layers
 from kiyas.report.dot_plot import Dot
 from kiyas.report.first_screen import Fact
-from kiyas.report.language import DASH, Language
+from kiyas.report.language import DASH, Language, languages, others, suffix
 from kiyas.report.page import document
 from kiyas.report.quoting import markdown as plain
 from kiyas.report.sentences import Conclusion, arm_name, method, p_value
@@ -32,20 +32,32 @@ from kiyas.types import BASE_ARM
 from kiyas.work.console import safe
 
 LONGEST_NAME = 24
+OWN = "en"
+"""the language whose files have plain names"""
 
 
 def write(folder: Path, found: Pooled, *, language: str = "en") -> Path:
-    """Writes all files into `folder` and returns the path of the page, which is written last."""
-    words = Language(language)
-    table = rows(found, words)
+    """Writes all files into `folder` and returns the path of the page.
+
+    They are written in `language`, and again in every other one that is there, so that no two pages have different
+    numbers. English has the plain names, another language is in the names of its files (index.tr.html).
+    """
+    there = [each for each in languages() if (folder / f"index{suffix(each, OWN)}.html").exists()]
+    wanted = [*(each for each in there if each != language), language]
     with drawing.engine() as engine:
-        chart = drawing.drawn({"forest": forest(found, words)}, engine)["forest"]
-        library = drawing.javascript(engine)
-    chart.write(folder)
-    atomic_text(folder / "pooled.csv", table.csv())
-    atomic_text(folder / "pooled.md", markdown(found, words, table, chart))
-    html = folder / "index.html"
-    atomic_text(html, page(found, words, table, chart, library))
+        return [_write(folder, found, Language(each), wanted, engine) for each in wanted][-1]
+
+
+def _write(folder: Path, found: Pooled, words: Language, wanted: list[str], engine: drawing.Engine) -> Path:
+    table, end = rows(found, words), suffix(words.language, OWN)
+    chart = drawing.drawn({"forest": forest(found, words)}, engine)["forest"]
+    chart.write(folder, end)
+    atomic_text(folder / f"pooled{end}.csv", table.csv())
+    atomic_text(folder / f"pooled{end}.md", markdown(found, words, table, chart, end))
+    html = folder / f"index{end}.html"
+    atomic_text(
+        html, page(found, words, table, chart, drawing.javascript(engine), end, others(words.language, OWN, wanted))
+    )
     return html
 
 
@@ -307,15 +319,17 @@ def forest(found: Pooled, words: Language) -> Chart:
         dots, 100 * (found.margin or 0.0), title, words, most=100 * _reach(_lines(found, words))
     )
     label = "; ".join(f"{dot.name}: {dot.said}" for dot in dots)
-    return Chart("forest", words("pooled.forest"), label, finish(alt.layer(*layers), 560, height))
+    spec = finish(alt.layer(*layers), 560, height)
+    spec["config"]["locale"] = words.chart_locale()
+    return Chart("forest", words("pooled.forest"), label, spec)
 
 
-def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
+def markdown(found: Pooled, words: Language, table: Table, chart: Chart, end: str = "") -> str:
     """pooled.md: the same sentences and the same table, for a repository or a chat."""
     said = conclusion(found, words)
     lines = [f"# {plain(table.title)}", "", f"**{plain(said.badge)}.** {plain(said.sentence)}", ""]
     lines += [f"- {plain(each)}" for each in said.more]
-    figure = "![{}](forest.svg)" if chart.drawing else "*{}*"
+    figure = f"![{{}}](forest{end}.svg)" if chart.drawing else "*{}*"
     said_of_it = chart.title if chart.drawing else words("page.no_figure", name=chart.title)
     lines += ["", table.markdown(), "", figure.format(plain(said_of_it))]
     if found.remarks:
@@ -324,7 +338,15 @@ def markdown(found: Pooled, words: Language, table: Table, chart: Chart) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(found: Pooled, words: Language, table: Table, chart: Chart, library: str) -> str:
+def page(
+    found: Pooled,
+    words: Language,
+    table: Table,
+    chart: Chart,
+    library: str,
+    end: str = "",
+    links: list[tuple[str, str, str]] | None = None,
+) -> str:
     """The whole HTML text. Names from files pass jinja2's autoescape; nothing is fetched."""
     return document(
         "pooled.html.j2",
@@ -338,6 +360,8 @@ def page(found: Pooled, words: Language, table: Table, chart: Chart, library: st
         question=_question(found, words),
         conclusion=conclusion(found, words),
         warnings=_remarks(found, words),
+        suffix=end,
+        others=links or [],
     )
 
 

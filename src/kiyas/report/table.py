@@ -1,4 +1,4 @@
-"""One table machinery: a column is declared once; CSV file, page, report.md and terminal derive from it.
+"""One table machinery: a column is declared once; CSV and LaTeX file, page, report.md and terminal derive from it.
 
 A table is rows, usually nouns of the findings, and columns. See docs/add-a-statistic.md.
 """
@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from kiyas.judge.terminal import one_line
 from kiyas.report.language import Language
-from kiyas.report.quoting import markdown
+from kiyas.report.quoting import latex, markdown
 from kiyas.runfolder.spreadsheet import text_in_cell
 from kiyas.stats.inference import Interval
 
@@ -206,6 +207,28 @@ class Table:
             cells = [markdown(row[key]) for key, _ in self.columns]
             lines.append("| " + " | ".join(f"**{c}**" if i in self.strong and c else c for c in cells) + " |")
         return "\n".join([head, rule, *lines])
+
+    def latex(self) -> str:
+        """A `tabular` for `\\input`; the caption is the author's."""
+        head = " & ".join(latex(title) for _, title in self.columns)
+        lines = []
+        for i, row in enumerate(self.shown):
+            cells = [latex(row[key]) for key, _ in self.columns]
+            lines.append(" & ".join(f"\\textbf{{{c}}}" if i in self.strong and c else c for c in cells) + r" \\")
+        return "\n".join(
+            [
+                f"% {one_line(self.title)}",
+                r"% \usepackage{booktabs,amssymb}",
+                rf"\begin{{tabular}}{{{''.join('r' if key in self.numeric else 'l' for key, _ in self.columns)}}}",
+                r"\toprule",
+                rf"{head} \\",
+                r"\midrule",
+                *lines,
+                r"\bottomrule",
+                r"\end{tabular}",
+                "",
+            ]
+        )
 
 
 def table(

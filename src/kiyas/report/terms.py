@@ -18,6 +18,7 @@ class Terms:
     def __init__(self, words: Language) -> None:
         self._words = words
         self.used: dict[str, str] = {}
+        self._marked = set[str]()
 
     def use(self, key: str) -> str:
         """A definition, which the page will have."""
@@ -26,9 +27,10 @@ class Terms:
     def pieces(self, sentence: str, *keys: str) -> Iterator[tuple[str, str]]:
         """A sentence in pieces: (text, key), with the key of the definition where the text is a word that has one.
 
-        Each of the words (all, or those of `keys`) is marked where it comes first.
+        Each of the words is marked where it comes first: on the page; of `keys`, in every sentence.
         """
-        pattern, at, seen = _pattern(self._words.language), 0, set[str]()
+        pattern, at = _pattern(self._words.language), 0
+        seen = set[str]() if keys else self._marked
         for match in pattern.finditer(sentence):
             key = str(match.lastgroup)
             if key not in seen and (not keys or key in keys):

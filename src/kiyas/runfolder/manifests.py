@@ -27,7 +27,7 @@ from kiyas.runfolder.files import (
     write_sealed,
 )
 from kiyas.runfolder.litter import remove
-from kiyas.runfolder.paths import MANIFEST, RunDir, Stage
+from kiyas.runfolder.paths import AUTHORS, MANIFEST, RunDir, Stage
 from kiyas.runfolder.record import Accepted, Kind, Record, parse, read_record, utc_now, write_record
 from kiyas.types import KiyasError
 
@@ -98,7 +98,7 @@ def _made(folder: RunDir, stage: Stage) -> list[str]:
         if not any(part.startswith(".") for part in path.parts)
         and path.parts[1] not in ("manifest.json", "state")
         and path.suffix != ".changed"
-        and not (stage is Stage.REPORT and path.name.startswith("report.md"))
+        and not (stage is Stage.REPORT and AUTHORS.match(path.name))
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from kiyas.runfolder.litter import remove, sweep
 from kiyas.types import KiyasError
 
 MANIFEST = "manifest.json"
+AUTHORS = re.compile(r"report(\.[\w-]+)?\.md")
+"""What report.md, report.tr.md and their backups begin with: files that an author writes into, too."""
 
 
 class Stage(StrEnum):
@@ -148,15 +151,13 @@ class RunDir:
         for each in stage.later:
             # The manifest goes first: a half-removed stage must not look finished.
             remove(self.manifest_path(each))
-            if each is Stage.REPORT and any(self.report.glob("report.md*")):
-                self._empty_report()
+            found = list(self.report.iterdir()) if each is Stage.REPORT and self.report.is_dir() else []
+            if any(AUTHORS.match(path.name) for path in found):
+                for path in found:
+                    if not AUTHORS.match(path.name):
+                        remove(path)
             else:
                 remove(self.stage(each))
-
-    def _empty_report(self) -> None:
-        for path in self.report.iterdir():
-            if not path.name.startswith("report.md"):
-                remove(path)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

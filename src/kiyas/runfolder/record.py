@@ -19,7 +19,7 @@ from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import digest, how_to_mend, read_sealed, write_sealed
 from kiyas.runfolder.paths import RunDir
-from kiyas.study.settings import Arm, Compare, Dtype, Study
+from kiyas.study.settings import Arm, Compare, Dtype, Report, Study
 from kiyas.types import KiyasError
 
 
@@ -134,6 +134,11 @@ class Record(_Part):
     """the stages of an import, which makes them all at once"""
     begun: Begun | None = None
     """the stage that was begun last"""
+
+    @property
+    def language(self) -> str:
+        """Of the report's files with plain names: the study's, and of an import that of a study which names none."""
+        return (self.study.report if self.study else Report()).language
 
     @model_validator(mode="before")
     @classmethod

@@ -11,10 +11,20 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from kiyas.judge import FORMATS, Format
 from kiyas.judge.types import AfterTimeout, ExtractionRule, Isolation, Mode, ToleranceRule
@@ -72,9 +82,13 @@ class Accept(StrEnum):
     UNEQUAL_BUDGETS = "unequal_budgets"
 
 
-class Language(StrEnum):
-    EN = "en"
-    TR = "tr"
+def _language(value: str) -> str:
+    # A language is a file: settings name it, and do not import the report.
+    names = (path.name for path in (resources.files("kiyas") / "report" / "phrases").iterdir())
+    there = sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    if value not in there:
+        raise ValueError(f"Input should be one of: {', '.join(there)}")
+    return value
 
 
 class Section(BaseModel):
@@ -554,8 +568,8 @@ class Compare(Section):
 class Report(Section):
     """The page."""
 
-    language: Language = Language.EN
-    """English or Turkish."""
+    language: Annotated[str, AfterValidator(_language)] = "en"
+    """The language of the report: `en`, `tr`, or another one that has a file of phrases."""
 
 
 class Study(Section):
