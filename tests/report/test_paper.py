@@ -85,7 +85,9 @@ def test_the_html_is_a_whole_paper(exported: Mapping[str, Path], written: Path) 
     assert {f"figure-{n + 1}" for n in range(figures)} | {f"table-{n + 1}" for n in range(shown)} <= inside
     assert any(link.startswith("#ref-wilson1927") for link in page.links), "a citation leads to its entry"
     assert "Probable Inference" in page.said and "Chen et al. (2021)" not in page.said
-    assert "div<b>x</b>" in page.said and HOSTILE.split("\u2028")[0] in " ".join(page.said.split()), "names are read as they are written"
+    assert "div<b>x</b>" in page.said and HOSTILE.split("\u2028")[0] in " ".join(page.said.split()), (
+        "names are read as they are written"
+    )
 
 
 @pandoc
