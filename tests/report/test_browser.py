@@ -11,13 +11,18 @@ import pytest
 pytestmark = pytest.mark.browser
 
 
+def drawn(page: Any) -> set[str]:
+    """The charts on the screen; those in folded parts are drawn when they are opened."""
+    return set(page.eval_on_selector_all("[data-drawn=yes]:has(svg)", "all => all.map(f => f.dataset.chart)"))
+
+
 def test_draws_offline_without_a_word(opened: Any) -> None:
     page, said, asked = opened
     assert said == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    drawn = page.eval_on_selector_all("figure[data-chart]", "all => all.map(f => f.dataset.drawn)")
-    assert len(drawn) == 4 and set(drawn) == {"yes"}
-    assert page.locator("figure[data-chart] svg").count() == 4
+    assert drawn(page) == {"rates", "difference", "pass", "loss-deep", "loss-div-b-x-b"}
+    page.locator("#results details").first.locator("summary").click()
+    page.wait_for_selector("[data-chart=differences][data-drawn=yes]")
     assert page.locator("h1").inner_text()
     assert page.locator("table.grid tbody tr").count() == 41
 
@@ -38,7 +43,7 @@ def test_light_and_dark(opened: Any) -> None:
     page.wait_for_function(f"{colour} !== {before!r}")
     page.wait_for_timeout(300)
     assert said == []
-    assert page.locator("figure[data-chart] svg").count() == 4
+    assert len(drawn(page)) == 5
 
 
 @pytest.mark.parametrize("width", [380, 1200])
@@ -55,12 +60,12 @@ def test_prints_black_on_white_with_stills_and_nothing_cut(browser: Any, written
     page = context.new_page()
     page.goto((written / "report" / "index.html").as_uri())
     page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
-    assert page.locator(".still:visible").count() == 0 and page.locator(".plot:visible").count() == 4
+    assert page.locator(".still:visible").count() == 0 and page.locator(".plot:visible").count() == 5
     page.emulate_media(media="print")
-    assert page.locator(".still:visible").count() == 4 and page.locator(".plot:visible").count() == 0
+    assert page.locator(".still:visible").count() == 7 and page.locator(".plot:visible").count() == 0
     style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     assert page.evaluate(style) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
-    assert page.locator("nav:visible, button:visible, .filter:visible, .files:visible").count() == 0
+    assert page.locator(".top:visible, .filter:visible, figcaption:visible").count() == 0
     assert page.locator("table.grid tbody tr:visible").count() == 41
     assert page.locator("dl.settings:visible").count() == 1
     wide = "[...document.querySelectorAll('table, .still')].filter(e => e.getBoundingClientRect().right > innerWidth)"

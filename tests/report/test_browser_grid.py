@@ -86,7 +86,7 @@ def put(page: Any, row: int, **chunk: Any) -> None:
 
 
 def all_checkpoints(page: Any) -> None:
-    page.get_by_label("All checkpoints").check()
+    page.get_by_role("switch").check()
 
 
 def test_no_stranger_runs(at: Any) -> None:
@@ -187,7 +187,7 @@ def test_all_checkpoints_is_a_switch(at: Any) -> None:
     all_checkpoints(page)
     assert cells.count() == 25 and count.inner_text().endswith("/25")
     assert page.locator("table.grid thead tr").nth(1).locator("th").count() == 25
-    page.get_by_label("All checkpoints").uncheck()
+    page.get_by_role("switch").uncheck()
     assert cells.count() == 5 and page.locator("td.v[tabindex='0']").count() == 1
 
 
@@ -271,7 +271,7 @@ def test_side_by_side(at: Any, written: Path) -> None:
         if row["problem_id"] == "p000":
             programs[row["arm"], row["seed"], row["step"]] = row["program"]
     all_checkpoints(page)
-    names = page.evaluate("JSON.parse(document.getElementById('data').textContent).columns")
+    names = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).columns")
     first = next(j for j, name in enumerate(names) if name == "deep · seed 1 · step 60")
     page.locator(f"td[data-at='0,{first}']").click()
     page.keyboard.press("s")
@@ -402,7 +402,7 @@ def test_a_link_to_a_checkpoint_that_is_not_shown_leads_to_its_cell(at: Any, pag
     assert where(page)[2] == "deep · seed 1 · step 60"
     page.keyboard.press("Escape")
     stands_at(page, "2,9")
-    assert page.get_by_label("All checkpoints").is_checked() and page.locator("#every[open]").count() == 1
+    assert page.get_by_role("switch").is_checked() and page.locator("#every[open]").count() == 1
 
 
 def test_a_problem_that_decides_opens_side_by_side(at: Any) -> None:

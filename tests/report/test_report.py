@@ -129,7 +129,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
     assert "The conclusion uses none of it" in behaviour and "Copying is unknown for div&lt;b&gt;x" in behaviour
     assert behaviour.count("&lt;/script&gt;&lt;script&gt;window.hacked") >= 3  # an exception, a tag, a training row
     assert '<tr class="dim">' in behaviour and "(few)" in behaviour
-    assert "<script>window.hacked" not in markdown and "### Who fails which problems" in markdown
+    assert "<script>window.hacked" not in markdown and "## Who fails which problems" in markdown
     names = {path.stem for path in (written / "report" / "tables").iterdir()}
     assert {
         "lost_and_gained",
@@ -342,11 +342,11 @@ def test_training_only_and_verdicts_only(tmp_path: Path) -> None:
     only_log = make_run(tmp_path / "log", problems=3)
     (only_log / "judge" / "judgments.jsonl").unlink()
     text = report.write(only_log, analyse(only_log)).read_text(encoding="utf-8")
-    assert "No program was judged" in text
+    assert "No program was judged" in text and '<section id="results">' not in text
     only_verdicts = make_run(tmp_path / "verdicts", problems=3)
     (only_verdicts / "train" / "log.jsonl").unlink()
     text = report.write(only_verdicts, analyse(only_verdicts)).read_text(encoding="utf-8")
-    assert "No training log was found" in text
+    assert '<section id="loss">' not in text and 'href="#loss"' not in text
 
 
 def test_long_texts_are_cut_and_say_where_they_are_whole(tmp_path: Path) -> None:

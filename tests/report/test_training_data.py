@@ -24,7 +24,7 @@ def findings(analysed: tuple[Path, Findings]) -> Findings:
 
 
 def section(html: str) -> str:
-    found = re.search(r'<section id="training-data">(.*?)</section>', html, re.DOTALL)
+    found = re.search(r'<section id="data">(.*?)</section>', html, re.DOTALL)
     return found[1] if found else ""
 
 

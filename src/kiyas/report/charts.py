@@ -117,7 +117,7 @@ def arm_colour(findings: Findings, arm: str) -> str:
 
 def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
     spec: Spec = chart.properties(width=width, height=height).to_dict(validate=False)
-    spec["params"] = [{"name": "seeds", "value": True}, *spec.get("params", [])]
+    spec["params"] = [{"name": "seeds", "value": True}]
     spec["config"] = {
         "font": FONT,
         "background": "white",

@@ -51,7 +51,7 @@ def phrases(language: str) -> Mapping[str, str]:
 
 @functools.cache
 def _grammar(language: str) -> _Grammar:
-    return _Grammar(**_file(language).get("grammar", {}))
+    return _Grammar(**_file(language)["grammar"])
 
 
 class _Grammar(string.Formatter):

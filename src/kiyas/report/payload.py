@@ -136,10 +136,11 @@ def _problem(
                 samples.append(sample)
             cell.append(number)
         cells.append(cell)
-    first = {sample["failing"][0]["n"] for sample in samples if sample.get("failing")}
+    failings = [sample["failing"] for sample in samples if "failing" in sample]
+    first = {failing[0]["n"] for failing in failings if failing}
     if any("tests" not in sample for sample in samples):
         first |= set(range(1, len(problem.tests) + 1))
-    further = {failing["n"] for sample in samples for failing in sample.get("failing", ()) if "left_out" not in failing}
+    further = {each["n"] for failing in failings for each in failing if "left_out" not in each}
     tests: dict[int, list[Text]] = {}
     for n in sorted(first | further):
         if n <= len(problem.tests):
