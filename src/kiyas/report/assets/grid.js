@@ -44,7 +44,7 @@ const focus = (i, j) => {
 
 // --- its header and columns: the chosen checkpoints, or all
 const header = () => {
-  const { groups, labels } = data.views[view], above = make("tr"), below = make("tr");
+  const { groups, labels, width } = data.views[view], above = make("tr"), below = make("tr");
   const corner = (text, className) => { const cell = make("th", text, className); cell.scope = "col"; cell.rowSpan = 2; return cell; };
   above.append(corner(w("grid.problem"), "name"));
   for (const group of groups) {
@@ -71,7 +71,7 @@ const header = () => {
   grid.prepend(widths);
   grid.style.setProperty("--columns", columns.length);
   grid.style.setProperty("--groups", groups.length);
-  grid.classList.toggle("spacious", labels.some(([, small]) => small));
+  grid.dataset.width = width;
 };
 const look = (which) => {
   const before = rows.map((_, i) => filled(i));
