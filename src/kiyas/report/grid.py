@@ -6,7 +6,7 @@ The page's script builds the grid from `Grid.data`. It has two views: the chosen
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -32,6 +32,8 @@ LETTERS = {
 }
 FIRST = 2
 """Problems that decide in favour of one arm and are seen without unfolding."""
+FEW_COLUMNS = 10
+"""Up to here the chosen checkpoints have room for words."""
 SOLVED = 0.5
 """From this share of right answers on, a checkpoint solves a problem (as in `analyse.behaviour`)."""
 
@@ -80,11 +82,10 @@ class Grid:
     def of(cls, findings: Findings, words: Language) -> Grid:
         every = list(range(len(findings.columns)))
         chosen = chosen_columns(findings)
-        views = [_chosen_view(findings, words, chosen), _all_view(findings, words, set(chosen))]
-        if chosen == every:
-            views = views[:1]
-        columns = [chosen, every][: len(views)]
-        rows = [_row(row, columns) for row in findings.grid]
+        views = [_chosen_view(findings, words, chosen)]
+        if chosen != every:
+            views.append(_all_view(findings, words, every, chosen))
+        rows = [_row(row, [view["columns"] for view in views]) for row in findings.grid]
         used = {_shown(cell) for row in findings.grid for cell in row.cells}
         data = {
             "rows": rows,
@@ -212,48 +213,58 @@ def _seed(words: Language, adapter: AdapterId) -> str:
     return f"{words('column.seed').lower()} {adapter.seed}"
 
 
-def _view(findings: Findings, columns: list[int], heads: Iterable[tuple[tuple[str, str], str, str, bool]]) -> Any:
-    """The columns of a view and its header, which has a group wherever `heads`' first entry changes.
+class _Head(NamedTuple):
+    """The head of a column: its group (label and seed), its label and small print, whether it is marked as chosen."""
 
-    `heads`, one a column: the group (its label and seed), the column's label, its small print, and whether it is to be
-    marked as chosen.
-    """
+    group: tuple[str, str]
+    label: str = ""
+    small: str = ""
+    marked: bool = False
+
+
+def _view(findings: Findings, columns: list[int], head: Callable[[int], _Head], width: str) -> dict[str, Any]:
+    """The columns of a view and its header, which has a group wherever arm or group change."""
     groups: list[dict[str, Any]] = []
     labels = []
     before = None
-    for i, (group, label, small, marked) in zip(columns, heads, strict=True):
-        if group != before:
-            colour = charts.arm_colour(findings, findings.columns[i].arm)
+    for i in columns:
+        arm, (group, *label) = findings.columns[i].arm, head(i)
+        if (arm, group) != before:
+            colour = charts.arm_colour(findings, arm)
             groups.append({"label": group[0], "seed": group[1], "colour": colour, "columns": 0})
-            before = group
+            before = (arm, group)
         groups[-1]["columns"] += 1
-        labels.append([label, small, int(marked)])
-    return {"columns": columns, "groups": groups, "labels": labels}
+        labels.append(label)
+    return {"columns": columns, "groups": groups, "labels": labels, "width": width}
 
 
-def _chosen_view(findings: Findings, words: Language, columns: list[int]) -> Any:
-    """One group an arm, its seeds side by side."""
+def _chosen_view(findings: Findings, words: Language, columns: list[int]) -> dict[str, Any]:
+    """One group an arm, its seeds side by side; where they are many, in numbers alone."""
+    few = len(columns) <= FEW_COLUMNS
 
-    def head(adapter: AdapterId) -> tuple[tuple[str, str], str, str, bool]:
-        if adapter.is_base:
-            return (words("cell.base"), ""), "", "", False
-        step = words("cell.step", step=adapter.step)
-        return (adapter.arm, ""), _seed(words, adapter), f"{adapter.variant} {step}".strip(), False
-
-    return _view(findings, columns, (head(findings.columns[i]) for i in columns))
-
-
-def _all_view(findings: Findings, words: Language, chosen: set[int]) -> Any:
-    """One group a training, its steps side by side."""
-
-    def head(i: int) -> tuple[tuple[str, str], str, str, bool]:
+    def head(i: int) -> _Head:
         adapter = findings.columns[i]
         if adapter.is_base:
-            return (words("cell.base"), ""), "", "", False
-        return (sentences.trained(words, adapter), _seed(words, adapter)), str(adapter.step), "", i in chosen
+            return _Head((words("cell.base"), ""))
+        if not few:
+            return _Head((adapter.arm, ""), str(adapter.seed), str(adapter.step))
+        step = words("cell.step", step=adapter.step)
+        return _Head((adapter.arm, ""), _seed(words, adapter), f"{adapter.variant} {step}".strip())
 
-    columns = list(range(len(findings.columns)))
-    return _view(findings, columns, map(head, columns))
+    return _view(findings, columns, head, "wide" if few else "narrow")
+
+
+def _all_view(findings: Findings, words: Language, columns: list[int], chosen: list[int]) -> dict[str, Any]:
+    """One group a training, its steps side by side."""
+
+    def head(i: int) -> _Head:
+        adapter = findings.columns[i]
+        if adapter.is_base:
+            return _Head((words("cell.base"), ""))
+        group = (sentences.trained(words, adapter), _seed(words, adapter))
+        return _Head(group, str(adapter.step), marked=i in chosen)
+
+    return _view(findings, columns, head, "")
 
 
 def _shown(cell: Cell) -> str:

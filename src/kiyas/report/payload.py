@@ -25,7 +25,7 @@ CUT = 2048
 CUT_PROGRAM = 20_000
 CUT_FURTHER = 512
 """Of a test that is no answer's first failing one."""
-LIMITS = (CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1300, 1000, 750, 550, 400, 300, 200, 100)
+LIMITS = (CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1300, 1000, 850, 700, 600, 500, 400, 300, 200, 100)
 CHOSEN = 8
 """The texts of chosen checkpoints may be so many times as long as the others'."""
 GOLDEN = 0.6180339887

@@ -1,5 +1,5 @@
 // --- the grid: a row has its cells only while it is near the screen, holds the focus or is printed
-const PRINTED_CELLS = 10_000, PAGE_OF_ROWS = 20;
+const PRINTED_CELLS = 10_000, PAGE_OF_ROWS = 20, CELLS_AT_ONCE = 2000;
 const grid = document.querySelector("table.grid"), every = document.getElementById("every");
 const rows = [], near = new Set();
 // `view`: which of data.views; `columns`: its checkpoints, as numbers in data.columns; `tab`: the cell that Tab reaches
@@ -44,7 +44,7 @@ const focus = (i, j) => {
 
 // --- its header and columns: the chosen checkpoints, or all
 const header = () => {
-  const { groups, labels } = data.views[view], above = make("tr"), below = make("tr");
+  const { groups, labels, width } = data.views[view], above = make("tr"), below = make("tr");
   const corner = (text, className) => { const cell = make("th", text, className); cell.scope = "col"; cell.rowSpan = 2; return cell; };
   above.append(corner(w("grid.problem"), "name"));
   for (const group of groups) {
@@ -65,6 +65,13 @@ const header = () => {
     below.append(cell);
   });
   grid.tHead.replaceChildren(above, below);
+  const widths = make("colgroup"), column = (className) => make("col", null, className);
+  widths.append(column("name"), ...columns.map((j) => column(starts.has(j) ? "start" : "")), column("n"));
+  if (grid.firstElementChild.tagName === "COLGROUP") grid.firstElementChild.remove();
+  grid.prepend(widths);
+  grid.style.setProperty("--columns", columns.length);
+  grid.style.setProperty("--groups", groups.length);
+  grid.dataset.width = width;
 };
 const look = (which) => {
   const before = rows.map((_, i) => filled(i));
@@ -81,9 +88,14 @@ const look = (which) => {
   });
   for (const label of document.querySelectorAll("[data-count]"))
     label.textContent = data.rows.filter((row) => label.dataset.count === "all" || row.kinds[view] === label.dataset.count).length;
-  near.forEach(expand);
   reach(...tab);
   filter();
+  fillSoon([...near]);
+};
+// A few rows at a time, so that the screen follows.
+const fillSoon = (waiting) => {
+  waiting.splice(0, Math.ceil(CELLS_AT_ONCE / columns.length)).forEach((i) => { if (near.has(i)) expand(i); });
+  if (waiting.length) requestAnimationFrame(() => fillSoon(waiting));
 };
 
 // --- filters
@@ -132,10 +144,12 @@ if (grid) {
   look(0);
   const number = new Map(rows.map((row, i) => [row, i]));
   const watch = new IntersectionObserver((entries) => {
+    const come = [];
     for (const entry of entries) {
       const i = number.get(entry.target);
-      if (entry.isIntersecting) { near.add(i); expand(i); } else { near.delete(i); collapse(i); }
+      if (entry.isIntersecting) { near.add(i); come.push(i); } else { near.delete(i); collapse(i); }
     }
+    fillSoon(come);
   }, { root: grid.parentElement, rootMargin: "300px" });
   rows.forEach((row) => watch.observe(row));
   const place = (event) => { const cell = event.target.closest("td.v"); return cell && cell.dataset.at.split(",").map(Number); };
