@@ -65,7 +65,8 @@ def test_prints_black_on_white_with_stills_and_nothing_cut(browser: Any, written
     assert page.locator(".still:visible").count() == 7 and page.locator(".plot:visible").count() == 0
     style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     assert page.evaluate(style) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
-    assert page.locator(".top:visible, .filter:visible, figcaption:visible").count() == 0
+    hidden = ".top:visible, button:not(.term):visible, .filter:visible, figcaption:visible"
+    assert page.locator(hidden).count() == 0
     assert page.locator("table.grid tbody tr:visible").count() == 41
     assert page.locator("dl.settings:visible").count() == 1
     wide = "[...document.querySelectorAll('table, .still')].filter(e => e.getBoundingClientRect().right > innerWidth)"
