@@ -99,6 +99,11 @@ class Language:
     def has(self, key: str) -> bool:
         return key in phrases(self.language)
 
+    def named(self, section: str, name: str) -> str:
+        """The language's own word for a name that Kıyas knows; any other name as it is."""
+        key = f"{section}.{name}"
+        return self(key) if self.has(key) else name
+
     def cite(self, *keys: str) -> str:
         """A citation of papers in the bibliography, by their keys with @."""
         if self.paper:
