@@ -90,7 +90,8 @@ def test_it_is_on_the_page_in_its_file_in_the_terminal_and_in_report_md(
 ) -> None:
     run, found = findings
     shutil.rmtree(run / "report", ignore_errors=True)
-    page = report.write(run, found, language=language).read_text(encoding="utf-8")
+    page_path = report.write(run, found, language=language)
+    page = page_path.read_text(encoding="utf-8")
     said = Language(language)
     title, lead = said("table.reach"), said("lead.reach")
     results = page[page.index('<section id="results">') : page.index('<section id="loss">')]
@@ -99,9 +100,11 @@ def test_it_is_on_the_page_in_its_file_in_the_terminal_and_in_report_md(
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["arm", "solved", "rate", "interval95_low", "interval95_high"]
     assert [row["arm"] for row in rows] == ["base", "deep", "diverse"]
-    document = (run / "report" / "report.md").read_text(encoding="utf-8")
+    document = page_path.with_name(page_path.name.replace("index", "report").replace("html", "md")).read_text(
+        encoding="utf-8"
+    )
     chapter = document.split(said("document.results"))[1].split(said("document.errors"))[0]
-    assert f"### {title}" in chapter and lead in chapter and "](tables/reach.csv)" in chapter
+    assert f"## {title}" in chapter and lead in chapter and "](tables/reach.csv)" in document
     terminal = report.text(found, language=language)
     assert title in terminal
     for row, each in zip(rows, reaches(found), strict=True):

@@ -124,7 +124,7 @@ def test_behaviour_is_told_and_hostile_names_in_it_stay_texts(written: Path) -> 
     assert "The conclusion uses none of it" in behaviour and "Copying is unknown for div&lt;b&gt;x" in behaviour
     assert behaviour.count("&lt;/script&gt;&lt;script&gt;window.hacked") >= 3  # an exception, a tag, a training row
     assert '<tr class="dim">' in behaviour and "(few)" in behaviour
-    assert "<script>window.hacked" not in markdown and "### Who fails which problems" in markdown
+    assert "<script>window.hacked" not in markdown and "## Who fails which problems" in markdown
     names = {path.stem for path in (written / "report" / "tables").iterdir()}
     assert {
         "lost_and_gained",

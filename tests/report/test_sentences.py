@@ -103,9 +103,10 @@ def test_the_smaller_p_is_never_alone(tmp_path: Path, language: str) -> None:
     assert dict(made["contrasts"].columns)["p"] == words("column.p_both")
     (first, *_) = csv.DictReader(made["contrasts"].csv().splitlines())
     assert (float(first["p"]), float(first["p_exact"])) == (0.03125, 0.0625)
-    report.write(run, findings, language=language)
+    page = report.write(run, findings, language=language)
+    paper = page.with_name(page.name.replace("index", "report").replace("html", "md"))
     written = [report.text(findings, language=language, width=300)]
-    written += [(run / "report" / name).read_text(encoding="utf-8") for name in ("report.md", "index.html")]
+    written += [path.read_text(encoding="utf-8") for path in (paper, page)]
     for each in written:
         assert each.count(exact) >= each.count(mid) > 0
     assert "mid-p value decides" in text(run)

@@ -51,7 +51,8 @@ def phrases(language: str) -> Mapping[str, str]:
 
 @functools.cache
 def _grammar(language: str) -> _Grammar:
-    return _Grammar(**_file(language).get("grammar", {}))
+    file = _file(language)
+    return _Grammar(**file["grammar"]) if "grammar" in file else _Grammar()
 
 
 class _Grammar(string.Formatter):
