@@ -286,7 +286,7 @@ def test_methods_in_turkish(told: Path) -> None:
     text = "\n".join(methods.paragraphs(told, on_a_grid(told), Language("tr")))
     for part in (
         "1.234.567 parametre",
-        "adımların %3,0 kadarında",
+        "adımların %3,0'ında",
         "0,0001; 0,0002",
         "2,5 s",
         "2 Ocak 2026",
@@ -356,7 +356,7 @@ def test_the_benchmarks_papers_stand_in_the_bibliography_once() -> None:
 def test_every_phrase_of_the_methods_is_said() -> None:
     source = Path(methods.__file__).read_text(encoding="utf-8")
     keys = {key.removeprefix("methods.") for key in phrases("en") if key.startswith("methods.")}
-    patterns = ("schedule_", "budget_", "known_")
+    patterns = ("schedule_", "budget_", "known_", "fact_")
     assert {key for key in keys if f'"{key}"' not in source and f"methods.{key}" not in source} == {
         key for key in keys if key.startswith(patterns)
     }

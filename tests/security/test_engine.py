@@ -62,7 +62,7 @@ def test_a_report_without_figures(fragile: Path, tmp_path: Path, capsys: pytest.
     assert html.count("could not be drawn") >= 3 and text.count("could not be drawn") >= 3
     assert "figures/" not in html and "figures/" not in text and "Training" in html
     assert cli.main(["report", str(run), "--language", "tr"]) == 0
-    assert "çizilemedi" in (folder / "index.html").read_text(encoding="utf-8")
+    assert "çizilemedi" in (folder / "index.tr.html").read_text(encoding="utf-8")
 
 
 def test_one_crash_costs_one_figure(fragile: Path, capsys: pytest.CaptureFixture[str]) -> None:

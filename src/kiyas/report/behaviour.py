@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from kiyas.analyse.findings import (
@@ -205,7 +206,7 @@ def _count(n: int, of: int, words: Language) -> str:
 class _Kind(NamedTuple):
     sharing: Sharing
     problems: int
-    tags: str
+    tags: tuple[tuple[str, int], ...]
 
 
 def sharing(findings: Findings, words: Language) -> Table:
@@ -214,12 +215,15 @@ def sharing(findings: Findings, words: Language) -> Table:
     def row(kind: Sharing) -> _Kind:
         of_kind = [each for each in findings.behaviour.shared if each.sharing is kind]
         met = Counter(tag for each in of_kind for tag in each.tags)
-        return _Kind(kind, len(of_kind), ", ".join(f"{tag} {n}" for tag, n in met.most_common(MOST_TAGS)))
+        return _Kind(kind, len(of_kind), tuple(met.most_common(MOST_TAGS)))
+
+    def listed(tags: tuple[tuple[str, int], ...], named: Callable[[str], str] = str) -> str:
+        return ", ".join(f"{named(tag)} {n}" for tag, n in tags)
 
     columns: tuple[Column[_Kind], ...] = (
         label("sharing", lambda row: row.sharing.value, _who_fails(findings)),
         number("problems", lambda row: row.problems),
-        label("tags", lambda row: row.tags),
+        Column("tags", lambda row: listed(row.tags), lambda row, words: listed(row.tags, partial(words.named, "tag"))),
     )
     rows = [row(kind) for kind in Sharing] if findings.behaviour.shared else []
     return table("sharing", words, rows, columns, place=PLACE)
@@ -246,7 +250,11 @@ def shared(findings: Findings, words: Language) -> Table:
         label("problem", lambda each: each.problem),
         title(lambda each: each.title, lambda each: each.problem),
         label("sharing", lambda each: each.sharing.value, _who_fails(findings)),
-        label("tags", lambda each: ", ".join(each.tags)),
+        Column(
+            "tags",
+            lambda each: ", ".join(each.tags),
+            lambda each, words: ", ".join(words.named("tag", tag) for tag in each.tags),
+        ),
         Column("a", lambda each: a),
         fails("a_fails", a, lambda each: each.a),
         Column("b", lambda each: b),
@@ -282,7 +290,11 @@ def groups(findings: Findings, words: Language) -> Table:
 
     columns: tuple[Column[_GroupOfArm], ...] = (
         label("kind", lambda row: row.group.kind, lambda words, kind: words(f"group.{kind}")),
-        label("group", lambda row: row.group.name, lambda words, name: name or words("group.none")),
+        label(
+            "group",
+            lambda row: row.group.name,
+            lambda words, name: words.named("tag", name) if name else words("group.none"),
+        ),
         number("problems", lambda row: row.group.problems, size),
         Column("arm", lambda row: row.arm),
         *map(rate, arms),

@@ -51,7 +51,8 @@ def phrases(language: str) -> Mapping[str, str]:
 
 @functools.cache
 def _grammar(language: str) -> _Grammar:
-    return _Grammar(**_file(language)["grammar"])
+    file = _file(language)
+    return _Grammar(**file["grammar"]) if "grammar" in file else _Grammar()
 
 
 class _Grammar(string.Formatter):
@@ -98,6 +99,11 @@ class Language:
 
     def has(self, key: str) -> bool:
         return key in phrases(self.language)
+
+    def named(self, section: str, name: str) -> str:
+        """The language's own word for a name that Kıyas knows; any other name as it is."""
+        key = f"{section}.{name}"
+        return self(key) if self.has(key) else name
 
     def cite(self, *keys: str) -> str:
         """A citation of papers in the bibliography, by their keys with @."""

@@ -92,7 +92,9 @@ class _Told:
             facts: list[str] = []
             if arm.sources:
                 cuts = {key: getattr(arm, key) for key in ("mix", "problems", "solutions", "fraction")}
-                facts = [f"{key}: {self.value(value)}" for key, value in cuts.items() if value]
+                facts = [
+                    self.words(f"methods.fact_{key}", value=self.value(value)) for key, value in cuts.items() if value
+                ]
                 source = self.say("derived", sources=", ".join(arm.sources), draws=arm.draws)
             elif arm.checkpoints is not None:
                 source = self.say("given", folder=shown(arm.checkpoints))
@@ -171,7 +173,7 @@ class _Told:
         asked = benchmark.model_dump(mode="json")
         for key in ("release", "platform", "difficulty", "from_", "to", "problems"):
             if value := asked[key]:
-                facts.append(f"{key.strip('_')}: {self.value(value)}")
+                facts.append(self.words(f"methods.fact_{key.strip('_')}", value=self.value(value)))
         facts += self.say("sample_tests") if benchmark.tests is Tests.PUBLIC else []
         for key, n in (("n_problems", problems), ("n_tests", tests)):
             facts += self.say(key, n=self.words.integer(n) if n else None)
