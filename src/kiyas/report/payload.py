@@ -25,10 +25,15 @@ CUT = 2048
 CUT_PROGRAM = 20_000
 CUT_FURTHER = 512
 """Of a test that is no answer's first failing one."""
-LIMITS = (CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1300, 1000, 850, 700, 600, 500, 400, 300, 200, 100)
+LIMITS = (
+    *(CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1500, 1300, 1100, 950, 800),
+    *(700, 600, 550, 500, 425, 350, 300, 250, 200, 150, 100),
+)
 CHOSEN = 8
 """The texts of chosen checkpoints may be so many times as long as the others'."""
 GOLDEN = 0.6180339887
+FEW_PROBLEMS = 10
+"""From these on the size of all is guessed."""
 
 Row = dict[str, Any]
 Text = str | list[str]
@@ -71,7 +76,7 @@ def chunks(run: Path, findings: Findings, chosen: Collection[int], room: int) ->
             cuts = [(adapter, _Cut(limit, j in chosen)) for j, adapter in enumerate(findings.columns)]
             made[i] = _pack(_problem(problem, judged.get(id, {}), cuts, answers, _Cut(limit, True)))
             size += len(made[i])
-            if size > room or (n >= 10 and size / n * len(order) > 1.3 * room):
+            if size > room or (n >= FEW_PROBLEMS and size / n * len(order) > room * (1 + n**-0.5)):
                 break
         else:
             return made
@@ -136,20 +141,21 @@ def _problem(
                 samples.append(sample)
             cell.append(number)
         cells.append(cell)
-    first = {sample["failing"][0]["n"] for sample in samples if sample.get("failing")}
+    failing = [sample["failing"] for sample in samples if "failing" in sample]
+    first = {tests[0]["n"] for tests in failing if tests}
     if any("tests" not in sample for sample in samples):
         first |= set(range(1, len(problem.tests) + 1))
-    further = {failing["n"] for sample in samples for failing in sample.get("failing", ()) if "left_out" not in failing}
-    tests: dict[int, list[Text]] = {}
+    further = {test["n"] for tests in failing for test in tests if "left_out" not in test}
+    shown: dict[int, list[Text]] = {}
     for n in sorted(first | further):
         if n <= len(problem.tests):
             most = CUT if n in first else CUT_FURTHER
-            tests[n] = [cut(text, PROBLEMS, most) for text in (problem.tests[n - 1].input, problem.tests[n - 1].output)]
+            shown[n] = [cut(text, PROBLEMS, most) for text in (problem.tests[n - 1].input, problem.tests[n - 1].output)]
         elif problem.test_code:
-            tests[n] = [cut(problem.test_code, PROBLEMS)]
+            shown[n] = [cut(problem.test_code, PROBLEMS)]
     return {
         "statement": cut(problem.statement, PROBLEMS, 4 * CUT),
-        "tests": tests,
+        "tests": shown,
         "known": len(problem.tests) or int(bool(problem.test_code)),
         "samples": samples,
         "cells": cells,
