@@ -141,21 +141,21 @@ def _problem(
                 samples.append(sample)
             cell.append(number)
         cells.append(cell)
-    failing = [sample["failing"] for sample in samples if "failing" in sample]
-    first = {tests[0]["n"] for tests in failing if tests}
+    failings = [sample["failing"] for sample in samples if "failing" in sample]
+    first = {failing[0]["n"] for failing in failings if failing}
     if any("tests" not in sample for sample in samples):
         first |= set(range(1, len(problem.tests) + 1))
-    further = {test["n"] for tests in failing for test in tests if "left_out" not in test}
-    shown: dict[int, list[Text]] = {}
+    further = {each["n"] for failing in failings for each in failing if "left_out" not in each}
+    tests: dict[int, list[Text]] = {}
     for n in sorted(first | further):
         if n <= len(problem.tests):
             most = CUT if n in first else CUT_FURTHER
-            shown[n] = [cut(text, PROBLEMS, most) for text in (problem.tests[n - 1].input, problem.tests[n - 1].output)]
+            tests[n] = [cut(text, PROBLEMS, most) for text in (problem.tests[n - 1].input, problem.tests[n - 1].output)]
         elif problem.test_code:
-            shown[n] = [cut(problem.test_code, PROBLEMS)]
+            tests[n] = [cut(problem.test_code, PROBLEMS)]
     return {
         "statement": cut(problem.statement, PROBLEMS, 4 * CUT),
-        "tests": shown,
+        "tests": tests,
         "known": len(problem.tests) or int(bool(problem.test_code)),
         "samples": samples,
         "cells": cells,
