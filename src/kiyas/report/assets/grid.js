@@ -50,6 +50,7 @@ const header = () => {
   for (const group of groups) {
     const cell = make("th", null, "start");
     cell.colSpan = group.columns;
+    cell.title = `${group.label} ${group.seed}`.trim();
     cell.scope = "colgroup";
     cell.style.setProperty("--arm", group.colour);
     cell.append(make("span", group.label));
