@@ -40,6 +40,7 @@ LATER = {
     "metric",
     "other_k",
     "accepted",
+    "tags",
     "numerical_floor",
     "batch_invariance",
     "remarks",

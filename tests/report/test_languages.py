@@ -188,7 +188,7 @@ def chart_texts(spec: Any, key: str = "") -> Iterator[str]:
 
 
 OURS = {
-    *("Kıyas", "deep", "diverse", "run", "practice", "Problem", "strong", "strict", "English", "last"),
+    *("Kıyas", "deep", "diverse", "run", "practice", "Problem", "strong", "strict", "English", "last", "circle"),
     *("txt", "bib", "csv", "methods", "references"),
 }
 """Names, files and codes."""

@@ -25,10 +25,15 @@ CUT = 2048
 CUT_PROGRAM = 20_000
 CUT_FURTHER = 512
 """Of a test that is no answer's first failing one."""
-LIMITS = (CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1300, 1000, 850, 700, 600, 500, 400, 300, 200, 100)
+LIMITS = (
+    *(CUT_PROGRAM, 10_000, 5000, 2500, 1800, 1500, 1300, 1100, 950, 800),
+    *(700, 600, 550, 500, 425, 350, 300, 250, 200, 150, 100),
+)
 CHOSEN = 8
 """The texts of chosen checkpoints may be so many times as long as the others'."""
 GOLDEN = 0.6180339887
+FEW_PROBLEMS = 10
+"""From these on the size of all is guessed."""
 
 Row = dict[str, Any]
 Text = str | list[str]
@@ -71,7 +76,7 @@ def chunks(run: Path, findings: Findings, chosen: Collection[int], room: int) ->
             cuts = [(adapter, _Cut(limit, j in chosen)) for j, adapter in enumerate(findings.columns)]
             made[i] = _pack(_problem(problem, judged.get(id, {}), cuts, answers, _Cut(limit, True)))
             size += len(made[i])
-            if size > room or (n >= 10 and size / n * len(order) > 1.3 * room):
+            if size > room or (n >= FEW_PROBLEMS and size / n * len(order) > room * (1 + n**-0.5)):
                 break
         else:
             return made

@@ -246,7 +246,7 @@ def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]
     reach = _reach(drawn)
     cells = [
         (
-            _cut(line.name),
+            _name(line),
             f"{row['seeds']} × {row['problems']}" if line.replication else "",
             row["difference"],
             row["interval"],
@@ -275,6 +275,11 @@ def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]
     return lines
 
 
+def _name(line: _Line) -> str:
+    """A replication's name may be of any length; the others are ours."""
+    return _cut(line.name) if line.replication else line.name
+
+
 def _cut(name: str, longest: int = LONGEST_NAME) -> str:
     clean = safe(name)
     return clean if len(clean) <= longest else f"{clean[: longest - 1]}…"
@@ -300,7 +305,7 @@ def forest(found: Pooled, words: Language) -> Chart:
     """The forest plot: squares by weight, diamonds for what is pooled, a line alone for one more replication."""
     dots = [
         Dot(
-            _cut(line.name),
+            _name(line),
             f"{words.points(line.difference)} ({limits})" if line.difference is not None else f"({limits})",
             100 * line.interval.low,
             100 * line.interval.high,

@@ -50,6 +50,7 @@ const header = () => {
   for (const group of groups) {
     const cell = make("th", null, "start");
     cell.colSpan = group.columns;
+    cell.title = `${group.label} ${group.seed}`.trim();
     cell.scope = "colgroup";
     cell.style.setProperty("--arm", group.colour);
     cell.append(make("span", group.label));
@@ -58,7 +59,7 @@ const header = () => {
   }
   above.append(corner(w("grid.solved_by"), "n"));
   labels.forEach(([label, small, marked], p) => {
-    const cell = make("th", label, `step${starts.has(columns[p]) ? " start" : ""}${marked ? " marked" : ""}`);
+    const cell = make("th", label || "–", `step${starts.has(columns[p]) ? " start" : ""}${marked ? " marked" : ""}`);
     cell.scope = "col";
     cell.title = data.columns[columns[p]];
     if (small) cell.append(make("small", small));
