@@ -62,7 +62,7 @@ def test_prints_black_on_white_with_stills_and_nothing_cut(browser: Any, written
     page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
     assert page.locator(".still:visible").count() == 0 and page.locator(".plot:visible").count() == 5
     page.emulate_media(media="print")
-    assert page.locator(".still:visible").count() == 7 and page.locator(".plot:visible").count() == 0
+    assert page.locator(".still:visible").count() == 6 and page.locator(".plot:visible").count() == 0
     style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     assert page.evaluate(style) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
     hidden = ".top:visible, button:not(.term):visible, .filter:visible, figcaption:visible"

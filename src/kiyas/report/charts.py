@@ -354,7 +354,7 @@ def rates(findings: Findings, words: Language) -> Chart:
         dots.append(
             Dot(
                 sentences.arm_name(words, found.arm),
-                f"{words.percent(found.mean)} ({words.share_interval(found.interval)})",
+                words.estimate(words.percent(found.mean), words.share_interval(found.interval)),
                 found.interval.low,
                 found.interval.high,
                 found.mean,
@@ -376,7 +376,7 @@ def differences(findings: Findings, words: Language, contrasts: Sequence[Contras
     dots = [
         Dot(
             words("cell.minus", a=sentences.arm_name(words, each.a), b=sentences.arm_name(words, each.b)),
-            f"{words.points(each.difference)} ({sentences.points_interval(words, each.interval)})",
+            words.estimate(words.points(each.difference), sentences.points_interval(words, each.interval)),
             100 * each.interval.low,
             100 * each.interval.high,
             100 * each.difference,

@@ -28,7 +28,7 @@ def facts(record: Record, findings: Findings, words: Language) -> list[Fact]:
     """What is not known about a study is not mentioned."""
     found = [*_base(record, findings, words), *(_arm(findings, words, arm) for arm in findings.arms)]
     if findings.problems:
-        found.append(_benchmark(record, findings, words))
+        found.append(_benchmark(findings, words))
     if record.study is not None and record.study.trained:
         found.append(_recipe(record.study, words))
     return [*found, *_spent(findings, words)]
@@ -63,11 +63,12 @@ def _arm(findings: Findings, words: Language, arm: str) -> Fact:
     return Fact(words("first.arm"), arm, tuple(lines), charts.arm_colour(findings, arm))
 
 
-def _benchmark(record: Record, findings: Findings, words: Language) -> Fact:
+def _benchmark(findings: Findings, words: Language) -> Fact:
     lines = [words("first.problems", n=findings.problems), words("first.answers", n=findings.samples)]
     if findings.metric != "pass@1":
         lines.append(findings.metric)
-    return Fact(words("first.benchmark"), findings.benchmark, tuple(lines))
+    name, *more = [findings.benchmark, *lines] if findings.benchmark else lines
+    return Fact(words("first.benchmark"), name, tuple(more))
 
 
 def _recipe(study: Study, words: Language) -> Fact:

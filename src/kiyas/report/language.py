@@ -189,6 +189,10 @@ class Language:
         low, high = self.points(interval.low), self.points(interval.high)
         return self("format.points_interval", low=low, high=high).replace(" ", "\u00a0")
 
+    def estimate(self, said: str, limits: str) -> str:
+        """A number with its interval, which has brackets in some languages."""
+        return f"{said} {limits}" if limits.startswith("[") else f"{said} ({limits})"
+
     def p(self, value: float | None) -> str:
         if value is None or not math.isfinite(value):
             return DASH

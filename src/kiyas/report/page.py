@@ -155,7 +155,7 @@ def _links(
     filled |= {"problems"} if findings.grid else set()
     names = {
         "conclusion": words("nav.conclusion"),
-        "data": words("heading.data"),
+        "data": words("nav.data"),
         "results": words("nav.results"),
         "loss": words("nav.loss"),
         "pass": findings.metric,

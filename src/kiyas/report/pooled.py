@@ -306,7 +306,7 @@ def forest(found: Pooled, words: Language) -> Chart:
     dots = [
         Dot(
             _name(line),
-            f"{words.points(line.difference)} ({limits})" if line.difference is not None else f"({limits})",
+            limits if line.difference is None else words.estimate(words.points(line.difference), limits),
             100 * line.interval.low,
             100 * line.interval.high,
             None if line.difference is None else 100 * line.difference,

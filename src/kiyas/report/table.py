@@ -123,7 +123,7 @@ def estimate(
 
     def show(row: Row, words: Language) -> str:
         said, found = say[0](words, value(row)), of(row)
-        return f"{said} ({say[1](words, found)})" if found else said
+        return words.estimate(said, say[1](words, found)) if found else said
 
     return Column(key, lambda row: {file or key: value(row), **bounds(limits, of(row))}, show, numeric=True)
 

@@ -57,4 +57,4 @@ def _pattern(language: str) -> re.Pattern[str]:
         suffix = r"[^\W\d]*(?:['’][^\W\d]+)?" if form.endswith("*") else ""
         by_key.setdefault(key, []).append(re.escape(form.removesuffix("*")) + suffix)
     whole = "|".join(f"(?P<{key}>{'|'.join(written)})" for key, written in by_key.items())
-    return re.compile(rf"(?<![\w@])(?:{whole})(?![\w@])", re.IGNORECASE)
+    return re.compile(rf"(?<![\w@.-])(?:{whole})(?![\w@-])", re.IGNORECASE)
