@@ -7,6 +7,7 @@ inside JSON data blocks and are put on screen as text nodes, never as markup. A 
 from __future__ import annotations
 
 import base64
+import bisect
 import gzip
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -32,8 +33,8 @@ LIMITS = (
 CHOSEN = 8
 """The texts of chosen checkpoints may be so many times as long as the others'."""
 GOLDEN = 0.6180339887
-FEW_PROBLEMS = 10
-"""From these on the size of all is guessed."""
+SAMPLE = 20
+"""problems by which the size of all is guessed"""
 
 Row = dict[str, Any]
 Text = str | list[str]
@@ -66,21 +67,30 @@ def chunks(run: Path, findings: Findings, chosen: Collection[int], room: int) ->
             samples.sort(key=lambda each: each.sample)
     answers = {each.key: each.text for each in rows.completions(folder)}
 
-    # In an order that soon shows how large all will be.
-    order = sorted(range(len(findings.grid)), key=lambda i: i * GOLDEN % 1)
-    for limit in (None, *LIMITS):
-        made, size = [""] * len(order), 0
-        for n, i in enumerate(order, 1):
-            id = findings.grid[i].problem
-            problem = problems.get(id, Problem(id, ()))
-            cuts = [(adapter, _Cut(limit, j in chosen)) for j, adapter in enumerate(findings.columns)]
-            made[i] = _pack(_problem(problem, judged.get(id, {}), cuts, answers, _Cut(limit, True)))
-            size += len(made[i])
-            if size > room or (n >= FEW_PROBLEMS and size / n * len(order) > room * (1 + n**-0.5)):
-                break
-        else:
+    def chunk(i: int, limit: int | None) -> str:
+        id = findings.grid[i].problem
+        problem = problems.get(id, Problem(id, ()))
+        cuts = [(adapter, _Cut(limit, j in chosen)) for j, adapter in enumerate(findings.columns)]
+        return _pack(_problem(problem, judged.get(id, {}), cuts, answers, _Cut(limit, True)))
+
+    # A sample from all over the benchmark says at which limit to begin.
+    count = len(findings.grid)
+    sample = sorted(range(count), key=lambda i: i * GOLDEN % 1)[:SAMPLE]
+
+    def seems_to_fit(limit: int | None) -> bool:
+        return sum(len(chunk(i, limit)) for i in sample) * count <= room * len(sample)
+
+    limits = (None, *LIMITS)
+    first = 0 if seems_to_fit(None) else bisect.bisect_left(limits, True, lo=1, key=seems_to_fit)
+    for limit in limits[first:]:
+        made: list[str] = []
+        left = room
+        while len(made) < count and left >= 0:
+            made.append(chunk(len(made), limit))
+            left -= len(made[-1])
+        if left >= 0:
             return made
-    return [""] * len(findings.grid)
+    return [""] * count
 
 
 def _written(judgment: Judgment) -> bool:
