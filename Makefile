@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow mutants check format bench bench-truth clean
+.PHONY: help demo test test-slow mutants check format bench bench-truth pictures clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simul
 	$(BIN)/python benchmarks/overfitting_rule.py
 	$(BIN)/python benchmarks/forgetting_null.py
 	$(BIN)/python benchmarks/practice_truth.py
+
+pictures: $(VENV)/.installed-dev  ## docs/report.png and report-dark.png, from the practice study (minutes; Chromium)
+	$(BIN)/python scripts/pictures.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
