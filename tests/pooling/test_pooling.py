@@ -353,6 +353,9 @@ def test_chosen_on_the_benchmark_is_exploratory(runs: list[Path], tmp_path: Path
     assert not pool(runs).exploratory
 
 
+FILES = {"index": ("html",), "forest": ("svg", "png", "pdf"), "pooled": ("csv", "md")}
+
+
 def test_files_are_complete_offline_and_safe(tmp_path: Path) -> None:
     evil = "<script>x</script>'\"]\x1b[2J|`"
     quoted = evil.replace('"', '""')
@@ -360,16 +363,16 @@ def test_files_are_complete_offline_and_safe(tmp_path: Path) -> None:
     found = pool([counts(tmp_path / "c.csv", *rows)])
     html = pooled.write(tmp_path / "out", found, language="tr").read_text(encoding="utf-8")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"index.html", "forest.svg", "forest.png", "forest.pdf", "pooled.csv", "pooled.md"}
+    assert names == {f"{name}.tr.{kind}" for name, kinds in FILES.items() for kind in kinds}
     assert "<script" not in html and "&lt;script&gt;" in html
     policy = unescape(html).split('http-equiv="Content-Security-Policy" content="')[1].split('"')[0]
     assert policy.startswith("default-src 'none'; ") and "script-src 'none'" in policy
     assert not re.search(r"""(src|href)=["'](?!data:|forest\.|pooled\.)""", html)
-    assert "<script" not in (tmp_path / "out" / "pooled.md").read_text()
-    assert "<script" not in (tmp_path / "out" / "forest.svg").read_text()
-    assert (tmp_path / "out" / "forest.pdf").read_bytes().startswith(b"%PDF")
+    assert "<script" not in (tmp_path / "out" / "pooled.tr.md").read_text()
+    assert "<script" not in (tmp_path / "out" / "forest.tr.svg").read_text()
+    assert (tmp_path / "out" / "forest.tr.pdf").read_bytes().startswith(b"%PDF")
     assert "\x1b" not in pooled.text(found)
-    with (tmp_path / "out" / "pooled.csv").open(newline="") as file:
+    with (tmp_path / "out" / "pooled.tr.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["method"] for row in table] == ["unpaired"] * 3 + ["meta", "prediction"]
     assert table[0]["a"] == "'=a" and float(table[3]["difference"]) == pytest.approx(3 / 41, abs=1e-6)
