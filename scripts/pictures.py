@@ -14,32 +14,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH, HEIGHT = 1280, 800
 NAMES = {"light": "report.png", "dark": "report-dark.png"}
 
 
-def pictures(run: Path, out: Path) -> None:
+def pictures(browser: Browser, run: Path, out: Path) -> None:
     """Writes one picture for each colour scheme, at one and a half times the pixels."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        raise SystemExit("no Chromium on this machine; on Debian and Ubuntu: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for scheme, name in NAMES.items():
-            page = browser.new_page(
-                viewport={"width": WIDTH, "height": HEIGHT},
-                device_scale_factor=1.5,
-                color_scheme=scheme,  # type: ignore[arg-type]
-            )
-            page.goto((run / "report" / "index.html").resolve().as_uri())
-            page.wait_for_selector("body[data-ready=yes]", timeout=60_000)
-            page.wait_for_timeout(300)
-            page.screenshot(path=out / name)
-            page.close()
-        browser.close()
+    for scheme, name in NAMES.items():
+        screen = {"width": WIDTH, "height": HEIGHT}
+        page = browser.new_page(viewport=screen, device_scale_factor=1.5, color_scheme=scheme)  # type: ignore[arg-type]
+        page.goto((run / "report" / "index.html").resolve().as_uri())
+        page.wait_for_selector("body[data-ready=yes]", timeout=60_000)
+        page.wait_for_timeout(300)
+        page.screenshot(path=out / name)
+        page.close()
 
 
 def main() -> None:
@@ -47,11 +38,16 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="a finished run folder; without it the practice study is run")
     parser.add_argument("--out", type=Path, default=DOCS)
     asked = parser.parse_args()
-    if asked.run is not None:
-        return pictures(asked.run, asked.out)
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "kiyas", "demo", "--runs", folder], check=True)
-        return pictures(Path(folder) / "practice", asked.out)
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        raise SystemExit("no Chromium on this machine; on Debian and Ubuntu: apt install chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        run = asked.run or Path(folder) / "practice"
+        if asked.run is None:
+            subprocess.run([sys.executable, "-m", "kiyas", "demo", "--runs", folder], check=True)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        pictures(browser, run, asked.out)
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from kiyas import pooling, report
 from kiyas.analyse import Decision, Findings, analyse
 from kiyas.analyse.distinct import different_pairs
 from kiyas.report import sentences, tables
-from kiyas.report.language import Language
+from kiyas.report.language import Language, suffix
 from kiyas.runfolder.files import read_jsonl
 from kiyas.stats import inference
 from kiyas.stats.pass_at_k import equal_checkpoints
@@ -188,7 +188,7 @@ def test_every_label_names_the_metric(tmp_path: Path, language: str) -> None:
     findings, words = analyse(run), Language(language)
     assert Findings.from_json(findings.to_json()).metric == "pass@4"
     page = report.write(run, findings, language=language).read_text(encoding="utf-8")
-    text, folder = report.text(findings, language=language), run / "report"
+    text, folder, end = report.text(findings, language=language), run / "report", suffix(language, "en")
     made_tables = tables.tables(findings, words)
     for name in ("results", "checkpoints"):
         assert ("pass1", "pass@4") in made_tables[name].columns
@@ -196,9 +196,9 @@ def test_every_label_names_the_metric(tmp_path: Path, language: str) -> None:
     assert made_tables["checkpoints"].raw[1]["pass4"] == made_tables["checkpoints"].raw[1]["pass@4"]
     assert "pass@4" in text and "pass@1" not in text
     assert '<a href="#pass">pass@4</a>' in page and page.count("pass@4") > 10
-    for path in (folder / "methods.txt", folder / "report.md"):
+    for path in (folder / f"methods{end}.txt", folder / f"report{end}.md"):
         assert "pass@4" in path.read_text(encoding="utf-8")
-    charts = (folder / "figures" / "pass.svg").read_text() + (folder / "figures" / "differences.svg").read_text()
+    charts = "".join((folder / "figures" / f"{name}{end}.svg").read_text() for name in ("pass", "differences"))
     assert "pass@4" in charts and "pass@1" not in charts
 
 

@@ -12,7 +12,7 @@ from kiyas import report
 from kiyas.analyse import Findings, analyse
 from kiyas.analyse.numerical_floor import moved
 from kiyas.report import sentences, tables
-from kiyas.report.language import Language
+from kiyas.report.language import Language, suffix
 from kiyas.runfolder.files import read_jsonl, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from synthetic import make_run
@@ -87,7 +87,7 @@ def test_the_report_says_it_beside_the_control(tmp_path: Path, language: str) ->
     page = report.write(run, findings, language=language).read_text(encoding="utf-8")
     assert said in page.replace("&#39;", "'") and words("table.redecoded") in page
     assert said.split(":")[0] in report.text(findings, language=language)
-    assert said.split(":")[0] in (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert said.split(":")[0] in (run / "report" / f"report{suffix(language, 'en')}.md").read_text(encoding="utf-8")
     table = tables.tables(findings, words)["redecoded"]
     assert [(row["arm"], row["answers"], row["right_to_wrong"]) for row in table.raw] == [
         ("deep", 4, 1),

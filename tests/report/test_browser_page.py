@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+import runpy
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,8 +245,8 @@ def test_print_opens_what_should_be_read_and_shows_where_links_lead(desktop: Ope
 
 
 def test_the_pictures_of_the_documents(browser: Any, study: Path, tmp_path: Path) -> None:
-    """`make pictures`, in a process of its own: one browser cannot be driven from inside another's test."""
-    script = Path(__file__).parents[2] / "scripts" / "pictures.py"
-    subprocess.run([sys.executable, str(script), "--run", str(study), "--out", str(tmp_path)], check=True)
+    """What `make pictures` takes."""
+    made = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "pictures.py"))
+    made["pictures"](browser, study, tmp_path)
     light, dark = ((tmp_path / name).read_bytes() for name in ("report.png", "report-dark.png"))
     assert light != dark and all(each[16:24] == struct.pack(">II", 1920, 1200) for each in (light, dark))
