@@ -373,7 +373,7 @@ def test_files_are_complete_offline_and_safe(tmp_path: Path) -> None:
     assert "<script" not in (tmp_path / "out" / "forest.svg").read_text()
     assert (tmp_path / "out" / "forest.pdf").read_bytes().startswith(b"%PDF")
     assert "\x1b" not in pooled.text(found)
-    with (tmp_path / "out" / "pooled.tr.csv").open(newline="") as file:
+    with (tmp_path / "out" / "pooled.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["method"] for row in table] == ["unpaired"] * 3 + ["meta", "prediction"]
     assert table[0]["a"] == "'=a" and float(table[3]["difference"]) == pytest.approx(3 / 41, abs=1e-6)

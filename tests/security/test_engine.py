@@ -33,7 +33,7 @@ def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     broken = """
 def answer(asked, answer=answer):
     text = json.dumps(asked)
-    if '"name"' in text:
+    if '"said"' in text:
         os.abort()
     if "deep" in text:
         os._exit(3)
@@ -54,7 +54,7 @@ def test_a_report_without_figures(fragile: Path, tmp_path: Path, capsys: pytest.
     assert cli.main(["report", str(run)]) == 0
     err = capsys.readouterr().err
     said = [line for line in err.splitlines() if "could not be drawn" in line]
-    assert len(said) == 4 and "differences could not be drawn (the engine ended by SIGABRT)" in err
+    assert len(said) == 6 and "differences could not be drawn (the engine ended by SIGABRT)" in err
     assert "(the engine ended)" in err and "no such chart" in err and "\x1b" not in err
     folder = run / "report"
     assert not (folder / "figures").exists()
