@@ -15,8 +15,8 @@ from synthetic import make_run
 def spec(text: str) -> charts.Spec:
     import altair as alt
 
-    data = alt.Data(values=[{"x": 1, "name": text}])
-    return charts.finish(alt.layer(alt.Chart(data).mark_point().encode(x="x:Q", y="name:N")), 100, 50)
+    data = alt.Data(values=[{"x": 1, "said": text}])
+    return charts.finish(alt.layer(alt.Chart(data).mark_point().encode(x="x:Q", y="said:N")), 100, 50)
 
 
 def test_charted_texts_are_clean() -> None:
