@@ -139,7 +139,7 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
             "symbolSize": 90,
             "symbolOpacity": 1,
             "labelColor": INK,
-            "labelLimit": 120,
+            "labelLimit": 150,
         },
         "text": {"fontSize": 12, "color": INK},
         "mark": {"color": INK},
