@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,15 @@ def shared_data() -> Path:
 def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes what the user of this machine trusts."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_engine() -> Iterator[Any]:
+    """One process draws the charts of all tests, since starting it takes longer than drawing; this is what starts one."""
+    from kiyas.report import drawing
+
+    own, started = drawing.engine, drawing.Engine()
+    drawing.engine = lambda: contextlib.nullcontext(started)
+    yield own
+    drawing.engine = own
+    started.close()

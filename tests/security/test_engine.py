@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import ALL
@@ -24,6 +25,11 @@ def test_charted_texts_are_clean() -> None:
         found = drawing.drawn({"x": charts.Chart("x", ALL, ALL, spec(ALL))}, engine)["x"]
     assert found.drawing is not None and found.drawing.png.startswith(b"\x89PNG") and b"%PDF" in found.drawing.pdf[:9]
     assert "<script" not in found.drawing.svg
+
+
+@pytest.fixture(autouse=True)
+def engine_of_its_own(own_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "engine", own_engine)
 
 
 @pytest.fixture
