@@ -50,7 +50,7 @@ def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_engine() -> Iterator[Any]:
-    """One process draws the charts of all tests, since starting it takes longer than drawing; this is what starts one."""
+    """One process draws the charts of all tests, since to start it takes longer than to draw; this starts another."""
     from kiyas.report import drawing
 
     own, started = drawing.engine, drawing.Engine()

@@ -362,8 +362,8 @@ def rates(findings: Findings, words: Language) -> Chart:
                 seeds=tuple(rate for rate in single if math.isfinite(rate)) if len(single) > 1 else (),
             )
         )
-    key = "line_seeds" if any(dot.seeds for dot in dots) else "line"
-    title = [words("chart.share", metric=findings.metric, n=findings.problems), words(f"chart.{key}")]
+    title = [words("chart.share", metric=findings.metric, n=findings.problems), words("chart.line")]
+    title += [words("chart.small")] if any(dot.seeds for dot in dots) else []
     x = dot_plot.scale(dots)
     layers, height = dot_plot.layers(dots, x, _share_axis(words), title, words("chart.seed"))
     label = "; ".join(f"{dot.name}: {dot.said}" for dot in dots)
@@ -403,5 +403,8 @@ def interval_layers(
     axis = alt.Axis(
         tickCount=TICKS, labelExpr="abs(datum.value) < 1e-9 ? '0' : datum.label", labelFlush=True, grid=False
     )
-    layers, height = dot_plot.layers(dots, x, axis, list(title), words("chart.seed"))
-    return [*dot_plot.behind(margin, x, title[-1]), *layers], height
+    low, high = x["domain"]
+    beyond = any(dot.low < low or dot.high > high for dot in dots)
+    said = [*title, words("chart.beyond")] if beyond else list(title)
+    layers, height = dot_plot.layers(dots, x, axis, said, words("chart.seed"))
+    return [*dot_plot.behind(margin, x, words("chart.margin", margin=words.number(margin))), *layers], height

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import altair as alt
 
 ROW = 46
 """pixels; the name is in the upper part, the interval in the middle, single seeds below"""
-NAME, LINE, SEEDS = 0.36, 0.62, 0.86
+NAME, LINE, SEEDS, SPREAD = 0.32, 0.56, 0.68, 0.36
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,24 @@ def layers(dots: Sequence[Dot], x: alt.Scale, axis: alt.Axis, title: Any, seed: 
     """The layers of all rows, and their height in pixels. `seed`: what a tooltip calls a small dot."""
     rows: list[dict[str, Any]] = []
     seeds: list[dict[str, Any]] = []
+    ends: list[dict[str, Any]] = []
     for i, dot in enumerate(dots):
         opacity = 1 if dot.strong else 0.6
         row = {"name": dot.name, "said": dot.said, "low": dot.low, "high": dot.high, "at": dot.at, "opacity": opacity}
         row |= {"y": i + LINE, "label": i + NAME, "size": dot.size, "shape": dot.shape}
-        rows.append(row | ({"colour": dot.colour} if dot.colour else {}))
+        colour = {"colour": dot.colour} if dot.colour else {}
+        rows.append({**row, **colour})
+        equal = Counter(dot.seeds)
+        # Equal seeds are one above the other.
         seeds += [
-            {"at": at, "y": i + SEEDS, "what": seed, **({"colour": dot.colour} if dot.colour else {})}
-            for at in dot.seeds
+            {"at": at, "y": i + SEEDS + SPREAD * (k + 1) / (n + 1), "what": seed, **colour}
+            for at, n in equal.items()
+            for k in range(n)
         ]
+        low, high = x["domain"]
+        cut = [(low, "triangle-left")] if dot.low < low else []
+        cut += [(high, "triangle-right")] if dot.high > high else []
+        ends += [{"at": at, "y": i + LINE, "shape": shape, **colour} for at, shape in cut]
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[len(dots), 0], nice=False, zero=False))
     tooltip = [alt.Tooltip("name:N", title=" "), alt.Tooltip("said:N", title=" ")]
     position = alt.X("low:Q", title=title, scale=x, axis=axis)
@@ -94,6 +104,10 @@ def layers(dots: Sequence[Dot], x: alt.Scale, axis: alt.Axis, title: Any, seed: 
         names.encode(x=alt.value(0), text="name:N"),
         numbers.encode(x=alt.value("width"), text="said:N"),
     ]
+    if ends:
+        arrows = alt.Chart(alt.Data(values=ends)).mark_point(filled=True, size=110, opacity=1)
+        arrows = arrows.encode(x=alt.X("at:Q", scale=x), y=y, shape=alt.Shape("shape:N", scale=None))
+        made.append(coloured(arrows, ends))
     if seeds:
         small = alt.Chart(alt.Data(values=seeds)).mark_point(filled=True, size=34, opacity=alt.expr("seeds ? 0.55 : 0"))
         small = small.encode(x=alt.X("at:Q", scale=x), y=y, tooltip=alt.Tooltip("what:N", title=" "))

@@ -183,10 +183,10 @@ class Language:
         low, high = (self.number(100 * end) for end in (interval.low, interval.high))
         return self("format.share_interval", low=low, high=high)
 
-    def points_interval(self, interval: Interval | None) -> str:
+    def points_interval(self, interval: Interval | None, *, signed: bool = True) -> str:
         if interval is None or not math.isfinite(interval.low):
             return DASH
-        low, high = self.points(interval.low), self.points(interval.high)
+        low, high = (self.points(end, signed=signed) for end in (interval.low, interval.high))
         return self("format.points_interval", low=low, high=high).replace(" ", "\u00a0")
 
     def estimate(self, said: str, limits: str) -> str:

@@ -138,11 +138,7 @@ class _Paper:
             for curve in curves:
                 seed = f"**{words('column.seed')} {curve.training.seed}.** " if len(curves) > 1 else ""
                 parts.append(seed + plain(sentences.reading(curve, words)))
-            known = [curve.reading for curve in curves if curve.reading and curve.reading.overfits is not None]
-            if len(known) > 1:
-                turned = [str(reading.lowest_step) for reading in known if reading.overfits]
-                values = {"n": len(turned), "of": len(known), "steps": ", ".join(turned)}
-                parts.append(words(f"document.{'turned' if turned else 'not_turned'}", arm=plain(arm or ""), **values))
+            parts += filter(None, [plain(sentences.overfitting(curves, words))])
             parts.append(author_blocks.block(name))
         return parts + self.chapter("training")
 

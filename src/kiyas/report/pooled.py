@@ -109,7 +109,7 @@ def _statistics(found: Pooled, words: Language, where: str) -> list[str]:
             i2=words.percent(meta.i2),
             i2_interval=words.share_interval(i2) if i2 else DASH,
             tau=words.points(math.sqrt(meta.tau2), signed=False),
-            tau_interval=words.points_interval(tau),
+            tau_interval=words.points_interval(tau, signed=False),
         )
     )
     if tau2 is None:

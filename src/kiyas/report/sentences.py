@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kiyas.analyse.decisions import informative_needed
@@ -97,8 +97,8 @@ def data(findings: Findings, words: Language) -> str:
 
     said = []
     if findings.shared_rows:
-        most = max(each.a_shared for each in findings.shared_rows)
-        said.append(words("first.shared", n=words.integer(most)))
+        rows, problems = (max(getattr(each, key) for each in findings.shared_rows) for key in ("a_shared", "problems"))
+        said.append(words("first.shared", n=words.integer(rows), problems=words.integer(problems)))
     said.append(words("first.contaminated", listed=counts(lambda each: each.contaminated)))
     said.append(words("first.copies", listed=counts(lambda each: each.near_duplicates)))
     return " ".join(said)
@@ -413,6 +413,16 @@ def remarks(findings: Findings, words: Language, *levels: Level) -> list[tuple[R
 
 def rule(words: Language, select: str) -> str:
     return words(f"rule.{select}")
+
+
+def overfitting(curves: Sequence[Curve], words: Language) -> str:
+    """In how many trainings of one arm validation loss rises again; "" for fewer than two of which it is known."""
+    known = [curve.reading for curve in curves if curve.reading and curve.reading.overfits is not None]
+    if len(known) < 2:
+        return ""
+    turned = [str(reading.lowest_step) for reading in known if reading.overfits]
+    values = {"n": len(turned), "of": len(known), "steps": ", ".join(turned)}
+    return words(f"document.{'turned' if turned else 'not_turned'}", arm=curves[0].training.arm, **values)
 
 
 def reading(curve: Curve, words: Language) -> str:

@@ -31,7 +31,7 @@ const themed = (spec) => {
 };
 let drawing = 0;
 const views = new Map(), seeds = document.getElementById("seeds");
-const withSeeds = () => !seeds || seeds.getAttribute("aria-pressed") === "true";
+const withSeeds = () => !seeds || seeds.checked;
 const isFolded = (node) => node.closest("details:not([open])") !== null;
 // A folded chart has no width; it is drawn when it is opened.
 const draw = async () => {
@@ -45,6 +45,8 @@ const draw = async () => {
         ast: true, actions: false, renderer: "svg", tooltip: { theme: dark() ? "dark" : "light" },
       });
       views.set(figure, made.view);
+      // The label of the plot says it all; single marks would be read one by one.
+      for (const child of plot.children) child.setAttribute("aria-hidden", "true");
       await made.view.signal("seeds", withSeeds()).runAsync();
       figure.dataset.drawn = "yes";
     } catch (error) {
@@ -57,8 +59,7 @@ const draw = async () => {
 for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", () => {
   if ([...details.querySelectorAll("figure[data-chart]:not([data-drawn])")].some((figure) => !isFolded(figure))) draw();
 });
-if (seeds) seeds.addEventListener("click", () => {
-  seeds.setAttribute("aria-pressed", String(!withSeeds()));
+if (seeds) seeds.addEventListener("change", () => {
   for (const view of views.values()) view.signal("seeds", withSeeds()).runAsync();
 });
 document.getElementById("theme").addEventListener("click", () => {
@@ -74,8 +75,11 @@ for (const chip of document.querySelectorAll("[data-colour]")) chip.style.backgr
 // --- where am I
 const links = [...document.querySelectorAll("nav a")];
 const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting)
-    links.forEach((a) => a.classList.toggle("here", a.hash === "#" + entry.target.id));
+  for (const entry of entries) if (entry.isIntersecting) for (const a of links) {
+    const here = a.hash === "#" + entry.target.id;
+    a.classList.toggle("here", here);
+    if (here) a.parentElement.scrollTo({ left: a.offsetLeft - a.parentElement.offsetLeft - 24 });
+  }
 }, { rootMargin: "-20% 0px -70% 0px" });
 document.querySelectorAll("main > section").forEach((section) => seen.observe(section));
 

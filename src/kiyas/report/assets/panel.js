@@ -46,7 +46,7 @@ const compare = (left, right) => {
 
 // --- the panel: one problem at one checkpoint, or at two side by side
 const panel = document.getElementById("panel");
-let here = [0, 0], two = false, chosen = null, fromCell = true;
+let here = [0, 0], two = false, chosen = null, linked = false, fromCell = true;
 // The checkpoints that arrows go through: those of the grid, unless this one is not there.
 const along = () => (columns.includes(here[1]) ? columns : data.columns.map((_, j) => j));
 const neighbour = (by) => along()[along().indexOf(here[1]) + by];
@@ -181,6 +181,8 @@ const visit = (hash) => {
   history[panel.open || (state && state.closed) ? "replaceState" : "pushState"]({ from }, "", hash);
 };
 function go(i, j) {
+  // What a link put beside one checkpoint is not meant for others.
+  if (linked && j !== here[1]) [chosen, linked] = [null, false];
   here = [i, j];
   unknown.hidden = true;
   visit(address(i, j, two ? other() : null));
@@ -206,7 +208,7 @@ const route = () => {
     return;
   }
   two = k !== null;
-  if (two) chosen = k;
+  if (two) [chosen, linked] = [k, true];
   open(i, j === null ? columns[0] : j);
 };
 function open(i, j) {
@@ -240,7 +242,7 @@ function open(i, j) {
   if (k !== null) {
     const label = make("label", w("grid.beside") + " "), select = control("select", "other");
     data.columns.forEach((name, c) => { if (c !== j) select.add(new Option(name, c, false, c === k)); });
-    select.addEventListener("change", () => { chosen = Number(select.value); go(i, j); });
+    select.addEventListener("change", () => { [chosen, linked] = [Number(select.value), false]; go(i, j); });
     label.append(select);
     names.append(label);
   }
