@@ -1,4 +1,4 @@
-"""Studies that are not like the practice one: many arms, trainings that went wrong, names that are texts of strangers."""
+"""Studies unlike the practice one: many arms, trainings that went wrong, names that are texts of strangers."""
 
 from __future__ import annotations
 
