@@ -8,6 +8,7 @@ from pathlib import Path
 from kiyas.analyse.findings import Findings
 from kiyas.report import charts
 from kiyas.report.language import Language
+from kiyas.report.terms import Terms
 
 WORDS = Language("en")
 
@@ -35,3 +36,12 @@ def test_many_arms_and_many_sets_can_be_told_apart() -> None:
     for cycle in (charts.COLOURS, charts.DASHES):
         looks = {(str(cycle[i % len(cycle)]), charts.SHAPES[i % len(charts.SHAPES)]) for i in range(40)}
         assert len(looks) == 40
+
+
+def test_an_arm_may_have_the_name_of_a_term() -> None:
+    sentence = "These numbers do not show whether arm or one seed at base solves more: a seed, a base, every Arm."
+    plain = [key for _, key in Terms(WORDS).pieces(sentence) if key]
+    pieces = list(Terms(WORDS, ("one seed at base", "arm")).pieces(sentence))
+    assert plain == ["arm", "seed", "base"]
+    assert [text for text, key in pieces if key] == ["seed", "base", "Arm"]
+    assert pieces[0][0].endswith("solves more: a ") and "".join(text for text, _ in pieces) == sentence
