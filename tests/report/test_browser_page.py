@@ -24,6 +24,10 @@ from synthetic import make_run
 pytestmark = pytest.mark.browser
 MOST_WORDS = 900
 OPEN_ALL = "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
+LONG_NAME = """() => {
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll("diverse", "x".repeat(120));
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +178,12 @@ def test_on_a_phone_the_answer_is_first(browser: Any, study: Path) -> None:
     opened = Opened(browser, study, 390, 844)
     at = {part: opened.page.locator(part).bounding_box()["y"] for part in ("h1", ".picture", ".strip")}
     assert at["h1"] < 300 and at["h1"] < at[".picture"] < at[".strip"]
+    # However long an arm's name is, the page is not wider, and a table's first column leaves room for the others.
+    opened.open_all()
+    opened.page.evaluate(LONG_NAME)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    firsts = opened.page.eval_on_selector_all(".data td:first-child", "all => all.map(cell => cell.offsetWidth)")
+    assert max(firsts) <= 200
     opened.context.close()
 
 

@@ -85,9 +85,6 @@ def analyse(run: Path) -> Findings:
         data=loaded.data,
         shared_rows=loaded.shared_rows,
         hours=_hours(loaded),
-        base_name=record.study.model_name_or_path if record.study else record.base.name_or_path if record.base else "",
-        base_parameters=record.base.parameters if record.base else None,
-        steps=dict(trained["steps"]) if "steps" in (trained := RunDir(run).counts(Stage.TRAIN)) else {},
     )
 
 

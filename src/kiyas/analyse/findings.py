@@ -660,11 +660,6 @@ class Findings:
     """of every two arms whose training data are in the run folder"""
     hours: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """seconds of each finished stage up to the judge, in the process that finished it: killed ones are not counted"""
-    base_name: str = ""
-    """as the study names it; empty where nothing does"""
-    base_parameters: int | None = None
-    steps: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """optimizer steps of each training, by arm; empty in imports"""
 
     @property
     def k(self) -> int:

@@ -27,8 +27,11 @@ BASE_COLOUR, INK = "#8a8f98", "#2b2f3a"
 LONGEST_NAME = 100
 """bytes"""
 DASHES = ([2, 3], [1, 0], [8, 3], [8, 3, 2, 3], [4, 4], [12, 4])
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-"""of loss curves: training, validation, validation on other sets"""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+"""Of loss curves: training, validation, validation on other sets; of the metric: arms. They are neither as many as the
+colours nor as the dashes, so that what shares one of those differs in its shape."""
+HIGHEST_LOSS = 3
+"""times the highest first loss: a training that diverged does not press all curves of the study flat"""
 SEEDS = alt.expr("seeds ? 0.55 : 0")
 """The page may switch single seeds off."""
 TICKS = alt.expr("max(2, width / 90)")
@@ -156,15 +159,17 @@ def _label_format(words: Language) -> str:
 
 
 def _span(curves: Sequence[Curve]) -> tuple[float, float] | None:
-    """The lowest and the highest loss of the study: charts side by side have one scale."""
-    losses = [
-        point.loss
+    """The lowest and the highest loss of the study, cut at `HIGHEST_LOSS`: charts side by side have one scale."""
+    listed = [
+        [point.loss for point in points if math.isfinite(point.loss)]
         for curve in curves
         for points in (curve.train, curve.validation, *curve.others.values())
-        for point in points
-        if math.isfinite(point.loss)
     ]
-    return (min(losses), max(losses)) if losses else None
+    losses = [loss for each in listed for loss in each]
+    if not losses:
+        return None
+    most = HIGHEST_LOSS * max(each[0] for each in listed if each)
+    return min(losses), min(max(losses), most) if most > min(losses) else max(losses)
 
 
 def loss(
@@ -190,12 +195,13 @@ def loss(
     first = str(rows[0]["seed"])
     dashes, shapes = DASHES[: len(sets)], SHAPES[: len(sets)]
     legend = alt.Legend(columns=2, symbolSize=60)
+    cut = span is not None and any(row["loss"] > span[1] for row in rows)
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("step:Q", title=words("chart.step"), scale=_steps(rows), axis=_step_axis(rows)),
         y=alt.Y(
             "loss:Q",
-            title=words("chart.loss"),
-            scale=alt.Scale(zero=False, nice=True, domain=list(span) if span else alt.Undefined),
+            title=words("chart.loss_cut" if cut else "chart.loss"),
+            scale=alt.Scale(zero=False, nice=True, clamp=True, domain=list(span) if span else alt.Undefined),
             axis=alt.Axis(tickCount=6),
         ),
         detail="seed:N",
@@ -305,7 +311,8 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
         layers.append(means.mark_line(strokeWidth=3))
     faint = {} if single else {"opacity": SEEDS}
     layers.append(base.mark_line(strokeWidth=2.2 if single else 1, **faint).encode(y=y))
-    shape = alt.Shape("arm:N", scale=alt.Scale(domain=arms), legend=legend)
+    shapes = [SHAPES[findings.arms.index(arm) % len(SHAPES)] for arm in arms]
+    shape = alt.Shape("arm:N", scale=alt.Scale(domain=arms, range=shapes), legend=legend)
     marks = base.mark_point(filled=True, size=60 if single else 34, **faint)
     layers.append(marks.encode(y=y, tooltip=tooltip, shape=shape))
     measured = [s for s in findings.scores if s.adapter.is_base and math.isfinite(s.rate)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,13 @@ def document(
     *,
     scripts: Sequence[str] = SCRIPTS[:1],
     data: Mapping[str, Any] | None = None,
+    names: Collection[str] = (),
     **values: Any,
 ) -> str:
-    """A page with charts. `library`: the script that draws them, or ""; `data`: what the page's own scripts read."""
+    """A page with charts. `library`: the script that draws them, or ""; `data`: what the page's own scripts read.
+
+    `names`: of arms, which are no words of ours.
+    """
     script = '"use strict";\n(() => {\n' + "".join(map(asset, scripts)) + "draw();\n})();"
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src 'none'; base-uri 'none'; "
@@ -80,7 +84,7 @@ def document(
     return render(
         template,
         w=words,
-        terms=Terms(words),
+        terms=Terms(words, names),
         charts=made_charts,
         stills={name: image(drawing.svg) for name, drawing in drawings.items()},
         policy=policy,
@@ -113,6 +117,7 @@ def page(
         library,
         scripts=SCRIPTS,
         data=shown.data,
+        names=findings.arms,
         f=findings,
         figures="figures/",
         links=_links(findings, words, made_tables, made_charts),

@@ -358,6 +358,7 @@ def page(
         words,
         {"forest": chart},
         library,
+        names=[arm for arm in (found.a, found.b) if arm != BASE_ARM],
         title=table.title,
         figures="",
         t=table,
