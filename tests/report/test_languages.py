@@ -21,6 +21,7 @@ from kiyas.report import charts, citations, drawing, language, pooled, tables
 from kiyas.report.language import Language, languages, phrases
 from kiyas.runfolder import manifests
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.stats.inference import Interval
 from synthetic import make_run
 
 HERE = Path(report.__file__).parent
@@ -254,6 +255,28 @@ def test_endings_follow_the_sound_of_the_word(
     kinds = ("acc", "dat", "loc", "abl", "gen")
     monkeypatch.setattr(language, "phrases", lambda _: {f"x.{kind}": f"{{word:{kind}}}" for kind in kinds})
     assert tuple(Language("tr")(f"x.{kind}", word=word) for kind in kinds) == endings
+
+
+@pytest.mark.parametrize(
+    ("n", "english", "turkish"),
+    [
+        (999, "999", "999"),
+        (52_362, "52.4\u00a0k", "52,4\u00a0bin"),
+        (366_816, "367\u00a0k", "367\u00a0bin"),
+        (1_540_000, "1.54\u00a0M", "1,54\u00a0milyon"),
+        (7_620_000_000, "7.62\u00a0G", "7,62\u00a0milyar"),
+    ],
+)
+def test_large_counts_have_the_units_of_the_language(n: int, english: str, turkish: str) -> None:
+    assert (Language("en").size(n), Language("tr").size(n)) == (english, turkish)
+
+
+def test_the_intervals_of_a_language_have_one_style() -> None:
+    share, points = Interval(0.138, 0.393), Interval(-0.045, 0.247)
+    turkish = Language("tr")
+    assert turkish.share_interval(share) == "[%13,8;\u00a0%39,3]"
+    assert turkish.points_interval(points) == "[−4,5;\u00a0+24,7]"
+    assert turkish.estimate(turkish.percent(0.244), turkish.share_interval(share)).count("(") == 0
 
 
 def test_every_ending_is_one_of_the_language() -> None:

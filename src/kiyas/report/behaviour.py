@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 from kiyas.analyse.findings import (
@@ -217,13 +216,13 @@ def sharing(findings: Findings, words: Language) -> Table:
         met = Counter(tag for each in of_kind for tag in each.tags)
         return _Kind(kind, len(of_kind), tuple(met.most_common(MOST_TAGS)))
 
-    def listed(tags: tuple[tuple[str, int], ...], named: Callable[[str], str] = str) -> str:
-        return ", ".join(f"{named(tag)} {n}" for tag, n in tags)
+    def listed(row: _Kind) -> str:
+        return ", ".join(f"{tag} {n}" for tag, n in row.tags)
 
     columns: tuple[Column[_Kind], ...] = (
         label("sharing", lambda row: row.sharing.value, _who_fails(findings)),
         number("problems", lambda row: row.problems),
-        Column("tags", lambda row: listed(row.tags), lambda row, words: listed(row.tags, partial(words.named, "tag"))),
+        label("tags", listed),
     )
     rows = [row(kind) for kind in Sharing] if findings.behaviour.shared else []
     return table("sharing", words, rows, columns, place=PLACE)
@@ -250,11 +249,7 @@ def shared(findings: Findings, words: Language) -> Table:
         label("problem", lambda each: each.problem),
         title(lambda each: each.title, lambda each: each.problem),
         label("sharing", lambda each: each.sharing.value, _who_fails(findings)),
-        Column(
-            "tags",
-            lambda each: ", ".join(each.tags),
-            lambda each, words: ", ".join(words.named("tag", tag) for tag in each.tags),
-        ),
+        label("tags", lambda each: ", ".join(each.tags)),
         Column("a", lambda each: a),
         fails("a_fails", a, lambda each: each.a),
         Column("b", lambda each: b),
@@ -280,7 +275,8 @@ def groups(findings: Findings, words: Language) -> Table:
 
     def rate(arm: str) -> Column[_GroupOfArm]:
         def show(row: _GroupOfArm, words: Language) -> str:
-            return f"{words.percent(row.group.rates[arm])} ({words.share_interval(row.group.intervals[arm])})"
+            limits = words.share_interval(row.group.intervals[arm])
+            return words.estimate(words.percent(row.group.rates[arm]), limits)
 
         title = sentences.arm_name(words, arm)
         return Column(f"arm {arm}", show=show, numeric=True, title=title, about="group_rate")
@@ -290,11 +286,7 @@ def groups(findings: Findings, words: Language) -> Table:
 
     columns: tuple[Column[_GroupOfArm], ...] = (
         label("kind", lambda row: row.group.kind, lambda words, kind: words(f"group.{kind}")),
-        label(
-            "group",
-            lambda row: row.group.name,
-            lambda words, name: words.named("tag", name) if name else words("group.none"),
-        ),
+        label("group", lambda row: row.group.name, lambda words, name: name or words("group.none")),
         number("problems", lambda row: row.group.problems, size),
         Column("arm", lambda row: row.arm),
         *map(rate, arms),

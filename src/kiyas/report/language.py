@@ -100,11 +100,6 @@ class Language:
     def has(self, key: str) -> bool:
         return key in phrases(self.language)
 
-    def named(self, section: str, name: str) -> str:
-        """The language's own word for a name that Kıyas knows; any other name as it is."""
-        key = f"{section}.{name}"
-        return self(key) if self.has(key) else name
-
     def cite(self, *keys: str) -> str:
         """A citation of papers in the bibliography, by their keys with @."""
         if self.paper:
@@ -134,11 +129,11 @@ class Language:
         return f"{value:,}".replace(",", self("format.group"))
 
     def size(self, value: int) -> str:
-        """A large count in three digits: 52.4 k, 1.54 billion as 1.54 G."""
-        for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        """A large count in three digits: 52.4 k, 1.54 billion as 1.54 G (Turkish 52,4 bin, 1,54 milyar)."""
+        for unit, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
             if value >= unit:
                 scaled = value / unit
-                return f"{self.number(scaled, max(0, 2 - int(math.log10(scaled))))}\u00a0{letter}"
+                return f"{self.number(scaled, max(0, 2 - int(math.log10(scaled))))}\u00a0{self(f'format.{name}')}"
         return str(value)
 
     def setting(self, value: float) -> str:
@@ -181,7 +176,7 @@ class Language:
         if interval is None or not math.isfinite(interval.low):
             return DASH
         low, high = (self.number(100 * end) for end in (interval.low, interval.high))
-        return self("format.share_interval", low=low, high=high)
+        return self("format.share_interval", low=low, high=high).replace(" ", "\u00a0")
 
     def points_interval(self, interval: Interval | None, *, signed: bool = True) -> str:
         if interval is None or not math.isfinite(interval.low):

@@ -62,6 +62,9 @@ class _Told:
         """A setting of the study file, of whatever kind."""
         return as_text(value, self.words.setting)
 
+    def seconds(self, n: float) -> str:
+        return self.words("first.seconds", n=self.value(n))
+
     def settings(self, section: BaseModel, *keys: str) -> dict[str, str]:
         return {key: self.value(getattr(section, key)) for key in keys}
 
@@ -211,7 +214,7 @@ class _Told:
         own = self.words("methods.own_limit")
         return said + self.say(
             "limits",
-            time=f"{self.value(time)} s" if time else f"{own} {DEFAULT_TIME_S:g} s",
+            time=self.seconds(time) if time else f"{own} {self.seconds(DEFAULT_TIME_S)}",
             memory=f"{memory} MB" if memory else f"{own} {DEFAULT_MEMORY_MB} MB",
         )
 
