@@ -19,6 +19,7 @@ from kiyas.analyse import Findings, analyse
 from kiyas.report import charts, tables
 from kiyas.report import language as phrasebook
 from kiyas.report.language import Language
+from kiyas.report.quoting import markdown
 from kiyas.report.table import CHAPTERS, Column, Place, Section, Table, interval, label, number, table
 from kiyas.stats import inference
 from kiyas.stats.inference import Interval
@@ -109,7 +110,7 @@ def test_it_is_on_the_page_in_its_file_in_the_terminal_and_in_report_md(
         assert (int(row["solved"]), float(row["rate"])) == (each.solved, pytest.approx(each.rate, abs=1e-6))
         share, limits = said.percent(each.rate), said.share_interval(each.interval)
         assert f'<td class="n">{share}</td><td class="n">{limits}</td>' in results
-        assert f"| {each.arm} | {each.solved} | {share} | {limits} |" in chapter
+        assert f"| {each.arm} | {each.solved} | {share} | {markdown(limits)} |" in chapter
         assert re.search(rf"{each.arm} +{each.solved} +{re.escape(share)} +{re.escape(limits)}", terminal)
 
 
