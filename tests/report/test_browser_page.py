@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kiyas import report
-from kiyas.analyse import analyse
+from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import DataFacts
 from kiyas.report import charts
 from kiyas.report.language import Language
@@ -31,7 +31,7 @@ LONG_NAME = """() => {
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def analysed_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Findings]:
     """A study of our own in both languages, like the practice one: two arms, three seeds, 41 problems."""
     run = make_run(tmp_path_factory.mktemp("study") / "practice", rates={"deep": 0.35, "diverse": 0.5})
     facts = [
@@ -40,9 +40,18 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_sealed(run / "data" / "facts.json", [dataclasses.asdict(each) for each in facts])
     findings = analyse(run)
-    report.write(run, findings)
     report.write(run, findings, language="tr")
-    return run
+    return run, findings
+
+
+@pytest.fixture(scope="session")
+def study(analysed_study: tuple[Path, Findings]) -> Path:
+    return analysed_study[0]
+
+
+@pytest.fixture(scope="session")
+def drawn(analysed_study: tuple[Path, Findings]) -> dict[str, charts.Chart]:
+    return charts.charts(analysed_study[1], Language("en"))
 
 
 class Opened:
@@ -188,24 +197,33 @@ def test_on_a_phone_the_answer_is_first(browser: Any, study: Path) -> None:
     opened.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_everything_open_it_is_accessible(browser: Any, study: Path, scheme: str) -> None:
-    """axe-core at WCAG AA."""
+def violations(page: Any) -> list[tuple[str, str]]:
+    """What axe-core finds at WCAG AA, and the first place of each."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    opened = Opened(browser, study, 1280, color_scheme=scheme)
-    opened.open_all()
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = axe.Axe().run(opened.page, options={"runOnly": {"type": "tag", "values": tags}})
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found.response["violations"]] == []
+    found = axe.Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}})
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found.response["violations"]]
+
+
+def test_it_is_accessible(desktop: Opened) -> None:
+    assert violations(desktop.page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["index.html", "index.tr.html"])
+def test_everything_open_it_is_accessible(browser: Any, study: Path, name: str, scheme: str) -> None:
+    opened = Opened(browser, study, 1280, name=name, color_scheme=scheme)
+    opened.open_all()
+    assert violations(opened.page) == []
     opened.context.close()
 
 
-def test_one_colour_an_arm_everywhere(desktop: Opened, study: Path) -> None:
-    made = charts.charts(analyse(study), Language("en"))
+def test_one_colour_an_arm_everywhere(desktop: Opened, drawn: dict[str, charts.Chart]) -> None:
     deep, diverse = charts.COLOURS[:2]
 
     def colours(name: str) -> set[str]:
-        return set(re.findall(r"#[0-9a-f]{6}", str(made[name].spec["layer"])))
+        return set(re.findall(r"#[0-9a-f]{6}", str(drawn[name].spec["layer"])))
 
     assert colours("rates") >= {deep, diverse, charts.BASE_COLOUR} and colours("pass") >= {deep, diverse}
     assert deep in colours("loss-deep") and diverse not in colours("loss-deep")
@@ -214,12 +232,11 @@ def test_one_colour_an_arm_everywhere(desktop: Opened, study: Path) -> None:
     assert {deep, diverse, charts.BASE_COLOUR} == set(chips)
 
 
-def test_losses_side_by_side_have_one_scale(study: Path) -> None:
-    made = charts.charts(analyse(study), Language("en"))
+def test_losses_side_by_side_have_one_scale(drawn: dict[str, charts.Chart]) -> None:
     scales = [
         layer["encoding"]["y"]["scale"]["domain"]
         for name in ("loss-deep", "loss-diverse")
-        for layer in made[name].spec["layer"]
+        for layer in drawn[name].spec["layer"]
         if "scale" in layer["encoding"].get("y", {})
     ]
     assert len(scales) >= 4 and all(scale == scales[0] for scale in scales)
