@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
-from kiyas.analyse import Findings, analyse
+from kiyas.analyse import Decision, Findings, analyse
 from kiyas.report import charts, page
 from kiyas.report.language import Language
 from kiyas.report.terms import Terms
@@ -56,3 +57,9 @@ def test_missing_verdicts_leave_no_empty_picture_and_no_endless_list(tmp_path: P
     assert owed.values["n"] == 7 and owed.values["where"].count("/step-") == 4 and owed.values["where"].endswith("…")
     found = page.page(run, findings, WORDS, {}, charts.charts(findings, WORDS), "")
     assert 'class="answer"' in found and 'class="picture"' not in found
+
+
+def test_no_decision_takes_the_looks_of_another_thing() -> None:
+    """The box of the answer has the decision for a class."""
+    alone = re.findall(r"(?:^|[},])\.([\w-]+)(?=[{,])", "".join(map(page.asset, page.STYLES)), re.MULTILINE)
+    assert len(alone) > 40 and not {"none", "owed", *Decision} & set(alone)
