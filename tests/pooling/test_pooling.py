@@ -139,6 +139,8 @@ def test_thirteen_replications_are_no_evidence_of_a_difference(tmp_path: Path) -
     assert answer.difference == pytest.approx(-0.004, abs=0.002)
     assert answer.interval.low < -0.03 and answer.interval.high > 0.03
     assert found.decision is Decision.UNDECIDED and found.agreement is Agreement.OPEN
+    (fact,) = pooled._facts(found, Language("en"))
+    assert (fact.name, fact.kind) == ("13", "Replications"), "so many would fill the first screen"
     said = pooled.text(found)
     assert "do not decide between" in said and "would probably have been narrower" in " ".join(said.split())
     assert pool([tmp_path / "public.csv"], arms=("deep", "diverse")).answers[0].difference == -answer.difference
@@ -147,9 +149,12 @@ def test_thirteen_replications_are_no_evidence_of_a_difference(tmp_path: Path) -
 def test_long_names_do_not_break_the_text(tmp_path: Path) -> None:
     a, b = "a" * 150, "b" * 150
     rows = [f"{'name' * 20}{i},{arm},{n},9999" for i in range(4) for arm, n in ((a, 1), (b, 9998))]
+    found = pool([counts(tmp_path / "c.csv", *rows)])
     for language in languages():
-        said = pooled.text(pool([counts(tmp_path / "c.csv", *rows)]), language=language)
-        assert max(map(len, said.splitlines())) <= 100
+        assert max(map(len, pooled.text(found, language=language).splitlines())) <= 100
+    # The axis' title would take the room of the chart.
+    titles = re.findall(r"'title': (\[[^\]]*\])", str(pooled.forest(found, Language("en")).spec["layer"]))
+    assert titles and max(map(len, titles)) < 60
 
 
 def test_seeds_and_further_columns_of_a_csv(tmp_path: Path) -> None:

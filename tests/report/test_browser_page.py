@@ -228,7 +228,7 @@ def test_one_colour_an_arm_everywhere(desktop: Opened, drawn: dict[str, charts.C
     assert colours("rates") >= {deep, diverse, charts.BASE_COLOUR} and colours("pass") >= {deep, diverse}
     assert deep in colours("loss-deep") and diverse not in colours("loss-deep")
     assert diverse in colours("loss-diverse") and deep not in colours("loss-diverse")
-    chips = desktop.page.eval_on_selector_all(".chip[data-colour]", "all => all.map(c => c.dataset.colour)")
+    chips = desktop.page.eval_on_selector_all(".chip", "all => all.map(c => c.getAttribute('style').split(':')[1])")
     assert {deep, diverse, charts.BASE_COLOUR} == set(chips)
 
 

@@ -132,6 +132,8 @@ def test_a_definition_opens_without_a_script(browser: Any, written: Path) -> Non
     context = browser.new_context(viewport={"width": 390, "height": 800}, offline=True, java_script_enabled=False)
     page = context.new_page()
     page.goto((written / "report" / "index.html").as_uri())
+    assert not any(part.is_visible() for part in page.locator("#theme, #seeds, .tools, .plot").all())
+    assert page.locator(".still").first.is_visible()
     word, said = page.locator("#results .term").first, page.locator(".about:visible")
     assert said.count() == 0
     word.focus()

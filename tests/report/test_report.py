@@ -342,7 +342,9 @@ def test_training_only_and_verdicts_only(tmp_path: Path) -> None:
     only_log = make_run(tmp_path / "log", problems=3)
     (only_log / "judge" / "judgments.jsonl").unlink()
     text = report.write(only_log, analyse(only_log)).read_text(encoding="utf-8")
-    assert "No program was judged" in text and '<section id="results">' not in text
+    assert "No program was judged" in text
+    assert not any(f'<section id="{name}">' in text for name in ("results", "problems", "behaviour"))
+    assert 'href="#problems"' not in text and "error analysis" not in (only_log / "report" / "report.md").read_text()
     only_verdicts = make_run(tmp_path / "verdicts", problems=3)
     (only_verdicts / "train" / "log.jsonl").unlink()
     text = report.write(only_verdicts, analyse(only_verdicts)).read_text(encoding="utf-8")

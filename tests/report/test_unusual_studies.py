@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
-from kiyas.analyse.findings import Findings
-from kiyas.report import charts
+from kiyas.analyse import Decision, Findings, analyse
+from kiyas.report import charts, page
 from kiyas.report.language import Language
 from kiyas.report.terms import Terms
+from synthetic import make_run
 
 WORDS = Language("en")
 
@@ -45,3 +47,19 @@ def test_an_arm_may_have_the_name_of_a_term() -> None:
     assert plain == ["arm", "seed", "base"]
     assert [text for text, key in pieces if key] == ["seed", "base", "Arm"]
     assert pieces[0][0].endswith("solves more: a ") and "".join(text for text, _ in pieces) == sentence
+
+
+def test_missing_verdicts_leave_no_empty_picture_and_no_endless_list(tmp_path: Path) -> None:
+    lost = lambda row: {**row, "verdict": "IE"} if row["problem_id"] == "p003" else row  # noqa: E731
+    run = make_run(tmp_path / "owed", problems=4, steps=(120,), change=lost)
+    findings = analyse(run)
+    (owed,) = [remark for remark in findings.remarks if remark.code == "owed"]
+    assert owed.values["n"] == 7 and owed.values["where"].count("/step-") == 4 and owed.values["where"].endswith("…")
+    found = page.page(run, findings, WORDS, {}, charts.charts(findings, WORDS), "")
+    assert 'class="answer"' in found and 'class="picture"' not in found
+
+
+def test_no_decision_takes_the_looks_of_another_thing() -> None:
+    """The box of the answer has the decision for a class."""
+    alone = re.findall(r"(?:^|[},])\.([\w-]+)(?=[{,])", "".join(map(page.asset, page.STYLES)), re.MULTILINE)
+    assert len(alone) > 40 and not {"none", "owed", *Decision} & set(alone)

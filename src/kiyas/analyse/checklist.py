@@ -97,7 +97,7 @@ def _quantised(loaded: Loaded) -> list[Remark]:
 def _owed(loaded: Loaded, scores: tuple[Score, ...]) -> list[Remark]:
     found = []
     if missing := {str(score.adapter): score.missing for score in scores if score.missing}:
-        found.append(Remark("owed", WARN, {"n": sum(missing.values()), "where": ", ".join(missing)}))
+        found.append(Remark("owed", WARN, {"n": sum(missing.values()), "where": _some(list(missing))}))
     for label, other in loaded.secondary.items():
         if n := sum(other.missing(score.adapter) for score in scores if score.adapter in other.answers):
             found.append(Remark("owed_beside", NOTE, {"n": n, "benchmark": label}))

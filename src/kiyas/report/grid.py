@@ -85,7 +85,8 @@ class Grid:
         views = [_chosen_view(findings, words, chosen)]
         if chosen != every:
             views.append(_all_view(findings, words, every, chosen))
-        rows = [_row(row, [view["columns"] for view in views]) for row in findings.grid]
+        judged = findings.grid if findings.columns else ()
+        rows = [_row(row, [view["columns"] for view in views]) for row in judged]
         used = {_shown(cell) for row in findings.grid for cell in row.cells}
         data = {
             "rows": rows,

@@ -147,7 +147,7 @@ class _Paper:
 
     def errors(self) -> list[str]:
         findings, words = self.findings, self.words
-        if not findings.grid:
+        if not (findings.grid and findings.columns):
             return []
         return [
             *self.chapter("errors"),

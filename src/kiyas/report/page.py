@@ -157,7 +157,7 @@ def _links(
     """The sections that have something to show, and their names."""
     filled = {"conclusion", "method"} | {table.place.section for table in made_tables.values() if table.shown}
     filled |= {"loss"} if findings.curves else set()
-    filled |= {"problems"} if findings.grid else set()
+    filled |= {"problems"} if findings.grid and findings.columns else set()
     names = {
         "conclusion": words("nav.conclusion"),
         "data": words("nav.data"),

@@ -31,7 +31,10 @@ from kiyas.stats.inference import Interval
 from kiyas.types import BASE_ARM
 from kiyas.work.console import safe
 
-LONGEST_NAME = 24
+LONGEST_NAME, LONGEST_IN_TITLE = 24, 16
+"""characters"""
+MOST_FACTS = 7
+"""replications that have a row of the strip on a wide screen"""
 OWN = "en"
 """the language whose files have plain names"""
 
@@ -317,7 +320,9 @@ def forest(found: Pooled, words: Language) -> Chart:
         for line in _lines(found, words)
         for limits in [words.points_interval(line.interval)]
     ]
-    title = [words("pooled.axis", a=arm_name(words, found.a), b=arm_name(words, found.b))]
+    # A title that is wider than the chart would leave no room for it.
+    a, b = (_cut(arm_name(words, arm), LONGEST_IN_TITLE) for arm in (found.a, found.b))
+    title = [words("pooled.axis", a=a, b=b)]
     if found.margin:
         title.append(words("chart.margin", margin=words.points(found.margin, signed=False)))
     layers, height = interval_layers(
@@ -378,8 +383,12 @@ def _question(found: Pooled, words: Language) -> str:
 
 
 def _facts(found: Pooled, words: Language) -> list[Fact]:
-    """What was pooled: each replication with its arms' rates, its seeds and its problems."""
+    """What was pooled: each replication with its rates, seeds and problems; of many, how many they are."""
     facts = []
+    if len(found.replications) > MOST_FACTS:
+        sizes = sorted({each.problems for each in found.replications if each.problems})
+        lines = [words("first.problems", n=DASH.join(map(str, dict.fromkeys((sizes[0], sizes[-1])))))] if sizes else []
+        return [Fact(words("pooled.replications"), str(len(found.replications)), tuple(lines))]
     for each in found.replications:
         lines = [f"{found.a} {words.percent(each.a_rate)}, {found.b} {words.percent(each.b_rate)}"]
         lines += [words("first.problems", n=each.problems)] if each.problems else []

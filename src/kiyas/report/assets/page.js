@@ -69,9 +69,6 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 wanted.addEventListener("change", draw);
 
-// --- colours that belong to data; the style object is allowed where style attributes would be untidy
-for (const chip of document.querySelectorAll("[data-colour]")) chip.style.background = chip.dataset.colour;
-
 // --- where am I
 const links = [...document.querySelectorAll("nav a")];
 const seen = new IntersectionObserver((entries) => {
