@@ -65,7 +65,7 @@ def points_interval(words: Language, interval: Interval | None) -> str:
     """The level is said where several declared contrasts share the chance of a false claim."""
     said = words.points_interval(interval)
     adjusted = interval is not None and not math.isclose(interval.level, 0.95)
-    return f"{said} ({words.level(interval)})" if adjusted and interval is not None else said
+    return f"{said}, {words.level(interval)}" if adjusted and interval is not None else said
 
 
 def behaviour_lead(findings: Findings, words: Language) -> str:
