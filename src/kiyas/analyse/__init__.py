@@ -23,8 +23,6 @@ from kiyas.analyse.numerical_floor import numerical_floor
 from kiyas.analyse.other_k import other_k
 from kiyas.analyse.problems import grid, stability
 from kiyas.analyse.selection import BySeed, select
-from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import Kind
 from kiyas.types import BASE
 
 __all__ = ["Decision", "Findings", "Level", "Remark", "analyse"]
@@ -84,17 +82,7 @@ def analyse(run: Path) -> Findings:
         numerical_floor=numerical_floor(loaded, next((each for each in claimed.contrasts if each.primary), None)),
         data=loaded.data,
         shared_rows=loaded.shared_rows,
-        hours=_hours(loaded),
     )
-
-
-def _hours(loaded: Loaded) -> dict[str, float]:
-    """An import's stages took no time of ours. The stages after the judge are this one's own."""
-    if loaded.record.kind is not Kind.RUN:
-        return {}
-    stages = (Stage.DATA, Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)
-    manifests = {stage.value: RunDir(loaded.run).manifest(stage) for stage in stages}
-    return {name: float(manifest["seconds"]) for name, manifest in manifests.items() if manifest}
 
 
 def _secondary(other: Loaded, loaded: Loaded, chosen: Mapping[str, BySeed]) -> SecondaryResult:

@@ -658,8 +658,6 @@ class Findings:
     """by arm; empty in imports and in run folders of 0.1.0"""
     shared_rows: tuple[SharedRows, ...] = ()
     """of every two arms whose training data are in the run folder"""
-    hours: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """seconds of each finished stage up to the judge, in the process that finished it: killed ones are not counted"""
 
     @property
     def k(self) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from kiyas.analyse.findings import Findings
 from kiyas.report import charts, sentences
 from kiyas.report.language import Language
-from kiyas.runfolder.record import Record
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.runfolder.record import Kind, Record, read_record
 from kiyas.study.settings import Study
 
 HOURS = 5400
@@ -24,14 +25,15 @@ class Fact:
     colour: str = ""
 
 
-def facts(record: Record, findings: Findings, words: Language) -> list[Fact]:
+def facts(folder: RunDir, findings: Findings, words: Language) -> list[Fact]:
     """What is not known about a study is not mentioned."""
+    record = read_record(folder)
     found = [*_base(record, findings, words), *(_arm(findings, words, arm) for arm in findings.arms)]
     if findings.problems:
         found.append(_benchmark(findings, words))
     if record.study is not None and record.study.trained:
         found.append(_recipe(record.study, words))
-    return [*found, *_spent(findings, words)]
+    return [*found, *(_spent(folder, words) if record.kind is Kind.RUN else [])]
 
 
 def _base(record: Record, findings: Findings, words: Language) -> list[Fact]:
@@ -87,17 +89,16 @@ def _recipe(study: Study, words: Language) -> Fact:
     return Fact(words("first.recipe"), words("first.lora", r=study.peft.r), tuple(lines))
 
 
-def _spent(findings: Findings, words: Language) -> list[Fact]:
-    """How long the stages took, which may be on several machines."""
-    hours = {stage: seconds for stage, seconds in findings.hours.items() if seconds >= 1}
-    if not hours:
-        return []
+def _spent(folder: RunDir, words: Language) -> list[Fact]:
+    """How long the stages took, in the processes that finished them. No finding: it differs from run to run."""
+    manifests = {stage: folder.manifest(stage) for stage in (Stage.DATA, Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)}
+    spent = {stage: float(manifest["seconds"]) for stage, manifest in manifests.items() if manifest}
     lines = [
-        words("first.spent_on", stage=words(f"stage.{stage}"), time=_time(hours[stage], words))
-        for stage in ("train", "generate", "judge")
-        if stage in hours
+        words("first.spent_on", stage=words(f"stage.{stage}"), time=_time(spent[stage], words))
+        for stage in (Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)
+        if stage in spent
     ]
-    return [Fact(words("first.spent"), _time(sum(hours.values()), words), tuple(lines))]
+    return [Fact(words("first.spent"), _time(sum(spent.values()), words), tuple(lines))] if lines else []
 
 
 def _time(seconds: float, words: Language) -> str:

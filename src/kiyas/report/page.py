@@ -26,7 +26,6 @@ from kiyas.report.payload import chunks, script_json
 from kiyas.report.quoting import in_html
 from kiyas.report.terms import Terms
 from kiyas.runfolder.paths import RunDir
-from kiyas.runfolder.record import read_record
 from kiyas.study.settings import as_text, flat
 
 MOST_BYTES = 25_000_000
@@ -128,7 +127,7 @@ def page(
         title=words("page.title", name=findings.name),
         s=sentences,
         tables=made_tables,
-        facts=first_screen.facts(read_record(RunDir(run)), findings, words),
+        facts=first_screen.facts(RunDir(run), findings, words),
         question=sentences.question(findings, words),
         against_base=sentences.against_base(findings, words),
         conclusion=sentences.conclusion(findings, words),
