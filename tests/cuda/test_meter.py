@@ -65,21 +65,25 @@ def costs(on_cuda: OnCuda) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", LAUNCHES)
 def test_launches(costs: dict[str, Any], what: str) -> None:
     assert costs["launches"][what] == LAUNCHES[what]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", COPIES)
 def test_copies_that_nobody_waits_for(costs: dict[str, Any], what: str) -> None:
     assert costs["copies"][what] == COPIES[what]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WAITS)
 def test_waits(costs: dict[str, Any], what: str) -> None:
     assert costs["waits"][what] == WAITS[what]
 
 
+@pytest.mark.slow
 def test_a_grouped_cache_is_not_expanded(costs: dict[str, Any]) -> None:
     """Decoding reads the cache of two heads as it is, with a mask: not by flash, not with whole scores."""
     assert not any("math" in kernel for kernel in costs["decoding attention"])

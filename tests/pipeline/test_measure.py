@@ -11,6 +11,8 @@ from kiyas.analyse.findings import DataFacts
 from kiyas.data.chat import Chat
 from kiyas.pipeline import stages
 from kiyas.pipeline.measure import CUT, Sample
+from kiyas.report import first_screen
+from kiyas.report.language import Language
 from kiyas.runfolder.files import read_sealed, write_jsonl, write_sealed
 from kiyas.runfolder.manifests import finish
 from kiyas.runfolder.paths import RunDir, Stage
@@ -55,11 +57,11 @@ def test_a_derived_arm_a_loss_on_everything_and_a_long_text(tmp_path: Path) -> N
     assert Sample("p" * 10, "abcdefghijk").cut(10) == Sample("p" * 10, f"abcde{CUT}ghijk")
 
 
-def test_the_findings_have_the_data_the_base_the_steps_and_the_time(tmp_path: Path) -> None:
+def test_the_findings_have_the_data_and_the_page_the_time(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", seeds=(0,), steps=(60,), problems=6)
     folder = RunDir(run)
     before = analyse(run)
-    assert (before.data, before.shared_rows, before.hours) == ((), (), {})
+    assert (before.data, before.shared_rows) == ((), ())
     row = {"id": "1", "prompt": "p", "completion": "c", "group": "g", "split": "train"}
     for arm in ("deep", "diverse"):
         write_jsonl(folder.arm_data(arm), [row, {**row, "id": "2", "completion": arm}])
@@ -71,5 +73,6 @@ def test_the_findings_have_the_data_the_base_the_steps_and_the_time(tmp_path: Pa
     assert found.data == (DataFacts("deep", *facts),)
     (shared,) = found.shared_rows
     assert (shared.a_shared, shared.b_shared, shared.a_prompts, shared.problems) == (1, 1, 2, 1)
-    assert found.hours == {"data": 1.5, "train": 12.0}
+    spent = first_screen.facts(folder, found, Language())[-1]
+    assert (spent.name, spent.lines) == ("14 s", ("training 12 s",))
     assert type(found).from_json(json.loads(json.dumps(found.to_json()))) == found
