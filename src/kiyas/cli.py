@@ -15,7 +15,9 @@ import signal
 import sys
 import textwrap
 import traceback
+import webbrowser
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
@@ -26,7 +28,7 @@ from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.types import KiyasError, Problems
+from kiyas.types import KiyasError, Problems, did_you_mean
 
 # What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
 
@@ -64,7 +66,7 @@ def _main(arguments: list[str] | None) -> int:
     if rest and hasattr(args, "overrides") and all("=" in word and word[0] != "-" for word in rest):
         args.overrides += rest
     elif rest:
-        parser.error(f"unknown: {' '.join(rest)}")
+        args.parser.error(f"unknown: {' '.join(rest)}{did_you_mean(rest[0], args.parser.options)}")
     if not hasattr(args, "call"):
         parser.print_help()
         return 0
@@ -146,6 +148,17 @@ def _our_bug(error: Exception) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    @property
+    def options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse, which names all choices, and not the one that was meant."""
+        if action.choices is not None and value not in action.choices:
+            choices = list(map(str, action.choices))
+            what = f"{value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+            raise argparse.ArgumentError(action, what)
+
     def error(self, message: str) -> NoReturn:
         """A mistake on the command line is the user's: exit code 1, not argparse's 2."""
         print(f"{self.prog}: {message}\n  hint: {self.prog} --help", file=sys.stderr)
@@ -161,13 +174,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kiyas {VERSION}")
+    parser.add_argument("-V", "--version", action="version", version=f"kiyas {VERSION}")
+    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (
         _add_demo,
         _add_init,
         _add_check,
         _add_run,
+        _add_runs,
         _add_status,
         _add_verify,
         _add_report,
@@ -176,6 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_compare,
         _add_doctor,
         _add_schema,
+        _add_completion,
     ):
         add(commands)
     return parser
@@ -196,7 +212,7 @@ def _command(
         description=textwrap.dedent(text),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(call=call, stopped=stopped)
+    command.set_defaults(call=call, stopped=stopped, parser=command)
     return command
 
 
@@ -212,10 +228,18 @@ def _trust_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--trust", action="store_true", help=judge_cli.TRUST)
 
 
+def _runs_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+
+
+def _json_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON instead of the text")
+
+
 def _run_options(command: argparse.ArgumentParser) -> None:
     _trust_option(command)
     stages = [stage.value for stage in Stage]
-    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    _runs_option(command)
     command.add_argument("--until", choices=stages, default=Stage.REPORT.value, help="stop after this stage")
     command.add_argument(
         "--redo", choices=stages, help="discard the results of this stage and later ones, and make them again"
@@ -410,19 +434,56 @@ def _run(args: argparse.Namespace) -> int:
     return _go(settings, args.study.read_text(encoding="utf-8"), args, args.study)
 
 
+def _add_runs(commands: Commands) -> None:
+    runs = _command(
+        commands,
+        "runs",
+        _runs,
+        "list all runs, the newest first",
+        "Lists the run folders in runs/ (or in FOLDER): how far each is, what it concludes in a few words, and when\n"
+        "something in it was last written. `kiyas status RUN` says more.",
+    )
+    runs.add_argument("runs", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    _json_option(runs)
+
+
+def _runs(args: argparse.Namespace) -> int:
+    from kiyas.pipeline import status
+
+    found = status.runs(args.runs)
+    if args.json:
+        _print_json([asdict(each) for each in found], 2)
+    else:
+        width = shutil.get_terminal_size((100, 24)).columns
+        _print_coloured(status.runs_table(found, width, color=sys.stdout.isatty()), end="")
+    return 0
+
+
 def _add_status(commands: Commands) -> None:
     status = _command(
-        commands, "status", _status, "how far a run is", "Shows the stages of a run folder, and what is left to do."
+        commands,
+        "status",
+        _status,
+        "how far a run is",
+        "Shows the stages of a run folder, what is left to do, and what was found so far. Exit code 1 where a file\n"
+        "that the run rests on is damaged.",
     )
-    status.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/practice")
+    status.add_argument(
+        "run", nargs="?", type=Path, metavar="RUN", help="a run folder, such as runs/practice (default: the newest)"
+    )
+    _runs_option(status)
+    _json_option(status)
 
 
 def _status(args: argparse.Namespace) -> int:
     from kiyas.pipeline import status
 
-    text, sound = status.status(RunDir(args.run))
-    print(text)
-    return 0 if sound else 1
+    found = status.status(RunDir(args.run) if args.run is not None else status.newest(args.runs))
+    if args.json:
+        _print_json(found.to_json(), 2)
+    else:
+        print(found)
+    return 0 if found.sound else 1
 
 
 def _add_verify(commands: Commands) -> None:
@@ -474,6 +535,7 @@ def _add_report(commands: Commands) -> None:
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--language", choices=_names("report/phrases", ".toml"), help="default: the study's own")
     report.add_argument("--text", action="store_true", help="print only; write nothing")
+    report.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -482,12 +544,16 @@ def _report(args: argparse.Namespace) -> int:
     from kiyas.pipeline import stages
     from kiyas.runfolder.record import read_record
 
+    if args.open and args.text:
+        raise KiyasError("--text writes no page that --open could show", "leave one of them out")
     folder = RunDir(args.run)
     language = args.language or read_record(folder).language
     findings, page = (analyse(folder.root), None) if args.text else stages.redraw(folder, language)
     _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
     if page is not None:
         print(f"\nreport: {page.resolve()}")
+    if page is not None and args.open and not webbrowser.open(page.resolve().as_uri()):
+        print("no browser could be started here: open the page yourself", file=sys.stderr)
     return 0
 
 
@@ -666,6 +732,7 @@ def _add_doctor(commands: Commands) -> None:
         "try to get out of it or to cheat (about 15 seconds); exit code 2 if one of them succeeds.",
     )
     doctor.add_argument("--attack", action="store_true", help="attack the isolation of this machine")
+    _json_option(doctor)
     doctor.add_argument(
         "--isolation",
         choices=[tier.value for tier in Tier if tier is not Tier.WEAK],
@@ -678,8 +745,14 @@ def _doctor(args: argparse.Namespace) -> int:
     from kiyas.judge import self_check
     from kiyas.pipeline import status
 
+    if args.attack and args.json:
+        raise KiyasError("--attack prints a line for each attack, not JSON", "leave one of them out")
     if not args.attack:
-        print(status.doctor())
+        found = status.doctor()
+        if args.json:
+            _print_json(found, 2)
+        else:
+            print(status.doctor_text(found))
         return 0
     fallen = count = 0
     for name, fault in self_check(Tier(args.isolation)):
@@ -707,3 +780,42 @@ def _schema(args: argparse.Namespace) -> int:
 
     _print_json(Study.model_json_schema(), 2)
     return 0
+
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
+
+def _add_completion(commands: Commands) -> None:
+    completion = _command(
+        commands,
+        "completion",
+        _completion,
+        "complete commands, options and files with the Tab key",
+        """\
+        Prints what teaches a shell to complete `kiyas` commands, options and files. Once, then open a new terminal:
+
+          bash   kiyas completion bash > ~/.local/share/bash-completion/completions/kiyas   (make the folder first)
+          zsh    kiyas completion zsh > "${fpath[1]}/_kiyas"
+          fish   kiyas completion fish > ~/.config/fish/completions/kiyas.fish
+          tcsh   kiyas completion tcsh >> ~/.tcshrc
+
+        In this terminal only, bash: eval "$(kiyas completion bash)\"""",
+    )
+    completion.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _completion(args: argparse.Namespace) -> int:
+    import shtab
+
+    parser = build_parser()
+    for each in (parser, *_subparsers(parser)):
+        for action in each._actions:
+            if action.type is Path or action.metavar in ("PROGRAMS", "FILE"):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, args.shell))
+    return 0
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    return [command for group in groups for command in group.choices.values()]

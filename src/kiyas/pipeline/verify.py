@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kiyas.judge.terminal import many
 from kiyas.pipeline.identity import model_facts
 from kiyas.runfolder import manifests
 from kiyas.runfolder.files import sha256
@@ -47,7 +48,7 @@ def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", res
     lines.append(
         f"not as written: {len(found)} of {count} files"
         if found
-        else f"{count} files of {len(known)} finished stages are as they were written"
+        else f"as they were written: {many(count, 'file')} of {many(len(known), 'finished stage')}"
     )
     return "\n".join(lines), not found and not other_study
 
