@@ -355,6 +355,10 @@ class Tally:
             self._differing.append(f"{id}: {verdict} strict, {other} livecodebench; {detail}")
         self._progress.step(self.counts.total() + self._refused, f"{self.counts[Outcome.AC]} AC")
 
+    def hide(self) -> None:
+        """Takes the progress bar off the line, for something else to be printed there."""
+        self._progress.end()
+
     def checker_failed(self, program: Program, row: dict[str, Any]) -> bool:
         """Whether that is why there is no verdict; said once for each problem."""
         if found := CHECKER_FAILED in row.get("flags", ()):
