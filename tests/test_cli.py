@@ -21,7 +21,9 @@ from kiyas.report import languages
 from kiyas.runfolder import manifests
 from kiyas.runfolder.files import write_sealed
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.file import load
 from kiyas.study.settings import Study
+from kiyas.types import KiyasError
 from synthetic import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,6 +80,20 @@ def test_own_data_preset_names_every_missing_file_at_once(tmp_path: Path, capsys
     for missing in ("Qwen2.5-Coder-1.5B-Instruct", "first.jsonl", "second.jsonl", "problems.jsonl"):
         assert missing in told
     assert not (tmp_path / "runs").exists(), "nothing is written for a study that cannot run"
+
+
+@pytest.mark.parametrize("preset", ["own-data", "own-checkpoints"])
+def test_init_marks_every_line_that_must_be_edited(
+    preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "s.yaml"
+    assert call("init", file, "--preset", preset) == 0
+    marked = {n for n, line in enumerate(file.read_text().splitlines(), 1) if "# <-" in line}
+    assert f"edit the lines marked <- ({', '.join(map(str, sorted(marked)))})" in capsys.readouterr().err
+    with pytest.raises(KiyasError) as refused:
+        load(file)
+    wrong = {int(number) for number in re.findall(r"line (\d+):", str(refused.value))}
+    assert len(wrong) >= 2 and wrong <= marked
 
 
 @pytest.mark.parametrize(

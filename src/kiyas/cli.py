@@ -190,6 +190,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_import,
         _add_compare,
         _add_doctor,
+        _add_keys,
         _add_schema,
         _add_completion,
     ):
@@ -354,9 +355,10 @@ def _add_init(commands: Commands) -> None:
         _init,
         "write a study file to start from",
         """\
-        Writes a commented study file. Presets: own-data (your two files); own-checkpoints (you have trained already);
-        practice (what `kiyas demo` runs); deep-vs-diverse (the study Kıyas grew from, as we would do it),
-        -as-published (as it was done), -reasoning (with the reasoning before the code).""",
+        Writes a commented study file, in which the lines to edit are marked with <-; nothing is asked. Presets:
+        own-data (your two files); own-checkpoints (you have trained already); practice (what `kiyas demo` runs);
+        deep-vs-diverse (the study Kıyas grew from, as we would do it), -as-published (as it was done), -reasoning
+        (with the reasoning before the code).""",
     )
     init.add_argument("file", nargs="?", type=Path, default=Path("study.yaml"), help="default: study.yaml")
     init.add_argument(
@@ -367,8 +369,11 @@ def _add_init(commands: Commands) -> None:
 def _init(args: argparse.Namespace) -> int:
     if args.file.exists():
         raise KiyasError(f"{args.file} exists already; nothing was written", "give another file name")
-    atomic_text(args.file, _preset(args.preset))
-    print(f"wrote {args.file}; next: kiyas check {args.file}", file=sys.stderr)
+    text = _preset(args.preset)
+    atomic_text(args.file, text)
+    marked = [str(number) for number, line in enumerate(text.splitlines(), 1) if "# <-" in line]
+    edit = f"edit the lines marked <- ({', '.join(marked)}), then" if marked else "next"
+    print(f"wrote {args.file}; {edit}: kiyas check {args.file}", file=sys.stderr)
     return 0
 
 
@@ -761,6 +766,37 @@ def _doctor(args: argparse.Namespace) -> int:
         print(f"  {'HOLDS' if not fault else 'FALLS'}  {name}{': ' * bool(fault)}{fault}", flush=True)
     print(f"{args.isolation}: {count - fallen} of {count} attacks held off")
     return 2 if fallen else 0
+
+
+def _add_keys(commands: Commands) -> None:
+    keys = _command(
+        commands,
+        "keys",
+        _keys,
+        "list the keys of the study file, with defaults and meanings",
+        """\
+        Every key of the study file: its default, what may be written, and what it means. With SECTION, the keys of that
+        section, or one key.
+
+        examples:
+          kiyas keys training
+          kiyas keys training.budget
+          kiyas keys arms.NAME.from""",
+    )
+    keys.add_argument("section", nargs="?", default="", metavar="SECTION", help="such as training, or compare.matters")
+    _json_option(keys)
+
+
+def _keys(args: argparse.Namespace) -> int:
+    from kiyas.study.keys import keys_of
+
+    found = keys_of(args.section)
+    if args.json:
+        _print_json([asdict(each) for each in found], 2)
+    else:
+        width = min(100, shutil.get_terminal_size((100, 24)).columns)
+        print("\n".join(each.text(width) for each in found))
+    return 0
 
 
 def _add_schema(commands: Commands) -> None:

@@ -155,7 +155,7 @@ class Recipe(Section):
     """Hyper-parameters: the same for all arms, unless an arm sets its own in its `training:`."""
 
     budget: Budget = Budget(epochs=3)
-    """See Budget."""
+    """What every arm may spend: exactly one of the keys below, the same for all arms."""
     learning_rate: Positive | list[Positive] = 2e-4
     """Peak learning rate. A list is a grid, the same for all arms: every seed is trained at every rate, and represented
     by the rate with its own lowest validation loss."""
