@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -205,6 +206,18 @@ def test_the_list_shows_what_each_concludes(three_runs: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["badge"] == report.badge(findings)
     assert call("runs", three_runs, "--json") == 0
     assert report.badge(findings) in [each["conclusion"] for each in json.loads(capsys.readouterr().out)]
+
+
+def test_verify_as_json(three_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir(Path(shutil.copytree(three_runs / "second", tmp_path / "run")))
+    manifests.finish(run, Stage.JUDGE, {}, {}, 1.0)
+    assert call("verify", run.root, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sound"] and found["stages"] == ["judge"] and found["files"] > 0 and "train" in found["unfinished"]
+    run.judgments.write_text(run.judgments.read_text() + "\n")
+    assert call("verify", run.root, "--json") == 1
+    (damaged,) = json.loads(capsys.readouterr().out)["damaged"]
+    assert damaged["file"] == str(run.judgments) and damaged["hint"]
 
 
 def test_a_report_is_opened_on_request(

@@ -221,7 +221,7 @@ def _command(
 
 
 def _study_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML)")
+    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML), or a run folder")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.learning_rate=1e-4")
 
 
@@ -271,10 +271,12 @@ def _print_coloured(text: str, end: str = "\n") -> None:
     print(text, end=end, file=terminal.raw(sys.stdout) if sys.stdout.isatty() else sys.stdout)
 
 
-def _go(settings: Any, text: str, args: argparse.Namespace, file: Path | None = None) -> int:
+def _go(
+    settings: Any, text: str, args: argparse.Namespace, file: Path | None = None, folder: RunDir | None = None
+) -> int:
     from kiyas.study.file import refuse_untrusted
 
-    folder = RunDir(args.runs / settings.name)
+    folder = folder or RunDir(args.runs / settings.name)
     refuse_untrusted(settings, file, folder.root, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.pipeline import stages
@@ -398,10 +400,12 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load, refuse_untrusted
+    from kiyas.runfolder.record import given_study
+    from kiyas.study.file import refuse_untrusted
 
-    settings = load(args.study, _overrides(args))
-    refuse_untrusted(settings, args.study, None, _overrides(args), trust=args.trust)
+    given = given_study(args.study, _overrides(args))
+    settings = given.study
+    refuse_untrusted(settings, given.file, None, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS
@@ -425,7 +429,8 @@ def _add_run(commands: Commands) -> None:
         """\
         data → train → generate → judge → analyse → report, into runs/NAME. The same command continues where it was
         stopped, killed or interrupted, and ends with the same findings. If the study file changed, results that are
-        no longer valid are never reused.""",
+        no longer valid are never reused. STUDY may be a run folder, or the study file in it: that run goes on, wherever
+        the command is given; with name=OTHER it begins anew under that name.""",
         stopped=KEPT,
     )
     _study_options(run)
@@ -433,10 +438,11 @@ def _add_run(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load
+    from kiyas.runfolder.record import given_study
 
-    settings = load(args.study, _overrides(args))
-    return _go(settings, args.study.read_text(encoding="utf-8"), args, args.study)
+    given = given_study(args.study, _overrides(args))
+    text = given.file.read_text(encoding="utf-8") if given.file.is_file() else ""
+    return _go(given.study, text, args, given.file, given.folder)
 
 
 def _add_runs(commands: Commands) -> None:
@@ -513,6 +519,7 @@ def _add_verify(commands: Commands) -> None:
     )
     verify.add_argument("--reason", metavar="TEXT", help="with --accept: why")
     verify.add_argument("--restore", action="store_true", help="write a lost or damaged resolved.json again")
+    _json_option(verify)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -520,9 +527,12 @@ def _verify(args: argparse.Namespace) -> int:
 
     if (args.accept is None) != (args.reason is None) or (args.reason is not None and not args.reason.strip()):
         raise KiyasError("--accept FILE and --reason TEXT belong together", "the report quotes the reason")
-    text, sound = verify.verify(RunDir(args.run), accepted=args.accept, reason=args.reason or "", restore=args.restore)
-    print(text)
-    return 0 if sound else 1
+    found = verify.verify(RunDir(args.run), accepted=args.accept, reason=args.reason or "", restore=args.restore)
+    if args.json:
+        _print_json(found.to_json(), 2)
+    else:
+        print(found)
+    return 0 if found.sound else 1
 
 
 def _add_report(commands: Commands) -> None:

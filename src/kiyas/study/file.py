@@ -120,7 +120,11 @@ def refuse_untrusted(
 
 def parse(text: str, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
     """As `load`, from text; `source` names it in messages, `folder` is where relative paths start."""
-    tree = _yaml(text, source)
+    return read(_yaml(text, source), source, folder, overrides)
+
+
+def read(tree: Any, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
+    """As `parse`, from what is in the text; the overrides are put into `tree`."""
     if not isinstance(tree, dict):
         raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
     problems = [_override(tree, override) for override in overrides or []]
