@@ -139,6 +139,7 @@ def test_mistakes_of_the_command_line_itself_exit_with_1(capsys: pytest.CaptureF
             "kiyas check: unknown: --crd; did you mean --card?\n  hint: kiyas check --help",
         ),
         (("demo", "--until", "trian"), "did you mean train?"),
+        (("my-study.yaml",), "did you mean kiyas run my-study.yaml?"),
         (("--versoin",), "kiyas: unknown: --versoin; did you mean --version?"),
     ],
     ids=str,

@@ -156,7 +156,10 @@ class _Parser(argparse.ArgumentParser):
         """As argparse, which names all choices, and not the one that was meant."""
         if action.choices is not None and value not in action.choices:
             choices = list(map(str, action.choices))
-            what = f"{value!r} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+            meant = did_you_mean(str(value), choices)
+            if action.metavar == "COMMAND" and str(value).endswith((".yaml", ".yml")):
+                meant = f"; did you mean {self.prog} run {value}?"
+            what = f"{value!r} is not one of {', '.join(choices)}{meant}"
             raise argparse.ArgumentError(action, what)
 
     def error(self, message: str) -> NoReturn:

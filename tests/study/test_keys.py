@@ -54,6 +54,10 @@ def test_a_section_or_one_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["keys", "judge.mode", "--json"]) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert (one["name"], one["default"]) == ("judge.mode", "strict")
-    for wrong, hint in (("trainin", "did you mean training?"), ("matters", "did you mean compare.matters?")):
+    for wrong, hint in (
+        ("trainin", "did you mean training?"),
+        ("matters", "did you mean compare.matters?"),
+        ("lora_r", "here it is called peft.r"),
+    ):
         with pytest.raises(KiyasError, match=hint.replace("?", r"\?")):
             keys_of(wrong)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from kiyas.study.file import KNOWN_ELSEWHERE
 from kiyas.study.settings import Study
 from kiyas.types import KiyasError, did_you_mean
 
@@ -61,6 +62,8 @@ def keys_of(section: str) -> list[Key]:
         # The last part alone says which key is meant, where only one has it.
         ends = [name for name in names if name.endswith(f".{section}")]
         hint = f"; did you mean {' or '.join(ends)}?" if ends else did_you_mean(section, names)
+        if section in KNOWN_ELSEWHERE:
+            hint = f"; here it is called {KNOWN_ELSEWHERE[section]}"
         raise KiyasError(f"no key {section!r} in a study file{hint}", "`kiyas keys` lists all")
     return found
 
