@@ -185,6 +185,7 @@ def test_runs_are_listed_newest_first_and_status_shows_the_newest(
     listed = json.loads(capsys.readouterr().out)
     assert [each["folder"] for each in listed] == ["runs/second", "runs/first", "runs/third"]
     assert "resolved.json is missing" in listed[2]["state"] and listed[0]["changed"] == 7200
+    assert listed[0]["state"] == "data in progress"
     monkeypatch.setenv("COLUMNS", "60")
     assert call("runs") == 0
     shown = capsys.readouterr().out

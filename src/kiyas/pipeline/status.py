@@ -78,10 +78,12 @@ class Status:
     @property
     def to_do(self) -> str:
         """Where it is, in a few words."""
-        waiting = next((each for each in self.stages if each.state != DONE), None)
-        if self.kind is Kind.IMPORT and (waiting is None or waiting.stage in (Stage.ANALYSE, Stage.REPORT)):
-            return "imported" if waiting else "finished"
-        return f"{waiting.stage} {waiting.state}" if waiting else "finished"
+        if self.stages[-1].state == DONE:
+            return "finished"
+        if self.kind is Kind.IMPORT:
+            return "imported"
+        waiting = next(each for each in self.stages if each.state != DONE)
+        return f"{waiting.stage} {waiting.state}"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "sound": self.sound}
