@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +14,18 @@ from typing import Any
 
 import pytest
 
+import kiyas
 import tiny
-from kiyas import cli
+from kiyas import cli, judge, report
+from kiyas.analyse import analyse
 from kiyas.report import languages
-from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder import manifests
+from kiyas.runfolder.files import write_sealed
+from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.study.file import load
 from kiyas.study.settings import Study
+from kiyas.types import KiyasError
+from synthetic import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -74,6 +83,20 @@ def test_own_data_preset_names_every_missing_file_at_once(tmp_path: Path, capsys
     assert not (tmp_path / "runs").exists(), "nothing is written for a study that cannot run"
 
 
+@pytest.mark.parametrize("preset", ["own-data", "own-checkpoints"])
+def test_init_marks_every_line_that_must_be_edited(
+    preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "s.yaml"
+    assert call("init", file, "--preset", preset) == 0
+    marked = {n for n, line in enumerate(file.read_text().splitlines(), 1) if "# <-" in line}
+    assert f"edit the lines marked <- ({', '.join(map(str, sorted(marked)))})" in capsys.readouterr().err
+    with pytest.raises(KiyasError) as refused:
+        load(file)
+    wrong = {int(number) for number in re.findall(r"line (\d+):", str(refused.value))}
+    assert len(wrong) >= 2 and wrong <= marked
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -104,6 +127,136 @@ def test_mistakes_of_the_command_line_itself_exit_with_1(capsys: pytest.CaptureF
             call(*words)
         assert ended.value.code == 1
         assert "--help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("chek",), "'chek' is not one of demo, init, check,"),
+        (("chek",), "completion; did you mean check?\n  hint: kiyas --help"),
+        (
+            ("check", "--crd", "t4", "s.yaml"),
+            "kiyas check: unknown: --crd; did you mean --card?\n  hint: kiyas check --help",
+        ),
+        (("demo", "--until", "trian"), "did you mean train?"),
+        (("my-study.yaml",), "did you mean kiyas run my-study.yaml?"),
+        (("--versoin",), "kiyas: unknown: --versoin; did you mean --version?"),
+    ],
+    ids=str,
+)
+def test_a_slip_of_the_keyboard_is_understood(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(*words)
+    assert ended.value.code == 1
+    assert told in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("-V", "--version"):
+        with pytest.raises(SystemExit):
+            call(option)
+    one, other = capsys.readouterr().out.splitlines()
+    assert one == other == f"kiyas {kiyas.__version__}"
+
+
+@pytest.fixture(scope="module")
+def three_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The newest is `second`, by an hour; one has lost its record."""
+    runs = tmp_path_factory.mktemp("three") / "runs"
+    for name, hour in (("first", 1), ("second", 2), ("third", 0)):
+        run = make_run(runs / name, seeds=(0,), steps=(20,), problems=3)
+        for path in (run, *run.rglob("*")):
+            os.utime(path, (3600 * hour, 3600 * hour))
+    manifests.finish(RunDir(runs / "third"), Stage.DATA, {}, {}, 1.0)
+    (runs / "third" / "resolved.json").unlink()
+    for path in (runs / "third").rglob("*"):
+        os.utime(path, (0, 0))
+    (runs / "no run").mkdir()
+    return runs
+
+
+def test_runs_are_listed_newest_first_and_status_shows_the_newest(
+    three_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(three_runs.parent)
+    assert call("runs", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [each["folder"] for each in listed] == ["runs/second", "runs/first", "runs/third"]
+    assert "resolved.json is missing" in listed[2]["state"] and listed[0]["changed"] == 7200
+    assert listed[0]["state"] == "data in progress"
+    monkeypatch.setenv("COLUMNS", "60")
+    assert call("runs") == 0
+    shown = capsys.readouterr().out
+    assert shown.index("runs/second") < shown.index("runs/first") and "days ago" in shown
+    assert max(map(len, shown.splitlines())) <= 60
+    assert call("status") == 0
+    assert capsys.readouterr().out.startswith("second (")
+    assert call("status", "--json", "runs/first") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["name"] == "first" and found["sound"] and found["stages"][0]["stage"] == "data"
+    assert call("runs", "no run") == 1 and call("status", "--runs", "nowhere") == 1
+    assert capsys.readouterr().err.count("no runs in") == 2
+
+
+def test_the_list_shows_what_each_concludes(three_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = three_runs / "first"
+    findings = analyse(run)
+    write_sealed(RunDir(run).findings, findings.to_json())
+    assert call("status", run, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["badge"] == report.badge(findings)
+    assert call("runs", three_runs, "--json") == 0
+    assert report.badge(findings) in [each["conclusion"] for each in json.loads(capsys.readouterr().out)]
+
+
+def test_verify_as_json(three_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir(Path(shutil.copytree(three_runs / "second", tmp_path / "run")))
+    manifests.finish(run, Stage.JUDGE, {}, {}, 1.0)
+    assert call("verify", run.root, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sound"] and found["stages"] == ["judge"] and found["files"] > 0 and "train" in found["unfinished"]
+    run.judgments.write_text(run.judgments.read_text() + "\n")
+    assert call("verify", run.root, "--json") == 1
+    (damaged,) = json.loads(capsys.readouterr().out)["damaged"]
+    assert damaged["file"] == str(run.judgments) and damaged["hint"]
+
+
+def test_a_report_is_opened_on_request(
+    three_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, opened = three_runs / "second" / "report" / "index.html", list[str]()
+    monkeypatch.setattr("kiyas.pipeline.stages.redraw", lambda folder, language: (analyse(folder.root), page))
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address))
+    assert call("report", three_runs / "second", "--open") == 0
+    assert opened == [page.as_uri()] and "open the page yourself" in capsys.readouterr().err
+    assert call("report", three_runs / "second", "--open", "--text") == 1
+    assert len(opened) == 1
+
+
+def test_a_shell_completes_commands_options_and_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for shell in cli.SHELLS:
+        assert call("completion", shell) == 0
+        assert "doctor" in capsys.readouterr().out
+    assert call("completion", "bash") == 0
+    (tmp_path / "kiyas.bash").write_text(capsys.readouterr().out)
+    asked = """source ./kiyas.bash
+        complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_kiyas kiyas "${!#}" "${COMP_WORDS[$# - 2]}"
+        echo "${COMPREPLY[@]}"; }
+        complete_words kiyas che; complete_words kiyas check --ca; complete_words kiyas demo --until tr"""
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["check", "--card", "train"], done.stderr
+
+
+def test_doctor_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    weak = judge.tiers.TierReport(judge.Tier.WEAK, True, "", ("a note",))
+    monkeypatch.setattr("kiyas.judge.probe", lambda: (weak,))
+    assert call("doctor", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["isolation"] == [{"tier": "weak", "holds": True, "reason": "", "notes": ["a note"]}]
+    assert call("doctor") == 0
+    assert "  weak      holds\n            a note" in capsys.readouterr().out
+    assert call("doctor", "--attack", "--json") == 1
 
 
 def study_file(folder: Path, **changes: str) -> Path:

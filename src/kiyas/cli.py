@@ -15,7 +15,9 @@ import signal
 import sys
 import textwrap
 import traceback
+import webbrowser
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
@@ -26,7 +28,7 @@ from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.types import KiyasError, Problems
+from kiyas.types import KiyasError, Problems, did_you_mean
 
 # What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
 
@@ -64,7 +66,7 @@ def _main(arguments: list[str] | None) -> int:
     if rest and hasattr(args, "overrides") and all("=" in word and word[0] != "-" for word in rest):
         args.overrides += rest
     elif rest:
-        parser.error(f"unknown: {' '.join(rest)}")
+        args.parser.error(f"unknown: {' '.join(rest)}{did_you_mean(rest[0], args.parser.options)}")
     if not hasattr(args, "call"):
         parser.print_help()
         return 0
@@ -146,6 +148,20 @@ def _our_bug(error: Exception) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
+    @property
+    def options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse, which names all choices, and not the one that was meant."""
+        if action.choices is not None and value not in action.choices:
+            choices = list(map(str, action.choices))
+            meant = did_you_mean(str(value), choices)
+            if action.metavar == "COMMAND" and str(value).endswith((".yaml", ".yml")):
+                meant = f"; did you mean {self.prog} run {value}?"
+            what = f"{value!r} is not one of {', '.join(choices)}{meant}"
+            raise argparse.ArgumentError(action, what)
+
     def error(self, message: str) -> NoReturn:
         """A mistake on the command line is the user's: exit code 1, not argparse's 2."""
         print(f"{self.prog}: {message}\n  hint: {self.prog} --help", file=sys.stderr)
@@ -161,13 +177,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kiyas {VERSION}")
+    parser.add_argument("-V", "--version", action="version", version=f"kiyas {VERSION}")
+    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (
         _add_demo,
         _add_init,
         _add_check,
         _add_run,
+        _add_runs,
         _add_status,
         _add_verify,
         _add_report,
@@ -175,7 +193,9 @@ def build_parser() -> argparse.ArgumentParser:
         _add_import,
         _add_compare,
         _add_doctor,
+        _add_keys,
         _add_schema,
+        _add_completion,
     ):
         add(commands)
     return parser
@@ -196,7 +216,7 @@ def _command(
         description=textwrap.dedent(text),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(call=call, stopped=stopped)
+    command.set_defaults(call=call, stopped=stopped, parser=command)
     return command
 
 
@@ -204,7 +224,7 @@ def _command(
 
 
 def _study_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML)")
+    command.add_argument("study", type=Path, metavar="STUDY", help="the study file (YAML), or a run folder")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as training.learning_rate=1e-4")
 
 
@@ -212,10 +232,18 @@ def _trust_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--trust", action="store_true", help=judge_cli.TRUST)
 
 
+def _runs_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+
+
+def _json_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON instead of the text")
+
+
 def _run_options(command: argparse.ArgumentParser) -> None:
     _trust_option(command)
     stages = [stage.value for stage in Stage]
-    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    _runs_option(command)
     command.add_argument("--until", choices=stages, default=Stage.REPORT.value, help="stop after this stage")
     command.add_argument(
         "--redo", choices=stages, help="discard the results of this stage and later ones, and make them again"
@@ -246,10 +274,12 @@ def _print_coloured(text: str, end: str = "\n") -> None:
     print(text, end=end, file=terminal.raw(sys.stdout) if sys.stdout.isatty() else sys.stdout)
 
 
-def _go(settings: Any, text: str, args: argparse.Namespace, file: Path | None = None) -> int:
+def _go(
+    settings: Any, text: str, args: argparse.Namespace, file: Path | None = None, folder: RunDir | None = None
+) -> int:
     from kiyas.study.file import refuse_untrusted
 
-    folder = RunDir(args.runs / settings.name)
+    folder = folder or RunDir(args.runs / settings.name)
     refuse_untrusted(settings, file, folder.root, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.pipeline import stages
@@ -330,9 +360,10 @@ def _add_init(commands: Commands) -> None:
         _init,
         "write a study file to start from",
         """\
-        Writes a commented study file. Presets: own-data (your two files); own-checkpoints (you have trained already);
-        practice (what `kiyas demo` runs); deep-vs-diverse (the study Kıyas grew from, as we would do it),
-        -as-published (as it was done), -reasoning (with the reasoning before the code).""",
+        Writes a commented study file, in which the lines to edit are marked with <-; nothing is asked. Presets:
+        own-data (your two files); own-checkpoints (you have trained already); practice (what `kiyas demo` runs);
+        deep-vs-diverse (the study Kıyas grew from, as we would do it), -as-published (as it was done), -reasoning
+        (with the reasoning before the code).""",
     )
     init.add_argument("file", nargs="?", type=Path, default=Path("study.yaml"), help="default: study.yaml")
     init.add_argument(
@@ -343,8 +374,11 @@ def _add_init(commands: Commands) -> None:
 def _init(args: argparse.Namespace) -> int:
     if args.file.exists():
         raise KiyasError(f"{args.file} exists already; nothing was written", "give another file name")
-    atomic_text(args.file, _preset(args.preset))
-    print(f"wrote {args.file}; next: kiyas check {args.file}", file=sys.stderr)
+    text = _preset(args.preset)
+    atomic_text(args.file, text)
+    marked = [str(number) for number, line in enumerate(text.splitlines(), 1) if "# <-" in line]
+    edit = f"edit the lines marked <- ({', '.join(marked)}), then" if marked else "next"
+    print(f"wrote {args.file}; {edit}: kiyas check {args.file}", file=sys.stderr)
     return 0
 
 
@@ -369,10 +403,12 @@ def _add_check(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load, refuse_untrusted
+    from kiyas.runfolder.record import given_study
+    from kiyas.study.file import refuse_untrusted
 
-    settings = load(args.study, _overrides(args))
-    refuse_untrusted(settings, args.study, None, _overrides(args), trust=args.trust)
+    given = given_study(args.study, _overrides(args))
+    settings = given.study
+    refuse_untrusted(settings, given.file, None, _overrides(args), trust=args.trust)
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS
@@ -396,7 +432,8 @@ def _add_run(commands: Commands) -> None:
         """\
         data → train → generate → judge → analyse → report, into runs/NAME. The same command continues where it was
         stopped, killed or interrupted, and ends with the same findings. If the study file changed, results that are
-        no longer valid are never reused.""",
+        no longer valid are never reused. STUDY may be a run folder, or the study file in it: that run goes on, wherever
+        the command is given; with name=OTHER it begins anew under that name.""",
         stopped=KEPT,
     )
     _study_options(run)
@@ -404,25 +441,63 @@ def _add_run(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from kiyas.study.file import load
+    from kiyas.runfolder.record import given_study
 
-    settings = load(args.study, _overrides(args))
-    return _go(settings, args.study.read_text(encoding="utf-8"), args, args.study)
+    given = given_study(args.study, _overrides(args))
+    text = given.file.read_text(encoding="utf-8") if given.file.is_file() else ""
+    return _go(given.study, text, args, given.file, given.folder)
+
+
+def _add_runs(commands: Commands) -> None:
+    runs = _command(
+        commands,
+        "runs",
+        _runs,
+        "list all runs, the newest first",
+        "Lists the run folders in runs/ (or in FOLDER): how far each is, what it concludes in a few words, and when\n"
+        "something in it was last written. `kiyas status RUN` says more.",
+    )
+    runs.add_argument("runs", nargs="?", type=Path, default=Path("runs"), metavar="FOLDER", help="default: runs")
+    _json_option(runs)
+
+
+def _runs(args: argparse.Namespace) -> int:
+    from kiyas.pipeline import status
+
+    found = status.runs(args.runs)
+    if args.json:
+        _print_json([asdict(each) for each in found], 2)
+    else:
+        width = shutil.get_terminal_size((100, 24)).columns
+        _print_coloured(status.runs_table(found, width, color=sys.stdout.isatty()), end="")
+    return 0
 
 
 def _add_status(commands: Commands) -> None:
     status = _command(
-        commands, "status", _status, "how far a run is", "Shows the stages of a run folder, and what is left to do."
+        commands,
+        "status",
+        _status,
+        "how far a run is",
+        "Shows the stages of a run folder, what is left to do, and what was found so far. Exit code 1 where a file\n"
+        "that the run rests on is damaged.",
     )
-    status.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as runs/practice")
+    status.add_argument(
+        "run", nargs="?", type=Path, metavar="RUN", help="a run folder, such as runs/practice (default: the newest)"
+    )
+    _runs_option(status)
+    _json_option(status)
 
 
 def _status(args: argparse.Namespace) -> int:
     from kiyas.pipeline import status
 
-    text, sound = status.status(RunDir(args.run))
-    print(text)
-    return 0 if sound else 1
+    found = status.status(RunDir(args.run) if args.run is not None else status.newest(args.runs))
+    if args.json:
+        _print_json(found.to_json(), 2)
+    else:
+        print(found)
+    return 0 if found.sound else 1
 
 
 def _add_verify(commands: Commands) -> None:
@@ -447,6 +522,7 @@ def _add_verify(commands: Commands) -> None:
     )
     verify.add_argument("--reason", metavar="TEXT", help="with --accept: why")
     verify.add_argument("--restore", action="store_true", help="write a lost or damaged resolved.json again")
+    _json_option(verify)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -454,9 +530,12 @@ def _verify(args: argparse.Namespace) -> int:
 
     if (args.accept is None) != (args.reason is None) or (args.reason is not None and not args.reason.strip()):
         raise KiyasError("--accept FILE and --reason TEXT belong together", "the report quotes the reason")
-    text, sound = verify.verify(RunDir(args.run), accepted=args.accept, reason=args.reason or "", restore=args.restore)
-    print(text)
-    return 0 if sound else 1
+    found = verify.verify(RunDir(args.run), accepted=args.accept, reason=args.reason or "", restore=args.restore)
+    if args.json:
+        _print_json(found.to_json(), 2)
+    else:
+        print(found)
+    return 0 if found.sound else 1
 
 
 def _add_report(commands: Commands) -> None:
@@ -474,6 +553,7 @@ def _add_report(commands: Commands) -> None:
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--language", choices=_names("report/phrases", ".toml"), help="default: the study's own")
     report.add_argument("--text", action="store_true", help="print only; write nothing")
+    report.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -482,12 +562,16 @@ def _report(args: argparse.Namespace) -> int:
     from kiyas.pipeline import stages
     from kiyas.runfolder.record import read_record
 
+    if args.open and args.text:
+        raise KiyasError("--text writes no page that --open could show", "leave one of them out")
     folder = RunDir(args.run)
     language = args.language or read_record(folder).language
     findings, page = (analyse(folder.root), None) if args.text else stages.redraw(folder, language)
     _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
     if page is not None:
         print(f"\nreport: {page.resolve()}")
+    if page is not None and args.open and not webbrowser.open(page.resolve().as_uri()):
+        print("no browser could be started here: open the page yourself", file=sys.stderr)
     return 0
 
 
@@ -666,6 +750,7 @@ def _add_doctor(commands: Commands) -> None:
         "try to get out of it or to cheat (about 15 seconds); exit code 2 if one of them succeeds.",
     )
     doctor.add_argument("--attack", action="store_true", help="attack the isolation of this machine")
+    _json_option(doctor)
     doctor.add_argument(
         "--isolation",
         choices=[tier.value for tier in Tier if tier is not Tier.WEAK],
@@ -678,8 +763,14 @@ def _doctor(args: argparse.Namespace) -> int:
     from kiyas.judge import self_check
     from kiyas.pipeline import status
 
+    if args.attack and args.json:
+        raise KiyasError("--attack prints a line for each attack, not JSON", "leave one of them out")
     if not args.attack:
-        print(status.doctor())
+        found = status.doctor()
+        if args.json:
+            _print_json(found, 2)
+        else:
+            print(status.doctor_text(found))
         return 0
     fallen = count = 0
     for name, fault in self_check(Tier(args.isolation)):
@@ -688,6 +779,37 @@ def _doctor(args: argparse.Namespace) -> int:
         print(f"  {'HOLDS' if not fault else 'FALLS'}  {name}{': ' * bool(fault)}{fault}", flush=True)
     print(f"{args.isolation}: {count - fallen} of {count} attacks held off")
     return 2 if fallen else 0
+
+
+def _add_keys(commands: Commands) -> None:
+    keys = _command(
+        commands,
+        "keys",
+        _keys,
+        "list the keys of the study file, with defaults and meanings",
+        """\
+        Every key of the study file: its default, what may be written, and what it means. With SECTION, the keys of that
+        section, or one key.
+
+        examples:
+          kiyas keys training
+          kiyas keys training.budget
+          kiyas keys arms.NAME.from""",
+    )
+    keys.add_argument("section", nargs="?", default="", metavar="SECTION", help="such as training, or compare.matters")
+    _json_option(keys)
+
+
+def _keys(args: argparse.Namespace) -> int:
+    from kiyas.study.keys import keys_of
+
+    found = keys_of(args.section)
+    if args.json:
+        _print_json([asdict(each) for each in found], 2)
+    else:
+        width = min(100, shutil.get_terminal_size((100, 24)).columns)
+        print("\n".join(each.text(width) for each in found))
+    return 0
 
 
 def _add_schema(commands: Commands) -> None:
@@ -707,3 +829,42 @@ def _schema(args: argparse.Namespace) -> int:
 
     _print_json(Study.model_json_schema(), 2)
     return 0
+
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+
+
+def _add_completion(commands: Commands) -> None:
+    completion = _command(
+        commands,
+        "completion",
+        _completion,
+        "complete commands, options and files with the Tab key",
+        """\
+        Prints what teaches a shell to complete `kiyas` commands, options and files. Once, then open a new terminal:
+
+          bash   kiyas completion bash > ~/.local/share/bash-completion/completions/kiyas   (make the folder first)
+          zsh    kiyas completion zsh > "${fpath[1]}/_kiyas"
+          fish   kiyas completion fish > ~/.config/fish/completions/kiyas.fish
+          tcsh   kiyas completion tcsh >> ~/.tcshrc
+
+        In this terminal only, bash: eval "$(kiyas completion bash)\"""",
+    )
+    completion.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _completion(args: argparse.Namespace) -> int:
+    import shtab
+
+    parser = build_parser()
+    for each in (parser, *_subparsers(parser)):
+        for action in each._actions:
+            if action.type is Path or action.metavar in ("PROGRAMS", "FILE"):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, args.shell))
+    return 0
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    return [command for group in groups for command in group.choices.values()]

@@ -6,6 +6,7 @@ step is an *adapter*; the base itself is one too, so that it is answered, judged
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from array import array
@@ -37,6 +38,12 @@ class KiyasError(Exception):
     def __str__(self) -> str:
         message = super().__str__()
         return printable(f"{message}\n  hint: {self.hint}" if self.hint else message)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean check?`, where something like the word is known."""
+    close = difflib.get_close_matches(word, list(known), 1, 0.7)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 @dataclass(frozen=True, order=True)

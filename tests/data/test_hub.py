@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import pytest
 
 from hub_server import Hub, around, lines, livecodebench_row, parquet, serve
 from kiyas import practice
+from kiyas.data import hub as hub_of_ours
 from kiyas.data.benchmarks import question
 from kiyas.runfolder.files import read_json, read_jsonl
 from kiyas.runfolder.paths import RunDir
+from kiyas.types import KiyasError
 
 CONFIGS = b"""---
 configs:
@@ -200,3 +203,15 @@ def test_humaneval_and_mbpp_from_the_hub(kiyas: Any, tmp_path: Path) -> None:
     assert (other["id"], other["benchmark"]) == ("602", "mbpp")
     assert question(other) == "Do it. Your code should pass these tests:\n\nassert g(1) == 2"
     assert all(len(b["revision"]) == 40 for b in benchmarks_of(tmp_path / "runs" / "hub"))
+
+
+def test_the_attempts_of_the_hubs_client_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    client = logging.getLogger("huggingface_hub.utils._http")
+    with pytest.raises(KiyasError) as raised, hub_of_ours.told("dataset", "acme/deep", None):
+        for attempt in range(5):
+            client.warning("'[Errno 111]' thrown while requesting HEAD https://hub/x")
+            client.warning(f"Retrying in 1s [Retry {attempt + 1}/5].")
+        raise OSError("no\nmore\nlines")
+    assert str(raised.value).startswith("acme/deep: this data set could not be read from the Hub: no\n  hint: is ")
+    assert capsys.readouterr().err == "acme/deep: the Hub does not answer; trying again, for half a minute at most\n"
+    assert client.filters == []

@@ -84,7 +84,7 @@ def test_generations_complete_what_was_interrupted(tmp_path: Path) -> None:
     said = "\n".join(summary.notes)
     assert f"{DEEP}_results.json: the summary says 1/2 for deep/seed-0/step-000100, the rows say 1/1" in said
     assert "pass@1 of 1.000, which leaves programs out" in said and "in/summary.json" not in said
-    assert "no verdict was recorded for 1 answers: missing" in said and "nothing was generated" in said
+    assert "no verdict was recorded for 1 answer: missing" in said and "nothing was generated" in said
     assert analyse(tmp_path / "run").scores[0].missing == 2
     page = str(summary)
     assert "1  LiveCodeBench generations and evaluations" in page and "2  summaries (totals alone)" in page

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from judge_bench import descendants
 
+from kiyas import cli
+
 pytestmark = pytest.mark.usefixtures("strong")
 
 PROBLEMS = [{"id": "double", "tests": [{"input": "21\n", "output": "42\n"}, {"input": "0\n", "output": "0\n"}]}]
@@ -166,7 +168,7 @@ def test_another_interpreter_below_tmp(files: tuple[Path, Path], tmp_path: Path)
 
 def test_help_shows_an_example() -> None:
     said = kiyas("--help").stdout
-    assert "example:" in said and "--isolation" in said
+    assert "examples:" in said and "--isolation" in said
 
 
 def test_extraction_and_tolerance_are_chosen(tmp_path: Path) -> None:
@@ -198,3 +200,30 @@ def test_extraction_and_tolerance_are_chosen(tmp_path: Path) -> None:
     done = kiyas(programs, "--problems", problems, "--out", out)
     assert done.returncode == 2 and "problem p: test 1: the problem's checker failed: ZeroDivisionError" in done.stderr
     assert "1 of 1 verdicts are there already" in kiyas(programs, "--problems", problems, "--out", out).stderr
+
+
+def test_a_table_on_a_terminal_and_rows_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.jsonl").write_text(json.dumps(PROBLEMS[0]))
+    for folder, program in (("right", AC), ("wrong", WA)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "double.py").write_text(program)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    words = ["judge", "right", "wrong", "--problems", "p.jsonl"]
+    assert cli.main(words) == 0
+    head, right, wrong = capsys.readouterr().out.splitlines()
+    assert head.split() == ["program", "verdict", "tests", "CPU", "s"]
+    assert right.split()[:3] == ["right/double.py", "AC", "2/2"] and wrong.split()[:3] == [
+        "wrong/double.py",
+        "WA",
+        "1/2",
+    ]
+    assert "test 2" in wrong and max(len(right), len(wrong)) < 60
+    assert cli.main([*words, "--json"]) == 0
+    assert [json.loads(line)["file"] for line in capsys.readouterr().out.splitlines()] == [
+        "right/double.py",
+        "wrong/double.py",
+    ]

@@ -257,7 +257,7 @@ def test_programs_of_a_refused_problem_have_no_verdict(tmp_path: Path, capsys: p
     assert [row["verdict"] for row in rows] == ["AC", None, "AC", None]
     assert "the problem is refused: its tests accept" in rows[1]["detail"] and rows[1]["problem_id"] == "bad"
     assert "1 of 3 problems are refused, for every arm and model alike: bad: its tests accept" in err
-    assert "2 programs: 2 AC (100.0 % accepted)" in err and "2 programs have no verdict" in err
+    assert "2 programs: 2 AC (100.0 % accepted)" in err and "2 programs without a verdict" in err
 
 
 def test_a_file_most_of_whose_problems_are_refused_is_refused(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kiyas.judge import InputError, read_problems, read_programs
+from kiyas.judge.programs import problem_of as problem_that_it_answers
 from kiyas.judge.types import Problem, Program, Test
 
 Row = dict[str, Any]
@@ -324,9 +325,31 @@ def test_which_files_hold_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert names([tmp_path / "notes.txt", tmp_path / "a.json"]) == ["n", "a.json"]
     monkeypatch.chdir(tmp_path)
     assert names("?.json*") == ["a.json", "b.jsonl.gz", "c.jsonl"]
-    for place, told in (("empty", "no .jsonl or .json file"), ("none", "no such file"), ("*.none", "no such file")):
+    for place, told in (
+        ("empty", "no .jsonl, .json or .py file"),
+        ("none", "no such file"),
+        ("*.none", "no such file"),
+    ):
         with pytest.raises(InputError, match=told) as caught:
             names(place)
         assert (caught.value.file, caught.value.line) == (place, 0)
     (first,) = read_programs("c.jsonl")
     assert first.origin == "c.jsonl:1"
+
+
+def test_python_files_have_the_names_of_their_problems(tmp_path: Path) -> None:
+    for name, text in (("b.py", "print(2)\n"), ("a.py", "\ufeffprint('ü')\r\n"), ("notes.txt", "")):
+        (tmp_path / name).write_bytes(text.encode())
+    one, other = read_programs(tmp_path)
+    assert (one.problem_id, one.source, other.problem_id) == ("a", "print('ü')\n", "b")
+    assert one.row == {"problem_id": "a", "file": str(tmp_path / "a.py"), "program": one.source}
+    assert [each.problem_id for each in read_programs([tmp_path / "b.py", str(tmp_path / "*.py")])] == ["b", "a", "b"]
+    with pytest.raises(
+        InputError, match=r"a\.py: problem 'a' is not among .*\n.*a \.py file has the name of its problem"
+    ):
+        problem_that_it_answers(one, {})
+    (tmp_path / "b.py").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"b\.py: cannot be read: it is not UTF-8"):
+        list(read_programs(tmp_path / "b.py"))
+    written(tmp_path / "rows.jsonl", {"problem_id": "c", "program": ""})
+    assert [each.problem_id for each in read_programs(tmp_path)] == ["c"], "where there are rows, they are the programs"

@@ -86,7 +86,7 @@ def test_a_stopped_run_goes_on(folders: Path) -> None:
     folder = RunDir(folders / "stopped")
     record = read_record(folder)
     assert record.kind is Kind.RUN and record.study is not None and record.declared_before
-    assert "judge     to do" in status(folder)[0]
+    assert "judge     to do" in str(status(folder))
     stages.run(record.study, folder, until=Stage.ANALYSE)
     expected = older(folders / "stopped-findings.json")
     expected["settings"]["training"]["load_in_4bit"] = False  # a later setting, at its default

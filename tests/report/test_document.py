@@ -265,7 +265,7 @@ def test_methods_tell_what_is_recorded(told: Path) -> None:
     for part in (
         "The base model was owner/base (commit abcdef012345; 1,234,567 parameters; fingerprint ffffffffffff)",
         "Arm deep: deep.jsonl (SHA-256 999999999999; 4,505 training samples of 901 problems; 15 held out",
-        "Arm few: drawn at random from deep, 2 draw(s) (solutions: 1).",
+        "Arm few: drawn at random from deep, 2 draws (solutions: 1).",
         "system prompt “You are an expert.”",
         "of rank 16 with alpha 32",
         "Every seed was trained at each of these learning rates: 0.0001; 0.0002.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from kiyas import report
 from kiyas.analyse import Decision, analyse
 from kiyas.report import methods, sentences, tables
-from kiyas.report.language import Language, languages
+from kiyas.report.language import Language, languages, phrases
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
 from synthetic import make_run
 
@@ -167,3 +168,12 @@ def test_a_changed_declaration_is_exploratory_in_the_badge(tmp_path: Path) -> No
     run = small(tmp_path / "run")
     write_json(run / "resolved.json", {**read_json(run / "resolved.json"), "declared_sha256": "0" * 64})
     assert sentences.conclusion(analyse(run), EN).badge == "Undecided (exploratory)"
+
+
+def test_one_thing_is_not_several_and_a_small_p_is_not_equal() -> None:
+    assert [EN("methods.n_problems", n=n) for n in ("1", "1,000")] == ["1 problem", "1,000 problems"]
+    for language in languages():
+        said = Language(language)
+        small, large = (said("pooled.how_meta", p=said.p(p), df=3) for p in (0.0001, 0.25))
+        assert "p < 0" in small and "p = 0" in large
+        assert not [key for key, phrase in phrases(language).items() if re.search(r"p = \{|\w\(s\)", phrase)]

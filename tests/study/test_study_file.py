@@ -139,3 +139,33 @@ def test_practice_names_agree() -> None:
 )
 def test_dates_devices_and_interpreters_that_are_none(text: str, told: str) -> None:
     assert told in mistakes(GOOD + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "told"),
+    [
+        ("seeds: 0", [], "s.yaml: a mistake\n  line 6: seeds: Input should be greater than or equal to 1 (got 0)"),
+        ("seeds: [0, -3]", [], "s.yaml: a mistake\n  line 6: seeds.1: Input should be greater than or equal to 0"),
+        ("seeds:", [], "s.yaml: a mistake\n  line 6: seeds: "),
+        ("seeds: [1, 1]", [], "line 6: seeds: the same seed twice"),
+        ("seeds: 3", ["seeds=0"], "override: seeds: Input should be greater"),
+        ("training: {patience: 2}", ["training.epoch=3"], "override: unknown key training.epoch"),
+        (
+            "seeds: 3",
+            ["benchmarks.primary.from=2024-13"],
+            "override benchmarks.primary.from: benchmarks.primary: '2024-13'",
+        ),
+        ("seeds: 3", ["arms.deep.dataset_name=none.jsonl"], "override: arms.deep.dataset_name: no data file"),
+        ("compare: {matters: 5}", [], "line 6: compare.matters: give a share, not points: 5 points are 0.05"),
+        ("compare: {matters: 2.5 %}", [], "2.5 points are 0.025"),
+        ("training:\n\tpatience: 2", [], "s.yaml, line 7: YAML does not allow a tab here\n  hint: indent with spaces"),
+        ('dataset: {system: "C:\\models"}', [], "line 6: found unknown escape character 'm'\n  hint: in double quotes"),
+        ('benchmarks: {primary: {dataset: "C:\\new.jsonl"}}', [], "no problems file 'C:\\new.jsonl'"),
+        ('benchmarks: {primary: {dataset: "C:\\new.jsonl"}}', [], "in double quotes a back-slash begins an escape"),
+        ("benchmarks: {primary: {form: 2024}}", [], "unknown key benchmarks.primary.form; did you mean from?"),
+        ("benchmarks: {primary: {colour: 2024}}", [], "difficulty, from, to,"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_said_once_where_it_was_made(text: str, overrides: list[str], told: str) -> None:
+    assert told in mistakes(GOOD + text, overrides)

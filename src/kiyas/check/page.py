@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kiyas.analyse.provenance import shared_remark
 from kiyas.check import Checked, Level, Remark, design
+from kiyas.judge.terminal import many
 from kiyas.pipeline.measure import ArmFacts
 from kiyas.stats import planning
 from kiyas.work.console import plain_console, printed, safe
@@ -245,13 +246,16 @@ def page(checked: Checked, *, color: bool = False) -> str:
         console.print(Text("\n".join(wrapped), style=style))
 
     count = f" ({checked.parameters:,} parameters)" if checked.parameters else ""
-    say(f"{checked.name}: {len(checked.arms)} arms × {_many(checked.seeds, 'seed')} on {checked.base}{count}", "bold")
+    say(
+        f"{checked.name}: {many(len(checked.arms), 'arm')} × {many(checked.seeds, 'seed')} on {checked.base}{count}",
+        "bold",
+    )
     for line in (_sight(checked), _extremes(checked)):
         say(line)
     warnings = [each for each in checked.remarks if each.level is Level.WARNING]
     if warnings:
         console.print()
-        say(f"{_many(len(warnings), 'warning')}", "bold yellow")
+        say(f"{many(len(warnings), 'warning')}", "bold yellow")
     for remark in warnings:
         said, so, fix = words(remark, checked)
         say(f"! {said}", "", 0, 2)
@@ -279,7 +283,7 @@ def page(checked: Checked, *, color: bool = False) -> str:
         "assumed, as above (docs/check.md); smaller differences are found less often."
     )
     console.print(_design_table(checked, samples))
-    say(f"no mistakes found; {_many(len(warnings), 'warning')}", "bold")
+    say(f"no mistakes found; {many(len(warnings), 'warning')}", "bold")
     return printed(console)
 
 
@@ -340,7 +344,9 @@ def _sight(checked: Checked) -> str:
     each = f" in each of its {checked.contrasts} declared contrasts" if checked.contrasts > 1 else ""
     far = f"a true difference of {_points(own.detectable)} points 4 times in 5"
     finds = far if own.detectable < 1 else "no difference 4 times in 5, however large"
-    study = f"This study ({_many(own.seeds, 'seed')} × {own.problems:,} problems, {_many(own.samples, 'answer')} each)"
+    study = (
+        f"This study ({many(own.seeds, 'seed')} × {many(own.problems, 'problem')}, {many(own.samples, 'answer')} each)"
+    )
     now = f"{study} finds {finds}{each}, if {_assumption(max(own.seeds, better.seeds if better else 1))}"
     if checked.groups is not None:
         now += f" and problems are independent (these are in {checked.groups:,} contests or templates: it finds less)"
@@ -350,7 +356,7 @@ def _sight(checked: Checked) -> str:
         return f"{now}."
     extra = f" × {better.samples} answers" if better.samples > 1 else ""
     hours = "" if better.hours is None else f", in about {_time(better.hours * 3600)}"
-    larger = f"{_many(better.seeds, 'seed')} × {better.problems:,} problems{extra}"
+    larger = f"{many(better.seeds, 'seed')} × {many(better.problems, 'problem')}{extra}"
     return f"{now}. {larger} would find {_points(better.detectable)} points as often{hours}."
 
 
@@ -444,11 +450,11 @@ _FACTS: dict[str, Callable[[Checked, ArmFacts], str]] = {
     ),
     "  longer than max_length": _read(lambda f: f"{f.lengths.too_long:,}" if f.lengths else ""),
     "left out": lambda _, f: ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in f.left_out.items()),
-    "trained on": lambda _, f: f"{f.trained.rows:,} rows",
+    "trained on": lambda _, f: many(f.trained.rows, "row"),
     "  problems ": lambda _, f: f"{f.trained.problems:,}",
     "  solutions per problem": lambda _, f: f"{f.trained.solutions_per_problem:.3g}",
     "  different approaches per problem": lambda _, f: f"{f.trained.approaches_per_problem:.3g}",
-    "for validation": lambda _, f: f"{f.validation:,} rows",
+    "for validation": lambda _, f: many(f.validation, "row"),
     "spends: steps, epochs": lambda c, f: f"{c.spent[f.name].steps:,}, {c.spent[f.name].epochs:.3g}",
     "  examples": lambda c, f: f"{c.spent[f.name].examples:,}",
     "  answer tokens": lambda c, f: f"{c.spent[f.name].completion_tokens:,}",
@@ -483,8 +489,8 @@ def _contamination(checked: Checked) -> list[str]:
         arms = [each.arm for each in checked.contamination if each.benchmark == name and not each.found]
         if arms:
             lines.append(
-                f"Benchmark {name} ({count} problems): not found in the training data of {', '.join(arms)} (whole, "
-                "in long runs of words, nearly the same)."
+                f"Benchmark {name} ({many(count, 'problem')}): not found in the training data of {', '.join(arms)} "
+                "(whole, in long runs of words, nearly the same)."
             )
     return lines
 
@@ -507,10 +513,10 @@ def _costs(checked: Checked) -> list[str]:
         there if c.on_card else here,
         f"  Training {_time(c.train_s)}, answering {_time(c.generate_s)}{longer}{judged}.",
         f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}: training {_size(m.training)} with "
-        f"{_many(m.trainings, 'adapter')} at once in {m.layout}, answering {_size(m.answering)} with "
-        f"{_many(m.decoding.rows, 'answer')} at once{' (each process)' if max(c.workers) > 1 else ''}.",
-        f"  Disk {_size(c.disk_bytes)} for {c.checkpoints:,} checkpoints, {_size(c.disk_free)} free. {c.answers:,} "
-        "programs to judge.",
+        f"{many(m.trainings, 'adapter')} at once in {m.layout}, answering {_size(m.answering)} with "
+        f"{many(m.decoding.rows, 'answer')} at once{' (each process)' if max(c.workers) > 1 else ''}.",
+        f"  Disk {_size(c.disk_bytes)} for {many(c.checkpoints, 'checkpoint')}, {_size(c.disk_free)} free. "
+        f"{many(c.answers, 'program')} to judge.",
     ]
 
 
@@ -530,7 +536,7 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
                 f"{'* ' if cell == own else ''}{_points(cell.detectable)} in {_time((cell.hours or 0) * 3600)}"
                 for cell in row
             ]
-            made.add_row(f"{_many(seeds, 'seed')}{answers}", *cells)
+            made.add_row(f"{many(seeds, 'seed')}{answers}", *cells)
     made.caption = "* this study; one seed compares two adapters only" if own.seeds == 1 else "* this study"
     made.caption_justify = "left"
     if design.SAMPLES in samples and checked.samples == 1:
@@ -552,7 +558,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

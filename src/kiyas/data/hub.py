@@ -7,6 +7,7 @@ A name that exists as a local file or folder is that; `owner/name` is otherwise 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -173,7 +174,7 @@ def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator
         disable_progress_bars()
     what = {"model": "model", "dataset": "data set"}[kind]
     try:
-        with as_before():  # its bars move the cursor
+        with as_before(), _retries_in_one_line(name):  # its bars move the cursor
             yield
     except errors.GatedRepoError:
         raise KiyasError(
@@ -197,7 +198,31 @@ def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator
             "set HF_HUB_OFFLINE=1 to use what was fetched before",
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
-        raise KiyasError(f"{name}: this {what} could not be read from the Hub: {_first_line(error)}") from error
+        raise KiyasError(
+            f"{name}: this {what} could not be read from the Hub: {_first_line(error)}",
+            f"is {constants.ENDPOINT} reachable? HF_HUB_OFFLINE=1 uses what was fetched before",
+        ) from error
+
+
+@contextlib.contextmanager
+def _retries_in_one_line(name: str) -> Iterator[None]:
+    """The Hub's client announces each attempt in two lines: one line of ours takes their place."""
+    logger, announced = logging.getLogger("huggingface_hub.utils._http"), list[str]()
+
+    def passes(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if "thrown while requesting" not in text and not text.startswith("Retrying in"):
+            return True
+        if not announced:
+            print(f"{name}: the Hub does not answer; trying again, for half a minute at most", file=sys.stderr)
+        announced.append(text)
+        return False
+
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kiyas.interop import names
+from kiyas.judge.terminal import many
 from kiyas.judge.verdict_file import SEAL, is_sealed
 from kiyas.runfolder.files import lines_of
 from kiyas.runfolder.spreadsheet import text_of_cell
@@ -83,7 +84,7 @@ class Notes:
 
 def _line(what: str, files: dict[str, int]) -> str:
     rows = sum(files.values())
-    count = f"{rows} {'row' if rows == 1 else 'rows'}"
+    count = f"{many(rows, 'row')}"
     if len(files) < 2:
         return "".join(f"{name}: " for name in files) + what + (f" ({count})" if rows else "")
     return f"{what} ({f'{count} in ' if rows else ''}{len(files)} files: {some(files, 3)})"

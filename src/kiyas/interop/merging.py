@@ -16,6 +16,7 @@ from kiyas.interop.reading import READABLE, Found
 from kiyas.interop.rejudge import Rejudged, rejudge
 from kiyas.interop.results import Part, adapter_of, put, repeated
 from kiyas.judge import Outcome
+from kiyas.judge.terminal import many
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Answered, KiyasError
@@ -97,12 +98,14 @@ def _note_other(group: list[Part], notes: Notes) -> None:
 
 
 def _names(paths: list[Path]) -> str:
-    return ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more files" if len(paths) > 3 else "")
+    return ", ".join(path.name for path in paths[:3]) + (
+        f" and {many(len(paths) - 3, 'more file')}" if len(paths) > 3 else ""
+    )
 
 
 def _several(items: list[str]) -> str:
     """`3 problems (a, b, c)`."""
-    return f"{len(items)} {'problem' if len(items) == 1 else 'problems'} ({some(items, 4)})"
+    return f"{many(len(items), 'problem')} ({some(items, 4)})"
 
 
 def _answers(parts: list[Part], notes: Notes) -> dict[Answered, Answer]:
@@ -194,4 +197,6 @@ def _note_owed(answers: Mapping[Answered, Answer], notes: Notes) -> None:
     """Notes answers for which no file has a verdict."""
     plain = Counter(key[0] for key, answer in answers.items() if answer.verdict is None)
     for adapter, count in sorted(plain.items()):
-        notes.add(f"{adapter}: no verdict was recorded for {count} answers: missing, unless judged with --rejudge")
+        notes.add(
+            f"{adapter}: no verdict was recorded for {many(count, 'answer')}: missing, unless judged with --rejudge"
+        )

@@ -15,6 +15,7 @@ from kiyas.interop.logs import Log
 from kiyas.interop.names import Named
 from kiyas.interop.results import Part, part
 from kiyas.judge import JudgeError, read_problems
+from kiyas.judge.terminal import many
 from kiyas.runfolder.files import refuse_not_a_file
 from kiyas.runfolder.paths import RunDir
 from kiyas.types import BASE_ARM, KiyasError
@@ -127,7 +128,7 @@ def _read_files(found: Found, files: list[File], arm_of: Mapping[str, str], note
     found.logs = logs.told_apart(found.logs, arm_of, notes)
     if strange:
         shown = some(dict.fromkeys(strange), 6)
-        notes.add(f"neither results nor training logs, left out: {shown} ({len(strange)} files)")
+        notes.add(f"neither results nor training logs, left out: {shown} ({many(len(strange), 'file')})")
     if other:
         notes.add("files of other kinds were left out: " + ", ".join(f"{suffix} {n}" for suffix, n in other.items()))
 

@@ -13,6 +13,7 @@ from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
 from kiyas.interop.kept import Kept
 from kiyas.judge.programs import found_in
+from kiyas.judge.terminal import many
 from kiyas.judge.tiers import choose
 from kiyas.judge.types import Isolation
 from kiyas.judge.verdicts import CHECKER_FAILED
@@ -53,7 +54,7 @@ class Rejudged:
         }
         return "; ".join(
             [
-                f"{len(self.rows)} answers were judged again" + (f" ({self.tier} isolation)" if self.tier else ""),
+                f"judged again: {many(len(self.rows), 'answer')}" + (f" ({self.tier} isolation)" if self.tier else ""),
                 f"{compared - len(self.differences)} of {compared} recorded verdicts are confirmed",
                 *(f"{count} {what}" for what, count in parts.items() if count),
                 *self.doubts,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kiyas.interop.adapters import Trained
-from kiyas.judge.terminal import one_line
+from kiyas.judge.terminal import many, one_line
 from kiyas.types import AdapterId
 
 
@@ -50,7 +50,8 @@ class ImportSummary:
     def __str__(self) -> str:
         """For the terminal: what was read, each checkpoint with its score, every unusual thing on a line of its own."""
         lines = [
-            f"{self.name}: {self.judgments} answers to {self.problems} problems, {self.log_rows} losses",
+            f"{self.name}: {many(self.judgments, 'answer')} to {many(self.problems, 'problem')}, "
+            f"{self.log_rows} logged losses",
             "",
             "read",
         ]

@@ -47,6 +47,7 @@ from .verdict_file import (
     line_of,
     write,
 )
+from .verdict_table import VerdictTable
 from .version import VERSION
 
 SHOWN = 5
@@ -55,10 +56,11 @@ MOST_WORKERS = 1024
 Number = TypeVar("Number", int, float)
 DESCRIPTION = """\
 Run programs on test cases and say what happened: AC, WA, TLE, MLE, RE, OLE, CE (IE: the sandbox failed).
-Verdicts come as JSONL in input order; progress goes to stderr.
+Verdicts come in input order: a table on a terminal, JSON lines elsewhere and in --out. Progress goes to stderr.
 
-example:
+examples:
   kiyas judge programs.jsonl --problems problems.jsonl --out verdicts.jsonl
+  kiyas judge double.py --problems problems.jsonl          # a file has the name of its problem; a folder of them, too
 
   programs.jsonl:  {"problem_id": "double", "program": "print(int(input()) * 2)"}
   problems.jsonl:  {"id": "double", "tests": [{"input": "21\\n", "output": "42\\n"}]}
@@ -74,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "programs",
         nargs="+",
         metavar="PROGRAMS",
-        help="files (.jsonl, .json, .gz), folders or quoted globs with programs or model answers",
+        help="files (.jsonl, .json, .gz, .py), folders or quoted globs with programs or model answers",
     )
     parser.add_argument(
         "--problems", required=True, metavar="FILE", help="problems with their tests (.jsonl, .json, .gz)"
@@ -103,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIER",
         help="strong (default), standard or weak: refused if it does not hold here; best: the best that holds",
     )
+    parser.add_argument("--json", action="store_true", help="JSON lines on a terminal, too")
     parser.add_argument("--out", metavar="FILE", help="append verdicts to this file; run again to resume")
     parser.add_argument(
         "--python", metavar="PATH", help="interpreter for the programs, with its packages (default: ours, with none)"
@@ -254,6 +257,9 @@ def _run(args: argparse.Namespace) -> int:
         )
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
         tally = Tally(expected - there.total(), args.mode == "both")
+        table = None if file is not None or args.json or not sys.stdout.isatty() else VerdictTable(everything())
+        if table is not None:
+            write(out, table.head())
         for program in programs:
             row = known(program)
             if file is not None and row is not None and there[seen := short_digest(line_in_file(program, row))] > 0:
@@ -265,7 +271,11 @@ def _run(args: argparse.Namespace) -> int:
                 once.remember(once.key(program), row)
             elif program.problem_id not in refused:
                 once.reused += 1
-            write(out, line_of(program, row) if file is None else line_in_file(program, row))
+            if table is not None:
+                tally.hide()
+                write(out, table.line(program, row))
+            else:
+                write(out, line_of(program, row) if file is None else line_in_file(program, row))
             tally.count(program, row)
         if file is not None and not in_order:
             file.rewrite(line_in_file(program, row) for program in everything() if (row := known(program)) is not None)

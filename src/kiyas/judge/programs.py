@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .extract import extract
-from .rows import BadRowError, Row, check_depth, located, rows, take
+from .rows import MOST_OF_A_ROW, BadRowError, Row, check_depth, located, rows, take
 from .stubs import continued
 from .syntax import parses
 from .types import MOST_PROGRAM, Extraction, ExtractionRule, InputError, Problem, Program
@@ -16,9 +16,12 @@ from .types import MOST_PROGRAM, Extraction, ExtractionRule, InputError, Problem
 def read_programs(path: str | Path | Iterable[str | Path]) -> Iterator[Program]:
     """Programs in input order, one by one: a file, a folder, a glob, or several of these.
 
-    Rows with one of `KEYS`, or LiveCodeBench's list with `code_list`.
+    Rows with one of `KEYS`, or LiveCodeBench's list with `code_list`; or a `.py` file that has its problem's name.
     """
     for file in program_files(path):
+        if file.suffix == PYTHON:
+            yield _of_file(file)
+            continue
         for number, row in rows(file):
             with located(file, number):
                 programs = list(programs_from_row(row, f"{file}:{number}"))
@@ -34,7 +37,7 @@ def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
     except (OSError, ValueError) as error:
         raise InputError(str(path), 0, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not found:
-        what = "no .jsonl or .json file in this folder" if Path(path).is_dir() else "no such file"
+        what = "no .jsonl, .json or .py file in this folder" if Path(path).is_dir() else "no such file"
         raise InputError(str(path), 0, what, "check the name")
     return found
 
@@ -42,14 +45,33 @@ def program_files(path: str | Path | Iterable[str | Path]) -> list[Path]:
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 
 
+PYTHON = ".py"
+
+
 def _files(place: Path) -> list[Path]:
     if place.is_dir():
-        return sorted(f for f in place.iterdir() if f.name.endswith(ENDINGS) and not f.name.endswith(".meta.json"))
+        there = sorted(place.iterdir())
+        rows = [f for f in there if f.name.endswith(ENDINGS) and not f.name.endswith(".meta.json")]
+        return rows or [f for f in there if f.suffix == PYTHON]
     if place.exists():
         return [place]
     if any(sign in str(place) for sign in "*?["):
         return sorted(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
     return []
+
+
+def _of_file(file: Path) -> Program:
+    try:
+        if not file.is_file():
+            raise InputError(str(file), 0, "is a pipe, a device or a socket", "give a regular file")
+        if file.stat().st_size > MOST_OF_A_ROW:
+            raise InputError(str(file), 0, f"has more than {MOST_OF_A_ROW >> 20} MB", "leave it out")
+        source = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise InputError(str(file), 0, f"cannot be read: {reason}", "give a Python file") from None
+    row = {"problem_id": file.stem, "file": str(file), "program": source}
+    return Program(file.stem, source, row, origin=f"{file}:0")
 
 
 def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
@@ -59,7 +81,8 @@ def problem_of(program: Program, problems: Mapping[str, Problem]) -> Problem:
     file, _, line = program.origin.rpartition(":")
     some = ", ".join(map(repr, list(problems)[:3])) + (" …" if len(problems) > 3 else "")
     reason = f"problem {program.problem_id!r:.80} is not among the problems ({some:.200})"
-    raise InputError(file or "programs", int(line or 0), reason, "check --problems")
+    hint = "a .py file has the name of its problem" if file.endswith(PYTHON) else "check --problems"
+    raise InputError(file or "programs", int(line or 0), reason, hint)
 
 
 def found_in(answer: str, problem: Problem | None, rule: ExtractionRule = ExtractionRule.KIYAS) -> Extraction:

@@ -19,6 +19,7 @@ from .parting import imports_of, names_of
 from .pool import judge
 from .ready import check_ready, known_mode, lacks
 from .syntax import SOLUTION, syntax_tree
+from .terminal import many
 from .types import MISSING, InputError, Limits, Mode, Outcome, Problem, Program, SandboxError, Verdict
 from .verdicts import CHECKER_FAILED
 
@@ -119,7 +120,7 @@ def _lines(findings: list[Finding]) -> list[str]:
     for finding in findings:
         by_reason.setdefault(finding.reason, []).append(finding.problem_id)
     lines = [f"{_some(ids)}: {reason}" for reason, ids in by_reason.items()]
-    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more reasons"]
+    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {many(len(lines) - SHOWN, 'more reason')}"]
 
 
 def _some(ids: list[str]) -> str:

@@ -36,6 +36,11 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split("\n")).replace("\t", " "))
 
 
+def many(number: int, noun: str) -> str:
+    """`1 problem`, `2 problems`, `1,000 problems`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Printable:
     """A text stream that writes printable text only. Everything else is the stream's own."""
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from .once import Once, short_digest
 from .proof import Finding
-from .terminal import one_line, raw
+from .terminal import many, one_line, raw
 from .types import InputError, Outcome, Program, Verdict
 from .verdicts import CHECKER_FAILED, WITHIN
 
@@ -355,6 +355,10 @@ class Tally:
             self._differing.append(f"{id}: {verdict} strict, {other} livecodebench; {detail}")
         self._progress.step(self.counts.total() + self._refused, f"{self.counts[Outcome.AC]} AC")
 
+    def hide(self) -> None:
+        """Takes the progress bar off the line, for something else to be printed there."""
+        self._progress.end()
+
     def checker_failed(self, program: Program, row: dict[str, Any]) -> bool:
         """Whether that is why there is no verdict; said once for each problem."""
         if found := CHECKER_FAILED in row.get("flags", ()):
@@ -368,7 +372,7 @@ class Tally:
         if reused:
             lines.append(f"{reused} of these verdicts are those of the same program for the same problem, run once")
         if self._refused:
-            lines.append(f"{self._refused} programs have no verdict: their problems are refused, for the reasons above")
+            lines.append(f"{many(self._refused, 'program')} without a verdict: refused problems, for the reasons above")
         if self._both:
             lines.append(f"the modes differ on {len(self._differing)} of {self.counts.total()} programs")
             lines += [f"  {line}" for line in self._differing]
@@ -378,7 +382,7 @@ class Tally:
             lines.append(f"IE: problem {id}: {detail}; mend its checker, or leave the problem out")
         if self.broken:
             lines.append(
-                f"IE: the sandbox failed {self.broken} times, not the program; "
+                f"IE: {many(self.broken, 'failure')} of the sandbox, not of a program; "
                 "with --out the same command judges these again"
             )
         print("\n".join(map(one_line, lines)), file=sys.stderr)
@@ -389,7 +393,7 @@ def _summary(counts: Counter[Outcome]) -> str:
     if not total:
         return "nothing left to judge"
     parts = ", ".join(f"{counts[kind]} {kind}" for kind in Outcome if counts[kind])
-    return f"{total} programs: {parts} ({100 * counts[Outcome.AC] / total:.1f} % accepted)"
+    return f"{many(total, 'program')}: {parts} ({100 * counts[Outcome.AC] / total:.1f} % accepted)"
 
 
 class Progress:

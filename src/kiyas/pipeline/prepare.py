@@ -13,6 +13,7 @@ from kiyas.data import benchmarks, hub
 from kiyas.data.arms import ArmData, arm_counts, derive, drop_too_long, read_arms
 from kiyas.data.chat import Chat
 from kiyas.interop import adapters
+from kiyas.judge.terminal import many
 from kiyas.judging.stage import prove, sound
 from kiyas.model import families
 from kiyas.pipeline import identity
@@ -75,7 +76,7 @@ class Prepared:
             }
             told = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
             lines.append(
-                f"arm {name}: {count['train']} training samples of {count['groups']} problems "
+                f"arm {name}: {many(count['train'], 'training sample')} of {many(count['groups'], 'problem')} "
                 f"({count['solutions_per_group']:g} solutions each), {count['validation']} for validation"
                 + (f"; {count['from']}" if count.get("derived") else "")
                 + (f", {count['draws']} draws" if count.get("draws", 1) > 1 else "")
@@ -89,7 +90,7 @@ class Prepared:
         for name, arm in self.arms.items():
             for flag, count in arm.flags.items():
                 if count:
-                    lines.append(f"arm {name}: {count} rows {FLAGS[flag]}")
+                    lines.append(f"arm {name}: {many(count, 'row')} {FLAGS[flag]}")
             if arm.unused:
                 shown = ", ".join(map(str, arm.unused[:12])) + " and more" * (len(arm.unused) > 12)
                 lines.append(f"arm {name}: nothing was read from the columns {shown}")

@@ -17,6 +17,7 @@ from typing import Any
 from kiyas import judge, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
+from kiyas.judge.terminal import many
 from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity
@@ -69,7 +70,7 @@ def run(
         wanted = [stage for stage in _to(until) if stage in REMADE or folder.manifest(stage) is None]
         manifests.refuse(folder, [name for stage in wanted for name in manifests.READS[stage]])
         tell(
-            f"{study.name}: {', '.join(study.arms)} × {len(study.seed_list)} seeds, into {folder.root}; "
+            f"{study.name}: {', '.join(study.arms)} × {many(len(study.seed_list), 'seed')}, into {folder.root}; "
             f"programs run in {tier} isolation"
         )
         if folder.manifest(Stage.DATA) is not None and folder.manifest(Stage.JUDGE) is None:
@@ -170,7 +171,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
         tell(f"data: {line}")
     for each in measured.contamination:
         if each.found:
-            tell(f"data: {len(each.found)} problems of {each.benchmark} appear in the training data of {each.arm}")
+            tell(f"data: in the training data of {each.arm}: {many(len(each.found), 'problem')} of {each.benchmark}")
     doubts = prepared.doubts(study)
     for line in doubts:
         tell(f"data: {line}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from kiyas.judge.terminal import many
 from kiyas.pipeline.identity import model_facts
 from kiyas.runfolder import manifests
 from kiyas.runfolder.files import sha256
@@ -12,44 +15,93 @@ from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Record, read_record
 
 
-def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", restore: bool = False) -> tuple[str, bool]:
-    """What is to be said, and whether every file is sound. `accepted`: a file to take as it is, for this reason.
+@dataclass(frozen=True)
+class Verified:
+    """What was found in a run folder."""
+
+    damaged: list[dict[str, str]]
+    """file, what, hint"""
+    files: int
+    """that are known by a digest"""
+    stages: list[Stage]
+    """finished ones, of whose files the digests are known"""
+    unfinished: list[Stage]
+    unknown: list[Stage]
+    """finished by a version that noted no digests"""
+    accepted: list[str]
+    study_file: str | None
+    """what is wrong with study.yaml"""
+    models: list[str]
+    done: list[str]
+    """what was accepted or restored just now"""
+
+    @property
+    def sound(self) -> bool:
+        return not self.damaged and self.study_file is None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"sound": self.sound, **asdict(self)}
+
+    def __str__(self) -> str:
+        lines = [*self.done]
+        for each in self.damaged:
+            lines += [f"{each['file']} {each['what']}", f"  hint: {each['hint']}"]
+        lines += [self.study_file] if self.study_file else []
+        if self.unfinished:
+            lines.append(f"not finished: {', '.join(self.unfinished)}")
+        if self.unknown:
+            lines.append(
+                f"{', '.join(self.unknown)}: made by a version that noted no digests; nothing is known of these files"
+            )
+        lines += [*self.accepted, *self.models]
+        lines.append(
+            f"not as written: {len(self.damaged)} of {self.files} files"
+            if self.damaged
+            else f"as they were written: {many(self.files, 'file')} of {many(len(self.stages), 'finished stage')}"
+        )
+        return "\n".join(lines)
+
+
+def verify(folder: RunDir, *, accepted: str | None = None, reason: str = "", restore: bool = False) -> Verified:
+    """Compares every file. `accepted`: a file to take as it is, for this reason.
 
     Raises KiyasError for a folder that is no run folder, and for a manifest that cannot be read.
     """
-    lines = []
+    done = []
     if restore:
         with folder.lock():
-            lines.append(f"{folder.resolved} is restored as it was after the stage {manifests.restore(folder)}")
+            done.append(f"{folder.resolved} is restored as it was after the stage {manifests.restore(folder)}")
     if accepted is not None:
         with folder.lock():
-            done = manifests.accept(folder, _name(folder, accepted), reason)
-        lines.append(f"accepted: {done.file}; the report says so. {_going_on(folder, done.file)}")
+            taken = manifests.accept(folder, _name(folder, accepted), reason)
+        done.append(f"accepted: {taken.file}; the report says so. {_going_on(folder, taken.file)}")
     found = manifests.damages(folder, whole=True)
-    for each in found:
-        lines += [str(each), f"  hint: {manifests.mend(folder, each)}"]
+    hints = [{"file": str(each.path), "what": each.what, "hint": manifests.mend(folder, each)} for each in found]
     record = read_record(folder)
     written = record.study_file_sha256
-    other_study = written is not None and (not folder.study_copy.is_file() or sha256(folder.study_copy) != written)
-    if other_study:
-        lines.append(
-            f"{folder.study_copy} is not the study file that the run was started with; what counts is "
-            f"{folder.resolved.name}\n  hint: restore it from a copy, or from the file that it was: kiyas run STUDY"
-        )
     known = {stage: made for stage in Stage if (made := manifests.outputs(folder, stage)) is not None}
-    if unfinished := [stage for stage in Stage if folder.manifest(stage) is None]:
-        lines.append(f"not finished: {', '.join(unfinished)}")
-    if unknown := [stage for stage in Stage if folder.manifest(stage) is not None and stage not in known]:
-        lines.append(f"{', '.join(unknown)}: made by a version that noted no digests; nothing is known of these files")
-    lines += [f"accepted on {each.when}: {each.file} ({each.reason})" for each in record.accepted]
-    lines += _models(record)
-    count = sum(map(len, known.values()))
-    lines.append(
-        f"not as written: {len(found)} of {count} files"
-        if found
-        else f"{count} files of {len(known)} finished stages are as they were written"
+    return Verified(
+        hints,
+        sum(map(len, known.values())),
+        list(known),
+        [stage for stage in Stage if folder.manifest(stage) is None],
+        [stage for stage in Stage if folder.manifest(stage) is not None and stage not in known],
+        [f"accepted on {each.when}: {each.file} ({each.reason})" for each in record.accepted],
+        _other_study(folder) if written and not _has_digest(folder.study_copy, written) else None,
+        _models(record),
+        done,
     )
-    return "\n".join(lines), not found and not other_study
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
+
+
+def _other_study(folder: RunDir) -> str:
+    return (
+        f"{folder.study_copy} is not the study file that the run was started with; what counts is "
+        f"{folder.resolved.name}\n  hint: restore it from a copy, or from the file that it was: kiyas run STUDY"
+    )
 
 
 def _going_on(folder: RunDir, name: str) -> str:

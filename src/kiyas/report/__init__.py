@@ -21,7 +21,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
 from kiyas.work.progress import tell
 
-__all__ = ["conclusion", "languages", "text", "write"]
+__all__ = ["badge", "conclusion", "languages", "text", "write"]
 
 
 def write(run: Path, findings: Findings, *, language: str | None = None) -> Path:
@@ -95,3 +95,8 @@ def text(findings: Findings, *, language: str = "en", width: int = 100, color: b
 def conclusion(findings: Findings) -> str:
     """The conclusion in one English sentence."""
     return sentences.conclusion(findings, Language()).sentence
+
+
+def badge(findings: Findings) -> str:
+    """The conclusion in a few English words."""
+    return sentences.conclusion(findings, Language()).badge

@@ -4,6 +4,8 @@ All of a language is in `phrases/LANGUAGE.toml`: every sentence, the section [fo
 where words change with the word before them. A phrase may ask for an ending: `{arm:loc}` is the arm's name with the
 ending `loc` of [grammar.endings]. What [grammar.letters] names in an ending is decided by the end of the word before
 it: the first pattern that is found there counts. [grammar.spoken] says how numbers and letters are read.
+
+`{n:problem/problems}` is 1 problem, 2 problems; `p {p:=}` is p = 0.012, p < 0.001.
 """
 
 from __future__ import annotations
@@ -67,6 +69,11 @@ class _Grammar(string.Formatter):
         self.endings, self.letters, self.spoken = endings or {}, letters or {}, spoken or []
 
     def format_field(self, value: Any, spec: str) -> str:
+        if "/" in spec:
+            one, more = spec.split("/")
+            return f"{value} {one if str(value) == '1' else more}"
+        if spec == "=":
+            return str(value) if str(value).startswith("<") else f"= {value}"
         if spec not in self.endings:
             return str(super().format_field(value, spec))
         return f"{value}{self.ending(str(value), spec)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kiyas.judge.types import Mode, Tier
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.files import digest, how_to_mend, read_sealed, write_sealed
+from kiyas.runfolder.files import digest, how_to_mend, read_sealed, sha256, write_sealed
 from kiyas.runfolder.paths import RunDir
+from kiyas.study.file import load, read
 from kiyas.study.settings import Arm, Compare, Dtype, Report, Study
 from kiyas.types import KiyasError
 
@@ -231,6 +233,35 @@ def parse(path: Path, value: Any) -> Record:
             f"{path} is not a record that this version reads: {wrong}",
             "was it edited, or made by another version of Kıyas? Restore it, or run the study into a new folder",
         ) from error
+
+
+@dataclass(frozen=True)
+class Given:
+    """A study as a command was given it."""
+
+    study: Study
+    file: Path
+    """the study file"""
+    folder: RunDir | None
+    """the run that it goes on with; None where the study's name decides"""
+
+
+def given_study(path: Path, overrides: list[str]) -> Given:
+    """Reads a study file; or of a run folder, and of the study file that was copied into it, the study of that run.
+
+    That one has the run's own overrides, and its paths start where the run was started. Raises KiyasError.
+    """
+    folder = RunDir(path if path.is_dir() else path.parent)
+    if not folder.resolved.exists() or not (path.is_dir() or path.name == folder.study_copy.name):
+        return Given(load(path, overrides), path, None)
+    record = read_record(folder)
+    if record.study is None:  # an import: its study file is there to be run, and says where the files are
+        return Given(load(folder.study_copy, overrides), folder.study_copy, None)
+    if not path.is_dir() and sha256(path) != record.study_file_sha256:
+        return Given(load(path, overrides), path, None)
+    tree = record.study.model_dump(mode="json", by_alias=True, exclude_none=True)
+    study = read(tree, str(folder.resolved), folder.root.resolve(), overrides)
+    return Given(study, folder.study_copy, folder if study.name == record.name else None)
 
 
 def float32_modules(folder: RunDir, study: Study) -> tuple[str, ...] | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from kiyas.study.settings import (
     is_builtin,
     is_hub_id,
 )
-from kiyas.types import KiyasError
+from kiyas.types import KiyasError, did_you_mean
 
 GONE = {"tuning_seeds": "each seed's learning rate is now chosen by its own validation loss: leave this key out"}
 # Names people bring along from TRL, axolotl and LLaMA-Factory.
@@ -120,16 +120,21 @@ def refuse_untrusted(
 
 def parse(text: str, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
     """As `load`, from text; `source` names it in messages, `folder` is where relative paths start."""
-    tree = _yaml(text, source)
+    return read(_yaml(text, source), source, folder, overrides)
+
+
+def read(tree: Any, source: str, folder: Path, overrides: list[str] | None = None) -> Study:
+    """As `parse`, from what is in the text; the overrides are put into `tree`."""
     if not isinstance(tree, dict):
         raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
     problems = [_override(tree, override) for override in overrides or []]
+    whence = _Whence(tree, [override.partition("=")[0] for override in overrides or []])
     try:
         study = Study.model_validate(tree)
     except ValidationError as error:
-        problems += [_explain(tree, each) for each in error.errors()]
+        problems += [_explain(whence, each) for each in _one_of_each_choice(tree, error.errors())]
         study = None
-    problems += _paths(tree, folder)
+    problems += _paths(whence, folder)
     problems += _unwritable(study) if study is not None else []
     found = [problem for problem in problems if problem]
     if found or study is None:
@@ -144,13 +149,19 @@ def _yaml(text: str, source: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
-        raise KiyasError(f"{where}: {' '.join(str(error.problem or error.context).split())}") from None
+        what = " ".join(str(error.problem or error.context).split())
+        if "'\\t'" in what:
+            raise KiyasError(f"{where}: YAML does not allow a tab here", "indent with spaces, two a level") from None
+        raise KiyasError(f"{where}: {what}", BACK_SLASHES if "escape" in what else "") from None
     except RecursionError:
         raise KiyasError(f"{source}: not valid YAML: it is nested too deep") from None
     except (YAMLError, ValueError) as error:  # a date that is none is a ValueError
         if "set_int_max_str_digits" in str(error):
             raise KiyasError(f"{source}: a number has more than 4,300 digits") from None
         raise KiyasError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+BACK_SLASHES = "in double quotes a back-slash begins an escape: write single quotes, and paths with /"
 
 
 def _override(tree: dict[str, Any], override: str) -> str | None:
@@ -169,16 +180,36 @@ def _override(tree: dict[str, Any], override: str) -> str | None:
     return None
 
 
-def _line(tree: Any, location: tuple[Any, ...]) -> str:
-    """`line 7: ` for the deepest part of the location that is in the file, or nothing for overrides."""
-    line = None
-    for part in location:
-        marks = getattr(tree, "lc", None)
-        if marks is None or not marks.data or part not in marks.data:
-            break
-        line = marks.data[part][0] + 1
-        tree = tree[part]
-    return f"line {line}: " if line else ""
+@dataclass(frozen=True)
+class _Whence:
+    """Where a value was given: in which line of the file, or as an override."""
+
+    tree: Any
+    overrides: list[str]
+    """their keys, with dots"""
+
+    def __call__(self, location: tuple[Any, ...]) -> str:
+        """`line 7: ` for the deepest part of the location that is in the file, or `override: `.
+
+        Where only the whole of a section is wrong, an override inside it is named beside the line.
+        """
+        dotted = ".".join(map(str, location))
+        above = [key for key in self.overrides if f"{dotted}.".startswith(f"{key}.")]
+        below = [key for key in self.overrides if location and key.startswith(f"{dotted}.")]
+        if above:
+            return "override: "
+        said = [self._line(location), *(f"override {key}" for key in below)]
+        return f"{', '.join(filter(None, said))}: " if any(said) else ""
+
+    def _line(self, location: tuple[Any, ...]) -> str:
+        line, tree = None, self.tree
+        for part in location:
+            marks = getattr(tree, "lc", None)
+            if marks is None or not marks.data or part not in marks.data:
+                break
+            line = marks.data[part][0] + 1
+            tree = tree[part]
+        return f"line {line}" if line else ""
 
 
 def _holds(node: Any, part: Any) -> bool:
@@ -196,8 +227,8 @@ def _at(tree: Any, *location: Any) -> Any:
     return tree
 
 
-def _explain(tree: dict[str, Any], error: Any) -> str:
-    # pydantic names union members in the location ("int", "list[int]"): keep what is in the file.
+def _in_file(tree: Any, error: Any) -> tuple[Any, ...]:
+    """Where an error is, as in the file: pydantic also names the member of a union ("int", "list[int]")."""
     location: tuple[Any, ...] = ()
     node: Any = tree
     for part in error["loc"]:
@@ -206,13 +237,43 @@ def _explain(tree: dict[str, Any], error: Any) -> str:
             location = (*location, part)
         elif part == error["loc"][-1] and error["type"] == "missing":
             location = (*location, part)
+    return location
+
+
+def _one_of_each_choice(tree: Any, errors: list[Any]) -> list[Any]:
+    """Where a value may be a number or a list, pydantic says what is wrong with it as each: one is the mistake.
+
+    It is what is wrong with it as what it is.
+    """
+    choices: dict[tuple[Any, ...], dict[Any, list[Any]]] = {}
+    for error in errors:
+        at, node = 0, tree
+        for part in error["loc"]:
+            if not _holds(node, part):
+                break
+            at, node = at + 1, node[part]
+        at = len(error["loc"]) if error["type"] == "missing" else at
+        choices.setdefault(error["loc"][:at], {}).setdefault(error["loc"][at : at + 1], []).append(error)
+    kept = []
+    for members in choices.values():
+        fit = [found for found in members.values() if not any(error["type"].endswith("_type") for error in found)]
+        kept += (fit or list(members.values()))[0]
+    return kept
+
+
+def _explain(whence: _Whence, error: Any) -> str:
+    location = _in_file(whence.tree, error)
+    message = error["msg"].removeprefix("Value error, ")
+    # What only the whole study can find begins with the key.
+    named = re.match(r"([\w-]+(?:\.[\w-]+)*): ", message) if not location else None
+    if named and _holds(whence.tree, named[1].split(".")[0]):
+        location, message = tuple(named[1].split(".")), message[named.end() :]
     dotted = ".".join(map(str, location)) or "study"
-    where = _line(tree, location)
+    where = whence(location)
     if error["type"] == "extra_forbidden":
         return f"{where}unknown key {dotted}{_suggest(error['loc'])}"
     if error["type"] == "missing":
         return f"{where}{dotted} is missing"
-    message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{where}{dotted}: {message}{shown}"
@@ -224,10 +285,9 @@ def _suggest(location: tuple[Any, ...]) -> str:
     for part in location[:-1]:
         field = section.model_fields.get(part) if section else None
         section = _model_in(field.annotation) if field else Arm if section is None else section
-    keys = list(section.model_fields) if section else []
-    close = difflib.get_close_matches(key, keys, 1, 0.75)
-    if close:
-        return f"; did you mean {close[0]}?"
+    keys = [field.alias or name for name, field in section.model_fields.items()] if section else []
+    if close := did_you_mean(key, keys):
+        return close
     if key in GONE:
         return f"; {GONE[key]}"
     if key in KNOWN_ELSEWHERE:
@@ -260,8 +320,9 @@ def _unwritable(study: Study) -> list[str]:
     ]
 
 
-def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
+def _paths(whence: _Whence, folder: Path) -> list[str]:
     """One message for every file that the study names and that is not there."""
+    tree = whence.tree
     named: list[tuple[tuple[Any, ...], str]] = [(("model_name_or_path",), "model folder")]
     arms, also = _at(tree, "arms"), _at(tree, "benchmarks", "also")
     if isinstance(arms, dict):
@@ -280,7 +341,7 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
         if location[0] == "benchmarks" and benchmark_name(value) in HUB_BENCHMARKS and not (folder / value).exists():
             continue
         dotted = ".".join(map(str, location))
-        where = _line(tree, location)
+        where = whence(location)
         try:
             path = folder / Path(value).expanduser()
             path.stat()
@@ -296,7 +357,8 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             continue
         elif not path.exists():
             names = f"; known by name: {', '.join(HUB_BENCHMARKS)}" if location[0] == "benchmarks" else ""
-            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder}){names}")
+            slashes = f"; {BACK_SLASHES}" if re.search(r"[\\\x00-\x1f]", value) else ""
+            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder}){names}{slashes}")
         elif location[-1] in ("model_name_or_path", "model") and not (path / "config.json").is_file():
             found.append(f"{where}{dotted}: {value!r} holds no config.json, so it is not a model folder")
         elif location[-1] == "checkpoints" and not path.is_dir():
@@ -306,7 +368,7 @@ def _paths(tree: dict[str, Any], folder: Path) -> list[str]:
             found.append(f"{where}{dotted}: {value!r} is {what}; give a file")
     python = _at(tree, "judge", "python")
     if isinstance(python, str) and shutil.which(python) is None:
-        found.append(f"{_line(tree, ('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")
+        found.append(f"{whence(('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")
     return found
 
 

@@ -155,7 +155,7 @@ class Recipe(Section):
     """Hyper-parameters: the same for all arms, unless an arm sets its own in its `training:`."""
 
     budget: Budget = Budget(epochs=3)
-    """See Budget."""
+    """What every arm may spend: exactly one of the keys below, the same for all arms."""
     learning_rate: Positive | list[Positive] = 2e-4
     """Peak learning rate. A list is a grid, the same for all arms: every seed is trained at every rate, and represented
     by the rate with its own lowest validation loss."""
@@ -554,10 +554,18 @@ class Compare(Section):
     """Which checkpoint represents an arm: the last; the lowest validation loss; the best on the first benchmark of
     `also`; or the best on the primary benchmark itself (exploratory: it has selection bias, which the report shows)."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """The smallest difference in the metric that matters: the equivalence margin."""
+    """The smallest difference in the metric that matters: the equivalence margin. A share: 0.05 is 5 points."""
     accept: list[Accept] = []
     """What is known to be unfair and accepted explicitly. Without `unequal_budgets` arms that may spend unequally (by
     their own `training:`) are refused."""
+
+    @field_validator("matters", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        points = re.fullmatch(r"(\d+(?:\.\d+)?) ?%?", str(value))
+        if points and 1 <= float(points[1]) < 100:
+            raise ValueError(f"give a share, not points: {float(points[1]):g} points are {float(points[1]) / 100:g}")
+        return value
 
     @property
     def k(self) -> int:
