@@ -119,7 +119,7 @@ def page(
         names=findings.arms,
         f=findings,
         figures="figures/",
-        links=_links(findings, words, made_tables, made_charts),
+        links=_links(findings, words, made_tables),
         losses=_losses(findings, made_charts),
         colours={arm: charts.arm_colour(findings, arm) for arm in findings.arms},
         seeds=any(len(found.adapters) > 1 for found in findings.results)
@@ -147,12 +147,7 @@ def page(
     return html.replace(CHUNKS, "".join(_chunk(i, text) for i, text in enumerate(made)), 1)
 
 
-def _links(
-    findings: Findings,
-    words: Language,
-    made_tables: Mapping[str, tables.Table],
-    made_charts: Mapping[str, charts.Chart],
-) -> list[tuple[str, str]]:
+def _links(findings: Findings, words: Language, made_tables: Mapping[str, tables.Table]) -> list[tuple[str, str]]:
     """The sections that have something to show, and their names."""
     filled = {"conclusion", "method"} | {table.place.section for table in made_tables.values() if table.shown}
     filled |= {"loss"} if findings.curves else set()
