@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## install, run the practice study, print the result a
 	$(BIN)/kiyas demo
 
 test: $(VENV)/.installed-dev  ## install what tests need and run them (minutes)
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-dev  ## the long proofs
 	$(BIN)/python -m pytest -m slow

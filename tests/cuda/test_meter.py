@@ -96,6 +96,7 @@ def fits(found: dict[str, Any], near: float = 0.05) -> None:
     assert not any("math" in kernel for kernel in found["attention"])
 
 
+@pytest.mark.slow
 def test_a_t4_fits_with_modules_in_float32(on_cuda: OnCuda) -> None:
     """As Qwen2 will need: the MLPs of five layers leave float16's range."""
     found = on_cuda("on_meter.quick")

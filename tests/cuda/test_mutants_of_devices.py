@@ -19,6 +19,7 @@ def missed(found: dict[str, str]) -> list[str]:
     return [name for name, said in found.items() if not said and name.partition(":")[0] not in HARMLESS]
 
 
+@pytest.mark.slow
 def test_a_forgotten_device_shows(on_cuda: Callable[..., Any]) -> None:
     found = on_cuda("on_mutants.run", most=1)
     assert len(found) == 1 and missed(found) == []

@@ -10,7 +10,8 @@ import pytest
 OnCuda = Callable[..., Any]
 
 
-@pytest.mark.parametrize("wild", [pytest.param(False, marks=pytest.mark.slow), True], ids=["calm", "wild"])
+@pytest.mark.slow
+@pytest.mark.parametrize("wild", [False, True], ids=["calm", "wild"])
 def test_stages_in_float16(on_cuda: OnCuda, wild: bool) -> None:
     """`auto` is float16; losses as in float32; modules beyond its range are found, recorded and planned for; a run that
     was killed ends as if it had not been; nothing is held at the end."""

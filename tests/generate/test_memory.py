@@ -123,8 +123,8 @@ class Alive(TorchDispatchMode):
     ("dtype", "sampled", "plan", "prompt", "new", "vocabulary"),
     [
         (torch.float32, False, Plan(3, 24, 600), 50, 150, 2000),
-        (torch.bfloat16, True, Plan(3, 24, 600), 50, 100, 5000),
-        (torch.float32, True, Plan(2, 8, 4000), 300, 20, 2000),
+        pytest.param(torch.bfloat16, True, Plan(3, 24, 600), 50, 100, 5000, marks=pytest.mark.slow),
+        pytest.param(torch.float32, True, Plan(2, 8, 4000), 300, 20, 2000, marks=pytest.mark.slow),
         (torch.bfloat16, False, Plan(4, 16, 600), 10, 200, 500),
     ],
 )

@@ -55,9 +55,8 @@ def test_a_whole_study(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert "training.load_in_4bit" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "card", [pytest.param(None, id="here", marks=pytest.mark.slow), pytest.param(CARDS["t4"], id="t4")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("card", [pytest.param(None, id="here"), pytest.param(CARDS["t4"], id="t4")])
 def test_check_plans_for_4_bits(card: Card | None) -> None:
     pytest.importorskip("bitsandbytes")
     known: dict[str, Any] = {
