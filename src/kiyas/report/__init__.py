@@ -69,7 +69,7 @@ def _write(run: Path, findings: Findings, language: str, own: str, wanted: list[
     made = markdown.render(findings, paper, made_tables, made_charts, cited, end)
     _renew(folder / f"report{end}.md", made, markdown.gone(words))
     html, links = folder / f"index{end}.html", others(language, own, wanted)
-    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, library, end, links))
+    atomic_text(html, page.page(run, findings, words, made_tables, made_charts, said, library, end, links))
     return html
 
 

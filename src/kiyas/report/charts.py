@@ -23,7 +23,7 @@ from kiyas.runfolder.files import atomic_bytes, atomic_text
 Spec = dict[str, Any]
 # Okabe–Ito's hues, lightened or darkened until they read on white and on near-black alike.
 COLOURS = ("#2f7fc1", "#d9622b", "#1a9e77", "#b8639f", "#c2930f", "#4aa8d8", "#8c6bb1", "#7d6a45")
-BASE_COLOUR, INK = "#8a8f98", "#2b2f3a"
+BASE_COLOUR, INK = dot_plot.GREY, "#2b2f3a"
 LONGEST_NAME = 100
 """bytes"""
 DASHES = ([2, 3], [1, 0], [8, 3], [8, 3, 2, 3], [4, 4], [12, 4])
@@ -151,11 +151,6 @@ def finish(chart: alt.LayerChart | alt.Chart, width: int, height: int) -> Spec:
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     cleaned: Spec = _clean(spec)
     return cleaned
-
-
-def _label_format(words: Language) -> str:
-    """An axis format of percent in the language's own order."""
-    return words.chart_percent()
 
 
 def _span(curves: Sequence[Curve]) -> tuple[float, float] | None:
@@ -293,7 +288,7 @@ def pass_over_steps(findings: Findings, words: Language) -> Chart:
         x=alt.X("step:Q", title=step, scale=_steps(rows), axis=_step_axis(rows)), color=colour, detail="line:N"
     )
     y = alt.Y(
-        "rate:Q", title=findings.metric, axis=alt.Axis(labelExpr=_label_format(words)), scale=alt.Scale(zero=True)
+        "rate:Q", title=findings.metric, axis=alt.Axis(labelExpr=words.chart_percent()), scale=alt.Scale(zero=True)
     )
     tooltip = [
         alt.Tooltip("arm:N", title=words("chart.arm")),
@@ -348,7 +343,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _share_axis(words: Language) -> alt.Axis:
-    return alt.Axis(labelExpr=_label_format(words), tickCount=TICKS, labelFlush=True, grid=False)
+    return alt.Axis(labelExpr=words.chart_percent(), tickCount=TICKS, labelFlush=True, grid=False)
 
 
 def rates(findings: Findings, words: Language) -> Chart:

@@ -9,6 +9,7 @@ from typing import Any
 
 import altair as alt
 
+GREY = "#8a8f98"
 ROW = 46
 """pixels; the name is in the upper part, the interval in the middle, single seeds below"""
 NAME, LINE, SEEDS, SPREAD = 0.32, 0.56, 0.68, 0.36
@@ -51,10 +52,10 @@ def behind(margin: float, x: alt.Scale, what: str) -> list[Any]:
     layers: list[Any] = []
     if margin:
         band = alt.Chart(alt.Data(values=[{"low": -margin, "high": margin, "what": what}])).mark_rect(
-            color="#8a8f98", opacity=0.18
+            color=GREY, opacity=0.18
         )
         layers.append(band.encode(x=alt.X("low:Q", scale=x), x2="high:Q", tooltip=alt.Tooltip("what:N", title=" ")))
-    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color="#8a8f98", strokeWidth=1.5)
+    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=GREY, strokeWidth=1.5)
     return [*layers, zero.encode(x=alt.X("zero:Q", scale=x))]
 
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from kiyas.analyse.findings import Curve, Findings, Level
 from kiyas.judge.version import VERSION
-from kiyas.report import charts, first_screen, grid, methods, sentences, tables
+from kiyas.report import charts, first_screen, grid, sentences, tables
 from kiyas.report.language import Language
 from kiyas.report.payload import chunks, script_json
 from kiyas.report.quoting import in_html
@@ -100,13 +100,15 @@ def page(
     words: Language,
     made_tables: dict[str, tables.Table],
     made_charts: dict[str, charts.Chart],
+    told: Sequence[str],
     library: str,
     suffix: str = "",
     others: list[tuple[str, str, str]] | None = None,
 ) -> str:
     """The whole HTML text.
 
-    `suffix`: what this language's files have in their names; `others`: code, name and page of other languages.
+    `told`: the methods' paragraphs; `suffix`: what this language's files have in their names; `others`: code, name and
+    page of other languages.
     """
     shown = grid.Grid.of(findings, words)
     html = document(
@@ -128,7 +130,7 @@ def page(
         s=sentences,
         tables=made_tables,
         facts=first_screen.facts(RunDir(run), findings, words),
-        question=sentences.question(findings, words),
+        question=sentences.question(findings.wanted, words),
         against_base=sentences.against_base(findings, words),
         conclusion=sentences.conclusion(findings, words),
         warnings=[(each.level, said) for each, said in sentences.remarks(findings, words, Level.WARNING, Level.NOTE)],
@@ -137,7 +139,7 @@ def page(
         letters=grid.LETTERS,
         suffix=suffix,
         others=others or [],
-        methods=methods.paragraphs(run, findings, words),
+        methods=told,
         settings=_settings(findings.settings),
     )
     rows = len(findings.grid)

@@ -24,7 +24,7 @@ from kiyas.report.first_screen import Fact
 from kiyas.report.language import DASH, Language, languages, others, suffix
 from kiyas.report.page import document
 from kiyas.report.quoting import markdown as plain
-from kiyas.report.sentences import Conclusion, arm_name, method, p_value
+from kiyas.report.sentences import Conclusion, arm_name, method, p_value, question
 from kiyas.report.table import Column, Table, interval, label, number, table
 from kiyas.runfolder.files import atomic_text
 from kiyas.stats.inference import Interval
@@ -368,18 +368,12 @@ def page(
         figures="",
         t=table,
         facts=_facts(found, words),
-        question=_question(found, words),
+        question=question((found.a, found.b), words),
         conclusion=conclusion(found, words),
         warnings=_remarks(found, words),
         suffix=end,
         others=links or [],
     )
-
-
-def _question(found: Pooled, words: Language) -> str:
-    if BASE_ARM in (found.a, found.b):
-        return words("first.asked_base", arm=found.b if found.a == BASE_ARM else found.a)
-    return words("first.asked", a=found.a, b=found.b)
 
 
 def _facts(found: Pooled, words: Language) -> list[Fact]:

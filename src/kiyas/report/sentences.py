@@ -358,12 +358,12 @@ def against_base(findings: Findings, words: Language) -> str:
     return words("first.against_base", listed="; ".join(listed)) if listed else ""
 
 
-def question(findings: Findings, words: Language) -> str:
-    """What the study asks; "" where it compares nothing."""
-    if len(findings.wanted) != 2:
+def question(wanted: Sequence[str], words: Language) -> str:
+    """What a study that compares these two asks; "" where it compares nothing."""
+    if len(wanted) != 2:
         return ""
-    a, b = findings.wanted
-    if BASE_ARM in findings.wanted:
+    a, b = wanted
+    if BASE_ARM in wanted:
         return words("first.asked_base", arm=b if a == BASE_ARM else a)
     return words("first.asked", a=a, b=b)
 
