@@ -51,7 +51,7 @@ def test_without_training_data_nothing_is_shown(written: Path, findings: Finding
     words = Language(language)
     none = dataclasses.replace(findings, data=(), shared_rows=())
     made = tables.tables(none, words)
-    html = page(written, none, words, made, {}, "")
+    html = page(written, none, words, made, {}, [], "")
     assert "data" not in made and not section(html) and 'href="#training-data"' not in html
     shared = SharedRows("deep", "other", 10, 20, 3, 4, 5, 6, 2)
     made = tables.tables(dataclasses.replace(none, shared_rows=(shared,)), words)

@@ -55,7 +55,7 @@ def test_missing_verdicts_leave_no_empty_picture_and_no_endless_list(tmp_path: P
     findings = analyse(run)
     (owed,) = [remark for remark in findings.remarks if remark.code == "owed"]
     assert owed.values["n"] == 7 and owed.values["where"].count("/step-") == 4 and owed.values["where"].endswith("…")
-    found = page.page(run, findings, WORDS, {}, charts.charts(findings, WORDS), "")
+    found = page.page(run, findings, WORDS, {}, charts.charts(findings, WORDS), [], "")
     assert 'class="answer"' in found and 'class="picture"' not in found
 
 
