@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
 
-from kiyas.judge import JudgeError, SandboxError, Tier, terminal, trust
+from kiyas.judge import JudgeError, SandboxError, Tier, pulse, terminal, trust
 from kiyas.judge import cli as judge_cli
 from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
@@ -72,7 +72,8 @@ def _main(arguments: list[str] | None) -> int:
         return 0
     try:
         _need_working_folder()
-        code = int(args.call(args) or 0)
+        with pulse.beating(args.parser.prog):
+            code = int(args.call(args) or 0)
         sys.stdout.flush()
         return code
     except SandboxError as error:

@@ -119,11 +119,12 @@ def test_an_error_in_python_too() -> None:
 
 def test_bars_and_lines_of_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     progress.tell(ALL)
-    monkeypatch.setattr(progress, "PLAIN_EVERY_S", -1.0)
     with progress.bar(ALL, 3, "units") as bar:
         bar.update(1, ALL)
+        progress.tell(str(bar))
     assert not orders_in(capsys.readouterr().err)
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(progress, "moves", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "120")
     with progress.bar("[red]x[/nothing]", 3, "units") as bar:
         bar.update(1, "[/] \x1b]0;mine\x07")
     shown = capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from kiyas.interop.answers import Answer
 from kiyas.interop.files import Row
 from kiyas.interop.kept import Kept
 from kiyas.judge.programs import found_in
+from kiyas.judge.pulse import JudgingPace
 from kiyas.judge.terminal import many
 from kiyas.judge.tiers import choose
 from kiyas.judge.types import Isolation
@@ -124,6 +126,8 @@ def _rejudge(
                 found[key] |= row
             before, tier = before + len(same), judge.Tier(row["tier"])
     with bar("judge", len(found), "answers", before) as progress:
+        pace = JudgingPace(Counter(id for id, _ in wanted))
+        progress.left = pace.left_s
         for verdict in verdicts(wanted, problems.values(), settings):
             if verdict.verdict is judge.Outcome.IE:
                 if CHECKER_FAILED in verdict.flags:
@@ -141,6 +145,7 @@ def _rejudge(
             kept.add(problems[verdict.problem_id], verdict.program.source, row)
             for key in same:
                 found[key] |= row
+            pace.judged(verdict.problem_id, verdict.cpu_s)
             progress.update(len(same))
     refuse_common_failure(
         Judgment.of({**adapter.fields(), "problem_id": id, "sample": sample, **found[adapter, id, sample]})

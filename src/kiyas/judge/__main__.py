@@ -4,14 +4,16 @@ import argparse
 import sys
 
 from . import cli
+from .pulse import beating
 from .terminal import only_printable
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m kiyas.judge")
     cli.add_arguments(parser)
-    with only_printable():
-        return cli.run(parser.parse_args())
+    args = parser.parse_args()
+    with only_printable(), beating(parser.prog):
+        return cli.run(args)
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def _run(args: argparse.Namespace) -> int:
                 words = f"{gone} of its rows are of programs or tests that the input no longer has"
                 print(f"{args.out}: {words}; they are now in {file.removed}", file=sys.stderr)
             if done:
-                print(f"{args.out}: {done} of {expected} verdicts are there already", file=sys.stderr)
+                print(f"{args.out}: {done} of {expected.total()} verdicts are there already", file=sys.stderr)
             file.remember(findings, {"problems": digest(inputs[-1]), "programs": [digest(each) for each in files]})
         out = file.append() if file is not None else sys.stdout.buffer
         programs, ahead = tee(everything())
@@ -256,7 +256,7 @@ def _run(args: argparse.Namespace) -> int:
             stop_early=args.stop_early,
         )
         stack.callback(verdicts.close)  # type: ignore[attr-defined]
-        tally = Tally(expected - there.total(), args.mode == "both")
+        tally = Tally(expected, there.total(), args.mode == "both")
         table = None if file is not None or args.json or not sys.stdout.isatty() else VerdictTable(everything())
         if table is not None:
             write(out, table.head())
@@ -264,7 +264,7 @@ def _run(args: argparse.Namespace) -> int:
             row = known(program)
             if file is not None and row is not None and there[seen := short_digest(line_in_file(program, row))] > 0:
                 there[seen] -= 1
-                tally.checker_failed(program, row)
+                tally.there(program, row)
                 continue
             if row is None:
                 row = next(verdicts).to_row()
@@ -318,11 +318,11 @@ def _proving() -> Callable[[int, int], None]:
     return step
 
 
-def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[int, dict[str, Problem]]:
-    """How many programs, and the problems that they answer. A mistake in the last line must not cost an hour."""
-    count, asked = 0, {}
+def _check_programs(files: list[Path], problems: dict[str, Problem]) -> tuple[Counter[str], dict[str, Problem]]:
+    """How many programs each problem has, and the problems. A mistake in the last line must not cost an hour."""
+    count, asked = Counter[str](), {}
     for program in read_programs(files):
-        count += 1
+        count[program.problem_id] += 1
         asked[program.problem_id] = problem_of(program, problems)
     if not count:
         raise InputError(

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .pulse import on_screen
 from .terminal import one_line, printable
 from .tiers import choose
 from .types import Isolation, JudgeError, Tier
@@ -124,7 +125,8 @@ def _asked(said: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(f"{said}. Do you trust it? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    with on_screen():
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def record() -> Path:

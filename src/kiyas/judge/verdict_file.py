@@ -10,13 +10,14 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from .once import Once, short_digest
 from .proof import Finding
+from .pulse import JudgingPace, Pace, clock, left, on_screen, under_way
 from .terminal import many, one_line, raw
 from .types import InputError, Outcome, Program, Verdict
 from .verdicts import CHECKER_FAILED, WITHIN
@@ -333,15 +334,19 @@ def _process(pid: int) -> str:
 class Tally:
     """Counts verdicts, with a progress bar, and says at the end what they were."""
 
-    def __init__(self, expected: int, both: bool) -> None:
+    def __init__(self, expected: Counter[str], there: int, both: bool) -> None:
+        """`expected`: programs by problem; `there`: how many of them have their verdict already."""
         self.counts: Counter[Outcome] = Counter()
         self._both, self._differing = both, list[str]()
         self._refused = self._within = self.broken = 0
         self.failed: dict[str, str] = {}
-        self._progress = Progress(expected)
+        self._progress = Progress(expected.total() - there)
+        self._pace = JudgingPace(expected)
+        self._progress.left = self._pace.left_s
 
     def count(self, program: Program, row: dict[str, Any]) -> None:
         """`row`: the verdict's own keys."""
+        self._pace.judged(program.problem_id, row.get("cpu_s") or 0.0)
         if row["verdict"] is None:
             self._refused += 1
             return
@@ -355,9 +360,14 @@ class Tally:
             self._differing.append(f"{id}: {verdict} strict, {other} livecodebench; {detail}")
         self._progress.step(self.counts.total() + self._refused, f"{self.counts[Outcome.AC]} AC")
 
+    def there(self, program: Program, row: dict[str, Any]) -> None:
+        """It has its verdict already."""
+        self._pace.known(program.problem_id)
+        self.checker_failed(program, row)
+
     def hide(self) -> None:
         """Takes the progress bar off the line, for something else to be printed there."""
-        self._progress.end()
+        self._progress.hide()
 
     def checker_failed(self, program: Program, row: dict[str, Any]) -> bool:
         """Whether that is why there is no verdict; said once for each problem."""
@@ -397,26 +407,38 @@ def _summary(counts: Counter[Outcome]) -> str:
 
 
 class Progress:
-    """A bar on a terminal; a plain line every ten seconds elsewhere."""
+    """A bar on a terminal that can show it; elsewhere a line every five seconds."""
 
-    def __init__(self, total: int, what: str = "") -> None:
-        self.total, self.what, self.start, self.last = total, what, time.monotonic(), 0.0
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, total: int, what: str = "judged: ") -> None:
+        self.total, self.what, self.done, self.note = total, what, 0, ""
+        self.moves = sys.stderr.isatty() and os.getenv("TERM", "") not in ("dumb", "unknown")
+        self.pace = Pace()
+        self.left: Callable[[], float | None] = self._left
+        self._began = self._drawn = time.monotonic()
+        self._ends = contextlib.ExitStack()
+        self._ends.enter_context(on_screen() if self.moves else under_way(self.__str__))
+
+    def _left(self) -> float | None:
+        each = self.pace.seconds_each()
+        return None if each is None else (self.total - self.done) * each
+
+    def __str__(self) -> str:
+        parts = [f"{self.what}{self.done}/{self.total}", f"{clock(time.monotonic() - self._began)} elapsed"]
+        return ", ".join([*parts, left(self.left()), *([self.note] if self.note else [])])
 
     def step(self, done: int, note: str = "") -> None:
-        now = time.monotonic() - self.start
-        if now - self.last < (0.1 if self.terminal else 10.0):
-            return
-        self.last = now
-        rate = done / now
-        left = (self.total - done) / rate
-        text = f"{self.what}{done}/{self.total}  {rate:.1f}/s  {int(left) // 60}:{int(left) % 60:02d} left  {note}"
-        if self.terminal:
-            filled = 24 * done // max(1, self.total)
-            print(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {text}", end="", file=raw(sys.stderr), flush=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self.done, self.note = done, note
+        self.pace.mark(done)
+        if self.moves and time.monotonic() - self._drawn > 0.1:
+            self._drawn = time.monotonic()
+            filled = 10 * done // max(1, self.total)
+            print(f"\r\x1b[K[{'#' * filled}{'.' * (10 - filled)}] {self}", end="", file=raw(sys.stderr), flush=True)
+
+    def hide(self) -> None:
+        """Takes the bar off the line, for something else to be printed there."""
+        if self.moves:
+            print("\r\x1b[K", end="", file=raw(sys.stderr), flush=True)
 
     def end(self) -> None:
-        if self.terminal and self.last:
-            print("\r\x1b[K", end="", file=raw(sys.stderr), flush=True)
+        self.hide()
+        self._ends.close()

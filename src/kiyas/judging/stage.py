@@ -10,36 +10,36 @@ from typing import Any
 
 from kiyas import judge
 from kiyas.judge.programs import found_in
+from kiyas.judge.pulse import JudgingPace
 from kiyas.judge.verdicts import CHECKER_FAILED
 from kiyas.runfolder import rows
 from kiyas.runfolder.files import JsonlWriter, read_jsonl, settle, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Completion, Judgment, KiyasError
+from kiyas.work.progress import Bar
 
 
-def judge_completions(folder: RunDir, settings: Judge, report: Callable[[int], object]) -> dict[str, int]:
+def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, int]:
     """Judges every completion that has no verdict yet. Returns how often each verdict was given.
-
-    `report` is called with the number of programs judged since the last call.
 
     Checkpoints often write the same program: it is run once per problem, and its verdict is in every row.
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again. Also
     when the checker of a problem failed: that is not judged again.
     """
-    have = _judge(folder, rows.completions(folder), folder.judgments, settings, report, {})
+    have = _judge(folder, rows.completions(folder), folder.judgments, settings, bar, {})
     refuse_common_failure(rows.judgments(folder))
     counts = Counter(have.values())
     return {outcome.value: n for outcome, n in sorted(counts.items())}
 
 
-def judge_redecoded(folder: RunDir, settings: Judge, report: Callable[[int], object]) -> None:
+def judge_redecoded(folder: RunDir, settings: Judge, bar: Bar) -> None:
     """Judges the answers that were decoded again, after all others. Raises as `judge_completions`.
 
     A program that was judged has its verdict: only rounding may make a difference, not a second run of one program.
     """
     known = {(str(row["problem_id"]), str(row["program"])): row for row in read_jsonl(folder.judgments)}
-    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, report, known)
+    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, bar, known)
 
 
 def _judge(
@@ -47,7 +47,7 @@ def _judge(
     completions: list[Completion],
     path: Path,
     settings: Judge,
-    report: Callable[[int], object],
+    bar: Bar,
     known: Mapping[tuple[str, str], dict[str, Any]],
 ) -> dict[Answered, judge.Outcome]:
     """Adds to the file `path` the verdicts that it lacks, and returns all. `known`: rows of (problem, program)."""
@@ -60,14 +60,16 @@ def _judge(
         if completion.key not in have:
             extraction = found_in(completion.text, problem_of.get(completion.problem_id), settings.extraction)
             wanted.setdefault((completion.problem_id, extraction.program), []).append((completion, extraction))
-    report(len(have))
+    bar.update(len(have))
     reason = ""
     with JsonlWriter(path) as writer:
         for key in [key for key in wanted if key in known]:
             same = wanted.pop(key)
             writer.write(*({**known[key], **each.adapter.fields(), "sample": each.sample} for each, _ in same))
             have |= {each.key: judge.Outcome(known[key]["verdict"]) for each, _ in same}
-            report(len(same))
+            bar.update(len(same))
+        pace = JudgingPace(Counter(problem for problem, _ in wanted))
+        bar.left = pace.left_s
         for verdict in verdicts(wanted, problems, settings):
             same = wanted[verdict.problem_id, verdict.program.source]
             writer.write(*(Judgment.row(completion, extraction, verdict) for completion, extraction in same))
@@ -76,7 +78,8 @@ def _judge(
                 faulty[verdict.problem_id] = verdict.detail
             elif verdict.verdict is judge.Outcome.IE:
                 reason = verdict.detail
-            report(len(same))
+            pace.judged(verdict.problem_id, verdict.cpu_s)
+            bar.update(len(same))
     if faulty:
         id, detail = next(iter(faulty.items()))
         raise KiyasError(

@@ -17,6 +17,7 @@ from typing import Any
 from kiyas import judge, report
 from kiyas.analyse import Findings, analyse
 from kiyas.interop import adapters
+from kiyas.judge.pulse import under_way
 from kiyas.judge.terminal import many
 from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
@@ -92,7 +93,7 @@ def run(
             manifests.refuse(folder, manifests.READS[stage])  # hours may have passed
             identity.begin(stage, folder, inputs)
             started = time.monotonic()
-            with _gone_meanwhile(folder):
+            with _gone_meanwhile(folder), under_way(stage):
                 counts = STAGES[stage](study, folder)
             identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
@@ -291,9 +292,9 @@ def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
     """Runs every program on every test."""
     total, again = len(read_jsonl(folder.completions)), len(rows.redecoded(folder))
     with bar("judge", total + again, "programs") as progress:
-        verdicts = judge_completions(folder, study.judge, progress.update)
+        verdicts = judge_completions(folder, study.judge, progress)
         if again:
-            judge_redecoded(folder, study.judge, progress.update)
+            judge_redecoded(folder, study.judge, progress)
         return {"programs": total, "verdicts": verdicts}
 
 

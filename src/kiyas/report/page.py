@@ -80,6 +80,7 @@ def document(
         f"form-action 'none'; script-src '{_digest(library)}' '{_digest(script)}'"
     )
     drawings = {name: chart.drawing for name, chart in made_charts.items() if chart.drawing}
+    script = script if scripts else ""
     return render(
         template,
         w=words,
@@ -118,23 +119,13 @@ def page(
         library,
         scripts=SCRIPTS,
         data=shown.data,
-        names=findings.arms,
-        f=findings,
+        **first(run, findings, words),
         figures="figures/",
         links=_links(findings, words, made_tables),
         losses=_losses(findings, made_charts),
         colours={arm: charts.arm_colour(findings, arm) for arm in findings.arms},
-        seeds=any(len(found.adapters) > 1 for found in findings.results)
-        or len({c.training.seed for c in findings.curves}) > 1,
-        title=words("page.title", name=findings.name),
         s=sentences,
         tables=made_tables,
-        facts=first_screen.facts(RunDir(run), findings, words),
-        question=sentences.question(findings.wanted, words),
-        against_base=sentences.against_base(findings, words),
-        conclusion=sentences.conclusion(findings, words),
-        warnings=[(each.level, said) for each, said in sentences.remarks(findings, words, Level.WARNING, Level.NOTE)],
-        fine=sentences.remarks(findings, words, Level.OK),
         problems=shown,
         letters=grid.LETTERS,
         suffix=suffix,
@@ -147,6 +138,25 @@ def page(
     made = chunks(run, findings, shown.chosen, room)
     # Only the template can hold this comment: texts pass autoescape or script_json.
     return html.replace(CHUNKS, "".join(_chunk(i, text) for i, text in enumerate(made)), 1)
+
+
+def first(run: Path, findings: Findings, words: Language) -> dict[str, Any]:
+    """What the first screen shows of a run, but for its charts."""
+    return {
+        "f": findings,
+        "names": findings.arms,
+        "title": words("page.title", name=findings.name),
+        "seeds": any(len(found.adapters) > 1 for found in findings.results)
+        or len({c.training.seed for c in findings.curves}) > 1,
+        "facts": first_screen.facts(RunDir(run), findings, words),
+        "question": sentences.question(findings.wanted, words),
+        "against_base": sentences.against_base(findings, words),
+        "conclusion": sentences.conclusion(findings, words),
+        "warnings": [
+            (each.level, said) for each, said in sentences.remarks(findings, words, Level.WARNING, Level.NOTE)
+        ],
+        "fine": sentences.remarks(findings, words, Level.OK),
+    }
 
 
 def _links(findings: Findings, words: Language, made_tables: Mapping[str, tables.Table]) -> list[tuple[str, str]]:

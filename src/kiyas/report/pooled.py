@@ -363,17 +363,24 @@ def page(
         words,
         {"forest": chart},
         library,
-        names=[arm for arm in (found.a, found.b) if arm != BASE_ARM],
-        title=table.title,
+        **first(found, words, table),
         figures="",
-        t=table,
-        facts=_facts(found, words),
-        question=question((found.a, found.b), words),
-        conclusion=conclusion(found, words),
-        warnings=_remarks(found, words),
         suffix=end,
         others=links or [],
     )
+
+
+def first(found: Pooled, words: Language, table: Table) -> dict[str, Any]:
+    """What the first screen shows of pooled replications, but for its chart."""
+    return {
+        "names": [arm for arm in (found.a, found.b) if arm != BASE_ARM],
+        "title": table.title,
+        "t": table,
+        "facts": _facts(found, words),
+        "question": question((found.a, found.b), words),
+        "conclusion": conclusion(found, words),
+        "warnings": _remarks(found, words),
+    }
 
 
 def _facts(found: Pooled, words: Language) -> list[Fact]:

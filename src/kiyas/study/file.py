@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +130,10 @@ def read(tree: Any, source: str, folder: Path, overrides: list[str] | None = Non
     """As `parse`, from what is in the text; the overrides are put into `tree`."""
     if not isinstance(tree, dict):
         raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
+    given = [override.partition("=")[0] for override in overrides or []]
+    _make_room(tree, given)
     problems = [_override(tree, override) for override in overrides or []]
-    whence = _Whence(tree, [override.partition("=")[0] for override in overrides or []])
+    whence = _Whence(tree, given)
     try:
         study = Study.model_validate(tree)
     except ValidationError as error:
@@ -178,6 +183,40 @@ def _override(tree: dict[str, Any], override: str) -> str | None:
             return f"{override!r}: {parent} is not a section"
     node[last] = _yaml(value, f"override {key}")
     return None
+
+
+def _make_room(tree: dict[str, Any], keys: list[str]) -> None:
+    """A budget has one key: an override of another one replaces what is in the file."""
+    for place in {key.rpartition(".")[0] for key in keys}:
+        above, _, last = place.rpartition(".")
+        node = _at(tree, *above.split("."))
+        if last == "budget" and isinstance(node, dict) and isinstance(node.get(last), dict):
+            node[last] = {}
+
+
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Keywords as overrides: `seeds=2`, and dictionaries for sections, in which only the keys they hold are set.
+
+    Raises KiyasError for what is neither a number, a text, a list nor a dictionary of those.
+    """
+    return [
+        override
+        for key, value in settings.items()
+        for override in (
+            as_overrides({f"{key}.{inner}": each for inner, each in value.items()})
+            if isinstance(value, Mapping)
+            else [f"{key}={_as_yaml(key, value)}"]
+        )
+    ]
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=lambda path: os.fspath(path))
+    except TypeError:
+        raise KiyasError(
+            f"{key}: a study file cannot hold a {type(value).__name__}", "give a number, a text, a list or a dictionary"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -1,69 +1,137 @@
-"""Progress on stderr: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: a bar with the time left on a terminal, a plain line every five seconds elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.table import Column
+from rich.text import Text
 
-from kiyas.judge.terminal import one_line, printable, raw
+from kiyas.judge import pulse
+from kiyas.judge.pulse import Pace, clock, on_screen, under_way
+from kiyas.judge.terminal import one_line, raw
 
-PLAIN_EVERY_S = 10.0
 LONG = 20_000
 """Rows or texts from which on going through them takes so long that it is shown."""
+NARROW = 90
+"""columns below which a bar says only how much is done, and how long it takes"""
+
+
+class Listener(Protocol):
+    """Shows progress in another place than stderr: a notebook."""
+
+    def said(self, line: str) -> None: ...
+
+    def began(self, bar: Bar) -> None: ...
+
+
+_listener: Listener | None = None
+
+
+@contextlib.contextmanager
+def shown_by(listener: Listener) -> Iterator[None]:
+    """Inside, it is `listener` that shows progress."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def tell(message: str) -> None:
+    """One line on stderr."""
+    if _listener is not None:
+        _listener.said(one_line(message))
+    else:
+        pulse.tell(message)
 
 
 class Bar:
     """Counts units of one stage."""
 
-    def __init__(self, label: str, total: int, unit: str, done: int, progress: Progress | None) -> None:
-        label = one_line(label)
-        self.label, self.total, self.unit, self.done = label, total, unit, done
-        self._first = done
-        self._progress = progress
-        self._started = self._told = time.monotonic()
-        self._task = (
-            progress.add_task(label, total=total, completed=done, unit=unit, note="", rate="") if progress else None
-        )
+    def __init__(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.label, self.total, self.unit, self.done = one_line(label), total, unit, done
+        self.note = ""
+        self.left: Callable[[], float | None] = self._left
+        """seconds, as far as they are known; who knows better puts another guess here"""
+        self._pace = Pace()
+        self._began = time.monotonic()
 
     @property
-    def rate(self) -> float:
-        """Units per second since the bar was made."""
-        return (self.done - self._first) / max(1e-9, time.monotonic() - self._started)
+    def elapsed(self) -> float:
+        return time.monotonic() - self._began
 
     def update(self, count: int = 1, note: str = "") -> None:
         self.done += count
-        note = one_line(note)
-        if self._progress is not None and self._task is not None:
-            changes = {"rate": f"{self.rate:,.1f}"} | ({"note": note} if note else {})
-            self._progress.update(self._task, completed=self.done, **changes)  # type: ignore[arg-type]
-        elif time.monotonic() - self._told > PLAIN_EVERY_S:
-            self._told = time.monotonic()
-            left = f", about {_minutes((self.total - self.done) / self.rate)} left" if self.rate else ""
-            tell(
-                f"{self.label}: {self.done}/{self.total} {self.unit}, {self.rate:,.1f}/s{left}"
-                + (f", {note}" if note else "")
-            )
+        self.note = one_line(note) or self.note
+        self._pace.mark(self.done)
+
+    def _left(self) -> float | None:
+        each = self._pace.seconds_each()
+        return None if each is None else (self.total - self.done) * each
+
+    def parts(self, narrow: bool = False) -> list[str]:
+        """What is to be said of it; narrow: only how much is done, and how long it takes."""
+        each = self._pace.seconds_each()
+        counted = f"{self.done}/{self.total}"
+        said = [counted if narrow else f"{counted} {self.unit}"]
+        if each and not narrow:
+            said.append(f"{1 / each:,.1f}/s" if each < 1 else f"{each:,.1f} s each")
+        said.append(f"{clock(self.elapsed)} elapsed")
+        if self.done < self.total:
+            said.append(pulse.left(self.left()))
+        return said if narrow or not self.note else [*said, self.note]
+
+    def __str__(self) -> str:
+        return f"{self.label}: {', '.join(self.parts())}"
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+class _Words(ProgressColumn):
+    """What a bar says, as short as the terminal is narrow."""
+
+    def __init__(self, bar: Bar, width: int) -> None:
+        super().__init__(Column(no_wrap=True, overflow="ellipsis"))
+        self._bar, self._narrow = bar, width < NARROW
+
+    def render(self, task: Task) -> Text:
+        return Text(", ".join(self._bar.parts(self._narrow)))
 
 
-def tell(message: str) -> None:
-    """One line on stderr."""
-    print(printable(message), file=sys.stderr, flush=True)
+class _Moving(Progress):
+    """rich's, which asks the bar how far it is."""
+
+    def __init__(self, bar: Bar, console: Console) -> None:
+        self._bar = bar
+        size = 24 if console.width >= NARROW else 6
+        name = Column(no_wrap=True, overflow="ellipsis", min_width=9, max_width=24)
+        super().__init__(_Label(name), BarColumn(size), _Words(bar, console.width), console=console)
+        self.add_task(bar.label, total=bar.total, completed=bar.done)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        for task in self.task_ids:
+            self.update(task, completed=self._bar.done)
+        return super().get_renderables()
+
+
+class _Label(ProgressColumn):
+    def __init__(self, column: Column) -> None:
+        super().__init__(column)
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description)
+
+
+def moves(stream: object) -> bool:
+    """Whether a bar may move there: a terminal that can, and no file or log."""
+    return bool(getattr(stream, "isatty", bool)()) and os.getenv("TERM", "") not in ("dumb", "unknown")
 
 
 @contextlib.contextmanager
@@ -83,27 +151,20 @@ def counted(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     """A stage's progress; `done` units were there before (a resumed run)."""
-    # Its cursor movements are ours; the texts in it are cleaned and never markup.
-    console = Console(file=raw(sys.stderr))
-    if console.is_terminal:
-        columns = (
-            TextColumn("{task.description:<10}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}, {task.fields[rate]}/s", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
-        with Progress(*columns, console=console) as progress:
-            yield Bar(label, total, unit, done, progress)
+    made = Bar(label, total, unit, done)
+    if _listener is not None:
+        _listener.began(made)
+        yield made
+    elif moves(raw(sys.stderr)):
+        # Its cursor movements are ours; the texts in it are cleaned and never markup.
+        console = Console(file=raw(sys.stderr), force_terminal=True)
+        with on_screen(), _Moving(made, console):
+            yield made
     else:
-        started = time.monotonic()
-        tell(f"{label}: {total} {unit}" + (f" ({done} done before)" if done else ""))
-        each = Bar(label, total, unit, done, None)
-        yield each
-        tell(f"{label}: {each.done}/{total} {unit} in {time.monotonic() - started:.1f} s")
+        tell(f"{made.label}: {total} {unit}" + (f" ({done} done before)" if done else ""))
+        with under_way(made.__str__):
+            yield made
+        tell(f"{made.label}: {made.done}/{total} {unit} in {clock(made.elapsed)}")
 
 
 @contextlib.contextmanager

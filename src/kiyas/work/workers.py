@@ -14,6 +14,7 @@ import os
 import queue
 import re
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
@@ -22,6 +23,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from kiyas.judge.pool import usable_cores
@@ -172,7 +174,8 @@ def run_parts(
     try:
         for process in processes:
             try:
-                process.start()
+                with _without_the_callers_script():
+                    process.start()
             except (EOFError, OSError) as error:
                 raise KiyasError(
                     f"a worker process cannot be started: what starts them was killed from outside ({error})",
@@ -204,7 +207,7 @@ def spread(
     pool = ProcessPoolExecutor(cores, warm(), _take_shared, (function, shared))
     try:
         for batch in batches:
-            with _lost_worker():
+            with _lost_worker(), _without_the_callers_script():
                 waiting.append(pool.submit(_with_shared, batch))
             if len(waiting) > 2 * cores:
                 with _lost_worker():
@@ -216,6 +219,20 @@ def spread(
             yield first
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _without_the_callers_script() -> Iterator[None]:
+    """A process that is started inside does not run the script that called us, which need not be guarded then.
+
+    `multiprocessing` runs it for the functions in it; all of ours are in this package.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 @contextlib.contextmanager
