@@ -34,6 +34,7 @@ format: $(VENV)/.installed-dev  ## put everything in shape
 bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size (about 25 minutes)
 	$(BIN)/python benchmarks/usual_way.py
 	$(BIN)/python benchmarks/report_size.py
+	$(BIN)/python benchmarks/stopping.py
 
 bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)
 	$(BIN)/python benchmarks/false_positives.py

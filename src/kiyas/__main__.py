@@ -1,8 +1,23 @@
-"""`python -m kiyas`."""
+"""Where the command `kiyas` begins, which is also `python -m kiyas`."""
 
 import sys
 
-from kiyas.cli import main
+from kiyas.work import interrupt
 
-if __name__ == "__main__":  # workers are spawned and import this file under another name
+
+def main() -> int:
+    """Runs one command; returns its exit code."""
+    try:
+        interrupt.install()
+        from kiyas import cli
+
+        return cli.main()
+    except BaseException:
+        if not interrupt.came():
+            raise
+        interrupt.say()
+        return 130
+
+
+if __name__ == "__main__":
     sys.exit(main())

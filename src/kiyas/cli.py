@@ -29,6 +29,7 @@ from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError, Problems, did_you_mean
+from kiyas.work import interrupt
 
 # What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
 
@@ -70,6 +71,7 @@ def _main(arguments: list[str] | None) -> int:
     if not hasattr(args, "call"):
         parser.print_help()
         return 0
+    interrupt.leaves(args.stopped)
     try:
         _need_working_folder()
         with pulse.beating(args.parser.prog):
@@ -83,8 +85,7 @@ def _main(arguments: list[str] | None) -> int:
         print(f"kiyas: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nkiyas: stopped; {args.stopped}", file=sys.stderr)
-        return 130
+        return _stopped(args)
     except MemoryError:
         print("kiyas: this machine ran out of memory; the same command continues from here", file=sys.stderr)
         return 1
@@ -103,7 +104,13 @@ def _main(arguments: list[str] | None) -> int:
         print(f"kiyas: {error}: a link that leads to itself cannot be read", file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001 (the last line of defence: our bug, reported as such)
-        return _our_bug(error)
+        return _stopped(args) if interrupt.came() else _our_bug(error)
+
+
+def _stopped(args: argparse.Namespace) -> int:
+    interrupt.leaves(args.stopped)  # an import knows only later what it keeps
+    interrupt.say()
+    return 130
 
 
 def _open_streams() -> None:
@@ -270,6 +277,24 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 KEPT = "what is done is kept in the run folder; the same command continues from here"
 
 
+def _width(most: int | None = 100) -> int:
+    """Columns of the terminal, `most` of them; as many where the output goes elsewhere."""
+    columns = shutil.get_terminal_size((100, 24)).columns
+    return columns if most is None else min(most, columns)
+
+
+def _print_wrapped(text: str) -> None:
+    """Lines that are too long for the terminal go on below, indented."""
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        for part in textwrap.wrap(line, _width(), subsequent_indent=indent, drop_whitespace=False) or [""]:
+            print(part.rstrip())
+
+
+def _coloured() -> bool:
+    return sys.stdout.isatty() and not os.getenv("NO_COLOR") and os.getenv("TERM", "") not in ("dumb", "unknown")
+
+
 def _print_coloured(text: str, end: str = "\n") -> None:
     """Text that cleans what it quotes: on a terminal its colours are ours."""
     print(text, end=end, file=terminal.raw(sys.stdout) if sys.stdout.isatty() else sys.stdout)
@@ -314,7 +339,7 @@ def _print_findings(folder: RunDir, language: str) -> None:
     from kiyas.analyse import Findings
 
     findings = Findings.from_json(read_sealed(folder.findings))
-    _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
+    _print_coloured(report.text(findings, language=language, width=_width(), color=_coloured()))
     print(f"\nreport: {(folder.report / 'index.html').resolve()}")
 
 
@@ -419,7 +444,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(checked.to_json(), 2)
     else:
-        _print_coloured(page(checked, color=sys.stdout.isatty()), end="")
+        _print_coloured(page(checked, width=_width(), color=_coloured()), end="")
     # `kiyas run` refuses data that is not what the study expects.
     return int(any(remark.code == "not_as_expected" for remark in checked.remarks))
 
@@ -469,8 +494,7 @@ def _runs(args: argparse.Namespace) -> int:
     if args.json:
         _print_json([asdict(each) for each in found], 2)
     else:
-        width = shutil.get_terminal_size((100, 24)).columns
-        _print_coloured(status.runs_table(found, width, color=sys.stdout.isatty()), end="")
+        _print_coloured(status.runs_table(found, _width(None), color=_coloured()), end="")
     return 0
 
 
@@ -497,7 +521,7 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(found.to_json(), 2)
     else:
-        print(found)
+        _print_wrapped(str(found))
     return 0 if found.sound else 1
 
 
@@ -535,7 +559,7 @@ def _verify(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(found.to_json(), 2)
     else:
-        print(found)
+        _print_wrapped(str(found))
     return 0 if found.sound else 1
 
 
@@ -568,7 +592,7 @@ def _report(args: argparse.Namespace) -> int:
     folder = RunDir(args.run)
     language = args.language or read_record(folder).language
     findings, page = (analyse(folder.root), None) if args.text else stages.redraw(folder, language)
-    _print_coloured(report.text(findings, language=language, color=sys.stdout.isatty()))
+    _print_coloured(report.text(findings, language=language, width=_width(), color=_coloured()))
     if page is not None:
         print(f"\nreport: {page.resolve()}")
     if page is not None and args.open and not webbrowser.open(page.resolve().as_uri()):
@@ -734,7 +758,7 @@ def _compare(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(found.to_json(), 1)
     else:
-        print(pooled.text(found, language=args.language), end="")
+        print(pooled.text(found, language=args.language, width=_width()), end="")
     if args.out is not None:
         page = pooled.write(args.out, found, language=args.language)
         print(f"\nreport: {page.resolve()}", file=sys.stderr)
@@ -771,7 +795,7 @@ def _doctor(args: argparse.Namespace) -> int:
         if args.json:
             _print_json(found, 2)
         else:
-            print(status.doctor_text(found))
+            _print_wrapped(status.doctor_text(found))
         return 0
     fallen = count = 0
     for name, fault in self_check(Tier(args.isolation)):
@@ -808,8 +832,7 @@ def _keys(args: argparse.Namespace) -> int:
     if args.json:
         _print_json([asdict(each) for each in found], 2)
     else:
-        width = min(100, shutil.get_terminal_size((100, 24)).columns)
-        print("\n".join(each.text(width) for each in found))
+        print("\n".join(each.text(_width()) for each in found))
     return 0
 
 

@@ -19,6 +19,7 @@ SMALLEST = {
     "overfitting_rule": ("--curves 20", "| 200 |"),
     "practice_truth": ("--studies 1 --steps 2 --problems 4", "nothing: "),
     "report_size": ("--problems 4 --seeds 1 --steps 1", "peak_memory_mb "),
+    "stopping": ("--moments 0.1 --rounds 1", "all gone in time"),
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),
 }
 """By script: its smallest size, and how a line begins that it prints when all is measured."""

@@ -237,12 +237,12 @@ WORDS: dict[str, tuple[str, str, str]] = {
 KINDS = {"exact": "whole", "ngram": "in long runs of words", "near": "nearly the same", "solution": "its own solution"}
 
 
-def page(checked: Checked, *, color: bool = False) -> str:
-    """One page, at most WIDTH columns; plain text unless `color`."""
-    console = plain_console(WIDTH, color)
+def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
+    """One page, at most `width` columns; plain text unless `color`."""
+    console = plain_console(width, color)
 
     def say(line: str, style: str = "", indent: int = 0, further: int = 0) -> None:
-        wrapped = textwrap.wrap(safe(line), WIDTH - 1, initial_indent=" " * indent, subsequent_indent=" " * further)
+        wrapped = textwrap.wrap(safe(line), width - 1, initial_indent=" " * indent, subsequent_indent=" " * further)
         console.print(Text("\n".join(wrapped), style=style))
 
     count = f" ({checked.parameters:,} parameters)" if checked.parameters else ""

@@ -249,7 +249,7 @@ def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]
     reach = _reach(drawn)
     cells = [
         (
-            _name(line),
+            _name(line, LONGEST_NAME if width >= 80 else LONGEST_NAME // 2),
             f"{row['seeds']} × {row['problems']}" if line.replication else "",
             row["difference"],
             row["interval"],
@@ -259,7 +259,7 @@ def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]
     ]
     wide = [max(len(row[i]) for row in cells) for i in range(5)]
     # An odd number of places, so that zero has one of its own.
-    places = (max(21, width - sum(wide) - 6) - 1) // 2 * 2 + 1
+    places = (max(9, width - sum(wide) - 6) - 1) // 2 * 2 + 1
     lines = []
     for i, (each, cell) in enumerate(zip(drawn, cells, strict=True)):
         if i == len(found.replications):
@@ -278,9 +278,9 @@ def _plot(found: Pooled, words: Language, table: Table, width: int) -> list[str]
     return lines
 
 
-def _name(line: _Line) -> str:
+def _name(line: _Line, longest: int = LONGEST_NAME) -> str:
     """A replication's name may be of any length; the others are ours."""
-    return _cut(line.name) if line.replication else line.name
+    return _cut(line.name, longest) if line.replication else line.name
 
 
 def _cut(name: str, longest: int = LONGEST_NAME) -> str:

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -294,8 +294,14 @@ def warm() -> Any:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "kiyas.train.stage", "kiyas.generate.stage"])
-    with _one_thread():
-        forkserver.ensure_running()
+    resource_tracker.ensure_running()  # it lets Ctrl-C through again
+    # Ctrl-C is for us: we stop the workers. What is blocked here stays so in all of them, from their first moment on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with _one_thread():
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
