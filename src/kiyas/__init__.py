@@ -1,7 +1,7 @@
 """Kıyas: which training data makes the better code model?
 
     run = kiyas.run("study.yaml")     # trains, generates, judges, analyses, reports; resumes
-    run.conclusion, run.results, run.curves
+    run.conclusion, run.table, run.judgments, run.curves
     kiyas.Run("runs/practice")        # any run folder, imported ones too
     kiyas.compare(["runs/mine", "runs/yours"])   # replications, pooled
     from kiyas.judge import judge     # the judge alone

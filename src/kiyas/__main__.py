@@ -2,7 +2,7 @@
 
 import sys
 
-from kiyas.work import interrupt
+from kiyas.judge import interrupt
 
 
 def main() -> int:

@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kiyas import pooling, report
 from kiyas.analyse import Findings, analyse
-from kiyas.report import pooled
+from kiyas.report import inline, notebook, pooled
 from kiyas.report.language import Language
+from kiyas.report.tables import tables
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.manifests import READS, refuse
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import read_record
-from kiyas.study.file import load, refuse_untrusted
+from kiyas.runfolder.record import given_study, read_record
+from kiyas.study.file import as_overrides, refuse_untrusted
 from kiyas.types import KiyasError
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ __all__ = ["Comparison", "KiyasError", "Run", "compare", "run"]
 class Run:
     """A run folder: finished, in progress, or imported.
 
-    Raises KiyasError when the folder is not one.
+    In a notebook it shows the first screen of its report. Raises KiyasError when the folder is not a run folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = RunDir(Path(folder))
-        read_record(self.folder)
+        self._language = read_record(self.folder).language
+        self._shown_in: object = None
+        """the cell of a notebook that shows it already"""
 
     @cached_property
     def findings(self) -> Findings:
@@ -46,8 +49,22 @@ class Run:
         return report.conclusion(self.findings)
 
     @cached_property
-    def results(self) -> pandas.DataFrame:
-        """One row per program: arm, variant, seed, step, problem_id, sample, verdict, passed, total, program."""
+    def table(self) -> pandas.DataFrame:
+        """The result table: a row for the base, each arm and each of its seeds, as in tables/results.csv.
+
+        Rates and intervals are shares from 0 to 1, differences from the base too.
+        """
+        import pandas
+
+        made = tables(self.findings, Language("en"))
+        return pandas.DataFrame(made["results"].raw if "results" in made else ())
+
+    @cached_property
+    def judgments(self) -> pandas.DataFrame:
+        """One row per program: arm, variant, seed, step, problem_id, sample, verdict, passed, total, program.
+
+        `passed` of `total` tests were passed. Raises KiyasError for a file that was changed since it was written.
+        """
         import pandas
 
         columns = ["arm", "variant", "seed", "step", "problem_id", "sample", "verdict", "passed", "total", "program"]
@@ -56,7 +73,10 @@ class Run:
 
     @cached_property
     def curves(self) -> pandas.DataFrame:
-        """One row per logged loss, as in train/log.jsonl; `kind` is train or validation."""
+        """One row per logged loss, as in train/log.jsonl: arm, variant, seed, step, kind, loss and more.
+
+        `kind` is train or validation; `loss` is in nats per answer token. Raises KiyasError as `judgments`.
+        """
         import pandas
 
         refuse(self.folder, READS[Stage.ANALYSE])
@@ -73,29 +93,46 @@ class Run:
         return page
 
     def __str__(self) -> str:
-        return report.text(self.findings)
+        return f"{self.findings.name}: {report.badge(self.findings)}. {self.conclusion}"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder.root)!r})"
+
+    def _repr_html_(self) -> str | None:
+        if self._shown_in is not None and self._shown_in == notebook.cell():
+            return None
+        return inline.of_run(self.folder.root, self.findings, self._language)
 
 
-def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False) -> Run:
-    """Runs a study file, or continues it: `kiyas.run("study.yaml", "training.learning_rate=1e-4")`.
+def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False, **settings: Any) -> Run:
+    """Runs a study file, or continues it; of a run folder, and of the study file in it, that run goes on.
 
-    `trust`: as of `kiyas run --trust`; nobody is asked.
-    Raises KiyasError, which says what is wrong, where, and what to do. A script that calls this with several
-    workers needs the usual `if __name__ == "__main__":`.
+        kiyas.run("study.yaml", seeds=2, training={"learning_rate": 1e-4, "budget": {"steps": 100}})
+        kiyas.run("study.yaml", "training.learning_rate=1e-4")     # as on the command line
+
+    `settings` replace what the file says; of a section only the keys that are given. `runs`: the folder of all runs.
+    `trust`: as of `kiyas run --trust`; nobody is asked. In a notebook, losses and pass rates are drawn while it runs.
+    Raises KiyasError, which says what is wrong, where, and what to do.
     """
     from kiyas.pipeline import stages
 
-    path = Path(study)
-    settings = load(path, list(overrides))
-    folder = RunDir(Path(runs) / settings.name)
-    refuse_untrusted(settings, path, folder.root, list(overrides), trust=trust, ask=False)
-    stages.run(settings, folder, text=path.read_text(encoding="utf-8"), overrides=list(overrides))
-    return Run(folder.root)
+    changed = [*overrides, *as_overrides(settings)]
+    given = given_study(Path(study), changed)
+    text = given.file.read_text(encoding="utf-8") if given.file.is_file() else ""
+    folder = given.folder or RunDir(Path(runs) / given.study.name)
+    refuse_untrusted(given.study, given.file, folder.root, changed, trust=trust, ask=False)
+    with notebook.shown(folder) as view:
+        stages.run(given.study, folder, text=text, overrides=changed)
+        done = Run(folder.root)
+        if view is not None:
+            view.end("finished", inline.of_run(folder.root, done.findings, done._language))
+            done._shown_in = notebook.cell()
+    return done
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several replications, pooled: what `kiyas compare` shows."""
+    """Several replications, pooled: what `kiyas compare` shows. In a notebook, the first screen of its page."""
 
     pooled: pooling.Pooled
 
@@ -105,7 +142,7 @@ class Comparison:
         return pooled.conclusion(self.pooled, Language("en")).sentence
 
     @property
-    def results(self) -> pandas.DataFrame:
+    def table(self) -> pandas.DataFrame:
         """One row per replication, then the pooled ones: the columns of pooled.csv."""
         import pandas
 
@@ -116,7 +153,14 @@ class Comparison:
         return pooled.write(Path(folder), self.pooled, language=language)
 
     def __str__(self) -> str:
-        return pooled.text(self.pooled)
+        found = pooled.conclusion(self.pooled, Language("en"))
+        return f"{self.pooled.b} against {self.pooled.a}: {found.badge}. {found.sentence}"
+
+    def __repr__(self) -> str:
+        return f"Comparison({len(self.pooled.replications)} replications)"
+
+    def _repr_html_(self) -> str:
+        return inline.of_pooled(self.pooled, "en")
 
 
 def compare(
@@ -126,7 +170,7 @@ def compare(
     names: Mapping[str, str] | None = None,
     problems: pooling.Problems = "same",
 ) -> Comparison:
-    """Pools run folders and CSV files of counts: `print(kiyas.compare(["runs/mine", "runs/yours"]))`.
+    """Pools run folders and CSV files of counts: `kiyas.compare(["runs/mine", "runs/yours"]).conclusion`.
 
     `arms` are the two compared, (a, b), by default the first source's own; differences are b minus a. `names` renames
     arms, old to new. `problems` as of `kiyas compare --problems`. Raises KiyasError for what is not one comparison.

@@ -22,14 +22,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, get_args
 
-from kiyas.judge import JudgeError, SandboxError, Tier, pulse, terminal, trust
+from kiyas.judge import JudgeError, SandboxError, Tier, interrupt, pulse, terminal, trust
 from kiyas.judge import cli as judge_cli
 from kiyas.judge.types import Isolation
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError, Problems, did_you_mean
-from kiyas.work import interrupt
 
 # What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
 

@@ -39,6 +39,10 @@ class KiyasError(Exception):
         message = super().__str__()
         return printable(f"{message}\n  hint: {self.hint}" if self.hint else message)
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message alone, as on the command line."""
+        return [f"kiyas: {self}"]
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean check?`, where something like the word is known."""

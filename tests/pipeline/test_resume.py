@@ -194,7 +194,7 @@ def test_from_python(undisturbed: RunDir, tmp_path: Path) -> None:
 
     run = kiyas.Run(undisturbed.root)
     assert "differ" in run.conclusion or "solves more" in run.conclusion or "difference" in run.conclusion
-    assert len(run.results) == 19 * 12 and set(run.results["arm"]) == {"base", "deep", "diverse"}
+    assert len(run.judgments) == 19 * 12 and set(run.judgments["arm"]) == {"base", "deep", "diverse"}
     assert set(run.curves["kind"]) == {"train", "validation"}
     assert "Conclusion" in str(run)
     with pytest.raises(kiyas.KiyasError, match="is not a run folder"):

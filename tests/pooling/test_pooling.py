@@ -394,6 +394,6 @@ def test_command_and_python(runs: list[Path], tmp_path: Path, capsys: pytest.Cap
     compared = kiyas.compare(paths)
     assert str(compared) == pooled.text(found)
     assert "do not decide between" in compared.conclusion
-    assert list(compared.results["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
+    assert list(compared.table["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
     assert cli.main(["compare", *paths, "--arm", "x"]) == 1
     assert "expected OLD=NEW" in capsys.readouterr().err

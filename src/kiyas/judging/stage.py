@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kiyas import judge
 from kiyas.judge.programs import found_in
@@ -17,7 +17,15 @@ from kiyas.runfolder.files import JsonlWriter, read_jsonl, settle, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import Answered, Completion, Judgment, KiyasError
-from kiyas.work.progress import Bar
+
+
+class Bar(Protocol):
+    """Shows how far the judge is."""
+
+    left: Callable[[], float | None]
+    """seconds, as far as they are known"""
+
+    def update(self, count: int = 1) -> None: ...
 
 
 def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, int]:

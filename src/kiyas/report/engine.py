@@ -22,6 +22,8 @@ def answer(asked: dict[str, Any]) -> dict[str, str]:
     if "spec" not in asked:
         return {"javascript": vl_convert.javascript_bundle(asked["javascript"], vl_version=asked["version"])}
     svg = vl_convert.vegalite_to_svg(asked["spec"], vl_version=asked["version"])
+    if "only" in asked:
+        return {"svg": svg}
     pictures = {"png": vl_convert.svg_to_png(svg, scale=2), "pdf": vl_convert.svg_to_pdf(svg)}
     return {"svg": svg, **{kind: base64.b64encode(bytes(data)).decode() for kind, data in pictures.items()}}
 

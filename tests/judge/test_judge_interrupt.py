@@ -9,7 +9,7 @@ import pytest
 
 BEGIN = """
 import os, signal, sys, threading, time
-from kiyas.work import interrupt
+from kiyas.judge import interrupt
 interrupt.GONE_S = float(sys.argv[1])
 interrupt.install()
 interrupt.leaves("all is kept")
