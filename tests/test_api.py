@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 import subprocess
 import sys
@@ -138,11 +137,9 @@ def test_a_plain_script_without_a_guard(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_of_the_documentation(tmp_path: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
-
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
 
     book = nbformat.read(Path(__file__).parents[1] / "docs" / "notebook.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in book.cells), "it is kept without outputs"
