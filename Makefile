@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow mutants check format bench bench-truth pictures clean
+.PHONY: help demo test test-slow docs mutants check format bench bench-truth pictures clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ test: $(VENV)/.installed-dev  ## install what tests need and run them (minutes)
 
 test-slow: $(VENV)/.installed-dev  ## the long proofs
 	$(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/.installed-dev  ## the documentation as a site, in build/site; a broken link is an error (seconds)
+	$(BIN)/python scripts/docs.py
 
 mutants: $(VENV)/.installed-dev  ## would the tests notice a mistake? Mutants of the pure files (half an hour; N=all: a night; SEED=, FILES=)
 	$(BIN)/python scripts/mutants.py --n $(or $(N),25) --seed $(or $(SEED),0) $(FILES)
@@ -46,7 +49,7 @@ pictures: $(VENV)/.installed-dev  ## docs/report.png and report-dark.png, from t
 	$(BIN)/python scripts/pictures.py
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .cache build
 
 $(VENV)/.torch: scripts/venv.sh
 	PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV)
