@@ -58,7 +58,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "few_losses": (
         "training.eval_steps = {every:,} measures validation loss {times_words} in {steps_words}",
-        "two points are not a curve: it cannot show where overfitting begins",
+        "so few points do not make a curve: it cannot show where overfitting begins",
         "set training.eval_steps to about {better:,}",
     ),
     "few_validation": (
