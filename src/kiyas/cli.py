@@ -422,7 +422,9 @@ def _add_check(commands: Commands) -> None:
     _study_options(check)
     _trust_option(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
-    check.add_argument(
+    costs = check.add_mutually_exclusive_group()
+    costs.add_argument("--fast", action="store_true", help="without estimates of time, memory and disk; seconds")
+    costs.add_argument(
         "--card", choices=("t4", "24gb", "a100-40", "h100"), help="memory and hours for a GPU that is not here"
     )
 
@@ -439,7 +441,7 @@ def _check(args: argparse.Namespace) -> int:
     from kiyas.check.cards import CARDS
     from kiyas.check.page import page
 
-    checked = check(settings, CARDS[args.card] if args.card else None)
+    checked = check(settings, CARDS[args.card] if args.card else None, fast=args.fast)
     if args.json:
         _print_json(checked.to_json(), 2)
     else:

@@ -66,7 +66,8 @@ def remark(checked: Checked, code: str) -> Row:
 
 @pytest.fixture(scope="module")
 def clean() -> Checked:
-    return check(study(seeds=2, generation={"max_new_tokens": 160}))
+    training = {"budget": {"steps": 240}, "learning_rate": 1e-2, "save_steps": 80, "max_length": 256}
+    return check(study(seeds=2, training=training, generation={"max_new_tokens": 160}))
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,7 @@ def test_grids_derived_arms_other_benchmarks_and_expectations_are_counted(tmp_pa
     assert (leak["benchmark"], leak["ids"], leak["arm"]) == ("human", ["HumanEval/0"], "deep")
     assert remark(found, "not_as_expected")["found"] == pytest.approx(81, abs=1)
     # 2 arms × 2 seeds × 2 rates × 2 saves.
+    assert found.costs is not None
     assert (found.costs.checkpoints, found.costs.answers) == (16, 17 * 6)
     assert found.arms["one"].derived and found.design[0].problems == 5
     assert "human" in page.page(found)
@@ -246,6 +248,7 @@ def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
     pair = {f"base_model.model.{module}.lora_{part}.weight": torch.ones(shape) for part, shape in PAIR.items()}
     save_file(pair, folder / "adapter_model.safetensors")
     found = check(study({"a": {"checkpoints": str(tmp_path / "a")}}, seeds=1, generation={"max_new_tokens": 16}))
+    assert found.costs is not None
     assert (found.costs.checkpoints, found.costs.answers, found.arms) == (1, 2 * 41, {})
     assert "programs" in page.page(found)
 
@@ -451,7 +454,7 @@ def test_rows_that_arms_share_are_counted(clean: Checked) -> None:
     assert f"share: {shared.a_shared:,} of {shared.a_rows:,}" in " ".join(page.page(clean).split())
     row = Example("1", "Write a program.", "print(1)", "g")
     same = shared_rows({"deep": [row], "diverse": [row]})
-    warned = dataclasses.replace(clean, shared=same, remarks=[*remarks.shared_remarks(same)])
+    warned = dataclasses.replace(clean, shared=same, remarks=[*remarks.shared_remarks(study(), same, [])])
     assert "no difference in data to find" in " ".join(page.page(warned).split())
 
 
@@ -460,14 +463,16 @@ def test_rows_that_arms_share_are_counted(clean: Checked) -> None:
 
 def test_costs_add_up(clean: Checked) -> None:
     c = clean.costs
+    assert c is not None
     # Rank 16 on seven linear layers of three blocks: counted by hand from the shapes in config.json.
     config = json.loads((practice.base_path() / "config.json").read_text())
     d, f = config["hidden_size"], config["intermediate_size"]
     kv = config["num_key_value_heads"] * d // config["num_attention_heads"]
     shapes = [(d, d), (d, kv), (d, kv), (d, d), (d, f), (d, f), (f, d)]
     assert c.adapter_parameters == config["num_hidden_layers"] * 16 * sum(a + b for a, b in shapes)
-    assert (c.checkpoints, c.answers) == (4, 5 * 41)
-    assert c.disk_bytes == 4 * c.adapter_parameters * 4 + 12 * c.adapter_parameters * 4
+    # 2 arms × 2 seeds × 3 saves.
+    assert (c.checkpoints, c.answers) == (12, 13 * 41)
+    assert c.disk_bytes == 4 * c.adapter_parameters * 12 + 12 * c.adapter_parameters * 4
     assert 0 < c.train_s < 600 and 0 < c.generate_s <= c.runaway_s < 600 and c.judge_s is not None
     assert 1e6 < c.memory_bytes < c.memory_here
     assert clean.design[0].hours == pytest.approx(c.total_s / 3600)

@@ -233,9 +233,8 @@ def test_settings_that_differ_are_named(copies: list[Path], tmp_path: Path) -> N
     shutil.rmtree(copies[2] / "train")
     found = pool([*copies, small(tmp_path / "more", 9, seeds=(0, 1, 2))])
     values = {r.values["what"]: r.values["values"] for r in found.remarks if r.code == "differs"}
-    assert values.keys() == {"seeds", "compare.select", "model_name_or_path", "training.learning_rate"}
+    assert values.keys() == {"compare.select", "model_name_or_path", "training.learning_rate"}
     assert values["training.learning_rate"] == "0.0002 (mine, theirs, more); 0.0001 (yours)"
-    assert values["seeds"] == "2 (mine, yours, theirs); 3 (more)"
     assert found.margin is None and "margins_differ" in {remark.code for remark in found.remarks}
 
 
@@ -348,6 +347,7 @@ def test_what_is_neither(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_remark_has_its_phrase() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in Path(pooling.__file__).parent.glob("*.py"))
     codes = {*re.findall(r"Remark\(\s*\"(\w+)\"", sources), "owed", "not_judged", *pooling.runs.EXPLORATORY}
+    codes |= {*re.findall(r"\"((?:not_)?wider_\w+|differs\w*)\"", sources)}
     assert len(codes) > 10 and {f"pooled.{code}" for code in codes} <= phrases("en").keys()
 
 

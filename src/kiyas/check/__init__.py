@@ -13,15 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kiyas.analyse import provenance
+from kiyas.analyse.checklist import FEW_VALIDATION
 from kiyas.analyse.findings import Level, Remark
-from kiyas.check import chat_template, costs, design, leaks, remarks
+from kiyas.check import chat_template, design, leaks, remarks
 from kiyas.check.cards import Card
+from kiyas.check.sources import same_sources
 from kiyas.data import hub
+from kiyas.model.meter import read_config
 from kiyas.pipeline import identity, measure
-from kiyas.pipeline.prepare import EXPECTED_WITHIN, prepare, unexpected
+from kiyas.pipeline.prepare import EXPECTED_WITHIN, Prepared, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
 from kiyas.similarity.shared_rows import SharedRows
@@ -29,6 +32,9 @@ from kiyas.stats import planning
 from kiyas.study.settings import Study
 from kiyas.types import BASE_ARM
 from kiyas.work.progress import tell
+
+if TYPE_CHECKING:
+    from kiyas.check.costs import Costs
 
 __all__ = ["Checked", "Level", "Remark", "check"]
 
@@ -72,7 +78,8 @@ class Checked:
     """how many groups (contests, templates) the primary benchmark's problems are in; None where each is alone"""
     contamination: list[Contamination]
     chat: chat_template.ChatFacts
-    costs: costs.Costs
+    costs: Costs | None
+    """None: left out"""
     contrasts: int
     """how many the study declares: the primary one and `compare.contrasts`"""
     design: list[design.Cell]
@@ -89,6 +96,12 @@ class Checked:
                 "ngram_words": near_duplicates.NGRAM,
                 "ngram_covered": near_duplicates.COVERED,
                 "ngram_common": near_duplicates.COMMON,
+                "read_once_epochs": remarks.READ_ONCE,
+                "many_epochs": remarks.MANY_EPOCHS,
+                "few_points": remarks.FEW_POINTS,
+                "few_validation_rows": FEW_VALIDATION,
+                "usual_rates": remarks.USUAL_RATES,
+                "possible_rates": remarks.POSSIBLE_RATES,
                 "few_rows": remarks.FEW,
                 "many_too_long": remarks.MANY_TOO_LONG,
                 "expected_within": EXPECTED_WITHIN,
@@ -101,12 +114,18 @@ class Checked:
         }
 
 
-def check(study: Study, card: Card | None = None) -> Checked:
-    """Measures a study; with a card, memory and time are its. Raises KiyasError for one that cannot run."""
+def check(study: Study, card: Card | None = None, *, fast: bool = False) -> Checked:
+    """Measures a study; with a card, memory and time are its. Raises KiyasError for one that cannot run.
+
+    `fast`: without costs, and without the base's weights, which are neither read nor fetched.
+    """
     identity.refuse_missing_packages(study)
+    base = study.model_name_or_path
+    if fast:
+        study = hub.without_weights(study)
     size = identity.parameters(study)
     tell("check: reading, splitting and tokenising the data")
-    prepared = prepare(study)
+    prepared = prepare(study, weights=not fast)
     steps = prepared.steps(study)
     arms, own = prepared.arms, {name: arm for name, arm in prepared.arms.items() if not arm.derived}
     tell("check: comparing rows, splits and benchmarks")
@@ -116,21 +135,17 @@ def check(study: Study, card: Card | None = None) -> Checked:
     left = leaks.left_overlaps(own, cluster)
     by_benchmark = prepared.asked(study)
     asked = {label: len(rows) for label, rows in by_benchmark.items()}
-    chat = prepared.chat
-    told = chat_template.chat_facts(chat, hub.base_folder(study), study.dataset.system)
-    tell(f"check: {'computing memory and time' if card else 'measuring one layer of the base to estimate costs'}")
-    work = costs.work_of(study, prepared, steps, chat)
-    cost = costs.estimate(study, work, prepared.problems, chat, card)
+    told = chat_template.chat_facts(prepared.chat, hub.base_folder(study), study.dataset.system)
     seeds, contrasts = len(study.seed_list), _declared(study)
     own_problems, *_ = asked.values()
-    beside = len(prepared.problems) - own_problems
-    cells = [
-        replace(cell, hours=costs.worth(cost, work, cell.seeds, seeds, cell.problems + beside, cell.samples) / 3600)
-        for cell in design.table(seeds, own_problems, study.generation.num_samples, contrasts)
-    ]
+    cells = design.table(seeds, own_problems, study.generation.num_samples, contrasts)
+    cost = None
+    if not fast:
+        cost, cells = _costs(study, prepared, steps, card, cells)
+    spent = {name: _spent(study, name, steps[name], prepared.counts[name]) for name in arms}
     return Checked(
         name=study.name,
-        base=study.model_name_or_path,
+        base=base,
         parameters=size,
         seeds=seeds,
         samples=study.generation.num_samples,
@@ -138,7 +153,7 @@ def check(study: Study, card: Card | None = None) -> Checked:
         group_by=study.dataset.group_by or "",
         max_length=study.training.max_length,
         arms=facts,
-        spent={name: _spent(study, name, steps[name], prepared.counts[name]) for name in arms},
+        spent=spent,
         shown={name: _shown(measure.sample(study, prepared, name)) for name in own},
         own_overlaps=overlaps,
         left_overlaps=left,
@@ -151,15 +166,37 @@ def check(study: Study, card: Card | None = None) -> Checked:
         contrasts=contrasts,
         design=cells,
         remarks=[
+            *remarks.rate_remarks(study, read_config(hub.base_folder(study)).get_text_config().hidden_size),
+            *remarks.budget_remarks(arms=facts, epochs={name: each.epochs for name, each in spent.items()}),
+            *remarks.curve_remarks(study, facts, steps),
             *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
-            *remarks.shared_remarks(measured.shared),
+            *remarks.shared_remarks(study, measured.shared, same_sources(study)),
             *remarks.leak_remarks(study, overlaps, left, measured.contamination, facts),
             *remarks.problem_remarks(prepared.doubts(study)),
             *remarks.chat_remarks(told),
             *remarks.judge_remarks(study, prepared.problems),
-            *remarks.cost_remarks(study, cost),
+            *remarks.design_remarks(study),
+            *(remarks.cost_remarks(cost) if cost is not None else ()),
         ],
     )
+
+
+def _costs(
+    study: Study, prepared: Prepared, steps: dict[str, int], card: Card | None, cells: list[design.Cell]
+) -> tuple[Costs, list[design.Cell]]:
+    """What the study costs, and each design with its hours."""
+    from kiyas.check import costs
+
+    tell(f"check: {'computing memory and time' if card else 'measuring one layer of the base to estimate costs'}")
+    work = costs.work_of(study, prepared, steps, prepared.chat)
+    cost = costs.estimate(study, work, prepared.problems, prepared.chat, card)
+    own, *_ = cells
+    beside = len(prepared.problems) - own.problems
+
+    def hours(cell: design.Cell) -> float:
+        return costs.worth(cost, work, cell.seeds, own.seeds, cell.problems + beside, cell.samples) / 3600
+
+    return cost, [replace(cell, hours=hours(cell)) for cell in cells]
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> int | None:

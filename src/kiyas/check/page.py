@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -18,6 +18,9 @@ from kiyas.pipeline.measure import ArmFacts
 from kiyas.stats import planning
 from kiyas.work.console import plain_console, printed, safe
 
+if TYPE_CHECKING:
+    from kiyas.check.costs import Costs
+
 WIDTH = 100
 ARMS_A_TABLE = 5
 SHOWN_IDS = 6
@@ -27,6 +30,52 @@ FIX_SPLIT = "dataset: {{group_by: {group_by}, split_column: none}}"
 
 # What a remark says, what follows from it, and what to do. `{name}` are the remark's values.
 WORDS: dict[str, tuple[str, str, str]] = {
+    "rate_impossible": (
+        "{key} = {rate:g} is far from every rate at which LoRA learns on a base of this size",
+        "{rate_consequence}; all of the training would be lost",
+        "is it a slip of the keyboard? Usual here (hidden size {hidden_size:,}): {low:.2g} to {high:.2g}",
+    ),
+    "rate_unusual": (
+        "{key} = {rate:g} is outside of {low:.2g} to {high:.2g}, where LoRA usually learns on a base of this size "
+        "(hidden size {hidden_size:,})",
+        "{rate_consequence}",
+        "try about {best:.1g}, or a list of rates: each seed then chooses by its validation loss",
+    ),
+    "not_read_once": (
+        "the budget does not read all training rows once: {read_words}",
+        "what is not read teaches nothing, and the conclusion is not about it",
+        "raise training.budget (its epochs are passes over the smallest arm, and all arms take equally many steps)",
+    ),
+    "many_epochs": (
+        "the budget reads the same rows very often: {epochs_words}",
+        "beyond about 16 passes more of them hardly teach anything, and the model learns the rows by heart",
+        "lower training.budget",
+    ),
+    "few_checkpoints": (
+        "training.save_steps = {every:,} saves {points_words} in {steps_words}, and only saved ones are judged",
+        "the report cannot show when an arm stops improving, or begins to get worse",
+        "set training.save_steps to about {better:,}",
+    ),
+    "few_losses": (
+        "training.eval_steps = {every:,} measures validation loss {times_words} in {steps_words}",
+        "so few points do not make a curve: it cannot show where overfitting begins",
+        "set training.eval_steps to about {better:,}",
+    ),
+    "few_validation": (
+        "there are very few validation rows: {validation_words}",
+        "so few rows decide the validation loss by chance, and what is chosen by it",
+        "hold out more (dataset.validation_fraction), or mark more rows in the split column",
+    ),
+    "same_file": (
+        "{a} and {b} read the same data: {sources_words}",
+        "all {a_rows:,} training rows are the same, so there is no difference in data to find",
+        "correct arms.{a}.dataset_name or arms.{b}.dataset_name",
+    ),
+    "shared_other_recipe": (
+        "{shared:,} of the {a_rows:,} training rows of {a} and {b_shared:,} of the {b_rows:,} of {b} are in both",
+        "the two differ in their own training or peft settings, so the study compares these as well",
+        "",
+    ),
     "swapped_name": (
         "arms.{arm} reads {source}, which carries the name of arm {other}",
         "if the names are swapped, the conclusion will name the wrong data",
@@ -73,20 +122,21 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "give the budget in tokens: training.budget: {{completion_tokens: N}}",
     ),
     "same_data": (
-        "{a} and {b} are trained on the same rows, prompt and completion",
+        "{a} and {b} are trained on the same {a_rows:,} rows, prompt and completion",
         "there is no difference in data to find",
         "look at the two dataset_name keys",
     ),
     "nearly_same_data": (
-        "{a} and {b} are trained on nearly the same rows: {a_share:.1%} of {a} and {b_share:.1%} of {b} are in both",
+        "{a} and {b} are trained on nearly the same rows: {shared:,} of {a_rows:,} of {a} and {b_shared:,} of "
+        "{b_rows:,} of {b} are in both",
         "a difference can only come from the rest",
         "look at the two dataset_name keys",
     ),
     "shared_rows": (
-        "{a_share:.1%} of the training rows of {a} and {b_share:.1%} of those of {b} are in both (prompts alone: "
-        "{a_prompts_share:.1%}, {b_prompts_share:.1%})",
+        "{a} and {b} share training rows: {shared:,} of the {a_rows:,} of {a} ({a_share:.0%}) and {b_shared:,} of the "
+        "{b_rows:,} of {b} ({b_share:.0%})",
         "a difference in data can only come from the other rows",
-        "",
+        "remove them from one of the two; if sharing is meant, say so where the arms are compared",
     ),
     "thinking_differs": (
         "answers with <think> reasoning: {shares_words}",
@@ -234,6 +284,15 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "",
     ),
 }
+RATE_CONSEQUENCE = {
+    "high": "training at such a rate is likely to diverge, and the answers become noise",
+    "low": "at such a rate the adapter hardly moves, and the arm remains the base",
+}
+BY_ARM: dict[str, Callable[[Any], str]] = {
+    "read": lambda pair: f"{pair[0]:,} of {pair[1]:,} ({pair[0] / pair[1]:.1%})",
+    "epochs": lambda times: f"{times:,.0f} times",
+    "validation": str,
+}
 KINDS = {"exact": "whole", "ngram": "in long runs of words", "near": "nearly the same", "solution": "its own solution"}
 
 
@@ -273,14 +332,15 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
         said, so, _ = words(remark, checked)
         say(f"· {said}: {so}", "", 0, 2)
     console.print()
-    for line in _costs(checked):
+    for line in _costs(checked.costs):
         say(line, "", 0, 2)
     console.print()
     samples = sorted({cell.samples for cell in checked.design})
+    hours = "" if checked.costs is None else ", and the hours"
     level = f" in each of {checked.contrasts} contrasts" if checked.contrasts > 1 else ""
     say(
-        f"What each design finds 4 times in 5{level}: the true difference in points, and the hours. The spread is "
-        "assumed, as above (docs/check.md); smaller differences are found less often."
+        f"What each design finds 4 times in 5{level}: the true difference in points{hours}. Assumed spread, as above "
+        "(docs/check.md); the report has it with the measured spread. Smaller differences are found less often."
     )
     console.print(_design_table(checked, samples))
     say(f"no mistakes found; {many(len(warnings), 'warning')}", "bold")
@@ -307,6 +367,18 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
     for key in ("arms", "stops"):
         if key in values:
             made[f"{key}_words"] = ", ".join(values[key]) or "nothing"
+    for key, shown in BY_ARM.items():
+        if key in values:
+            made[f"{key}_words"] = ", ".join(f"{arm} {shown(value)}" for arm, value in values[key].items())
+    if "points" in values:
+        made["points_words"] = many(values["points"], "checkpoint")
+        made["steps_words"] = many(values["steps"], "step")
+        made["times_words"] = ("once", "twice")[values["points"] - 1]
+    if "too" in values:
+        made["rate_consequence"] = RATE_CONSEQUENCE[values["too"]]
+    if "sources" in values:
+        one, *other = values["sources"]
+        made["sources_words"] = f"{one} and {other[0]} hold the same bytes" if other else one
     if "ids" in values:
         ids = values["ids"]
         made["ids_words"] = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" * (len(ids) > SHOWN_IDS))
@@ -345,9 +417,11 @@ def _sight(checked: Checked) -> str:
     far = f"a true difference of {_points(own.detectable)} points 4 times in 5"
     finds = far if own.detectable < 1 else "no difference 4 times in 5, however large"
     study = (
-        f"This study ({many(own.seeds, 'seed')} × {many(own.problems, 'problem')}, {many(own.samples, 'answer')} each)"
+        f"this study ({many(own.seeds, 'seed')} × {many(own.problems, 'problem')}, {many(own.samples, 'answer')} each)"
     )
-    now = f"{study} finds {finds}{each}, if {_assumption(max(own.seeds, better.seeds if better else 1))}"
+    now = (
+        f"Assumed spread: {study} finds {finds}{each}, if {_assumption(max(own.seeds, better.seeds if better else 1))}"
+    )
     if checked.groups is not None:
         now += f" and problems are independent (these are in {checked.groups:,} contests or templates: it finds less)"
     if own.detectable <= checked.matters:
@@ -368,14 +442,14 @@ def _better(checked: Checked) -> design.Cell | None:
         return None
     enough = [cell for cell in better if cell.detectable <= checked.matters]
     if enough:
-        return min(enough, key=lambda cell: cell.hours or 0.0)
+        return min(enough, key=lambda cell: (cell.hours or 0.0, cell.seeds * cell.problems * cell.samples))
     return min(better, key=lambda cell: cell.detectable)
 
 
 def _assumption(seeds: int) -> str:
-    """What `planning.ASSUMED` assumes of the spread, in words."""
+    """What `planning.ASSUMED` assumes of the spread."""
     parts = planning.ASSUMED
-    answers = f"two adapters' answers differ on {parts.problem + parts.rest:.0%} of the problems (assumed)"
+    answers = f"two adapters' answers differ on {parts.problem + parts.rest:.0%} of the problems"
     apart = f"two trainings on the same data differ by {_points(math.sqrt(parts.seed))} points and "
     return (apart if seeds > 1 else "") + answers
 
@@ -495,8 +569,11 @@ def _contamination(checked: Checked) -> list[str]:
     return lines
 
 
-def _costs(checked: Checked) -> list[str]:
-    c = checked.costs
+def _costs(c: Costs | None) -> list[str]:
+    if c is None:
+        return [
+            "Time, memory and disk are not estimated: --fast leaves that out, and says nothing of the base's weights."
+        ]
     judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
     longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
     processes = " and ".join(map(str, dict.fromkeys(c.workers)))
@@ -533,7 +610,8 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
             )
             answers = f" × {m} answers" if m > 1 else ""
             cells = [
-                f"{'* ' if cell == own else ''}{_points(cell.detectable)} in {_time((cell.hours or 0) * 3600)}"
+                f"{'* ' if cell == own else ''}{_points(cell.detectable)}"
+                + ("" if cell.hours is None else f" in {_time(cell.hours * 3600)}")
                 for cell in row
             ]
             made.add_row(f"{many(seeds, 'seed')}{answers}", *cells)

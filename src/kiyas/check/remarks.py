@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import permutations
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kiyas.analyse.checklist import FEW_VALIDATION
 from kiyas.analyse.findings import Level, Remark
 from kiyas.analyse.provenance import shared_remark
 from kiyas.check.chat_template import ChatFacts
-from kiyas.check.costs import Costs
 from kiyas.check.leaks import Overlap
+from kiyas.check.sources import Same
 from kiyas.data.chat import DAY
 from kiyas.judge import problem_from_row
 from kiyas.judge.tolerances import with_statement
@@ -22,11 +25,24 @@ from kiyas.similarity.contamination import Contamination
 from kiyas.similarity.shared_rows import SharedRows
 from kiyas.study.settings import NO_SPLIT, Study
 
+if TYPE_CHECKING:
+    from kiyas.check.costs import Costs
+
 FEW = 0.01
 """Share of rows below which an oddity is a note: one row in a hundred does not decide a comparison."""
 MANY_TOO_LONG = 0.05
 TOKENS_DIFFER = 1.1
 STYLE_DIFFERS = 0.1
+READ_ONCE = 0.95
+"""Epochs below which an arm is not read once: one row in twenty does not decide a comparison."""
+MANY_EPOCHS = 16
+"""Passes over the same rows beyond which more of them add next to nothing (Muennighoff et al. 2023)."""
+FEW_POINTS = 2
+"""Points, besides the start, that are not a curve."""
+USUAL_RATES = (1 / 40, 5.0)
+"""Learning rates that LoRA usually learns at, as shares of `best_rate`."""
+POSSIBLE_RATES = (1 / 1000, 50.0)
+"""Beyond these a learning rate is a slip of the keyboard."""
 
 
 def arm_remarks(
@@ -106,9 +122,88 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
             yield Remark(mixes, Level.NOTE, {"arms": mixed})
 
 
-def shared_remarks(shared: list[SharedRows]) -> Iterator[Remark]:
-    """About rows that two arms are both trained on, where they are many."""
-    yield from (each for each in map(shared_remark, shared) if each.level is not Level.OK)
+def best_rate(hidden_size: int) -> float:
+    """The learning rate at which LoRA learns best on a base of this width, about, with lora_alpha 32.
+
+    Schulman et al. 2025, LoRA Without Regret: 5e-5 · 10 · (2000 / hidden size) ** 0.781, fitted on Llama.
+    """
+    return 5e-5 * 10 * math.pow(2000 / hidden_size, 0.781)
+
+
+def rate_remarks(study: Study, hidden_size: int) -> Iterator[Remark]:
+    """About learning rates that a base of this width does not bear."""
+    best = best_rate(hidden_size)
+    low, high = (share * best for share in USUAL_RATES)
+    least, most = (share * best for share in POSSIBLE_RATES)
+    rates: dict[tuple[str, float], None] = {}
+    for arm in study.trained:
+        key = (
+            "training.learning_rate"
+            if study.variants_of(arm) == study.variants
+            else f"arms.{arm}.training.learning_rate"
+        )
+        rates |= {(key, rate): None for rate in study.variants_of(arm).values()}
+    for key, rate in rates:
+        if not low <= rate <= high:
+            values = {"key": key, "rate": rate, "low": low, "high": high, "best": best, "hidden_size": hidden_size}
+            code = "rate_unusual" if least <= rate <= most else "rate_impossible"
+            yield Remark(code, Level.WARNING, {**values, "too": "high" if rate > high else "low"})
+
+
+def budget_remarks(arms: Mapping[str, ArmFacts], epochs: Mapping[str, float]) -> Iterator[Remark]:
+    """About a budget that is far from the data. `epochs`: how often each arm's rows are read."""
+    unread = {
+        name: (round(share * arms[name].trained.rows), arms[name].trained.rows)
+        for name, share in epochs.items()
+        if share < READ_ONCE
+    }
+    if unread:
+        yield Remark("not_read_once", Level.WARNING, {"read": unread})
+    # A derived arm is small on purpose, and repeats its rows.
+    many = {name: share for name, share in epochs.items() if share > MANY_EPOCHS and not arms[name].derived}
+    if many:
+        yield Remark("many_epochs", Level.WARNING, {"epochs": many})
+
+
+def curve_remarks(study: Study, arms: Mapping[str, ArmFacts], steps: Mapping[str, int]) -> Iterator[Remark]:
+    """About save and eval steps that leave no curve, and about validation rows that are too few for one."""
+    validation = {name: facts.validation for name, facts in arms.items()}
+    fewest = min(steps.values(), default=0)
+    every = study.training
+    saves = math.ceil(fewest / every.save_steps)
+    evals = len({step for key in (every.eval_steps, every.save_steps) for step in (*range(key, fewest, key), fewest)})
+    for code, key, points, wanted in (
+        ("few_checkpoints", "save_steps", saves, True),
+        ("few_losses", "eval_steps", evals, any(validation.values())),
+    ):
+        if wanted and 0 < points <= FEW_POINTS:
+            values = {"every": getattr(every, key), "steps": fewest, "points": points, "better": max(1, fewest // 5)}
+            yield Remark(code, Level.WARNING, values)
+    few = {name: rows for name, rows in validation.items() if rows < FEW_VALIDATION}
+    if few and any(validation.values()):
+        yield Remark("few_validation", Level.WARNING, {"validation": few})
+
+
+def shared_remarks(study: Study, shared: list[SharedRows], same: list[Same]) -> Iterator[Remark]:
+    """About rows that two arms are both trained on, where they are many, and about arms that read the same file."""
+    alike = {(each.a, each.b): each for each in same}
+    for each in shared:
+        remark, file = shared_remark(each), alike.get((each.a, each.b))
+        values = {**remark.values, "a_rows": each.a_rows, "b_rows": each.b_rows, "b_shared": each.b_shared}
+        if remark.level is Level.OK and file is None:
+            continue
+        if _recipes_differ(study, each.a, each.b):
+            yield Remark("shared_other_recipe", Level.NOTE, values)
+        elif file is not None:
+            yield Remark("same_file", Level.WARNING, {**values, "sources": list(file.sources)})
+        else:
+            derived = study.arms[each.a].sources or study.arms[each.b].sources
+            level = remark.level if derived else Level.WARNING
+            yield dataclasses.replace(remark, level=level, values=values)
+
+
+def _recipes_differ(study: Study, a: str, b: str) -> bool:
+    return study.recipe(a) != study.recipe(b) or study.peft_of(a) != study.peft_of(b)
 
 
 def leak_remarks(
@@ -178,10 +273,18 @@ def judge_remarks(study: Study, problems: list[dict[str, Any]]) -> Iterator[Rema
             yield Remark("stated_tolerance", Level.NOTE, {"found": len(ids), "problems": len(problems), "ids": ids})
 
 
-def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:
-    """About the limits of the machine and of the conclusion."""
+def design_remarks(study: Study) -> Iterator[Remark]:
+    """About the limits of the conclusion."""
     if study.training.load_in_4bit:
         yield Remark("base_in_4bit", Level.NOTE, {})
+    if len(study.seed_list) == 1:
+        yield Remark("one_seed", Level.WARNING, {})
+    if study.compare.k > 1:
+        yield Remark("design_of_pass1", Level.NOTE, {"metric": study.compare.metric})
+
+
+def cost_remarks(costs: Costs) -> Iterator[Remark]:
+    """About the limits of the machine."""
     if costs.memory.trouble or costs.memory_bytes > costs.memory_here:
         values = {"needed": costs.memory_bytes, "here": costs.memory_here, "trouble": costs.memory.trouble}
         yield Remark("memory", Level.WARNING, values)
@@ -191,7 +294,3 @@ def cost_remarks(study: Study, costs: Costs) -> Iterator[Remark]:
         yield Remark("no_isolation", Level.WARNING, {"reason": costs.judge_trouble.splitlines()[0]})
     if costs.wanted not in ("auto", "cpu") and costs.device == "cpu" and not costs.on_card:
         yield Remark("device_elsewhere", Level.WARNING, {"wanted": costs.wanted})
-    if len(study.seed_list) == 1:
-        yield Remark("one_seed", Level.WARNING, {})
-    if study.compare.k > 1:
-        yield Remark("design_of_pass1", Level.NOTE, {"metric": study.compare.metric})

@@ -80,8 +80,11 @@ def find_commit(kind: str, name: str, revision: str | None = None) -> str:
         return str(HfApi().repo_info(name, repo_type=kind, revision=revision).sha)
 
 
-def model_folder(name: str, revision: str | None = None) -> Path:
-    """Folder of a base model: the shipped one for `practice`, a local one, or the Hub's snapshot, fetched if needed."""
+def model_folder(name: str, revision: str | None = None, *, weights: bool = True) -> Path:
+    """Folder of a base model: the shipped one for `practice`, a local one, or the Hub's snapshot, fetched if needed.
+
+    Without `weights` the Hub is asked for the configuration and the tokenizer only.
+    """
     if name == PRACTICE:
         return practice.base_path()
     if not is_hub_id(name):
@@ -95,15 +98,25 @@ def model_folder(name: str, revision: str | None = None) -> Path:
         if is_complete(folder):
             return folder
     with told("model", name, revision):
+        if not weights:
+            return Path(snapshot_download(name, revision=commit, allow_patterns=MODEL_FILES, ignore_patterns=["*/*"]))
         files = [sibling.rfilename for sibling in HfApi().model_info(name, revision=commit).siblings or []]
-        weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
-        wanted = [pattern for pattern in (*MODEL_FILES, weights) if "/" not in pattern]
+        tensors = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
+        wanted = [pattern for pattern in (*MODEL_FILES, tensors) if "/" not in pattern]
         return Path(snapshot_download(name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]))
 
 
 def base_folder(study: Study) -> Path:
     """Folder of the study's base model."""
     return model_folder(study.model_name_or_path, study.model_revision)
+
+
+def without_weights(study: Study) -> Study:
+    """The study with its base from a local folder, for what needs no weights: a base on the Hub is fetched without."""
+    folder = model_folder(study.model_name_or_path, study.model_revision, weights=False)
+    return (
+        study.model_copy(update={"model_name_or_path": str(folder)}) if is_hub_id(study.model_name_or_path) else study
+    )
 
 
 def is_complete(folder: Path) -> bool:

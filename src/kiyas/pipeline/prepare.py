@@ -103,8 +103,10 @@ def by_benchmark(study: Study, rows: list[dict[str, Any]]) -> dict[str, list[dic
     return {label: [row for row in rows if row.get("benchmark") == key] for label, key in of.items()}
 
 
-def prepare(study: Study) -> Prepared:
+def prepare(study: Study, *, weights: bool = True) -> Prepared:
     """Reads, splits, tokenises and counts all data of a study. Writes nothing.
+
+    `weights`: whether models and checkpoints are looked at, too.
 
     Raises KiyasError for data that is broken or unfit, and for problems that cannot be judged as the study says.
     """
@@ -119,7 +121,8 @@ def prepare(study: Study) -> Prepared:
     counts = {name: arm_counts(arm, samples[name]) for name, arm in arms.items()}
     refuse_unfit(study, counts)
     _refuse_other_seeds(study)
-    _refuse_unreadable(study)
+    if weights:
+        _refuse_unreadable(study)
     solutions = {label: benchmarks.solutions(benchmark) for label, benchmark in study.benchmarks.named.items()}
     examples = {name: arm.examples for name, arm in arms.items()}
     return Prepared(examples, counts, problems, arms, findings, solutions, chat)

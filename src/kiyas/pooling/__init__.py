@@ -25,7 +25,7 @@ from kiyas.analyse.contrasts import informative_problems
 from kiyas.analyse.decisions import decision_of
 from kiyas.analyse.encoding import encode
 from kiyas.analyse.findings import by_weight
-from kiyas.pooling import counts, runs
+from kiyas.pooling import counts, runs, widths
 from kiyas.pooling.replication import Replication
 from kiyas.runfolder.paths import RunDir
 from kiyas.stats import inference
@@ -77,6 +77,8 @@ class Pooled:
     agreement: Agreement
     remarks: tuple[Remark, ...]
     metric: str = "pass@1"
+    widths: tuple[Remark, ...] = ()
+    """why one interval is wider than another"""
 
     @property
     def exploratory(self) -> bool:
@@ -153,6 +155,7 @@ def pool(
         agreement=agreement(meta, margin),
         remarks=by_weight(remarks),
         metric=metric,
+        widths=tuple(widths.remarks(replications, [answer.interval for answer in answers])),
     )
 
 

@@ -31,3 +31,5 @@ class Replication:
     """problems on which the arms could differ: some answers are right, some wrong; of counts, the most there can be"""
     exact_p: float | None = None
     """of two adapters with one answer a problem, where `p` is McNemar's mid-p value"""
+    samples: int | None = None
+    """answers to a problem by each adapter; None where only counts are known"""

@@ -7,20 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kiyas.analyse import Decision, Findings, Level, Remark
 from kiyas.analyse.contrasts import informative_problems, of_pair
 from kiyas.analyse.load import Loaded, load
+from kiyas.pooling import alike
 from kiyas.pooling.replication import Replication
 from kiyas.runfolder.files import digest, sha256
 from kiyas.runfolder.paths import RunDir
 from kiyas.stats.inference import Floats
 from kiyas.stats.meta_analysis import paired_error
 from kiyas.stats.random_effects import two_way
-from kiyas.study.settings import HARMLESS, as_text, flat
 from kiyas.types import BASE_ARM, AdapterId, KiyasError, Problems
 
 EXPLORATORY = ("selected_on_test", "declaration_changed")
@@ -134,20 +133,10 @@ def _refuse_other_tests(runs: Sequence[Compared], shared: Sequence[str]) -> None
 
 
 def remarks(runs: Sequence[Compared], a: str, b: str) -> list[Remark]:
-    """Every setting in which the runs differ, as far as each of them records it; and what their own reports warn of."""
-    facts = {run.name: _facts(run, a, b) for run in runs}
-    found = []
-    for key in dict.fromkeys(key for of_run in facts.values() for key in of_run):
-        values: dict[str, list[str]] = {}
-        for name, of_run in facts.items():
-            if key in of_run:
-                values.setdefault(of_run[key], []).append(name)
-        if len(values) > 1:
-            told = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
-            found.append(Remark("differs", Level.WARNING, {"what": key, "values": told}))
+    """What differs between the runs and may matter, as far as each records it; and what their own reports warn of."""
+    found = alike.differences({run.name: (run.loaded, run.arms) for run in runs}, a, b)
     warnings = {
-        name: [remark.code for remark in run.findings.remarks if remark.level is Level.WARNING]
-        for name, run in zip(facts, runs, strict=True)
+        run.name: [remark.code for remark in run.findings.remarks if remark.level is Level.WARNING] for run in runs
     }
     found += [
         Remark(code, Level.WARNING, {"names": ", ".join(who)})
@@ -158,26 +147,6 @@ def remarks(runs: Sequence[Compared], a: str, b: str) -> list[Remark]:
         told = ", ".join(f"{name} {len(codes)}" for name, codes in warnings.items() if codes)
         found.append(Remark("own_warnings", Level.NOTE, {"counts": told}))
     return found
-
-
-def _facts(run: Compared, a: str, b: str) -> dict[str, str]:
-    """What should be alike in replications: base, recipe, budget, benchmark, selection rule, number of seeds."""
-    study, base = run.loaded.record.study, run.loaded.record.base
-    facts: dict[str, Any] = {"seeds": len(run.a_SP), "compare.select": run.findings.select}
-    if base is not None:
-        mark = f" ({base.fingerprint[:8]})" if base.fingerprint else ""
-        facts["model_name_or_path"] = f"{Path(base.name_or_path).name}{mark}"
-    settings = study.model_dump(mode="json") if study else {"arms": {}}
-    if study is not None:
-        for section in ("training", "peft", "generation"):
-            facts |= flat(settings[section], f"{section}.")
-        facts |= flat(settings["benchmarks"]["primary"], "benchmarks.primary.")
-    for name, own in zip((a, b), run.arms, strict=True):
-        arm = dict(settings["arms"].get(own, {}))
-        for section in ("training", "peft"):  # an arm's own recipe, if only that it has none
-            facts[f"arms.{name}.{section}"] = as_text(arm.pop(section, None) or {}) or "–"
-        facts |= flat(arm, f"arms.{name}.")
-    return {key: str(value) for key, value in facts.items() if key not in HARMLESS}
 
 
 def refuse_copies(runs: Sequence[Compared]) -> None:
@@ -221,5 +190,5 @@ def replication(run: Compared) -> Replication:
         error = within = paired_error(d_SP.mean(axis=0), answers)
     return Replication(
         run.name, method, S, P, float(run.a_SP.mean()), float(run.b_SP.mean()), float(d_SP.mean()),
-        interval, interval90, p, error, within, informative_problems(run.a_SP, run.b_SP), exact,
+        interval, interval90, p, error, within, informative_problems(run.a_SP, run.b_SP), exact, samples,
     )  # fmt: skip

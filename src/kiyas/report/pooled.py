@@ -132,7 +132,9 @@ def _statistics(found: Pooled, words: Language, where: str) -> list[str]:
         )
         for other in beside
     ]
-    return said
+    if beside:
+        said.append(words("pooled.covers"))
+    return said + [words(f"pooled.{each.code}", **each.values) for each in found.widths]
 
 
 def _remarks(found: Pooled, words: Language) -> list[tuple[Level, str]]:
@@ -140,8 +142,20 @@ def _remarks(found: Pooled, words: Language) -> list[tuple[Level, str]]:
 
 
 def _label(found: Pooled, answer: PooledDifference, words: Language) -> str:
-    beside = answer.method == "meta" and len(found.answers) > 1
-    return words("pooled.row_within" if beside else f"pooled.row_{answer.method}")
+    if answer.method == "meta" and found.problems is not None:
+        return words("pooled.row_within")
+    unknown = any(remark.code == "problems_unknown" for remark in found.remarks)
+    return words("pooled.row_meta_unknown" if unknown else f"pooled.row_{answer.method}")
+
+
+def _covers(found: Pooled, line: _Line) -> str:
+    """What an interval speaks of beside what was seen: other problems or these only, other trainings or these."""
+    if line.replication is not None:
+        return "trainings" if line.replication.seeds > 1 else "pair"
+    if line.method != "crossed" and found.problems is not None:
+        return "these"
+    unknown = any(remark.code == "problems_unknown" for remark in found.remarks)
+    return "unknown" if unknown else "replications"
 
 
 @dataclass(frozen=True)
@@ -189,6 +203,7 @@ def rows(found: Pooled, words: Language) -> Table:
     columns: tuple[Column[_Line], ...] = (
         label("replication", lambda line: line.name),
         label("how", lambda line: line.method, method, file="method"),
+        label("covers", lambda line: _covers(found, line), lambda words, code: words(f"pooled.covers_{code}")),
         Column("arms", lambda line: {"a": found.a, "b": found.b}),
         number("seeds", own("seeds"), none=""),
         number("problems", lambda line: line.problems, none=""),
@@ -213,7 +228,7 @@ def rows(found: Pooled, words: Language) -> Table:
         words,
         _lines(found, words),
         columns,
-        shown=("replication", *size, *rates, "difference", "interval", "p", "weight", "how"),
+        shown=("replication", *size, *rates, "difference", "interval", "covers", "p", "weight", "how"),
         title=words("pooled.title", n=len(found.replications), a=a, b=b),
         strong=lambda line: line.method == found.answers[0].method,
     )
