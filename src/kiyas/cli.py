@@ -189,6 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_status,
         _add_verify,
         _add_report,
+        _add_export,
         _add_judge,
         _add_import,
         _add_compare,
@@ -572,6 +573,68 @@ def _report(args: argparse.Namespace) -> int:
         print(f"\nreport: {page.resolve()}")
     if page is not None and args.open and not webbrowser.open(page.resolve().as_uri()):
         print("no browser could be started here: open the page yourself", file=sys.stderr)
+    return 0
+
+
+def _add_export(commands: Commands) -> None:
+    export = _command(
+        commands,
+        "export",
+        _export,
+        "an arm's adapter or merged model, with a model card, in a folder or on the Hub",
+        """\
+        Writes a folder that others load: the adapter for PEFT, or with --merged a whole model for transformers. Its
+        README.md is a model card with the study's figures, their intervals and the conclusion. The run folder does not
+        change. Without @SEED it is the first of the study's seeds, not the best one; the checkpoint is the one that the
+        study's rule chooses.
+
+        examples:
+          kiyas export runs/mine deep
+          kiyas export runs/mine deep@1 --merged --out deep-model
+          kiyas export runs/mine deep --push owner/name            # a private repository; --public: everybody's""",
+        stopped="no folder was written; the same command begins again",
+    )
+    export.add_argument("run", type=Path, metavar="RUN")
+    export.add_argument("arm", metavar="ARM[@SEED]", help="such as deep, or deep@1")
+    export.add_argument("--merged", action="store_true", help="a whole model: the base with the adapter merged into it")
+    export.add_argument("--out", type=Path, metavar="FOLDER", help="a new folder (default: named after study and arm)")
+    export.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="with --merged, of the weights; auto (default): what the run computed in",
+    )
+    export.add_argument("--variant", metavar="NAME", help="another point of the learning-rate grid, such as lr-0.0002")
+    export.add_argument("--step", type=int, metavar="N", help="another checkpoint than the rule's")
+    export.add_argument(
+        "--license", metavar="ID", help="for the card: apache-2.0, say (default: the base's, else unknown)"
+    )
+    export.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository on the Hub")
+    export.add_argument(
+        "--public", action="store_true", help="with --push: a new repository is public (default: private)"
+    )
+
+
+def _export(args: argparse.Namespace) -> int:
+    if args.dtype is not None and not args.merged:
+        raise KiyasError("--dtype is the number format of merged weights; an adapter is in float32", "add --merged")
+    if args.public and args.push is None:
+        raise KiyasError("--public goes with --push", "add --push OWNER/NAME")
+    _need_torch()
+    from kiyas.export import Wanted, export
+    from kiyas.study.settings import Dtype
+
+    wanted = Wanted(
+        args.arm,
+        variant=args.variant,
+        step=args.step,
+        merged=args.merged,
+        dtype=Dtype(args.dtype or Dtype.AUTO),
+        licence=args.license,
+        out=args.out,
+        push=args.push,
+        private=not args.public,
+    )
+    print(export(RunDir(args.run), wanted))
     return 0
 
 
