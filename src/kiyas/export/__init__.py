@@ -15,12 +15,11 @@ from pathlib import Path
 
 from kiyas.analyse import analyse
 from kiyas.analyse.chosen import Finished
-from kiyas.data import hub as hub_folders
 from kiyas.data.chat import Chat
 from kiyas.export import card, hub
 from kiyas.export.licence import UNKNOWN, licence_of
 from kiyas.export.weights import Written, merged_format, write_adapter, write_merged
-from kiyas.pipeline.identity import model_facts, refuse_missing_packages
+from kiyas.pipeline.identity import refuse_missing_packages, same_base
 from kiyas.runfolder.files import disk_errors
 from kiyas.runfolder.litter import remove
 from kiyas.runfolder.manifests import CHECKPOINTS, refuse
@@ -62,7 +61,8 @@ def export(folder: RunDir, wanted: Wanted) -> Path:
     refuse(folder, [f"{CHECKPOINTS}{adapter.folder}/"])
     place = wanted.out or Path("-".join(each for each in _words(run.study, adapter, wanted.merged) if each))
     _refuse_place(place, folder)
-    base = _base(run)
+    refuse_missing_packages(run.study)
+    base = same_base(run.record, run.study, folder.root)
     licence = licence_of(run.study, base, wanted.licence)
     _say_which(run, adapter)
     with _appearing(place) as temporary:
@@ -123,18 +123,6 @@ def _appearing(place: Path) -> Iterator[Path]:
             temporary.rename(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _base(run: Finished) -> Path:
-    """The base's folder. Raises KiyasError where it is not what the run was made with."""
-    refuse_missing_packages(run.study)
-    base, known = hub_folders.base_folder(run.study), run.record.base
-    if known is not None and not known.same_as(model_facts(base, run.study.model_name_or_path, known)):
-        raise KiyasError(
-            f"{run.study.model_name_or_path} is not the model that {run.folder.root} was made with",
-            "restore it: on another base the adapter is another model",
-        )
-    return base
 
 
 def _weights(folder: Path, run: Finished, base: Path, adapter: AdapterId, wanted: Wanted) -> Written:
