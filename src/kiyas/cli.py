@@ -196,6 +196,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_status,
         _add_verify,
         _add_report,
+        _add_ask,
+        _add_export,
         _add_judge,
         _add_import,
         _add_compare,
@@ -598,6 +600,127 @@ def _report(args: argparse.Namespace) -> int:
         print(f"\nreport: {page.resolve()}")
     if page is not None and args.open and not webbrowser.open(page.resolve().as_uri()):
         print("no browser could be started here: open the page yourself", file=sys.stderr)
+    return 0
+
+
+def _add_ask(commands: Commands) -> None:
+    ask = _command(
+        commands,
+        "ask",
+        _ask,
+        "base and arms answer one problem, side by side",
+        """\
+        Asks the base and every arm of a finished run one problem, as the study asks, and runs their programs on the
+        tests of its row, or on the samples in its statement. Nothing is written into the run folder. FILE is a
+        statement (text, Markdown) or a row in a format that `kiyas judge` reads; without it, or as -, it is read from
+        standard input. Each arm answers by the checkpoint that represents it, of the first of the study's seeds.
+
+        examples:
+          kiyas ask runs/mine statement.txt
+          kiyas ask runs/mine problems.jsonl --problem abc373_a --samples 5 --temperature 0.8
+          kiyas ask runs/mine --arm deep@1 < statement.md""",
+    )
+    ask.add_argument("run", type=Path, metavar="RUN")
+    ask.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: standard input")
+    ask.add_argument("--problem", metavar="ID", help="which of several rows in FILE")
+    ask.add_argument("--arm", action="append", default=[], metavar="ARM[@SEED]", help="only this arm, and the base")
+    ask.add_argument("--seed", type=int, metavar="S", help="the arms' training of this seed")
+    ask.add_argument("--samples", type=int, metavar="N", help="answers of each (default 1)")
+    ask.add_argument("--temperature", type=float, metavar="T", help="default: the study's own")
+    ask.add_argument(
+        "--isolation",
+        choices=[isolation.value for isolation in Isolation],
+        default="strong",
+        metavar="TIER",
+        help="as for `kiyas judge`",
+    )
+    _trust_option(ask)
+    _json_option(ask)
+
+
+def _ask(args: argparse.Namespace) -> int:
+    _need_torch()
+    from kiyas.pipeline import ask
+    from kiyas.runfolder.record import read_record
+
+    folder = RunDir(args.run)
+    study = read_record(folder).study
+    given = args.file is not None and str(args.file) != "-"
+    if study is not None:
+        folders = [folder.root, *([trust.folder_of(args.file)] if given else [])]
+        trust.allow(study.judge.python, folders, trust=args.trust)
+    if not given and sys.stdin.isatty():
+        print("the statement, or a problem as a JSON row; Ctrl-D ends it:", file=sys.stderr)
+    data = ask.read_source(args.file) if given else sys.stdin.buffer.read()
+    problem, tests_from = ask.read_problem(data, str(args.file) if given else "standard input", args.problem)
+    wanted = ask.Wanted(tuple(args.arm), args.seed, args.samples, args.temperature, args.isolation)
+    found = ask.ask(folder, problem, tests_from, wanted)
+    if args.json:
+        _print_json(found.to_json(), 2)
+    else:
+        print(found.text(shutil.get_terminal_size((100, 24)).columns), end="")
+    return 0
+
+
+def _add_export(commands: Commands) -> None:
+    export = _command(
+        commands,
+        "export",
+        _export,
+        "an arm's adapter or merged model, with a model card, in a folder or on the Hub",
+        """\
+        Writes a folder that others load: the adapter for PEFT, or with --merged a whole model for transformers. Its
+        README.md is a model card with the study's figures, their intervals and the conclusion. The run folder does not
+        change. Without @SEED it is the first of the study's seeds, not the best one; the checkpoint is the one that the
+        study's rule chooses.
+
+        examples:
+          kiyas export runs/mine deep
+          kiyas export runs/mine deep@1 --merged --out deep-model
+          kiyas export runs/mine deep --push owner/name            # a private repository; --public: everybody's""",
+        stopped="no folder was written; the same command begins again",
+    )
+    export.add_argument("run", type=Path, metavar="RUN")
+    export.add_argument("arm", metavar="ARM[@SEED]", help="such as deep, or deep@1")
+    export.add_argument("--merged", action="store_true", help="a whole model: the base with the adapter merged into it")
+    export.add_argument("--out", type=Path, metavar="FOLDER", help="a new folder (default: named after study and arm)")
+    export.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="with --merged, of the weights; auto (default): what the run computed in",
+    )
+    export.add_argument("--variant", metavar="NAME", help="another point of the learning-rate grid, such as lr-0.0002")
+    export.add_argument("--step", type=int, metavar="N", help="another checkpoint than the rule's")
+    export.add_argument(
+        "--license", metavar="ID", help="for the card: apache-2.0, say (default: the base's, else unknown)"
+    )
+    export.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository on the Hub")
+    export.add_argument(
+        "--public", action="store_true", help="with --push: a new repository is public (default: private)"
+    )
+
+
+def _export(args: argparse.Namespace) -> int:
+    if args.dtype is not None and not args.merged:
+        raise KiyasError("--dtype is the number format of merged weights; an adapter is in float32", "add --merged")
+    if args.public and args.push is None:
+        raise KiyasError("--public goes with --push", "add --push OWNER/NAME")
+    _need_torch()
+    from kiyas.export import Wanted, export
+    from kiyas.study.settings import Dtype
+
+    wanted = Wanted(
+        args.arm,
+        variant=args.variant,
+        step=args.step,
+        merged=args.merged,
+        dtype=Dtype(args.dtype or Dtype.AUTO),
+        licence=args.license,
+        out=args.out,
+        push=args.push,
+        private=not args.public,
+    )
+    print(export(RunDir(args.run), wanted))
     return 0
 
 

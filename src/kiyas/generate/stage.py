@@ -7,7 +7,7 @@ says after how many answers. So a resumed part takes the same course.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,19 @@ def generate_part(
             other.run(workers, report)
 
 
+def answers_to(
+    folder: RunDir, study: Study, ids: list[AdapterId], row: dict[str, Any], report: OnProgress
+) -> list[Completion]:
+    """What the base and chosen checkpoints of a run answer to one problem, in this process. Nothing is written."""
+    bare = [id for id in ids if id.arm in study.arms and study.arms[id.arm].model is not None]
+    stacked = [id for id in ids if id not in bare]
+    made = []
+    for group in filter(None, [stacked, *([id] for id in bare)]):
+        rank = max(saved_spec(where).rank for _, where in _places(folder, study, group))
+        made += _Part.of(folder, study, 0, group, rank, [row]).kept_in_memory(report)
+    return sorted(made, key=lambda each: (ids.index(each.adapter), each.sample))
+
+
 def try_answers(root: str, study_json: dict[str, Any], adapters: int, _: OnProgress) -> None:
     """Before training: the widest decoding of so many adapters, so that what will not fit fails in the first minute.
 
@@ -96,7 +109,16 @@ class _Part:
     shape: Plan | None = None
 
     @classmethod
-    def of(cls, folder: RunDir, study: Study, part: int, ids: list[AdapterId], rank: int) -> _Part:
+    def of(
+        cls,
+        folder: RunDir,
+        study: Study,
+        part: int,
+        ids: list[AdapterId],
+        rank: int,
+        problems: Iterable[dict[str, Any]] | None = None,
+    ) -> _Part:
+        """`problems`: rows to ask instead of the run's own."""
         own, arm = study.training, study.arms.get(ids[0].arm)
         if arm is not None and arm.model is not None:
             base = Base.load(arm.model, own.device, own.dtype, None, own.load_in_4bit)
@@ -107,7 +129,7 @@ class _Part:
             model = StackedModel(base.model, study.target_modules)
         questions = [
             Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
-            for row in each_row(folder.problems)
+            for row in (each_row(folder.problems) if problems is None else problems)
         ]
         return cls(folder, part, base, model, study, ids, rank, questions)
 
@@ -215,21 +237,13 @@ class _Part:
             if work:
                 try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self.rank)
             with JsonlWriter(self.file) as writer:
-                for group, missing in work:
-                    stack = load_stack(
-                        _places(self.folder, self.study, group), self.model, self.base.device, self.base.dtype
-                    )
-                    generator = Generator(
-                        self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens
-                    )
-                    generator.canary(self.questions[0])
-                    for wave in missing:
-                        for completion in generator.answer(wave, plan.rows):
-                            wave_answers.append(completion)
-                            report(1, "")
-                        writer.write(*(completion.to_row() for completion in wave_answers))
-                        whole += wave_answers
-                        wave_answers = []
+                for generator, wave in self._generators(plan, work):
+                    for completion in generator.answer(wave, plan.rows):
+                        wave_answers.append(completion)
+                        report(1, "")
+                    writer.write(*(completion.to_row() for completion in wave_answers))
+                    whole += wave_answers
+                    wave_answers = []
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -237,6 +251,36 @@ class _Part:
             report(-len(wave_answers), "")
             return error.with_traceback(None)  # whose frames would keep the cache alive
         return None
+
+    def _generators(
+        self, plan: Plan, work: list[tuple[list[AdapterId], list[list[Job]]]]
+    ) -> Iterator[tuple[Generator, list[Job]]]:
+        """Each wave, with what answers it: the adapters of a group are loaded once."""
+        for group, missing in work:
+            stack = load_stack(_places(self.folder, self.study, group), self.model, self.base.device, self.base.dtype)
+            generator = Generator(self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens)
+            generator.canary(self.questions[0])
+            for wave in missing:
+                yield generator, wave
+
+    def kept_in_memory(self, report: OnProgress) -> list[Completion]:
+        """All answers, of which nothing is written."""
+        plan = self._chosen(1)
+        while True:
+            made: list[Completion] = []
+            try:
+                for generator, wave in self._generators(plan, list(self._waves(plan, []))):
+                    for completion in generator.answer(wave, plan.rows):
+                        made.append(completion)
+                        report(1, "")
+                return made
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.model.stack = None
+                report(-len(made), "")
+                trouble = error.with_traceback(None)
+            plan = self._smaller(plan, trouble)
 
     @property
     def _longest_prompt(self) -> int:

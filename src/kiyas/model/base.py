@@ -48,34 +48,12 @@ class Base:
         load_in_4bit: bool = False,
     ) -> Base:
         """Loads a model folder. Raises KiyasError when it is absent, broken or not a causal language model."""
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
         where = pick_device(device)
         folder = Path(path)
         if not (folder / "config.json").is_file():
             raise KiyasError(f"no model in {folder}: it holds no config.json")
         chat = Chat.load(folder)
-        format = pick_dtype(dtype, where)
-        in_4bit = quantized.loading(format, where) if load_in_4bit else {}
-        try:
-            quantized.refuse_quantised(folder)
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=model_files.with_own_ways(config, folder),
-                dtype=format,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_kernels=False,
-                weights_only=True,
-                **in_4bit,
-            )
-        except KiyasError:
-            raise
-        except Exception as error:  # whatever a stranger's files make of the libraries that read them
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise in_words(error) or KiyasError(f"cannot load the model in {folder}: {reason}") from error
-        model = quantized.adopt(model) if load_in_4bit else model.to(where)
+        model = load_model(folder, where, pick_dtype(dtype, where), load_in_4bit)
         return cls.of(model, chat, float32_modules)
 
     @classmethod
@@ -272,6 +250,32 @@ class Base:
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         more = configured if isinstance(configured, list) else [configured]
         return frozenset(i for i in (self.chat.end_of_turn, self.chat.tokenizer.eos_token_id, *more) if i is not None)
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype, load_in_4bit: bool = False) -> PreTrainedModel:
+    """A model folder as transformers loads it, and nothing else from it or from elsewhere. Raises KiyasError."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    in_4bit = quantized.loading(dtype, device) if load_in_4bit else {}
+    try:
+        quantized.refuse_quantised(folder)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=model_files.with_own_ways(config, folder),
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_kernels=False,
+            weights_only=True,
+            **in_4bit,
+        )
+    except KiyasError:
+        raise
+    except Exception as error:  # whatever a stranger's files make of the libraries that read them
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise in_words(error) or KiyasError(f"cannot load the model in {folder}: {reason}") from error
+    return quantized.adopt(model) if load_in_4bit else model.to(device)
 
 
 def _recompute(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:

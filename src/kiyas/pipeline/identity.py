@@ -278,6 +278,17 @@ def parameters(study: Study) -> int | None:
     return None if found is None else sum(map(math.prod, found))
 
 
+def same_base(record: Record, study: Study, root: Path) -> Path:
+    """The base's folder. Raises KiyasError where it is not what the run in `root` was made with."""
+    base, known = hub.base_folder(study), record.base
+    if known is not None and not known.same_as(model_facts(base, study.model_name_or_path, known)):
+        raise KiyasError(
+            f"{study.model_name_or_path} is not the model that {root} was made with",
+            "restore it: on another base its adapters are other models",
+        )
+    return base
+
+
 def shapes(study: Study) -> list[tuple[int, ...]] | None:
     """Of the base's tensors."""
     return shapes_in(hub.base_folder(study))
