@@ -122,7 +122,7 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bo
     folder = given.folder or RunDir(Path(runs) / given.study.name)
     refuse_untrusted(given.study, given.file, folder.root, changed, trust=trust, ask=False)
     with notebook.shown(folder) as view:
-        stages.run(given.study, folder, text=text, overrides=changed)
+        stages.run(given.study, folder, file=given.file, text=text, overrides=changed)
         done = Run(folder.root)
         if view is not None:
             view.end("finished", inline.of_run(folder.root, done.findings, done._language))

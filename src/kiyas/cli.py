@@ -312,7 +312,7 @@ def _go(
     from kiyas.pipeline import stages
 
     redo = Stage(args.redo) if args.redo else None
-    stages.run(settings, folder, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
+    stages.run(settings, folder, file=file, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
     if args.until == Stage.REPORT:
         _print_findings(folder, settings.report.language)
     else:

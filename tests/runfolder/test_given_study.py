@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiyas.runfolder.paths import RunDir
-from kiyas.runfolder.record import Kind, Record, given_study, write_record
+from kiyas.runfolder.record import Kind, Record, given_study, read_record, write_record
 from kiyas.study.file import parse
 from kiyas.types import KiyasError
 
@@ -30,7 +30,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.study_copy.write_text(STUDY)
     study = parse(STUDY, "s.yaml", tmp_path / "home", ["seeds=2"])
     written = hashlib.sha256(STUDY.encode()).hexdigest()
-    write_record(folder, Record(kind=Kind.RUN, name="own", study=study, study_file_sha256=written))
+    facts = {"study_file_sha256": written, "study_folder": str(tmp_path / "home")}
+    write_record(folder, Record(kind=Kind.RUN, name="own", study=study, **facts))
     monkeypatch.chdir(tmp_path / "runs")
     return folder.root
 
@@ -47,8 +48,14 @@ def test_a_run_goes_on_with_its_own_study(run: Path, inside: str) -> None:
         given_study(Path("own") / inside, ["seeds=0"])
 
 
-def test_an_edited_copy_and_other_files_are_read_as_they_are(run: Path) -> None:
+def test_an_edited_copy_is_read_where_the_run_was_started_and_other_files_where_they_are(run: Path) -> None:
     (run / "study.yaml").write_text(STUDY + "seeds: 5\n")
+    given = given_study(run / "study.yaml", [])
+    assert given.study == parse(STUDY + "seeds: 5\n", "s.yaml", run.parent.parent / "home") and given.study.seeds == 5
+    assert given.folder is not None and given.folder.root == run
+    assert given_study(run / "study.yaml", ["name=other"]).folder is None
+    record = read_record(RunDir(run))
+    write_record(RunDir(run), record.model_copy(update={"study_folder": None}))  # as before
     with pytest.raises(KiyasError, match="no data file"):
         given_study(run / "study.yaml", [])
     file = run.parent.parent / "home" / "mine.yaml"

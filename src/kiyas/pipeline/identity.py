@@ -88,9 +88,12 @@ def refuse_missing_packages(study: Study) -> None:
         )
 
 
-def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo: Stage | None) -> Tier:
+def open_run(
+    study: Study, folder: RunDir, file: Path | None, text: str, overrides: list[str], redo: Stage | None
+) -> Tier:
     """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation.
 
+    `file` and `text`: the study file, where there is one, and what is in it.
     What `redo` will drop need not agree with the study.
     """
     if folder.is_begun:
@@ -118,6 +121,7 @@ def open_run(study: Study, folder: RunDir, text: str, overrides: list[str], redo
         git=git.revision(),
         study=study,
         study_file_sha256=sha256(folder.study_copy) if text else None,
+        study_folder=str(file.resolve().parent) if file is not None else None,
         declared_sha256=declared(study),
         base=_base(study),
         models=_models(study),

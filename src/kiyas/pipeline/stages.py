@@ -47,12 +47,13 @@ def run(
     study: Study,
     folder: RunDir,
     *,
+    file: Path | None = None,
     text: str = "",
     overrides: list[str] | None = None,
     until: Stage = Stage.REPORT,
     redo: Stage | None = None,
 ) -> None:
-    """Runs a study, or continues it. `text` is the study file as given, for the record.
+    """Runs a study, or continues it. `text` is the study file as given, and `file` where it is, for the record.
 
     Raises KiyasError when the folder holds another study's results or is in use.
     """
@@ -60,7 +61,7 @@ def run(
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
-        tier = identity.open_run(study, folder, text, overrides or [], redo)
+        tier = identity.open_run(study, folder, file, text, overrides or [], redo)
         study = identity.isolated(study, tier)
         identity.note_other_versions(study, folder)
         _drop_damaged(folder)

@@ -115,6 +115,8 @@ class Record(_Part):
     """with all defaults; None in an import"""
     study_file_sha256: str | None = None
     """of study.yaml; None where the study was not given as a file, and up to 0.1.0"""
+    study_folder: str | None = None
+    """where the relative paths in it start; None as above"""
     declared_sha256: str | None = None
     """of the section `compare`, stamped when the run started"""
     base: BaseModelFacts | None = None
@@ -249,7 +251,8 @@ class Given:
 def given_study(path: Path, overrides: list[str]) -> Given:
     """Reads a study file; or of a run folder, and of the study file that was copied into it, the study of that run.
 
-    That one has the run's own overrides, and its paths start where the run was started. Raises KiyasError.
+    That one has the run's own overrides, unless the copy was edited. Its paths start where the run was started. Raises
+    KiyasError.
     """
     folder = RunDir(path if path.is_dir() else path.parent)
     if not folder.resolved.exists() or not (path.is_dir() or path.name == folder.study_copy.name):
@@ -258,7 +261,8 @@ def given_study(path: Path, overrides: list[str]) -> Given:
     if record.study is None:  # an import: its study file is there to be run, and says where the files are
         return Given(load(folder.study_copy, overrides), folder.study_copy, None)
     if not path.is_dir() and sha256(path) != record.study_file_sha256:
-        return Given(load(path, overrides), path, None)
+        study = load(path, overrides, Path(record.study_folder) if record.study_folder else None)
+        return Given(study, path, folder if study.name == record.name else None)
     tree = record.study.model_dump(mode="json", by_alias=True, exclude_none=True)
     study = read(tree, str(folder.resolved), folder.root.resolve(), overrides)
     return Given(study, folder.study_copy, folder if study.name == record.name else None)

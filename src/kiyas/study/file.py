@@ -84,10 +84,10 @@ KNOWN_ELSEWHERE = {
 PRACTICE_DATASETS = ("practice/deep", "practice/diverse", "practice/wrong")
 
 
-def load(path: Path, overrides: list[str] | None = None) -> Study:
+def load(path: Path, overrides: list[str] | None = None, folder: Path | None = None) -> Study:
     """Reads a study file and applies dotted overrides such as `training.learning_rate=1e-4`.
 
-    Paths inside are made absolute, relative to the file. Raises KiyasError that lists every mistake.
+    Paths inside are made absolute, relative to `folder`, or to the file's. Raises KiyasError that lists every mistake.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise KiyasError(f"cannot read {path}: it is a pipe, a device or a socket", "give a regular file")
@@ -100,7 +100,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
         raise KiyasError(f"{path} is a folder; give the study file inside it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise KiyasError(f"cannot read {path}: {error}") from error
-    return parse(text, str(path), path.resolve().parent, overrides)
+    return parse(text, str(path), folder or path.resolve().parent, overrides)
 
 
 def refuse_untrusted(
