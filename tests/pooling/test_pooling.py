@@ -392,7 +392,7 @@ def test_command_and_python(runs: list[Path], tmp_path: Path, capsys: pytest.Cap
     assert json.loads(told.out) == json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert "index.html" in told.err
     compared = kiyas.compare(paths)
-    assert str(compared) == pooled.text(found)
+    assert str(compared) == f"diverse against deep: Undecided. {compared.conclusion}"
     assert "do not decide between" in compared.conclusion
     assert list(compared.table["method"]) == ["two-way"] * 3 + ["crossed", "meta", "prediction"]
     assert cli.main(["compare", *paths, "--arm", "x"]) == 1
