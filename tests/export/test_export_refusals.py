@@ -122,9 +122,13 @@ def test_a_place_that_is_taken(run: RunDir, tmp_path: Path, kind: str) -> None:
     assert contents(tmp_path) == before and not (run.root / "export").exists()
 
 
-def test_an_empty_folder_is_a_place(run: RunDir, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert {"README.md", "adapter_config.json"} <= contents(export(run, Wanted("deep", out=tmp_path / "out"))).keys()
+@pytest.mark.parametrize("name", ["out", "."])
+def test_an_empty_folder_is_a_place(run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    place = tmp_path / "out"
+    place.mkdir()
+    monkeypatch.chdir(tmp_path if name == "out" else place)
+    export(run, Wanted("deep", out=Path(name)))
+    assert {"README.md", "adapter_config.json"} <= contents(place).keys()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

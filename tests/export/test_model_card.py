@@ -27,6 +27,7 @@ from kiyas.study.settings import Benchmark, Study
 from kiyas.types import KiyasError
 
 LICENCE = Licence("mit", "as given with --license")
+PLACES = "/home/me/x/deep: kept; ~/data/my.jsonl; see https://hf.co/a/b/c and runs/a/b"
 HOSTILE = [
     "---\nlicense: mit\n---\n# owned",
     "x](javascript:alert(1)) <script>alert(1)</script>",
@@ -110,6 +111,12 @@ def test_strangers_texts_change_neither_metadata_nor_shape(subject: card.Subject
 
     assert shape(text) == shape(before)
     compile(re.search(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[1], "card", "exec")  # type: ignore[index]
+
+
+def test_a_note_does_not_say_where_things_lie_on_this_machine(subject: card.Subject) -> None:
+    noted = replace(subject, findings=replace(subject.findings, notes=(PLACES,)))
+    said = card.body(noted).replace("\\", "")
+    assert "…/deep: kept; …/my.jsonl; see https://hf.co/a/b/c and runs/a/b" in said and "/home" not in said
 
 
 @pytest.mark.parametrize("merged", [False, True], ids=["adapter", "merged"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from kiyas.judge import JudgeError, Problem, Test
 from kiyas.judge.types import Extraction, Outcome, Program, Tier, Verdict
 from kiyas.pipeline import ask
 from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import read_record, write_record
 from kiyas.types import BASE, AdapterId, Completion, KiyasError
 
 ATCODER = """You are given N. Print the sum.
@@ -292,6 +294,17 @@ def test_several_answers_without_samples(run: RunDir) -> None:
     assert again == found, "the noise is a function of who answers what"
 
 
+def test_a_whole_model_answers_by_itself(tmp_path: Path) -> None:
+    whole = shutil.copytree(practice.base_path(), tmp_path / "model")
+    arms = {"deep": {"model": str(whole)}, "diverse": {"dataset_name": "diverse"}}
+    study = {"arms": arms, "seeds": [0], "generation": {"max_new_tokens": 12}}
+    folder = make_finished(tmp_path / "run", study, seeds=(0,), steps=(20,), problems=5)
+    found = ask.ask(folder, *ask.read_problem(b"Print one word.", "x"), ask.Wanted())
+    base, deep, diverse = (each.completion for each in found.answers)
+    assert (base.adapter.arm, deep.adapter.arm, diverse.adapter.arm) == ("base", "deep", "diverse")
+    assert deep.text == base.text != diverse.text, "it is a copy of the base"
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -306,6 +319,24 @@ def test_several_answers_without_samples(run: RunDir) -> None:
 def test_what_cannot_be_asked(run: RunDir, wanted: ask.Wanted, message: str) -> None:
     with pytest.raises(KiyasError, match=f"(?s){message}"):
         ask.ask(run, *ask.read_problem(ATCODER.encode(), "x"), wanted)
+
+
+def test_an_interpreter_that_came_with_the_run_is_not_started(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = RunDir(Path(shutil.copytree(run.root, tmp_path / "copy")))
+    inside = copy.root / "env" / "python"
+    inside.parent.mkdir()
+    inside.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    inside.chmod(0o755)
+    record = read_record(copy)
+    assert record.study is not None
+    judge = record.study.judge.model_copy(update={"python": str(inside)})
+    write_record(copy, record.model_copy(update={"study": record.study.model_copy(update={"judge": judge})}))
+    (tmp_path / "x.txt").write_text(ATCODER)
+    assert main(["ask", str(copy.root), str(tmp_path / "x.txt")]) == 1
+    said = capsys.readouterr().err
+    assert str(inside) in said and "--trust" in said and not (tmp_path / "started").exists()
 
 
 def test_the_isolation_is_the_judges(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

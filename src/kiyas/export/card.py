@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 EVAL_RESULTS = ".eval_results"
 NO_RECIPE = HARMLESS | {"training.logging_steps", "training.eval_steps"}
 """settings that no weight depends on"""
+PLACE = re.compile(r"(?<![\w/:~.])~?(?:/[^\s/:;,()]+)+/")
+"""where something lies on this machine: nobody else's business"""
 WORDS = Language("en")
 """The Hub's cards are in English."""
 
@@ -324,7 +327,7 @@ def _caveats(subject: Subject) -> Iterable[str]:
             + ("The merged weights are those 4-bit weights, dequantised." if subject.merged else "")
             + " In 16 bits the base is another model, which was not measured."
         )
-    yield _list([*own, *remarks, *subject.findings.notes])
+    yield _list([*own, *(PLACE.sub("…/", each) for each in (*remarks, *subject.findings.notes))])
 
 
 def _data(subject: Subject) -> Iterable[str]:

@@ -108,6 +108,8 @@ class Asked:
             return f"{self.not_run}: nothing was run"
         if self.tests_from == "row":
             what = f"{self.problem.title or self.problem.id}: {many(self.problem.total, 'test')} of its row"
+        elif self.problem.test_code is not None:
+            what = "the examples in the statement"
         else:
             what = f"{many(self.problem.total, 'sample')} in the statement"
         return f"{what}, run in {self.tier} isolation"
