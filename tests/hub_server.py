@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import threading
 import zlib
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow
 import pyarrow.parquet
+import yaml
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Repo:
     id: str
     files: dict[str, bytes]
     gated: bool = False
+    private: bool = False
 
     @property
     def commit(self) -> str:
@@ -44,7 +47,7 @@ class Repo:
             "id": self.id,
             "modelId": self.id,
             "sha": self.commit,
-            "private": False,
+            "private": self.private,
             "gated": "manual" if self.gated else False,
             "disabled": False,
             "downloads": 0,
@@ -76,6 +79,8 @@ class Repo:
 class Hub:
     repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    uploaded: dict[str, bytes] = field(default_factory=dict)
+    """large files, by their digest"""
     endpoint: str = ""
 
     def add(self, kind: str, id: str, files: dict[str, bytes] | Path, gated: bool = False) -> Repo:
@@ -129,6 +134,99 @@ def answer(
     return 404, {}, b""
 
 
+TOKEN = "hf_of_the_tests"
+"""the only one that may write"""
+
+
+def upload(hub: Hub, path: str, body: bytes, token: str) -> tuple[int, dict[str, str], bytes] | None:
+    """What the Hub answers to the requests of an upload; None: the request is none of these."""
+    if path == "/api/validate-yaml":
+        errors = wrong_in_card(json.loads(body)["content"])
+        found = {"errors": [{"message": each} for each in errors], "warnings": []}
+        return (400 if errors else 200), JSON, json.dumps(found).encode()
+    parts = [part for part in path.split("/") if part]
+    creates = path == "/api/repos/create"
+    large = path.endswith(".git/info/lfs/objects/batch") or parts[:1] == ["large"]
+    if not creates and not large and (parts[:2] != ["api", "models"] or parts[4:5] not in (["preupload"], ["commit"])):
+        return None
+    if parts[:1] == ["large"]:  # its address is a secret of its own
+        assert hashlib.sha256(body).hexdigest() == parts[1]
+        hub.uploaded[parts[1]] = body
+        return 200, {}, b""
+    if token != f"Bearer {TOKEN}":
+        return 401, {**JSON, "X-Error-Message": "Invalid username or password."}, b"{}"
+    if creates:
+        asked = json.loads(body)
+        id = f"{asked['organization']}/{asked['name']}"
+        if ("models", id) in hub.repos:
+            return 409, JSON, json.dumps({"url": f"{hub.endpoint}/{id}"}).encode()
+        hub.add("models", id, {}).private = asked.get("visibility") == "private"
+        return 200, JSON, json.dumps({"url": f"{hub.endpoint}/{id}", "name": id}).encode()
+    if path.endswith("/batch"):
+        objects = [
+            {**each, "actions": {"upload": {"href": f"{hub.endpoint}/large/{each['oid']}"}}}
+            for each in json.loads(body)["objects"]
+        ]
+        return 200, JSON, json.dumps({"transfer": "basic", "objects": objects}).encode()
+    repo = hub.repos["models", "/".join(parts[2:4])]
+    if parts[4] == "preupload":
+        files = [
+            {
+                "path": each["path"],
+                "uploadMode": "lfs" if each["path"].endswith(".safetensors") else "regular",
+                "shouldIgnore": False,
+            }
+            for each in json.loads(body)["files"]
+        ]
+        return 200, JSON, json.dumps({"files": files}).encode()
+    for line in map(json.loads, body.splitlines()):
+        value = line["value"]
+        if line["key"] == "file":
+            repo.files[value["path"]] = base64.b64decode(value["content"])
+        elif line["key"] == "lfsFile":
+            repo.files[value["path"]] = hub.uploaded[value["oid"]]
+    done = {"success": True, "commitOid": repo.commit, "commitUrl": f"{hub.endpoint}/{repo.id}/commit/{repo.commit}"}
+    return 200, JSON, json.dumps(done).encode()
+
+
+JSON = {"Content-Type": "application/json"}
+LICENCES = ("apache-2.0", "mit", "other", "unknown")
+REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def wrong_in_card(content: str) -> list[str]:
+    """What the Hub's own check of a card refuses, as far as we know it: licence, base model, data sets, model-index."""
+    match = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
+    try:
+        card = yaml.safe_load(match[1]) if match else {}
+    except yaml.YAMLError as error:
+        return [f"YAML: {error}"]
+    found = []
+    if card.get("license", "unknown") not in LICENCES:
+        found.append('"license" must be one of the known licenses')
+    if card.get("license") == "other" and not isinstance(card.get("license_name"), str):
+        found.append('"license_name" is required')
+    for key in ("base_model", "datasets"):
+        values = card.get(key) or []
+        odd = [each for each in (values if isinstance(values, list) else [values]) if not REPO_ID.fullmatch(str(each))]
+        found += [f'"{key}" with value "{each}" is not valid. Use an id from the Hub.' for each in odd]
+    if card.get("base_model_relation", "adapter") not in ("adapter", "finetune", "merge", "quantized"):
+        found.append('"base_model_relation" is not valid')
+    if not all(isinstance(tag, str) for tag in card.get("tags", [])):
+        found.append('"tags" must be strings')
+    for model in card.get("model-index", []):
+        if not isinstance(model.get("name"), str):
+            found.append('"model-index[0].name" must be a string')
+        for result in model["results"]:
+            if not isinstance(result["task"].get("type"), str):
+                found.append('"task.type" must be a string')
+            if not all(isinstance(result["dataset"].get(key), str) for key in ("type", "name")):
+                found.append('"dataset.type" and "dataset.name" must be strings')
+            if not all("type" in each and isinstance(each.get("value"), int | float) for each in result["metrics"]):
+                found.append('"metrics" need a type and a value')
+    return found
+
+
 @contextmanager
 def serve() -> Iterator[Hub]:
     """A Hub on a free port of loopback, for as long as the block lasts."""
@@ -140,7 +238,10 @@ def serve() -> Iterator[Hub]:
         def do(self) -> None:
             url = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, content = answer(hub, self.command, unquote(url.path), parse_qs(url.query), body)
+            found = None
+            if self.command in ("POST", "PUT"):
+                found = upload(hub, unquote(url.path), body, self.headers.get("Authorization") or "")
+            status, headers, content = found or answer(hub, self.command, unquote(url.path), parse_qs(url.query), body)
             hub.requests.append(f"{self.command} {self.path} {status}")
             self.send_response(status)
             for name, value in headers.items():
@@ -150,7 +251,7 @@ def serve() -> Iterator[Hub]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_GET = do_HEAD = do_POST = do
+        do_GET = do_HEAD = do_POST = do_PUT = do
 
         def log_message(self, *_: object) -> None:
             pass

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "kiyas"
 FILES_ON_TOP = {"api.py", "cli.py", "types.py"}
-MOST = {"rooms": 18, "arrows": 105, "literal keys": 45}
+MOST = {"rooms": 19, "arrows": 116, "literal keys": 45}
 READERS = ("interop", "judge")
 """Rooms that read other people's files, where a key may be absent."""
 

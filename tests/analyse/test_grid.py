@@ -12,9 +12,14 @@ import pytest
 import synthetic
 from kiyas import report
 from kiyas.analyse import Decision, Findings, analyse
+from kiyas.analyse.chosen import Finished
+from kiyas.analyse.load import load
 from kiyas.report import sentences
 from kiyas.report.language import Language
 from kiyas.runfolder.files import read_json, read_jsonl, write_json, write_jsonl
+from kiyas.runfolder.paths import RunDir
+from kiyas.runfolder.record import read_record
+from kiyas.types import AdapterId, KiyasError
 
 RATES = [1e-4, 1e-3]
 SEEDS, FORMER = (0, 1, 2), 3
@@ -217,3 +222,17 @@ def test_claims_about_a_way_of_making_data_need_draws(tmp_path: Path, draws: int
     resolved["study"]["arms"]["diverse"] = {"from_": "deep", "solutions": 1, "draws": draws}
     write_json(run / "resolved.json", resolved)
     assert words in report.text(analyse(run), width=400)
+
+
+def test_a_command_means_the_chosen_point_unless_it_names_another(tmp_path: Path) -> None:
+    scores = {"deep": (0.3, 0.5), "diverse": (0.3, 0.5)}
+    run = grid_run(tmp_path / "run", scores, dict.fromkeys(scores, (0.9, 0.6)), problems=20)
+    record = read_record(RunDir(run))
+    assert record.study is not None
+    found = Finished(RunDir(run), record, record.study, load(run))
+    assert found.chosen("deep@1") == AdapterId("deep", "lr-0.001", 1, 120)
+    other = found.chosen("deep@1", variant="lr-0.0001", step=60)
+    assert other == AdapterId("deep", "lr-0.0001", 1, 60)
+    assert found.by_rule(found.chosen("deep@1")) and not found.by_rule(other) and found.score(other).problems == 20
+    with pytest.raises(KiyasError, match=r"(?s)no point 'lr-1'.*lr-0\.0001, lr-0\.001"):
+        found.chosen("deep", variant="lr-1")

@@ -110,7 +110,8 @@ def _refuse_place(place: Path, folder: RunDir) -> None:
 
 @contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
-    """A folder to write into; it appears in its place when the block ends, or not at all."""
+    """A folder to write into; what is in it appears in its place when the block ends, or not at all."""
+    place = place.absolute()
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     with disk_errors(place):
         remove(temporary)
@@ -118,9 +119,11 @@ def _appearing(place: Path) -> Iterator[Path]:
     try:
         yield temporary
         with disk_errors(place):
-            if place.is_dir():
-                place.rmdir()
-            temporary.rename(place)
+            if not place.is_dir():
+                temporary.rename(place)
+                return
+            for path in sorted(temporary.iterdir()):  # it may be the folder that the command was given in
+                path.rename(place / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

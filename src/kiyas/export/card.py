@@ -1,5 +1,5 @@
-"""The model card of an exported checkpoint: its figures with their intervals, what the study concludes, and what stands
-in the way of reading more into it. Metadata in the Hub's own format, made and read by its own library.
+"""The model card of an exported checkpoint: its figures with their intervals, what the study concludes, and what warns
+against reading more into it. Metadata in the Hub's own format, made and read by its own library.
 
 All numbers are those of the report. Names and texts of others are quoted, in YAML by the library, in Markdown here.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 EVAL_RESULTS = ".eval_results"
 NO_RECIPE = HARMLESS | {"training.logging_steps", "training.eval_steps"}
 """settings that no weight depends on"""
+PLACE = re.compile(r"(?<![\w/:~.])~?(?:/[^\s/:;,()]+)+/")
+"""where something lies on this machine: nobody else's business"""
 WORDS = Language("en")
 """The Hub's cards are in English."""
 
@@ -84,7 +87,7 @@ class Subject:
 def write(folder: Path, subject: Subject) -> list[str]:
     """Writes README.md, and a file in `.eval_results/` for each benchmark of the Hub that was run whole.
 
-    Returns what is to be said of the benchmarks that have no such file.
+    Returns why a benchmark has no such file, in words.
     """
     from huggingface_hub import ModelCard, eval_result_entries_to_yaml
     from huggingface_hub.utils import yaml_dump
@@ -240,9 +243,7 @@ def _what(subject: Subject) -> str:
     if subject.run.by_rule(adapter):
         said.append(f"The study's rule chose the checkpoint: {quoted(rule)}.")
     else:
-        said.append(
-            f"It is not the checkpoint that the study's rule chose ({quoted(rule)}), which the report is about."
-        )
+        said.append(f"The study's rule ({quoted(rule)}) chose another checkpoint, which the study's report is about.")
     if subject.merged:
         said.append(_merged(subject.written))
     return " ".join(said)
@@ -326,7 +327,7 @@ def _caveats(subject: Subject) -> Iterable[str]:
             + ("The merged weights are those 4-bit weights, dequantised." if subject.merged else "")
             + " In 16 bits the base is another model, which was not measured."
         )
-    yield _list([*own, *remarks, *subject.findings.notes])
+    yield _list([*own, *(PLACE.sub("…/", each) for each in (*remarks, *subject.findings.notes))])
 
 
 def _data(subject: Subject) -> Iterable[str]:

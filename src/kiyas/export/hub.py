@@ -52,10 +52,12 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
         refused = error.response is not None and error.response.status_code in (401, 403)
         hint = f"the token needs permission to write there: hf auth whoami. {again}" if refused else again
         raise KiyasError(f"--push {repo}: the Hub refused it: {_line(error)}", hint) from None
+    except (OSError, RuntimeError) as error:
+        raise KiyasError(f"--push {repo}: {_line(error)} {_line(error.__cause__ or error)}", again) from error
     except ValueError as error:
         raise KiyasError(f"--push {repo}: the Hub refused the model card: {_line(error)}", again) from None
     return str(done.commit_url)
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

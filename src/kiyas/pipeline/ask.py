@@ -104,11 +104,15 @@ class Asked:
         return printable(printed(console) + "\n".join([*self._shown(width), *_folded(self.note, width), ""]))
 
     def _head(self) -> str:
-        name = self.problem.title or (self.problem.id if self.tests_from == "row" else "the statement")
         if self.not_run:
-            return f"{name}: {self.not_run}; nothing was run"
-        what = "the row's tests" if self.tests_from == "row" else "the samples in the statement"
-        return f"{name}: run on {what} ({self.problem.total}), in {self.tier} isolation"
+            return f"{self.not_run}: nothing was run"
+        if self.tests_from == "row":
+            what = f"{self.problem.title or self.problem.id}: {many(self.problem.total, 'test')} of its row"
+        elif self.problem.test_code is not None:
+            what = "the examples in the statement"
+        else:
+            what = f"{many(self.problem.total, 'sample')} in the statement"
+        return f"{what}, run in {self.tier} isolation"
 
     def _by_adapter(self) -> list[tuple[AdapterId, list[Answer]]]:
         ids = dict.fromkeys(each.completion.adapter for each in self.answers)
@@ -142,15 +146,16 @@ class Asked:
         of_each = Counter(each.completion.adapter for each in self.answers)
         for (text, verdict), answers in same.items():
             counts = Counter(each.completion.adapter for each in answers)
-            who = (f"{_name(id)}{f' ({n} of {of_each[id]})' if of_each[id] > 1 else ''}" for id, n in counts.items())
-            yield from _folded(f"{'; '.join(who)}: {verdict}".rstrip(": "), width)
+            who = (f"{_name(id)}{f' {n} of {of_each[id]}' if of_each[id] > 1 else ''}" for id, n in counts.items())
+            yield from _folded(f"{verdict}{': ' if verdict else ''}{', '.join(who)}", width)
             lines = text.expandtabs(4).splitlines() or ["(an empty answer)"]
             yield from (INDENT + part for line in lines for part in _parts(line, width - len(INDENT)))
             yield ""
 
 
 def _name(id: AdapterId) -> str:
-    return safe(f"{id.arm} {id.variant}".strip() + ("" if id.is_base else f", seed {id.seed}, step {id.step}"))
+    """As --arm takes it."""
+    return "base" if id.is_base else safe(f"{id.arm}@{id.seed}")
 
 
 def _verdict(answer: Answer) -> str:
@@ -162,7 +167,7 @@ def _verdict(answer: Answer) -> str:
     detail = safe(found.detail)
     if not answer.extraction.program:
         detail = f"no program in the answer: {safe(answer.extraction.reason)}"
-    return f"{found.verdict}{f', {detail}' if detail else ''}{cut}"
+    return f"{found.verdict}{f' ({detail})' if detail else ''}{cut}"
 
 
 def _folded(text: str, width: int) -> list[str]:
