@@ -20,7 +20,8 @@ CORE = (
 )  # fmt: skip
 NEED_TRAIN = (
     "tests/analyse/test_checklist.py", "tests/analyse/test_contrasts.py", "tests/interop/test_adapters_as_in_peft.py",
-    "tests/interop/test_given_checkpoints.py", "tests/interop/test_whole_models.py",
+    "tests/interop/test_arms_from_names.py", "tests/interop/test_given_checkpoints.py",
+    "tests/interop/test_whole_models.py",
     "tests/practice/test_practice_base.py", "tests/study/test_preset_design.py", "tests/study/test_presets.py",
 )  # fmt: skip
 """Of these: what trains or decodes, and so needs the extra."""

@@ -93,7 +93,7 @@ def test_without_extras_everything_but_training_works(bare: Environment, work: P
     assert '"AC"' in sh(bare.bin / "python", "-m", "kiyas.judge", "double.py", "--problems", "problems.jsonl", cwd=work)
     assert "Conclusion" in bare.kiyas("report", "runs/mine", cwd=work)
     assert (work / "runs" / "mine" / "report" / "index.html").stat().st_size > 100_000
-    assert (work / "runs" / "mine" / "report" / "figures" / "pass.svg").is_file(), "the charts' engine draws"
+    assert (work / "runs" / "mine" / "report" / "figures" / "rates.svg").is_file(), "the charts' engine draws"
     bare.kiyas("report", "runs/mine", "--language", "tr", cwd=work)
     bare.kiyas("compare", "runs/mine", "runs/yours", "--out", "pooled", cwd=work)
     results = work / "runs" / "mine" / "judge" / "judgments.jsonl"
