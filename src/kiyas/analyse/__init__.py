@@ -100,7 +100,7 @@ def _secondary(other: Loaded, loaded: Loaded, chosen: Mapping[str, BySeed]) -> S
 
 def _settings(loaded: Loaded) -> dict[str, Any]:
     """What the report prints under "how this was made"; plain values only."""
-    about = loaded.record.model_dump(mode="json", exclude={"base": {"files"}})
+    about = loaded.record.model_dump(mode="json", exclude={"base": {"files"}, "study": {"training": {"report_to"}}})
     keys = ("kiyas_version", "python", "platform", "packages", "git", "device", "overrides", "declared_sha256")
     shown: dict[str, Any] = {key: about[key] for key in (*keys, "base", "judge") if about[key]}
     sections = ("seeds", "training", "peft", "generation", "benchmarks", "compare")

@@ -87,6 +87,18 @@ def refuse_missing_packages(study: Study) -> None:
             f"training.load_in_4bit needs {' and '.join(missing)}, not installed here", "pip install 'kiyas[quantized]'"
         )
 
+    refuse_missing_trackers(study)
+
+
+def refuse_missing_trackers(study: Study) -> None:
+    """Raises KiyasError where `training.report_to` names what is not installed. An extra has its tracker's name."""
+    missing = [str(each) for each in study.training.report_to if importlib.util.find_spec(each) is None]
+    if missing:
+        raise KiyasError(
+            f"training.report_to needs {' and '.join(missing)}, not installed here",
+            f"pip install 'kiyas[{','.join(missing)}]', or leave it out",
+        )
+
 
 def open_run(
     study: Study, folder: RunDir, file: Path | None, text: str, overrides: list[str], redo: Stage | None
@@ -136,6 +148,7 @@ def open_run(
 def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
     """Checks that the run folder is of this study, and notes what may change."""
     record = read_record(folder)
+    study = _reported_as_before(study, record)
     base = _base(study, record.base)
     if record.kind is not Kind.RUN or record.study is None or record.judge is None:
         raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
@@ -173,6 +186,14 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
         write_record(folder, changed)
         note(folder, _notes_of_change(before, now))
     return tier
+
+
+def _reported_as_before(study: Study, record: Record) -> Study:
+    """Trackers change nothing in a run: with others it is the same one, and its record stays as it is."""
+    if record.study is None:
+        return study
+    training = study.training.model_copy(update={"report_to": record.study.training.report_to})
+    return study.model_copy(update={"training": training})
 
 
 def _seal_older(folder: RunDir) -> None:

@@ -21,7 +21,7 @@ from kiyas.judge.pulse import under_way
 from kiyas.judge.terminal import many
 from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
-from kiyas.pipeline import identity
+from kiyas.pipeline import identity, trackers
 from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
 from kiyas.runfolder import manifests, rows
 from kiyas.runfolder.files import (
@@ -57,7 +57,7 @@ def run(
 
     Raises KiyasError when the folder holds another study's results or is in use.
     """
-    with folder.lock():
+    with folder.lock(), contextlib.ExitStack() as while_it_runs:
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
@@ -82,6 +82,7 @@ def run(
             _say_what_computes(study, folder)
             if len(places(study, 2)) > 1:
                 warm()
+        while_it_runs.enter_context(trackers.following(study, folder, redo))
         language = study.report.language
         for stage in _to(until):
             manifest, inputs = folder.manifest(stage), identity.inputs(stage, folder, study, language)

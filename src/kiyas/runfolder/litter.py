@@ -11,8 +11,8 @@ from kiyas.types import KiyasError
 
 TEMPORARY = re.compile(r"\..+\.(\d{1,20})\.tmp", re.DOTALL)
 """`.NAME.PID.tmp`, a file or a folder that was being written"""
-SMALL = ("analyse", "report")
-"""Stages that nobody has a reason to keep on another disk: links there could lead our files anywhere."""
+SMALL = ("analyse", "report", "trackers")
+"""Folders that nobody has a reason to keep on another disk: links there could lead our files anywhere."""
 GROWING = (".jsonl", ".seal")
 """files that are added to, not replaced"""
 

@@ -77,6 +77,12 @@ KNOWN_ELSEWHERE = {
     "max_tokens": "generation.max_new_tokens",
     "n": "generation.num_samples",
     "timeout": "judge.time_limit_s",
+    "use_wandb": "training.report_to: [wandb]",
+    "wandb_project": "training.report_to: [wandb] (the project is the variable WANDB_PROJECT)",
+    "use_tensorboard": "training.report_to: [tensorboard]",
+    "logging_dir": "training.report_to: [tensorboard] (its files are in the run folder)",
+    "trackers": "training.report_to",
+    "loggers": "training.report_to",
     "output_dir": "name (the run folder is runs/NAME; --runs chooses another folder)",
 }
 
@@ -325,16 +331,16 @@ def _suggest(location: tuple[Any, ...]) -> str:
         field = section.model_fields.get(part) if section else None
         section = _model_in(field.annotation) if field else Arm if section is None else section
     keys = [field.alias or name for name, field in section.model_fields.items()] if section else []
+    for name, field in Study.model_fields.items():
+        model = _model_in(field.annotation)
+        if model and key in model.model_fields:
+            return f"; it belongs under {name}:"
     if close := did_you_mean(key, keys):
         return close
     if key in GONE:
         return f"; {GONE[key]}"
     if key in KNOWN_ELSEWHERE:
         return f"; here it is called {KNOWN_ELSEWHERE[key]}"
-    for name, field in Study.model_fields.items():
-        model = _model_in(field.annotation)
-        if model and key in model.model_fields:
-            return f"; it belongs under {name}:"
     return f"; keys here are {', '.join(keys)}" if keys else ""
 
 

@@ -57,6 +57,14 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Tracker(StrEnum):
+    """What a run can report to while it runs. Each is an extra of the same name."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+
+
 class Tests(StrEnum):
     """Which of a problem's tests are run."""
 
@@ -214,6 +222,19 @@ class Training(Recipe):
     for small models."""
     max_tokens_per_pass: Count | None = None
     """Tokens (all adapters together) in one forward pass; a batch is split to fit. Default: by device."""
+    report_to: list[Tracker] = []
+    """Trackers that are sent losses, pass rates, the conclusion and the report: [tensorboard, wandb, trackio], any of
+    them. Each needs `pip install 'kiyas[NAME]'`. They change nothing in the run (docs/trackers.md)."""
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """As in transformers one name may be given, or none; all that are installed would be a guess."""
+        if value in ("all", ["all"]):
+            raise ValueError("name the trackers that are meant: tensorboard, wandb, trackio")
+        if value in (None, "none", ["none"]):
+            return []
+        return list(dict.fromkeys([value] if isinstance(value, str) else value))
 
     @field_validator("learning_rate")
     @classmethod
@@ -704,6 +725,7 @@ HARMLESS = frozenset(
         "training.workers",
         "training.device",
         "training.max_tokens_per_pass",
+        "training.report_to",
         "generation.max_rows",
     }
 )
