@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kiyas.analyse.chosen import Finished
 from kiyas.analyse.findings import Contrast, Findings, Level, Score
+from kiyas.export.hub import task_of
 from kiyas.export.licence import UNKNOWN, Licence
 from kiyas.export.weights import Written, base_name
 from kiyas.report import sentences
@@ -168,10 +169,9 @@ def entries(subject: Subject) -> dict[str, EvalResultEntry]:
         benchmark = subject.study.benchmarks.named[label]
         if benchmark.hub_id is None or part_of(benchmark):
             continue
-        assert benchmark.known is not None
         found[label] = EvalResultEntry(
             dataset_id=benchmark.hub_id,
-            task_id=benchmark.known.hub_config or "default",
+            task_id=task_of(benchmark),
             dataset_revision=benchmark.revision,
             value=_share(score.rate),
             date=subject.findings.created[:10],
