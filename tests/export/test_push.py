@@ -38,9 +38,7 @@ def run(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     study = {
         "model_name_or_path": "acme/tiny",
         "model_revision": hub.repos["models", "acme/tiny"].commit,
-        "benchmarks": {
-            "primary": {"dataset": "humaneval", "revision": hub.repos["datasets", "openai/openai_humaneval"].commit}
-        },
+        "benchmarks": {"primary": {"dataset": "humaneval", "revision": benchmark.commit}},
     }
     return make_finished(tmp_path_factory.mktemp("runs") / "small", study)
 
