@@ -25,7 +25,7 @@ from kiyas.report.quoting import markdown as quoted
 from kiyas.runfolder import manifests
 from kiyas.runfolder.files import atomic_text
 from kiyas.runfolder.paths import Stage
-from kiyas.study.settings import HARMLESS, PRACTICE, Benchmark, Study, as_text, flat, is_hub_id
+from kiyas.study.settings import HARMLESS, PRACTICE, Benchmark, Dtype, Study, as_text, flat, is_hub_id
 from kiyas.types import BASE, AdapterId
 
 if TYPE_CHECKING:
@@ -245,12 +245,13 @@ def _what(subject: Subject) -> str:
     else:
         said.append(f"The study's rule ({quoted(rule)}) chose another checkpoint, which the study's report is about.")
     if subject.merged:
-        said.append(_merged(subject.written))
+        said.append(_merged(subject.written, subject.run.record.dtype))
     return " ".join(said)
 
 
-def _merged(written: Written) -> str:
-    said = f"Its weights are in {written.dtype}."
+def _merged(written: Written, computed: Dtype | None) -> str:
+    measured = f" in {computed.value}" if computed is not None else ""
+    said = f"Its weights are in {written.dtype}. The figures were measured with base and adapter{measured}, not merged."
     if written.difference is None or not math.isfinite(written.difference):
         return said
     return (
