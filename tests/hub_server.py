@@ -204,8 +204,6 @@ def wrong_in_card(content: str) -> list[str]:
     found = []
     if card.get("license", "unknown") not in LICENCES:
         found.append('"license" must be one of the known licenses')
-    if card.get("license") == "other" and not isinstance(card.get("license_name"), str):
-        found.append('"license_name" is required')
     for key in ("base_model", "datasets"):
         values = card.get(key) or []
         odd = [each for each in (values if isinstance(values, list) else [values]) if not REPO_ID.fullmatch(str(each))]

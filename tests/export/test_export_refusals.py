@@ -9,6 +9,7 @@ import pytest
 
 from finished import contents, make_finished
 from kiyas.analyse.chosen import Finished
+from kiyas.cli import main
 from kiyas.export import Wanted, export
 from kiyas.export.hub import refuse_unready
 from kiyas.runfolder import manifests
@@ -159,3 +160,31 @@ def test_what_could_not_be_pushed_is_refused_first(monkeypatch: pytest.MonkeyPat
 def test_files_of_the_stage_are_what_the_fixture_says(run: RunDir) -> None:
     """The run folder of these tests is sound, so that what is refused is refused for its own reason."""
     assert manifests.damages(run, whole=True) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dtype", "bfloat16"], "an adapter is in float32"),
+        (["--public"], "--public goes with --push"),
+        (["--dtype", "int4", "--merged"], "'int4' is not one of"),
+    ],
+    ids=["dtype", "public", "unknown"],
+)
+def test_options_that_mean_nothing_alone(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["export", str(tmp_path), "deep", *words])
+    except SystemExit as error:
+        code = int(error.code or 0)
+    assert code == 1 and said in capsys.readouterr().err
+
+
+def test_a_base_that_is_not_here(copy: RunDir, tmp_path: Path) -> None:
+    record = read_record(copy)
+    assert record.study is not None
+    study = record.study.model_copy(update={"model_name_or_path": str(tmp_path / "gone")})
+    write_record(copy, record.model_copy(update={"study": study}))
+    with pytest.raises(KiyasError, match=r"the base of .*copy is not here: no model in .*gone"):
+        export(copy, Wanted("deep", out=tmp_path / "out"))

@@ -139,6 +139,17 @@ def test_a_base_in_4_bits_is_merged_dequantised(tmp_path: Path) -> None:
     assert (logits(again)[0] - stacked_logits(base, adapter)[0]).abs().max() > 1e-3, "another base than in 16 bits"
 
 
+def test_a_study_in_4_bits_exports_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("bitsandbytes")
+    run = make_finished(tmp_path / "run", {"training": {"load_in_4bit": True}}, seeds=(0,), steps=(20,), problems=5)
+    place = export(run, Wanted("deep", merged=True, out=tmp_path / "out"))
+    chosen = run.checkpoints / AdapterId("deep", seed=0, step=20).folder
+    expected = stacked_logits(practice.base_path(), chosen, load_in_4bit=True)
+    assert (logits(AutoModelForCausalLM.from_pretrained(place))[0] - expected[0]).abs().max() < 1e-4
+    assert "those weights, dequantised" in capsys.readouterr().err
+    assert "4-bit weights, dequantised" in (place / "README.md").read_text(encoding="utf-8")
+
+
 def test_16_bits_round_and_say_by_how_much(tmp_path: Path) -> None:
     base = tiny.save(tmp_path / "base")
     made = merge(base, with_adapter(base, tmp_path / "adapter"), "bfloat16")

@@ -15,8 +15,11 @@ from hub_server import TOKEN, Hub, around, serve
 from kiyas import practice
 from kiyas.export import Wanted
 from kiyas.export import export as exported
+from kiyas.export.hub import task_of
 from kiyas.runfolder.paths import RunDir
+from kiyas.study.settings import Benchmark
 
+EVAL = b"name: HumanEval\ntasks:\n- {id: whole, config: openai_humaneval, split: test}\n- {id: other, config: x}\n"
 BASE_CARD = b"---\nlicense: apache-2.0\n---\n# Tiny\n"
 
 
@@ -25,15 +28,17 @@ def hub() -> Iterator[Hub]:
     files = {path.name: path.read_bytes() for path in practice.base_path().iterdir()}
     with serve() as running:
         running.add("models", "acme/tiny", {**files, "README.md": BASE_CARD})
+        running.add("datasets", "openai/openai_humaneval", {"eval.yaml": EVAL})
         yield running
 
 
 @pytest.fixture(scope="module")
 def run(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    benchmark = hub.repos["datasets", "openai/openai_humaneval"]
     study = {
         "model_name_or_path": "acme/tiny",
         "model_revision": hub.repos["models", "acme/tiny"].commit,
-        "benchmarks": {"primary": {"dataset": "humaneval", "revision": "e" * 40}},
+        "benchmarks": {"primary": {"dataset": "humaneval", "revision": benchmark.commit}},
     }
     return make_finished(tmp_path_factory.mktemp("runs") / "small", study)
 
@@ -68,6 +73,7 @@ def test_a_base_and_a_benchmark_of_the_hub(hub: Hub, run: RunDir, tmp_path: Path
     repo = hub.repos["models", "acme/deep"]
     assert repo.private and repo.files == contents(tmp_path / "out") and done.stdout == "out\n"
     assert {"adapter_model.safetensors", "README.md", ".eval_results/humaneval.yaml"} <= repo.files.keys()
+    assert b"task_id: whole" in repo.files[".eval_results/humaneval.yaml"], "as the data set's eval.yaml calls it"
     data = ModelCard(repo.files["README.md"].decode()).data
     assert data.license == "apache-2.0" and data.base_model == "acme/tiny", "the base's own card names its licence"
     assert '"revision"' in repo.files["adapter_config.json"].decode(), "PEFT fetches the base at the run's commit"
@@ -101,3 +107,27 @@ def test_a_hub_that_cannot_be_reached(run: RunDir, tmp_path: Path) -> None:
         assert first.returncode == 0, first.stderr
     done = export(gone, run, tmp_path, "deep", "--push", "acme/deep", "--out", "out")
     assert done.returncode == 1 and "cannot be reached" in done.stderr and "hf upload" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "task"),
+    [
+        (EVAL, "whole"),
+        (b"tasks: [{config: openai_humaneval, id: 7}]", "openai_humaneval"),
+        (b"tasks: 3", "openai_humaneval"),
+        (b"- a", "openai_humaneval"),
+        (b"{", "openai_humaneval"),
+        (b"\xff", "openai_humaneval"),
+        (b"tasks: [{config: [a], id: b}, 2020-99-99]", "openai_humaneval"),
+        (b"[" * 999, "openai_humaneval"),
+        (None, "openai_humaneval"),
+    ],
+    ids=["named", "number", "no-list", "list", "torn", "binary", "odd", "deep", "none"],
+)
+def test_the_task_of_a_leaderboard(
+    file: bytes | None, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if file is not None:
+        (tmp_path / "eval.yaml").write_bytes(file)
+        monkeypatch.setattr("kiyas.data.hub.dataset_file", lambda *_: tmp_path / "eval.yaml")
+    assert task_of(Benchmark(dataset="humaneval", revision="e" * 40)) == task

@@ -71,7 +71,7 @@ def export(folder: RunDir, wanted: Wanted) -> Path:
         findings = analyse(folder.root)
         subject = card.Subject(run, findings, adapter, written, wanted.merged, licence, has_template)
         remarks = card.write(temporary, subject)
-    _say_what(place, written, wanted.merged)
+    _say_what(place, written, wanted.merged, run.study.training.load_in_4bit)
     for line in remarks:
         tell(line)
     if licence.id == UNKNOWN:
@@ -145,7 +145,7 @@ def _say_which(run: Finished, adapter: AdapterId) -> None:
     tell(f"{adapter.arm}: seed {adapter.seed}{others}{why}, {point}step {adapter.step} ({by_rule})")
 
 
-def _say_what(place: Path, written: Written, merged: bool) -> None:
+def _say_what(place: Path, written: Written, merged: bool, in_4bit: bool) -> None:
     kind = "a model that transformers loads" if merged else "an adapter that PEFT loads onto the base"
     tell(f"wrote {place}: {kind}, in {written.dtype}, and its model card")
     if written.difference is not None and math.isfinite(written.difference):
@@ -153,3 +153,7 @@ def _say_what(place: Path, written: Written, merged: bool) -> None:
             f"its logits differ from those of base and adapter by {written.difference:.2g} at most on a short text "
             f"(the largest is {written.largest:.3g})"
         )
+    if in_4bit and merged:
+        tell("the base answered in 4 bits: these are those weights, dequantised")
+    elif in_4bit:
+        tell("the base answered in 4 bits (NF4): on the base in 16 bits this adapter is another model")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kiyas.analyse.chosen import Finished
 from kiyas.analyse.findings import Contrast, Findings, Level, Score
+from kiyas.export.hub import task_of
 from kiyas.export.licence import UNKNOWN, Licence
 from kiyas.export.weights import Written, base_name
 from kiyas.report import sentences
@@ -24,7 +25,7 @@ from kiyas.report.quoting import markdown as quoted
 from kiyas.runfolder import manifests
 from kiyas.runfolder.files import atomic_text
 from kiyas.runfolder.paths import Stage
-from kiyas.study.settings import HARMLESS, PRACTICE, Benchmark, Study, as_text, flat, is_hub_id
+from kiyas.study.settings import HARMLESS, PRACTICE, Benchmark, Dtype, Study, as_text, flat, is_hub_id
 from kiyas.types import BASE, AdapterId
 
 if TYPE_CHECKING:
@@ -168,10 +169,9 @@ def entries(subject: Subject) -> dict[str, EvalResultEntry]:
         benchmark = subject.study.benchmarks.named[label]
         if benchmark.hub_id is None or part_of(benchmark):
             continue
-        assert benchmark.known is not None
         found[label] = EvalResultEntry(
             dataset_id=benchmark.hub_id,
-            task_id=benchmark.known.hub_config or "default",
+            task_id=task_of(benchmark),
             dataset_revision=benchmark.revision,
             value=_share(score.rate),
             date=subject.findings.created[:10],
@@ -245,12 +245,13 @@ def _what(subject: Subject) -> str:
     else:
         said.append(f"The study's rule ({quoted(rule)}) chose another checkpoint, which the study's report is about.")
     if subject.merged:
-        said.append(_merged(subject.written))
+        said.append(_merged(subject.written, subject.run.record.dtype))
     return " ".join(said)
 
 
-def _merged(written: Written) -> str:
-    said = f"Its weights are in {written.dtype}."
+def _merged(written: Written, computed: Dtype | None) -> str:
+    measured = f" in {computed.value}" if computed is not None else ""
+    said = f"Its weights are in {written.dtype}. The figures were measured with base and adapter{measured}, not merged."
     if written.difference is None or not math.isfinite(written.difference):
         return said
     return (

@@ -1,13 +1,43 @@
-"""An exported folder to the Hub, through its own client. What goes where is said before anything does."""
+"""An exported folder to the Hub, through its own client: what goes where is said before anything does."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from kiyas.data import hub
 from kiyas.judge.terminal import as_before
-from kiyas.types import KiyasError
+from kiyas.study import limits
+from kiyas.study.settings import Benchmark
+from kiyas.types import KiyasError, listed
 from kiyas.work.progress import tell
+
+
+def task_of(benchmark: Benchmark) -> str:
+    """What the leaderboard of a benchmark's data set calls our configuration of it: as its `eval.yaml` says, where that
+    can be read; else as the configuration is called."""
+    assert benchmark.known is not None
+    own = benchmark.known.hub_config or "default"
+    tasks = (each for each in _tasks(benchmark) if isinstance(each, dict) and {"config", "id"} <= each.keys())
+    found = next((each["id"] for each in tasks if each["config"] == own), own)
+    return found if isinstance(found, str) else own
+
+
+def _tasks(benchmark: Benchmark) -> Sequence[Any]:
+    assert benchmark.hub_id is not None
+    # There is none, or we are offline; or it is a stranger's file that holds something else.
+    with contextlib.suppress(KiyasError, YAMLError, OSError, ValueError, RecursionError):
+        path = hub.dataset_file(benchmark.hub_id, "eval.yaml", benchmark.revision)
+        limits.STUDY_FILE.refuse_above(path.stat().st_size, path)
+        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return listed(value["tasks"]) if isinstance(value, dict) and "tasks" in value else []
+    return []
 
 
 def refuse_unready(repo: str) -> None:
