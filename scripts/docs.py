@@ -171,11 +171,10 @@ def described(module: str, thing: griffe.Object) -> str:
     text = f"### `{module}.{thing.name}`\n\n"
     if thing.is_function or (thing.is_class and "__init__" in thing.all_members and not is_enum(thing)):
         text += f"```python\n{signature(thing)}\n```\n\n"
-    text += f"{docstring(thing)}\n"
+    members = ""
     if thing.is_class:
         members = "".join(member(thing, each) for each in thing.members.values() if is_shown(thing, each))
-        text += f"\n{members}" if members else ""
-    return text
+    return text + "\n".join(filter(None, (docstring(thing) + "\n" if docstring(thing) else "", members)))
 
 
 def signature(thing: griffe.Object) -> str:
