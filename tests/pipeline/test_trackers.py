@@ -249,9 +249,7 @@ def scalars(run: Path) -> dict[str, list[tuple[str, int, float]]]:
     return found
 
 
-def test_losses_are_there_while_the_run_goes_on(
-    folder: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losses_are_there_while_the_run_goes_on(folder: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     run = trackers.place(folder) / "tensorboard" / "t"
     with following(study(Tracker.TENSORBOARD), folder, None):
         said = capsys.readouterr().err
@@ -261,10 +259,20 @@ def test_losses_are_there_while_the_run_goes_on(
             time.sleep(0.2)
         assert scalars(run) == {"deep/seed-0": [("train/loss", 20, 0.75)]}
     assert said.count("\n") == 1 and f"go to {run}" in said and "on this machine" in said
-    # A run that is done again is another run there.
+
+
+def test_a_run_that_is_done_again_is_another_run_there(
+    folder: RunDir, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "_start", lambda *_: None)
     with following(study(Tracker.TENSORBOARD), folder, Stage.TRAIN):
-        assert "/t-2" in capsys.readouterr().err
-    assert Sent.read(note_of(folder, Tracker.TENSORBOARD)).attempt == 2
+        assert "/t, on" in capsys.readouterr().err, "nothing was sent before"
+    note = note_of(folder, Tracker.TENSORBOARD)
+    note.parent.mkdir()
+    Sent(steps={"train/loss/deep/seed-0": 20}).write(note)
+    with following(study(Tracker.TENSORBOARD), folder, Stage.TRAIN):
+        assert "/t-2, on" in capsys.readouterr().err
+    assert Sent.read(note) == Sent(attempt=2)
     with following(study(Tracker.TENSORBOARD), folder, Stage.REPORT):
         assert "/t-2" in capsys.readouterr().err
 
@@ -307,6 +315,34 @@ def test_a_run_that_is_stopped_does_not_wait(folder: RunDir, tmp_path: Path, mon
     with pytest.raises(KeyboardInterrupt), following(study(Tracker.WANDB), folder, None):
         raise KeyboardInterrupt
     assert waited and max(waited) <= trackers.STOPPED_S
+
+
+BUFFERS = """
+class Run:
+    points = []
+    def log(self, values, step):
+        self.points.append(values)
+        open("taken", "w").close()
+    def finish(self):
+        open("sent", "w").write(str(self.points))
+def init(*_, **__):
+    return Run()
+"""
+
+
+@pytest.mark.slow
+def test_what_a_library_still_holds_is_sent_when_the_run_is_stopped(
+    folder: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tmp_path, "trackio", BUFFERS, monkeypatch)
+    monkeypatch.setattr(trackers, "STOPPED_S", 30.0)
+    part_log(folder, row(20, 0.75))
+    with pytest.raises(KeyboardInterrupt), following(study(Tracker.TRACKIO), folder, None):
+        until = time.monotonic() + 60
+        while not (trackers.place(folder) / "taken").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+    assert (trackers.place(folder) / "sent").read_text() == "[{'train/loss/deep/seed-0': 0.75}]"
 
 
 @pytest.mark.parametrize(

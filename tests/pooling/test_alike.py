@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -172,20 +170,21 @@ def test_another_statement_under_the_same_name_is_said(two: list[Path]) -> None:
     problems = read_jsonl(path)
     write_jsonl(path, [{**problems[0], "statement": "Do another thing."}, *problems[1:]])
     assert said(two).keys() == {"statements_differ"}
-    assert "1 problem has another statement" in " ".join(pooled.text(pool(two)).split())
+    assert "1 problem has another statement" in Language()("pooled.statements_differ", n=1, some="p000")
 
 
 # -- what an interval covers, and why one is wider ------------------------------------------------------------------
 
 
-def of_seeds(two: list[Path], folder: Path) -> Pooled:
-    one = make_run(folder / "one", rng_seed=7, steps=(60,), seeds=(0,), base=False)
-    return pool([*two, one])
+@pytest.fixture(scope="module")
+def of_seeds(made: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pooled:
+    folder = tmp_path_factory.mktemp("seeds")
+    return pool([*made, make_run(folder / "one", rng_seed=7, steps=(60,), seeds=(0,), base=False)])
 
 
 @pytest.mark.parametrize("language", languages())
-def test_every_interval_says_what_it_covers(two: list[Path], tmp_path: Path, language: str) -> None:
-    found, words = of_seeds(two, tmp_path), Language(language)
+def test_every_interval_says_what_it_covers(of_seeds: Pooled, language: str) -> None:
+    found, words = of_seeds, Language(language)
     table = pooled.rows(found, words)
     covers = [row["covers"] for row in table.shown]
     wanted = ["trainings", "trainings", "pair", "replications", "these", "these"]
@@ -193,9 +192,9 @@ def test_every_interval_says_what_it_covers(two: list[Path], tmp_path: Path, lan
     text = pooled.text(found, language=language)
     names = {words(f"pooled.{row}") for row in ("row_crossed", "row_within", "row_prediction_within")}
     assert [name for name in names if name not in text] == [] and max(map(len, text.splitlines())) <= 100
-    html = pooled.write(tmp_path / "out", found, language=language).read_text(encoding="utf-8")
-    plain = unescape(re.sub(r"<[^>]+>", "", html))
-    assert words("pooled.covers_these") in plain and words("pooled.covers") in plain
+    more = pooled.conclusion(found, words).more
+    assert words("pooled.covers") in more
+    assert [words(f"pooled.{each.code}", **each.values) for each in found.widths] == list(more[-len(found.widths) :])
 
 
 def test_counts_do_not_say_which_problems_they_cover(tmp_path: Path) -> None:

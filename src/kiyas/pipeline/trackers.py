@@ -40,7 +40,7 @@ from kiyas.types import AdapterId
 from kiyas.work.progress import tell
 
 POLL_S = 2.0
-FINISH_S, STOPPED_S = 60.0, 0.5
+FINISH_S, STOPPED_S = 60.0, 1.0
 """Seconds that trackers have at the end of a run, and when it is stopped."""
 PROJECT = "kiyas"
 ANEW = (Stage.DATA, Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)
@@ -513,7 +513,7 @@ def main(tracker: str, root: str) -> int:
             follower.poll()
         if finished:
             follower.finish()
-            follower.close()
+        follower.close()  # libraries send behind our back: what they hold goes now
     except Exception as error:  # noqa: BLE001 (whatever a tracker's library raises: the run says it, and goes on)
         what = " ".join(str(error).split())[:300]
         messages.write(f"it failed, and the run goes on without it: {type(error).__name__}: {what}\n")
