@@ -208,6 +208,13 @@ def test_a_problem_row(data: bytes, wanted: str | None, id: str) -> None:
     assert (problem.id, tests_from, problem.total) == (id, "row", 1)
 
 
+@pytest.mark.parametrize(("statement", "tests_from"), [(ATCODER, "statement"), ("Do it.", "none")])
+def test_a_row_with_nothing_but_a_statement_has_its_samples(statement: str, tests_from: str) -> None:
+    problem, found = ask.read_problem(json.dumps({"id": "a", "statement": statement}).encode(), "x.json")
+    assert (problem.id, problem.total, found) == ("a", 2 * (tests_from == "statement"), tests_from)
+    assert problem.tests == problem_of(statement, "a").tests
+
+
 def test_a_statement() -> None:
     problem, tests_from = ask.read_problem(ATCODER.encode(), "statement.txt")
     assert tests_from == "statement" and problem.total == 2 and problem.statement == ATCODER.strip()

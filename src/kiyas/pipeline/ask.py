@@ -211,24 +211,32 @@ def read_problem(data: bytes, source: str, wanted: str | None = None) -> tuple[P
         limits.TEXT.refuse_above(len(text), source)
         problem = samples.problem_of(text.strip(), f"asked-{hashlib.sha256(text.encode()).hexdigest()[:12]}")
         return problem, "statement" if problem.total else "none"
-    problem = _of_rows(text, source, wanted)
+    problem, tests_from = _of_rows(text, source, wanted)
     if not question(problem.to_row() | {"statement": problem.statement}).strip():
         raise KiyasError(f"{source}: problem {problem.id} has no statement", "add it to the row as `statement`")
-    return problem, "row"
+    return problem, tests_from
 
 
-def _of_rows(text: str, source: str, wanted: str | None) -> Problem:
+def _of_rows(text: str, source: str, wanted: str | None) -> tuple[Problem, str]:
     found = []
     for number, (line, row) in enumerate(_rows(text, source)):
         with located(source, line):
-            found.append(judge.problem_from_row(row, None, number))
-    named = [each for each in found if wanted is None or each.id == wanted]
-    ids = ", ".join(each.id for each in found[:5]) + (", …" if len(found) > 5 else "")
+            found.append(_of_row(row, number))
+    named = [each for each in found if wanted is None or each[0].id == wanted]
+    ids = ", ".join(problem.id for problem, _ in found[:5]) + (", …" if len(found) > 5 else "")
     if not named:
         raise KiyasError(f"{source} has no problem {wanted!r}", f"it has {ids}")
     if len(named) > 1:
         raise KiyasError(f"{source} has {len(named)} problems", f"name one of them: --problem ID ({ids})")
     return named[0]
+
+
+def _of_row(row: dict[str, Any], number: int) -> tuple[Problem, str]:
+    """As the judge reads it; a row with nothing but a statement has the samples in it."""
+    if "statement" in row and row.keys() <= {"id", "title", "statement"} and isinstance(row["statement"], str):
+        problem = samples.problem_of(row["statement"], str(row["id"]) if "id" in row else f"asked-{number + 1}")
+        return problem, "statement" if problem.total else "none"
+    return judge.problem_from_row(row, None, number), "row"
 
 
 def _rows(text: str, source: str) -> list[tuple[int, dict[str, Any]]]:
