@@ -140,6 +140,20 @@ def test_a_study_by_hub_ids_from_end_to_end(kiyas: Any, hub: Hub, tmp_path: Path
     hub.repos["datasets", "acme/deep"] = before
 
 
+@pytest.mark.slow
+def test_a_fast_check_fetches_no_weights(kiyas: Any, hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    before = len(hub.requests)
+    done = kiyas("check", "--fast", "study.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "on acme/tiny-coder" in done.stdout and "not estimated" in done.stdout
+    asked = hub.requests[before:]
+    assert any("tokenizer" in request for request in asked) and not any("safetensors" in request for request in asked)
+    done = kiyas("check", "study.yaml")
+    assert done.returncode == 0 and "Estimate for this machine" in done.stdout, done.stderr
+    assert any("safetensors" in request for request in hub.requests[before:])
+
+
 MISTAKES = [
     (("acme/tiny-coder", "acme/tiny-codre"), "acme/tiny-codre: no such model on the Hub"),
     (("acme/tiny-coder", "acme/locked"), "acme/locked: this model is gated"),

@@ -317,6 +317,20 @@ def test_a_run_that_is_stopped_does_not_wait(folder: RunDir, tmp_path: Path, mon
     assert waited and max(waited) <= trackers.STOPPED_S
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": 3, "more": 1}'])
+def test_a_note_that_is_spoilt_does_not_stop_the_run(
+    folder: RunDir, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(trackers, "_start", lambda *given: started.append(given))
+    trackers.place(folder).mkdir()
+    note_of(folder, Tracker.WANDB).write_text(text)
+    with following(study(Tracker.WANDB, Tracker.TENSORBOARD), folder, None):
+        pass
+    assert "wandb: what it was sent before is not known, so nothing is sent" in capsys.readouterr().err
+    assert [tracker for tracker, *_ in started] == [Tracker.TENSORBOARD]
+
+
 BUFFERS = """
 class Run:
     points = []

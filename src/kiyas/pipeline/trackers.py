@@ -36,7 +36,7 @@ from kiyas.runfolder.files import atomic_text, read_json, read_sealed, sha256
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Record, read_record
 from kiyas.study.settings import Study, Tracker
-from kiyas.types import AdapterId
+from kiyas.types import AdapterId, KiyasError
 from kiyas.work.progress import tell
 
 POLL_S = 2.0
@@ -101,11 +101,11 @@ def following(study: Study, folder: RunDir, redo: Stage | None) -> Iterator[None
     identity.refuse_missing_trackers(study)
     started = []
     for tracker in study.training.report_to:
-        note = note_of(folder, tracker)
-        sent = Sent.read(note)
-        if redo in ANEW and note.exists():
-            sent = Sent(sent.attempt + 1)
-            sent.write(note)
+        try:
+            sent = _so_far(note_of(folder, tracker), redo)
+        except (KiyasError, OSError, TypeError) as error:
+            tell(f"{tracker}: what it was sent before is not known, so nothing is sent ({error.args[0]})")
+            continue
         if folder.manifest(Stage.REPORT) is not None and sent.finished == sha256(folder.findings):
             continue
         environment, said = _where(tracker, _title(study.name, sent), folder)
@@ -118,6 +118,15 @@ def following(study: Study, folder: RunDir, redo: Stage | None) -> Iterator[None
         ended = True
     finally:
         _end(started, ended)
+
+
+def _so_far(note: Path, redo: Stage | None) -> Sent:
+    """What a tracker was sent; nothing of a run that begins anew."""
+    sent = Sent.read(note)
+    if redo in ANEW and note.exists():
+        sent = Sent(sent.attempt + 1)
+        sent.write(note)
+    return sent
 
 
 def _title(name: str, sent: Sent) -> str:
