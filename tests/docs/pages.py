@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 NOT_RUN = re.compile(r"# Not run by our tests( here| on this page)?: \S")
 """How a block's first line says that no test runs it, with the reason."""
-LONG = re.compile(r"^kiyas (demo|run |check |doctor|export |ask |report (?!.*--text)|compare .*--out)|^python", re.MULTILINE)
+LONG = re.compile(
+    r"^kiyas (demo|run |check |doctor|export |ask |report (?!.*--text)|compare .*--out)|^python", re.MULTILINE
+)
 """What takes seconds or more: those blocks are run by the slow tests only."""
 
 

@@ -17,7 +17,12 @@ from pages import DOCS, LONG, NOT_RUN, ROOT, Block, blocks, script
 
 from kiyas import cli
 
-PAGES = (DOCS / "index.md", DOCS / "tutorial.md", DOCS / "serving.md", *dict.fromkeys(path for path, _ in script().command_pages()))
+PAGES = (
+    DOCS / "index.md",
+    DOCS / "tutorial.md",
+    DOCS / "serving.md",
+    *dict.fromkeys(path for path, _ in script().command_pages()),
+)
 LANGUAGES = {"sh", "text", "json", "yaml", "html", "python"}
 BLOCKS = {page.name: blocks(page) for page in PAGES}
 

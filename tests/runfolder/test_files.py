@@ -14,6 +14,7 @@ import pytest
 
 from kiyas.runfolder.files import (
     JsonlWriter,
+    Tail,
     atomic_text,
     read_json,
     read_jsonl,
@@ -133,3 +134,16 @@ def test_what_is_not_a_file_is_refused_before_it_is_opened(tmp_path: Path) -> No
     refuse_not_a_file(tmp_path / "absent")
     (tmp_path / "f").touch()
     refuse_not_a_file(tmp_path / "f")
+
+
+def test_rows_that_another_process_appends_are_read_once(tmp_path: Path) -> None:
+    file, tail = tmp_path / "log.jsonl", Tail()
+    assert tail.rows(file) == []
+    file.write_text('{"n": 1}\n{"n": ')
+    assert tail.rows(file) == [{"n": 1}] and tail.rows(file) == []
+    file.write_text('{"n": 1}\n{"n": 2}\n{"n": 3}\n')
+    assert tail.rows(file) == [{"n": 2}, {"n": 3}]
+    file.write_text('{"n": 4}\n')
+    assert tail.rows(file) == [{"n": 4}], "what was cut begins anew"
+    file.unlink()
+    assert tail.rows(file) == []

@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 from kiyas import report
 from kiyas.analyse import Findings
 from kiyas.pipeline import identity
-from kiyas.runfolder.files import atomic_text, read_json, read_sealed, sha256
+from kiyas.runfolder.files import Tail, atomic_text, read_json, read_sealed, sha256
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Record, read_record
 from kiyas.study.settings import Study, Tracker
@@ -390,8 +390,7 @@ class Follower:
     def __init__(self, tracker: Tracker, folder: RunDir) -> None:
         self.tracker, self.folder = tracker, folder
         self.sent = Sent.read(note_of(folder, tracker))
-        self.read: dict[Path, int] = {}
-        """how far each file of losses was read, in bytes"""
+        self._tail = Tail()
         self._adapter: Adapter | None = None
 
     @property
@@ -453,26 +452,12 @@ class Follower:
     def _losses(self) -> Iterator[Point]:
         merged = self.folder.train_log
         for path in [merged] if merged.exists() else sorted(self.folder.train_state.glob("part-*.jsonl")):
-            for row in self._rows(path):
+            for row in self._tail.rows(path):
                 if row["kind"] in ("train", "validation") and _is_number(row["loss"]):
                     training = _name(AdapterId(row["arm"], row["variant"], row["seed"]))
                     other = row["kind"] == "validation" and row["on"] != row["arm"]
                     metric = "train/loss" if row["kind"] == "train" else "eval/loss"
                     yield Point(f"{metric}_on/{row['on']}" if other else metric, training, row["step"], row["loss"])
-
-    def _rows(self, path: Path) -> Iterator[Any]:
-        """The whole lines that were added since the last call; all of them where the file was cut meanwhile."""
-        try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                start = self.read[path] if path in self.read and self.read[path] <= size else 0
-                file.seek(start)
-                data = file.read()
-        except FileNotFoundError:  # merged at this moment
-            return
-        whole = data[: data.rfind(b"\n") + 1]
-        self.read[path] = start + len(whole)
-        yield from map(json.loads, whole.splitlines())
 
     def _pass_rates(self) -> Iterator[Point]:
         """Each training's curve begins with the base."""

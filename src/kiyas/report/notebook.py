@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import html
-import json
 import sys
 import threading
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -23,6 +21,7 @@ from kiyas.judge.pulse import clock
 from kiyas.judge.terminal import many
 from kiyas.report import drawing
 from kiyas.report.charts import BASE_COLOUR, COLOURS, finish
+from kiyas.runfolder.files import Tail
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record
 from kiyas.types import BASE_ARM
@@ -119,49 +118,29 @@ class View:
             self._handle.update(self._html(text))
 
 
-class _Tail:
-    """The rows that were added to a file since it was last read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._at = path, 0
-
-    def rows(self) -> list[dict[str, Any]]:
-        if not self._path.exists() or self._path.stat().st_size <= self._at:
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._at)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self._at += len(whole + newline)
-        return [json.loads(line) for line in whole.splitlines()]
-
-
 class Course:
     """Losses and pass rates so far, from the files that the stages write."""
 
     def __init__(self, folder: RunDir) -> None:
         self._folder = folder
-        self._tails: dict[Path, _Tail] = {}
+        self._tail = Tail()
         self._losses: dict[tuple[str, str, int], dict[tuple[str, int], float]] = defaultdict(dict)
         """by arm, kind and step: those of its trainings"""
-        self._solved: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
-        """by arm and step: right programs and all"""
+        self._right: dict[tuple[str, int], dict[tuple[Any, ...], bool]] = defaultdict(dict)
+        """by arm and step: whether its programs are right"""
 
     def read(self) -> bool:
         """Whether there was news."""
         logs = [*self._folder.train_state.glob("part-*.jsonl"), self._folder.train_log]
-        rows = [row for log in logs for row in self._tail(log)]
+        rows = [row for log in logs for row in self._tail.rows(log)]
         for row in rows:
             if "loss" in row and row["loss"] is not None and (row["kind"] == "train" or row["on"] == row["arm"]):
                 self._losses[row["arm"], row["kind"], row["step"]][row["variant"], row["seed"]] = row["loss"]
-        judged = self._tail(self._folder.judgments)
+        judged = self._tail.rows(self._folder.judgments)
         for row in judged:
-            counts = self._solved[row["arm"], row["step"]]
-            counts[0] += row["verdict"] == "AC"
-            counts[1] += 1
+            which = (row["variant"], row["seed"], row["problem_id"], row["sample"])
+            self._right[row["arm"], row["step"]][which] = row["verdict"] == "AC"
         return bool(rows or judged)
-
-    def _tail(self, path: Path) -> list[dict[str, Any]]:
-        return self._tails.setdefault(path, _Tail(path)).rows()
 
     def charts(self) -> list[alt.Chart]:
         """Of losses, and of pass rates; each where there is something to show."""
@@ -178,8 +157,8 @@ class Course:
             for (arm, kind, step), found in sorted(self._losses.items())
         ]
         rates = [
-            {"arm": arm, "step": step, "rate": solved / total}
-            for (arm, step), (solved, total) in sorted(self._solved.items())
+            {"arm": arm, "step": step, "rate": sum(found.values()) / len(found)}
+            for (arm, step), found in sorted(self._right.items())
         ]
         made: list[alt.Chart] = []
         if losses:

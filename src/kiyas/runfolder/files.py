@@ -216,6 +216,31 @@ def each_row(path: Path) -> Iterator[dict[str, Any]]:
         yield from json_objects(path, _lines(path, file, end))
 
 
+class Tail:
+    """Follows files that another process appends rows to."""
+
+    def __init__(self) -> None:
+        self._read: dict[Path, int] = {}
+        """how far, in bytes"""
+
+    def rows(self, path: Path) -> list[dict[str, Any]]:
+        """Those of the whole lines that were added since the last call; all of them where the file was cut meanwhile.
+
+        None of a file that is not there, or no longer.
+        """
+        try:
+            with path.open("rb") as file:
+                start = self._read.setdefault(path, 0)
+                if os.fstat(file.fileno()).st_size < start:
+                    start = 0
+                file.seek(start)
+                whole, end, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return []
+        self._read[path] = start + len(whole + end)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
 def lines_of(path: Path, file: IO[bytes] | io.BufferedIOBase, limit: limits.Limit) -> Iterator[bytes]:
     """Every line with its end. Raises KiyasError before one that is longer than the limit is in memory."""
     number = 0
