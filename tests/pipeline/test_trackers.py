@@ -292,12 +292,14 @@ def test_a_tracker_that_fails_or_hangs_is_named_and_harms_nothing(
     with following(study(Tracker.TRACKIO), folder, None):
         pass
     monkeypatch.setattr(trackers, "FINISH_S", 1.0)
+    monkeypatch.setattr(trackers, "SILENT_S", 0.4)
     with following(study(Tracker.WANDB), folder, None):
         pass
     told = capsys.readouterr()
     assert (
         told.err.count("trackio: it failed, and the run goes on without it: ConnectionError: no route to the host") == 1
     )
+    assert "waiting until wandb has sent the rest, 1 s at most" in told.err
     assert told.err.count("wandb: it did not finish within 1 s") == 1 and not told.out and "noise" not in told.err
     assert Sent.read(note_of(folder, Tracker.TRACKIO)).steps == {}
 

@@ -42,6 +42,7 @@ from kiyas.work.progress import tell
 POLL_S = 2.0
 FINISH_S, STOPPED_S = 60.0, 1.0
 """Seconds that trackers have at the end of a run, and when it is stopped."""
+SILENT_S = 4.0
 PROJECT = "kiyas"
 ANEW = (Stage.DATA, Stage.TRAIN, Stage.GENERATE, Stage.JUDGE)
 """Stages that make other points when they are done again."""
@@ -182,14 +183,17 @@ def _wandb_mode() -> tuple[str, str]:
 class _Process:
     tracker: Tracker
     process: subprocess.Popen[str]
+    noise: Path
+    """what it printed"""
     listener: threading.Thread
 
 
 def _start(tracker: Tracker, folder: RunDir, environment: Mapping[str, str]) -> _Process | None:
     command = [sys.executable, "-m", "kiyas.pipeline.trackers", str(tracker), str(folder.root.resolve())]
+    printed = place(folder) / f"{tracker}.log"
     try:
         place(folder).mkdir(exist_ok=True)
-        with (place(folder) / f"{tracker}.log").open("a", encoding="utf-8") as noise:
+        with printed.open("a", encoding="utf-8") as noise:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -204,7 +208,7 @@ def _start(tracker: Tracker, folder: RunDir, environment: Mapping[str, str]) -> 
         return None
     listener = threading.Thread(target=_listen, args=(tracker, process), daemon=True)
     listener.start()
-    return _Process(tracker, process, listener)
+    return _Process(tracker, process, printed, listener)
 
 
 def _listen(tracker: Tracker, process: subprocess.Popen[str]) -> None:
@@ -223,15 +227,21 @@ def _end(started: Iterable[_Process], ended: bool) -> None:
                 each.process.stdin.write("finish\n")
             each.process.stdin.close()
     latest = time.monotonic() + (FINISH_S if ended else STOPPED_S)
+    while (late := [each for each in started if each.process.poll() is None]) and (
+        left := latest - time.monotonic()
+    ) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            late[0].process.wait(min(left, SILENT_S))
+            continue
+        if ended:
+            names = " and ".join(each.tracker for each in late)
+            tell(f"waiting until {names} has sent the rest, {max(0.0, latest - time.monotonic()):.0f} s at most")
     for each in started:
-        try:
-            each.process.wait(max(0.0, latest - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if each in late:
             each.process.kill()
             if ended:
-                tell(
-                    f"{each.tracker}: it did not finish within {FINISH_S:.0f} s and was ended: something may be missing"
-                )
+                missing = f"something may be missing (its own words: {each.noise})"
+                tell(f"{each.tracker}: it did not finish within {FINISH_S:.0f} s and was ended: {missing}")
         each.process.wait()
         each.listener.join(STOPPED_S)
 
@@ -300,6 +310,7 @@ class _Wandb:
         settings = wandb.Settings(
             console="off",
             silent=True,
+            init_timeout=30.0,
             disable_code=True,
             disable_git=True,
             disable_job_creation=True,
