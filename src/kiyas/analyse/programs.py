@@ -45,8 +45,8 @@ def code(answer: str) -> str:
 def tokens(program: str) -> list[str]:
     """Python's names, numbers, strings and operators; comments and layout aside. Up to where it is not Python."""
     found: list[str] = []
-    # A program that is cut off still has a beginning.
-    with contextlib.suppress(tokenize.TokenError, SyntaxError):
+    # A program that is cut off still has a beginning; half a character is an error from Python 3.12 on.
+    with contextlib.suppress(tokenize.TokenError, SyntaxError, UnicodeEncodeError):
         found.extend(t.string for t in tokenize.generate_tokens(io.StringIO(program).readline) if t.type in _KEPT)
     return found
 
