@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 ARMS_A_TABLE = 5
+LABEL, ARM = 26, 14
+"""columns that the names of the facts, and an arm, want in a table"""
 SHOWN_IDS = 6
 SHOWN_COLUMNS = 12
 
@@ -320,8 +322,9 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
         say(f"! {said}", "", 0, 2)
         say(f"→ {so}" + (f". {fix[0].upper()}{fix[1:]}" if fix else ""), "", 2, 4)
     names = list(checked.arms)
-    for start in range(0, len(names), ARMS_A_TABLE):
-        console.print(_arms_table(checked, names[start : start + ARMS_A_TABLE]))
+    together = max(1, min(ARMS_A_TABLE, (width - LABEL) // ARM))
+    for start in range(0, len(names), together):
+        console.print(_arms_table(checked, names[start : start + together]))
     for name, sample in checked.shown.items():
         one_line = sample.replace("\n", "\\n")
         say(f"One row of {name} as the model sees it, what it learns between >>> and <<<: {one_line}", "", 0, 2)
