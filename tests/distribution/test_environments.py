@@ -14,6 +14,7 @@ from fresh import PROJECT, ROOT, TORCH, Environment, sh
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 JUDGE = ("tests/judge",)
+"""Last, for its tests import from their own conftest."""
 CORE = (
     "tests/analyse", "tests/interop", "tests/pooling", "tests/practice", "tests/report", "tests/runfolder",
     "tests/similarity", "tests/stats", "tests/study",
@@ -74,7 +75,7 @@ def test_on_the_oldest_dependencies(distributions: tuple[Path, Path], tmp_path: 
     environment.install(distributions[0], *tools(), more=("-c", constraints))
     held = environment.python("from importlib.metadata import version as v; print(v('numpy'), v('pandas'))", tmp_path)
     assert held.split() == [each.partition("==")[2] + ".0" for each in oldest() if re.match("numpy|pandas", each)]
-    run_suites(environment, (*JUDGE, *CORE))
+    run_suites(environment, (*CORE, *JUDGE))
 
 
 def test_the_oldest_of_train_runs_the_demo(distributions: tuple[Path, Path], tmp_path: Path) -> None:
@@ -94,4 +95,4 @@ def test_the_oldest_of_train_runs_the_demo(distributions: tuple[Path, Path], tmp
 def test_on_each_python(distributions: tuple[Path, Path], version: str, tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv", interpreter(version))
     environment.install(distributions[0], *tools())
-    run_suites(environment, (*JUDGE, *CORE))
+    run_suites(environment, (*CORE, *JUDGE))

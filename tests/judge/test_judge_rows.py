@@ -232,7 +232,7 @@ def test_rows_one_a_line_or_in_one_list(tmp_path: Path, suffix: str) -> None:
         ((OWN, "", {**OWN, "id": "b"}, OWN), 4, "problem 'a' is in line 1 already"),
         ((OWN, "[1]"), 2, "a JSON object is wanted, not list"),
         (("", json.dumps([OWN])), 2, "a JSON object is wanted, not list"),
-        (("[", "1,", "]"), 3, "not JSON"),
+        (("[", "1,", "x]"), 3, "not JSON"),
         ((json.dumps([OWN, 3]),), 0, "entry 2 of the list is not a JSON object"),
         ((json.dumps([OWN, OWN]),), 2, "is in line 1 already"),
         ((json.dumps([OWN, {"id": "b", "tests": []}]),), 2, "no tests"),
