@@ -113,6 +113,14 @@ def test_what_a_run_has_shown_so_far(tmp_path: Path) -> None:
     assert {(row["arm"], row["step"]): row["rate"] for row in judged} == pytest.approx(dict(rates))
 
 
+def test_a_run_of_which_nothing_is_known_yet(tmp_path: Path) -> None:
+    folder = RunDir(make_run(tmp_path / "run", seeds=(0,), steps=(20,), problems=4))
+    folder.judgments.unlink()
+    folder.train_log.unlink()
+    run = kiyas.Run(folder.root)
+    assert run.judgments.empty and run.curves.empty and {"arm", "seed"} <= {*run.judgments} & {*run.curves}
+
+
 def test_no_worker_runs_the_script_that_called_us() -> None:
     def of_the_script(prepared: dict[str, Any]) -> set[str]:
         return {"init_main_from_name", "init_main_from_path"} & set(prepared)

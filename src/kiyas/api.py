@@ -63,13 +63,13 @@ class Run:
     def judgments(self) -> pandas.DataFrame:
         """One row per program: arm, variant, seed, step, problem_id, sample, verdict, passed, total, program.
 
-        `passed` of `total` tests were passed. Raises KiyasError for a file that was changed since it was written.
+        `passed` of `total` tests were passed. No row where nothing is judged yet. Raises KiyasError for a file that was
+        changed since it was written.
         """
         import pandas
 
         columns = ["arm", "variant", "seed", "step", "problem_id", "sample", "verdict", "passed", "total", "program"]
-        refuse(self.folder, READS[Stage.ANALYSE])
-        return pandas.DataFrame(read_jsonl(self.folder.judgments), columns=columns)
+        return pandas.DataFrame(self._rows(self.folder.judgments), columns=columns)
 
     @cached_property
     def curves(self) -> pandas.DataFrame:
@@ -79,8 +79,12 @@ class Run:
         """
         import pandas
 
+        rows = self._rows(self.folder.train_log)
+        return pandas.DataFrame(rows, columns=None if rows else ["arm", "variant", "seed", "step", "kind", "loss"])
+
+    def _rows(self, path: Path) -> list[dict[str, Any]]:
         refuse(self.folder, READS[Stage.ANALYSE])
-        return pandas.DataFrame(read_jsonl(self.folder.train_log))
+        return read_jsonl(path) if path.exists() else []
 
     def report(self, language: str | None = None) -> Path:
         """Draws the findings and writes the report again; returns the path of the page in that language.

@@ -77,3 +77,21 @@ def test_the_command_listens_before_it_has_loaded_anything() -> None:
     """The handler is there while the command's own modules are being loaded."""
     done = subprocess.run([sys.executable, "-c", EARLY, "demo"], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (130, "\nkiyas: stopped; nothing was changed\n")
+
+
+def test_what_a_script_starts_with_an_ampersand_ignores_ctrl_c() -> None:
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{BEGIN}    press(); print('on')\n{END}"
+    done = subprocess.run([sys.executable, "-c", code, "60"], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
+
+
+@pytest.mark.parametrize("reader", ["gone", "asleep"])
+def test_gone_although_nobody_reads_the_line(reader: str) -> None:
+    full = "    os.set_blocking(2, False)\n    try: os.write(2, bytes(1 << 20))\n    except OSError: pass\n"
+    full = f"{full}    os.set_blocking(2, True)\n" if reader == "asleep" else ""
+    command = [sys.executable, "-c", BEGIN + full + WHERE["never seen"] + END, "0.1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        if reader == "gone":
+            process.stderr.close()
+        assert process.wait(30) == 130

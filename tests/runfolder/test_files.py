@@ -146,5 +146,10 @@ def test_rows_that_another_process_appends_are_read_once(tmp_path: Path) -> None
     assert tail.rows(file) == [{"n": 2}, {"n": 3}]
     file.write_text('{"n": 4}\n')
     assert tail.rows(file) == [{"n": 4}], "what was cut begins anew"
+    file.write_text('{"name": 5}\n{"n": 6}\n')
+    assert tail.rows(file) == [{"name": 5}, {"n": 6}], "also where it has grown since"
+    (new := tmp_path / "new").write_text('{"name": 7}\n{"n": 8}\n{"n": 9}\n')
+    new.replace(file)
+    assert tail.rows(file) == [{"name": 7}, {"n": 8}, {"n": 9}], "and what was replaced"
     file.unlink()
     assert tail.rows(file) == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kiyas.practice import DATASETS
-from kiyas.study.file import PRACTICE_DATASETS, load, parse
+from kiyas.study.file import PRACTICE_DATASETS, as_overrides, load, parse
 from kiyas.types import KiyasError
 
 GOOD = """\
@@ -106,6 +107,32 @@ def test_overrides() -> None:
     assert "unknown key training.lr; here it is called training.learning_rate" in mistakes(GOOD, ["training.lr=1"])
     assert "an override looks like" in mistakes(GOOD, ["nonsense"])
     assert "name is not a section" in mistakes(GOOD, ["name.x=1"])
+
+
+def test_keywords_as_overrides_set_what_they_say() -> None:
+    """Names with dots, numbers of numpy, paths, and characters that YAML would read as others."""
+    odd = "a: 'b' # \\ \x85 \x7f \u2028 😀"
+    given = {
+        "arms": {"v1.5": {"from_": "deep", "fraction": np.float64(0.5)}},
+        "seeds": np.array([3, 4]),
+        "model_name_or_path": Path("practice"),
+        "dataset": {"system": odd},
+    }
+    made = parse(GOOD, "s", Path.cwd(), as_overrides(given))
+    assert (made.arms["v1.5"].from_, made.arms["v1.5"].fraction, made.seed_list) == ("deep", 0.5, [3, 4])
+    assert made.dataset.system == odd
+    assert "arms.v1.5.fraction" in mistakes(GOOD, ['arms."v1.5".from=deep', 'arms."v1.5".fraction=2'])
+
+
+@pytest.mark.parametrize("kind", ["bytes", "set", "itself", "nested"])
+def test_keywords_that_no_study_file_can_hold(kind: str) -> None:
+    itself: list[object] = []
+    itself.append(itself)
+    nested: dict[str, object] = {}
+    nested["training"] = nested
+    odd = {"bytes": b"x", "set": {1}, "itself": itself, "nested": nested}
+    with pytest.raises(KiyasError, match=r"a study file cannot hold|nested too deep"):
+        as_overrides({"seeds": odd[kind]})
 
 
 def test_paths_are_relative_to_the_study_file(tmp_path: Path) -> None:

@@ -119,6 +119,28 @@ def test_silence_ends_after_five_seconds(
     assert capsys.readouterr().err == "" and not pulse._under_way
 
 
+def test_the_judges_bar_moves_without_news_on_one_line_and_not_while_it_is_hidden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pulse, "_SOON", 0.005)
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    with pulse.beating("kiyas judge"):
+        shown = Progress(4)
+        said = ""
+        while said.count("judged: 0/4, 0:00 elapsed") < 3:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        assert max(map(len, said.split("\r\x1b[K"))) < 60
+        shown.hide()
+        capsys.readouterr()
+        time.sleep(0.03)
+        assert capsys.readouterr().err == ""
+        shown.end()
+    assert not pulse._on_screen
+
+
 @pytest.mark.parametrize(
     ("terminal", "term", "expected"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)]
 )

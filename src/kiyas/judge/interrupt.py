@@ -23,7 +23,12 @@ _lost = False
 
 
 def install() -> None:
-    """For this process, until its end. Only the main thread of a command may call it."""
+    """For this process, until its end; not where Ctrl-C is ignored, as in what a script starts with `&`.
+
+    Only the main thread of a command may call it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.signal(signal.SIGINT, _interrupted)
@@ -49,7 +54,8 @@ def say() -> None:
     """The one line."""
     global _said
     _said = True
-    print(f"\nkiyas: stopped; {_stopped}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        print(f"\nkiyas: stopped; {_stopped}", file=sys.stderr, flush=True)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
@@ -79,7 +85,10 @@ def _watch(read: int) -> None:
             _lost = _came = False
             os.kill(os.getpid(), signal.SIGINT)
     if not _said:
-        say()
+        # Of its own, since whoever reads it may be asleep.
+        said = threading.Thread(target=say, daemon=True)
+        said.start()
+        said.join(0.5)
     os._exit(128 + signal.SIGINT)
 
 

@@ -16,8 +16,8 @@ _SOON = 0.5
 
 _under_way: list[Callable[[], str]] = []
 """what is under way says itself in a line; the innermost comes last"""
-_on_screen = 0
-"""bars that move by themselves"""
+_on_screen: list[Callable[[], None]] = []
+"""what draws a bar again; one that moves by itself needs nothing"""
 _said = time.monotonic()
 
 
@@ -39,8 +39,10 @@ def beating(label: str) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(_SOON):
-            if not _on_screen and time.monotonic() - _said > EVERY_S - 2 * _SOON:
-                with contextlib.suppress(IndexError):  # it has just ended
+            with contextlib.suppress(IndexError, OSError, ValueError):  # it has just ended, or nobody reads stderr
+                if _on_screen:
+                    _on_screen[-1]()
+                elif time.monotonic() - _said > EVERY_S - 2 * _SOON:
                     tell(_under_way[-1]())
 
     global _said
@@ -68,14 +70,14 @@ def under_way(line: str | Callable[[], str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def on_screen() -> Iterator[None]:
-    """Inside, something on the screen moves by itself."""
-    global _on_screen, _said
-    _on_screen += 1
+def on_screen(draw: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Inside, something is on the screen that moves by itself, or is drawn again and again."""
+    global _said
+    _on_screen.append(draw)
     try:
         yield
     finally:
-        _on_screen -= 1
+        _on_screen.remove(draw)
         _said = time.monotonic()
 
 

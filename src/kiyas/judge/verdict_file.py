@@ -7,7 +7,9 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -415,8 +417,9 @@ class Progress:
         self.pace = Pace()
         self.left: Callable[[], float | None] = self._left
         self._began = self._drawn = time.monotonic()
+        self._hidden, self._drawing = False, threading.Lock()
         self._ends = contextlib.ExitStack()
-        self._ends.enter_context(on_screen() if self.moves else under_way(self.__str__))
+        self._ends.enter_context(on_screen(self._draw) if self.moves else under_way(self.__str__))
 
     def _left(self) -> float | None:
         each = self.pace.seconds_each()
@@ -427,17 +430,27 @@ class Progress:
         return ", ".join([*parts, left(self.left()), *([self.note] if self.note else [])])
 
     def step(self, done: int, note: str = "") -> None:
-        self.done, self.note = done, note
+        self.done, self.note, self._hidden = done, note, False
         self.pace.mark(done)
         if self.moves and time.monotonic() - self._drawn > 0.1:
-            self._drawn = time.monotonic()
-            filled = 10 * done // max(1, self.total)
-            print(f"\r\x1b[K[{'#' * filled}{'.' * (10 - filled)}] {self}", end="", file=raw(sys.stderr), flush=True)
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        filled, said = 10 * self.done // max(1, self.total), str(self)
+        width = shutil.get_terminal_size().columns - 1
+        shown = f"[{'#' * filled}{'.' * (10 - filled)}] {said}"
+        shown = shown if len(shown) <= width else said[:width]  # what takes two lines is not taken off again
+        with self._drawing:
+            if not self._hidden:
+                print(f"\r\x1b[K{shown}", end="", file=raw(sys.stderr), flush=True)
 
     def hide(self) -> None:
-        """Takes the bar off the line, for something else to be printed there."""
-        if self.moves:
-            print("\r\x1b[K", end="", file=raw(sys.stderr), flush=True)
+        """Takes the bar off the line until the next step, for something else to be printed there."""
+        with self._drawing:
+            self._hidden = True
+            if self.moves:
+                print("\r\x1b[K", end="", file=raw(sys.stderr), flush=True)
 
     def end(self) -> None:
         self.hide()

@@ -71,13 +71,14 @@ class Prepared:
         """One line an arm: what is trained on, and what was left out."""
         lines = []
         for name, count in self.counts.items():
+            each = count["solutions_per_group"]
             left_out = {
                 why.removeprefix("dropped_").replace("_", " "): n for why, n in count.items() if "dropped" in why
             }
             told = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
             lines.append(
                 f"arm {name}: {many(count['train'], 'training sample')} of {many(count['groups'], 'problem')} "
-                f"({count['solutions_per_group']:g} solutions each), {count['validation']} for validation"
+                f"({each:g} solution{'' if each == 1 else 's'} each), {count['validation']} for validation"
                 + (f"; {count['from']}" if count.get("derived") else "")
                 + (f", {count['draws']} draws" if count.get("draws", 1) > 1 else "")
                 + (f"; left out: {told}" if told else "")

@@ -17,7 +17,7 @@ from typing import Any
 
 import altair as alt
 
-from kiyas.judge.pulse import clock
+from kiyas.judge.pulse import beating, clock
 from kiyas.judge.terminal import many
 from kiyas.report import drawing
 from kiyas.report.charts import BASE_COLOUR, COLOURS, finish
@@ -42,7 +42,8 @@ def cell() -> object:
 def shown(folder: RunDir) -> Iterator[View | None]:
     """Inside, a notebook shows the run's progress. None: this is no notebook, stderr shows it."""
     if _shell() is None:
-        yield None
+        with beating("kiyas.run"):
+            yield None
         return
     view = View(folder)
     thread = threading.Thread(target=view.follow, daemon=True)

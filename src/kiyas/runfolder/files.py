@@ -220,24 +220,26 @@ class Tail:
     """Follows files that another process appends rows to."""
 
     def __init__(self) -> None:
-        self._read: dict[Path, int] = {}
-        """how far, in bytes"""
+        self._read: dict[Path, tuple[int, int]] = {}
+        """which file, and how far, in bytes"""
 
     def rows(self, path: Path) -> list[dict[str, Any]]:
-        """Those of the whole lines that were added since the last call; all of them where the file was cut meanwhile.
+        """Those of the whole lines that were added since the last call; all of them where the file was cut or replaced.
 
         None of a file that is not there, or no longer.
         """
         try:
             with path.open("rb") as file:
-                start = self._read.setdefault(path, 0)
-                if os.fstat(file.fileno()).st_size < start:
+                number = os.fstat(file.fileno()).st_ino
+                before, start = self._read.get(path, (number, 0))
+                file.seek(max(0, start - 1))
+                if before != number or (start and file.read(1) != b"\n"):
                     start = 0
                 file.seek(start)
                 whole, end, _ = file.read().rpartition(b"\n")
         except FileNotFoundError:
             return []
-        self._read[path] = start + len(whole + end)
+        self._read[path] = number, start + len(whole + end)
         return [json.loads(line) for line in whole.splitlines()]
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,10 @@ def read(tree: Any, source: str, folder: Path, overrides: list[str] | None = Non
     """As `parse`, from what is in the text; the overrides are put into `tree`."""
     if not isinstance(tree, dict):
         raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
-    given = [override.partition("=")[0] for override in overrides or []]
+    given = [_keys(override)[0] for override in overrides or []]
     _make_room(tree, given)
     problems = [_override(tree, override) for override in overrides or []]
-    whence = _Whence(tree, given)
+    whence = _Whence(tree, [".".join(keys) for keys in given])
     try:
         study = Study.model_validate(tree)
     except ValidationError as error:
@@ -175,11 +175,23 @@ def _yaml(text: str, source: str) -> Any:
 BACK_SLASHES = "in double quotes a back-slash begins an escape: write single quotes, and paths with /"
 
 
+KEY = r'"[^"]*"|[\w-]+'
+
+
+def _keys(override: str) -> tuple[list[str], str]:
+    """The keys of an override, from the outermost on, and its value; no keys where it is not an override.
+
+    One with a dot in it, as a name may have, is in double quotes: arms."v1.5".fraction=0.5
+    """
+    found = re.match(f"((?:{KEY})(?:\\.(?:{KEY}))*)=", override)
+    return ([key.strip('"') for key in re.findall(KEY, found[1])], override[found.end() :]) if found else ([], "")
+
+
 def _override(tree: dict[str, Any], override: str) -> str | None:
-    key, equals, value = override.partition("=")
-    if not equals or not re.fullmatch(r"[\w.-]+", key):
+    keys, value = _keys(override)
+    if not keys:
         return f"{override!r}: an override looks like training.learning_rate=1e-4"
-    *parents, last = key.split(".")
+    *parents, last = keys
     node: Any = tree
     for parent in parents:
         if node.get(parent) is None:
@@ -187,17 +199,15 @@ def _override(tree: dict[str, Any], override: str) -> str | None:
         node = node[parent]
         if not isinstance(node, dict):
             return f"{override!r}: {parent} is not a section"
-    node[last] = _yaml(value, f"override {key}")
+    node[last] = _yaml(value, f"override {'.'.join(keys)}")
     return None
 
 
-def _make_room(tree: dict[str, Any], keys: list[str]) -> None:
+def _make_room(tree: dict[str, Any], given: list[list[str]]) -> None:
     """A budget has one key: an override of another one replaces what is in the file."""
-    for place in {key.rpartition(".")[0] for key in keys}:
-        above, _, last = place.rpartition(".")
-        node = _at(tree, *above.split("."))
-        if last == "budget" and isinstance(node, dict) and isinstance(node.get(last), dict):
-            node[last] = {}
+    for keys in given:
+        if keys[-2:-1] == ["budget"] and isinstance(_at(tree, *keys[:-1]), dict):
+            _at(tree, *keys[:-2])["budget"] = {}
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
@@ -205,24 +215,43 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
 
     Raises KiyasError for what is neither a number, a text, a list nor a dictionary of those.
     """
-    return [
-        override
-        for key, value in settings.items()
-        for override in (
-            as_overrides({f"{key}.{inner}": each for inner, each in value.items()})
-            if isinstance(value, Mapping)
-            else [f"{key}={_as_yaml(key, value)}"]
-        )
-    ]
+    return [override for key, value in settings.items() for override in _set(key, value)]
+
+
+def _set(key: str, value: Any) -> Iterator[str]:
+    try:
+        if isinstance(value, Mapping):
+            for inner, each in value.items():
+                name = str(inner)
+                name = name if re.fullmatch(KEY, name) else f'"{name}"'
+                yield from _set(f"{key}.{name}", each)
+        else:
+            yield f"{key}={_as_yaml(key, value)}"
+    except RecursionError:
+        raise KiyasError(f"{key:.80}: it is nested too deep") from None
+
+
+AWAY = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+"""characters that YAML reads as others, or does not read, unless they are escaped"""
 
 
 def _as_yaml(key: str, value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, default=lambda path: os.fspath(path))
-    except TypeError:
+    def plain(each: Any) -> Any:
+        """numpy's numbers and arrays know what they are in Python."""
+        if isinstance(each, os.PathLike):
+            return os.fsdecode(each)
+        if hasattr(each, "tolist"):
+            return each.tolist()
         raise KiyasError(
-            f"{key}: a study file cannot hold a {type(value).__name__}", "give a number, a text, a list or a dictionary"
-        ) from None
+            f"{key}: a study file cannot hold a value of type {type(each).__name__}",
+            "give a number, a text, a list or a dictionary",
+        )
+
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=plain)
+    except (TypeError, ValueError) as error:  # keys that are none, and lists that hold themselves
+        raise KiyasError(f"{key}: a study file cannot hold this: {error}") from None
+    return AWAY.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @dataclass(frozen=True)
