@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from pathlib import Path
 
@@ -141,6 +142,24 @@ def test_nothing_is_left_where_writing_fails(run: RunDir, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         export(run, Wanted("deep", out=tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_full_disk_is_named(run: RunDir, tmp_path: Path, merged: bool) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(KiyasError, match=r"cannot write .*File too large"):
+            export(run, Wanted("deep", merged=merged, out=tmp_path / "out"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_nothing_can_be_written_into(run: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(KiyasError, match=r"cannot write .*out: Not a directory"):
+        export(run, Wanted("deep", out=tmp_path / "file" / "out"))
 
 
 def test_what_could_not_be_pushed_is_refused_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def longest(strings: List[str]) -> Optional[str]:
         (JAPANESE, [("3\n", "9")]),
         (EMPTY, [("v\n", "v")]),
         ("Input\n\n3\n\nOutput\n\n4\n", []),
+        ("Sample Input\n1\n\nSample Output\n2\nExplanation: 1 + 1 is 2.\n", [("1\n", "2")]),
         ("Sample Input\n\n3\n", []),
         ("Sample Output\n\n3\n", []),
         ("Sample Input\nSample Output\n1\n", [("", "1")]),
@@ -145,6 +146,7 @@ def longest(strings: List[str]) -> Optional[str]:
         "japanese",
         "empty",
         "format",
+        "remark",
         "half",
         "other-half",
         "no-input",
@@ -326,6 +328,11 @@ def test_a_whole_model_answers_by_itself(tmp_path: Path) -> None:
 def test_what_cannot_be_asked(run: RunDir, wanted: ask.Wanted, message: str) -> None:
     with pytest.raises(KiyasError, match=f"(?s){message}"):
         ask.ask(run, *ask.read_problem(ATCODER.encode(), "x"), wanted)
+
+
+def test_a_statement_that_is_longer_than_the_base_can_read(run: RunDir) -> None:
+    with pytest.raises(KiyasError, match=r"a prompt of [\d,]+ tokens, but the base model's limit is 512"):
+        ask.ask(run, *ask.read_problem(b"word " * 3000, "x"), ask.Wanted())
 
 
 def test_an_interpreter_that_came_with_the_run_is_not_started(

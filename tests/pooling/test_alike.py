@@ -255,3 +255,10 @@ def test_the_numbers_of_seeds_explain_a_width_and_are_not_a_difference(two: list
     more = make_run(tmp_path / "more", rng_seed=3, steps=(60,), seeds=(0, 1, 2, 3), base=False)
     change(more, python="3.11.7", dtype="float32")
     assert said([*two, more]) == {}
+
+
+def test_an_arm_against_the_base_has_one_recipe(two: list[Path]) -> None:
+    change(two[1], study__training__learning_rate=0.5)
+    loaded = {run.name: (load(run), ("base", "deep")) for run in two}
+    (found,) = alike.differences(loaded, "base", "deep")
+    assert found.values["what"] == "training.learning_rate" and "deep 0.5" in found.values["values"]

@@ -24,6 +24,8 @@ JAPANESE = re.compile(r"(入力|出力)例\s*\d*")
 SECTION = re.compile(
     r"(?:(?:sample|example)s?(?:\s*\d+)?|note|notes|explanation|constraints|hint|hints)", re.IGNORECASE
 )
+REMARK = re.compile(r"(?:notes?|explanations?|hints?)\s*[:：].*", re.IGNORECASE)
+"""a heading with its text behind it, right below an output"""
 QUOTES = re.compile(r"^[ \t]*(?:\"\"\"|'''|```|~~~).*$", re.MULTILINE)
 DEFINED = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)[ \t]*\(", re.MULTILINE)
 EMPTY = 3
@@ -77,6 +79,8 @@ def _heading(line: str, plain: bool) -> tuple[str, bool]:
         return found[1].lower(), plain
     if found := JAPANESE.fullmatch(said):
         return ("input" if found[1] == "入力" else "output"), plain
+    if REMARK.fullmatch(said):
+        return "section", plain
     if SECTION.fullmatch(said):
         return "section", said.lower().startswith(("sample", "example"))
     return "", plain

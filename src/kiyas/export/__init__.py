@@ -114,7 +114,8 @@ def _appearing(place: Path) -> Iterator[Path]:
     place = place.absolute()
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     with disk_errors(place):
-        remove(temporary)
+        if temporary.exists():
+            remove(temporary)
         temporary.mkdir(parents=True)
     try:
         yield temporary

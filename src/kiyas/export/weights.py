@@ -7,10 +7,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from kiyas.data.chat import Chat
 from kiyas.runfolder.files import atomic_text, disk_errors, read_json
 from kiyas.runfolder.peft import CONFIG
 from kiyas.study.settings import Dtype, Study, is_hub_id
+from kiyas.types import KiyasError
 
 BESIDE = (
     *("tokenizer*", "vocab*", "merges.txt", "*.model", "*.tiktoken", "special_tokens_map.json", "added_tokens.json"),
@@ -57,7 +60,10 @@ def write_merged(folder: Path, study: Study, base: Path, checkpoint: Path, dtype
 
     made = merge(base, checkpoint, dtype.value, study.training.load_in_4bit)
     with disk_errors(folder):
-        made.model.save_pretrained(folder)
+        try:
+            made.model.save_pretrained(folder)
+        except SafetensorError as error:  # of a full disk it says so in words only
+            raise KiyasError(f"cannot write {folder}: {error}", "free some space, or --out another folder") from error
         for path in sorted(each for pattern in BESIDE for each in base.glob(pattern) if each.is_file()):
             shutil.copyfile(path, folder / path.name)
         for path in folder.glob("*.safetensors"):  # which are written for their owner alone

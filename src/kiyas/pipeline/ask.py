@@ -24,6 +24,8 @@ from kiyas import judge
 from kiyas.analyse.chosen import Finished
 from kiyas.data import samples
 from kiyas.data.benchmarks import question
+from kiyas.data.chat import Chat
+from kiyas.data.hub import base_folder
 from kiyas.judge import Problem
 from kiyas.judge.programs import found_in
 from kiyas.judge.rows import located
@@ -32,6 +34,7 @@ from kiyas.judge.tiers import choose
 from kiyas.judge.types import Extraction, Isolation, Outcome, Tier, Verdict
 from kiyas.judging.stage import check_ready, prove, verdicts
 from kiyas.pipeline.identity import refuse_missing_packages, same_base
+from kiyas.pipeline.prepare import longest_text
 from kiyas.runfolder.manifests import CHECKPOINTS, refuse
 from kiyas.runfolder.paths import RunDir
 from kiyas.study import limits
@@ -337,6 +340,12 @@ def _answers(run: Finished, study: Study, ids: list[AdapterId], problem: Problem
     from kiyas.generate.stage import answers_to
 
     row = {**problem.to_row(), "statement": problem.statement}
+    tokens = len(Chat.load(base_folder(study)).prompt_ids(question(row), study.dataset.system))
+    if (most := longest_text(study)) and tokens > most:
+        raise KiyasError(
+            f"the statement makes a prompt of {tokens:,} tokens, but the base model's limit is {most:,}",
+            "give a shorter one",
+        )
     with bar("answer", len(ids) * study.generation.num_samples, "answers") as progress:
         return answers_to(run.folder, study, ids, row, progress.update)
 

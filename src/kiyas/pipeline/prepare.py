@@ -161,14 +161,20 @@ def refuse_unfit(study: Study, counts: dict[str, dict[str, Any]]) -> None:
             f"training.save_steps: {every} saves {saves:,} checkpoints of each training, and all of them answer",
             f"raise training.save_steps: at most {MOST_CHECKPOINTS:,} checkpoints are possible",
         )
-    config = read_json(hub.base_folder(study) / "config.json")
-    most = config.get("max_position_embeddings") or config.get("n_positions")
+    most = longest_text(study)
     longest = max((count["max_tokens"] for count in counts.values()), default=0)
     if most and longest > most:
         raise KiyasError(
             f"training.max_length: a sample has {longest} tokens, but the base model's limit is {most}",
             f"set training.max_length to {most} or less",
         )
+
+
+def longest_text(study: Study) -> int | None:
+    """The base's limit in tokens, as its configuration says; None where it does not."""
+    config = read_json(hub.base_folder(study) / "config.json")
+    most: int | None = config.get("max_position_embeddings") or config.get("n_positions")
+    return most
 
 
 def given_checkpoints(study: Study) -> dict[str, list[adapters.Checkpoint]]:

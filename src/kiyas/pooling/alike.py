@@ -20,6 +20,7 @@ from kiyas.runfolder.files import digest
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import BaseModelFacts
 from kiyas.study.settings import HARMLESS, Dtype, Peft, Select, Study, as_text, flat
+from kiyas.types import BASE_ARM
 
 LOGGED = ("logging_steps", "eval_steps")
 """Keys of `training` that only say what is logged."""
@@ -118,8 +119,8 @@ def _training_rows(run: Loaded, study: Study, arm: str) -> Fact | None:
 
 
 def _recipe(run: Loaded, study: Study, arm: str, rows_known: bool) -> Facts:
-    """How an arm was trained: what its own settings and the study's make together. Nothing, if it was elsewhere."""
-    if study.arms[arm].is_given:
+    """How an arm was trained: what its own settings and the study's make together. Nothing, if it was not trained here."""
+    if arm == BASE_ARM or study.arms[arm].is_given:
         return {}
     training, counts = study.recipe(arm), RunDir(run.run).counts(Stage.TRAIN)
     steps = counts["steps"][arm] if "steps" in counts and arm in counts["steps"] else None

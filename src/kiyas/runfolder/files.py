@@ -28,7 +28,7 @@ from kiyas.types import KiyasError
 
 _UNABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV, errno.ENOLCK)
 """What file systems without fsync, rename or locks say."""
-_ODD = (errno.EIO, errno.ENAMETOOLONG, errno.ELOOP)
+_ODD = (errno.EIO, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextlib.contextmanager
