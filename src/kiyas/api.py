@@ -29,7 +29,7 @@ __all__ = ["Comparison", "KiyasError", "Run", "compare", "run"]
 class Run:
     """A run folder: finished, in progress, or imported.
 
-    In a notebook it shows the first screen of its report. Raises KiyasError when the folder is not a run folder.
+    A notebook shows the first screen of its report. Raises KiyasError if the folder is not a run folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -52,7 +52,7 @@ class Run:
     def table(self) -> pandas.DataFrame:
         """The result table: a row for the base, each arm and each of its seeds, as in tables/results.csv.
 
-        Rates and intervals are shares from 0 to 1, differences from the base too.
+        Rates, intervals and differences from the base are shares: 1.0 is 100 %.
         """
         import pandas
 
@@ -63,8 +63,8 @@ class Run:
     def judgments(self) -> pandas.DataFrame:
         """One row per program: arm, variant, seed, step, problem_id, sample, verdict, passed, total, program.
 
-        `passed` of `total` tests were passed. No row where nothing is judged yet. Raises KiyasError for a file that was
-        changed since it was written.
+        The program passed `passed` of `total` tests. Without rows if nothing is judged yet. Raises KiyasError if the
+        file was changed after it was written.
         """
         import pandas
 
@@ -75,7 +75,7 @@ class Run:
     def curves(self) -> pandas.DataFrame:
         """One row per logged loss, as in train/log.jsonl: arm, variant, seed, step, kind, loss and more.
 
-        `kind` is train or validation; `loss` is in nats per answer token. Raises KiyasError as `judgments`.
+        `kind` is train or validation; `loss` is in nats per answer token. Raises KiyasError as `judgments` does.
         """
         import pandas
 
@@ -87,9 +87,9 @@ class Run:
         return read_jsonl(path) if path.exists() else []
 
     def report(self, language: str | None = None) -> Path:
-        """Draws the findings and writes the report again; returns the path of the page in that language.
+        """Computes the findings and writes the report again; returns the path of the page in that language.
 
-        None: the study's own. Another language gets files of its own: index.tr.html.
+        None: the study's language. Another language gets its own files, such as index.tr.html.
         """
         from kiyas.pipeline import stages
 
@@ -109,14 +109,14 @@ class Run:
 
 
 def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False, **settings: Any) -> Run:
-    """Runs a study file, or continues it; of a run folder, and of the study file in it, that run goes on.
+    """Runs a study file, or continues its run. A run folder, or the study file in it, continues that run.
 
         kiyas.run("study.yaml", seeds=2, training={"learning_rate": 1e-4, "budget": {"steps": 100}})
         kiyas.run("study.yaml", "training.learning_rate=1e-4")     # as on the command line
 
-    `settings` replace what the file says; of a section only the keys that are given. `runs`: the folder of all runs.
-    `trust`: as of `kiyas run --trust`; nobody is asked. In a notebook, losses and pass rates are drawn while it runs.
-    Raises KiyasError, which says what is wrong, where, and what to do.
+    `settings` override the file; in a section, only the given keys change. `runs` is the folder for all runs. `trust`
+    is `kiyas run --trust`; without it, nothing is asked: what needs trust is refused. In a notebook, losses and pass
+    rates are plotted during the run. Raises KiyasError, which says what is wrong, where, and what to do.
     """
     from kiyas.pipeline import stages
 
@@ -136,7 +136,7 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bo
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several replications, pooled: what `kiyas compare` shows. In a notebook, the first screen of its page."""
+    """Several replications, pooled, as `kiyas compare` shows them. A notebook shows the first screen of the page."""
 
     pooled: pooling.Pooled
 
@@ -147,7 +147,7 @@ class Comparison:
 
     @property
     def table(self) -> pandas.DataFrame:
-        """One row per replication, then the pooled ones: the columns of pooled.csv."""
+        """One row per replication, then the pooled results, with the columns of pooled.csv."""
         import pandas
 
         return pandas.DataFrame(pooled.rows(self.pooled, Language("en")).raw)
@@ -176,7 +176,7 @@ def compare(
 ) -> Comparison:
     """Pools run folders and CSV files of counts: `kiyas.compare(["runs/mine", "runs/yours"]).conclusion`.
 
-    `arms` are the two compared, (a, b), by default the first source's own; differences are b minus a. `names` renames
-    arms, old to new. `problems` as of `kiyas compare --problems`. Raises KiyasError for what is not one comparison.
+    `arms` are the two to compare, (a, b), by default those of the first source; differences are b minus a. `names` renames
+    arms, old to new. `problems` is `kiyas compare --problems`. Raises KiyasError if the sources cannot be compared.
     """
     return Comparison(pooling.pool([Path(source) for source in sources], arms=arms, names=names, problems=problems))

@@ -218,7 +218,7 @@ def _command(
     text: str,
     stopped: str = "nothing was changed",
 ) -> argparse.ArgumentParser:
-    """`stopped`: what Ctrl-C leaves behind, and how to go on."""
+    """`stopped`: what Ctrl-C leaves behind, and how to continue."""
     command = commands.add_parser(
         name,
         help=help,
@@ -414,20 +414,20 @@ def _add_check(commands: Commands) -> None:
         commands,
         "check",
         _check,
-        "know before you spend: mistakes, data, leaks, costs, and what the study can find",
+        "before you spend: mistakes, data, leaks, costs, and the difference that the study can detect",
         """\
-        Reads the study file, the data, the benchmark and the tokenizer, and measures: what each arm really contains,
-        leaks and contamination, chat template checks, memory, time and disk, and the difference that this study finds
-        4 times in 5. Every warning names its consequence. Writes nothing. Exit code 1: the study cannot run.""",
+        Reads the study file, the data, the benchmark and the tokenizer, and checks what each arm really contains,
+        leaks and contamination, the chat template, memory, time and disk, and which difference this study detects 4
+        times in 5. Every warning names its consequence. Writes nothing. Exit code 1: the study cannot run.""",
         stopped="nothing was written; the same command begins again",
     )
     _study_options(check)
     _trust_option(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
     costs = check.add_mutually_exclusive_group()
-    costs.add_argument("--fast", action="store_true", help="without estimates of time, memory and disk; seconds")
+    costs.add_argument("--fast", action="store_true", help="leave out the estimates of time, memory and disk; takes seconds")
     costs.add_argument(
-        "--card", choices=("t4", "24gb", "a100-40", "h100"), help="memory and hours for a GPU that is not here"
+        "--card", choices=("t4", "24gb", "a100-40", "h100"), help="estimate memory and hours for this GPU instead of this machine"
     )
 
 
@@ -591,7 +591,7 @@ def _report(args: argparse.Namespace) -> int:
     from kiyas.runfolder.record import read_record
 
     if args.open and args.text:
-        raise KiyasError("--text writes no page that --open could show", "leave one of them out")
+        raise KiyasError("--text writes no page, so --open has nothing to show", "leave one of them out")
     folder = RunDir(args.run)
     language = args.language or read_record(folder).language
     findings, page = (analyse(folder.root), None) if args.text else stages.redraw(folder, language)
@@ -610,10 +610,10 @@ def _add_ask(commands: Commands) -> None:
         _ask,
         "base and arms answer one problem, side by side",
         """\
-        Asks the base and every arm of a finished run one problem, as the study asks, and runs their programs on the
-        tests of its row, or on the samples in its statement. Nothing is written into the run folder. FILE is a
-        statement (text, Markdown) or a row in a format that `kiyas judge` reads; without it, or as -, it is read from
-        standard input. Each arm answers by the checkpoint that represents it, of the first of the study's seeds.
+        The base and every arm of a finished run answer one problem, prompted as in the study. Their programs run on the
+        tests of the problem's row, or on the samples in its statement. Nothing is written into the run folder. FILE is
+        a statement (text, Markdown) or a row in a format that `kiyas judge` reads; without FILE, or with -, it is read
+        from standard input. Each arm answers with the checkpoint that the report uses, from the study's first seed.
 
         examples:
           kiyas ask runs/mine statement.txt
@@ -622,10 +622,10 @@ def _add_ask(commands: Commands) -> None:
     )
     ask.add_argument("run", type=Path, metavar="RUN")
     ask.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: standard input")
-    ask.add_argument("--problem", metavar="ID", help="which of several rows in FILE")
-    ask.add_argument("--arm", action="append", default=[], metavar="ARM[@SEED]", help="only this arm, and the base")
-    ask.add_argument("--seed", type=int, metavar="S", help="the arms' training of this seed")
-    ask.add_argument("--samples", type=int, metavar="N", help="answers of each (default 1)")
+    ask.add_argument("--problem", metavar="ID", help="the row to use, if FILE has several")
+    ask.add_argument("--arm", action="append", default=[], metavar="ARM[@SEED]", help="only this arm and the base (may be repeated)")
+    ask.add_argument("--seed", type=int, metavar="S", help="use this seed of every arm (default: the study's first)")
+    ask.add_argument("--samples", type=int, metavar="N", help="answers of each model (default: 1)")
     ask.add_argument("--temperature", type=float, metavar="T", help="default: the study's own")
     ask.add_argument(
         "--isolation",
@@ -650,7 +650,7 @@ def _ask(args: argparse.Namespace) -> int:
         folders = [folder.root, *([trust.folder_of(args.file)] if given else [])]
         trust.allow(study.judge.python, folders, trust=args.trust)
     if not given and sys.stdin.isatty():
-        print("the statement, or a problem as a JSON row; Ctrl-D ends it:", file=sys.stderr)
+        print("type the statement, or a problem as a JSON row; end with Ctrl-D:", file=sys.stderr)
     data = ask.read_source(args.file) if given else sys.stdin.buffer.read()
     problem, tests_from = ask.read_problem(data, str(args.file) if given else "standard input", args.problem)
     wanted = ask.Wanted(tuple(args.arm), args.seed, args.samples, args.temperature, args.isolation)
@@ -669,15 +669,15 @@ def _add_export(commands: Commands) -> None:
         _export,
         "an arm's adapter or merged model, with a model card, in a folder or on the Hub",
         """\
-        Writes a folder that others load: the adapter for PEFT, or with --merged a whole model for transformers. Its
+        Writes a folder that others can load: the adapter for PEFT, or with --merged a whole model for transformers. Its
         README.md is a model card with the study's figures, their intervals and the conclusion. The run folder does not
-        change. Without @SEED it is the first of the study's seeds, not the best one; the checkpoint is the one that the
-        study's rule chooses.
+        change. Without @SEED, the first of the study's seeds is exported, not the best one; of it, the checkpoint that
+        the study's rule chooses.
 
         examples:
           kiyas export runs/mine deep
           kiyas export runs/mine deep@1 --merged --out deep-model
-          kiyas export runs/mine deep --push owner/name            # a private repository; --public: everybody's""",
+          kiyas export runs/mine deep --push owner/name            # private, unless --public is given""",
         stopped="no folder was written; the same command begins again",
     )
     export.add_argument("run", type=Path, metavar="RUN")
@@ -687,16 +687,16 @@ def _add_export(commands: Commands) -> None:
     export.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
-        help="with --merged, of the weights; auto (default): what the run computed in",
+        help="with --merged: number format of the weights; auto (default): that of the run",
     )
-    export.add_argument("--variant", metavar="NAME", help="another point of the learning-rate grid, such as lr-0.0002")
-    export.add_argument("--step", type=int, metavar="N", help="another checkpoint than the rule's")
+    export.add_argument("--variant", metavar="NAME", help="a point of the learning-rate grid, such as lr-0.0002 (default: as in the report)")
+    export.add_argument("--step", type=int, metavar="N", help="the checkpoint at this step (default: as the study's rule chooses)")
     export.add_argument(
-        "--license", metavar="ID", help="for the card: apache-2.0, say (default: the base's, else unknown)"
+        "--license", metavar="ID", help="for the card, such as apache-2.0 (default: the base's licence, else unknown)"
     )
     export.add_argument("--push", metavar="OWNER/NAME", help="also upload it to this repository on the Hub")
     export.add_argument(
-        "--public", action="store_true", help="with --push: a new repository is public (default: private)"
+        "--public", action="store_true", help="with --push: make a new repository public (default: private)"
     )
 
 
@@ -704,7 +704,7 @@ def _export(args: argparse.Namespace) -> int:
     if args.dtype is not None and not args.merged:
         raise KiyasError("--dtype is the number format of merged weights; an adapter is in float32", "add --merged")
     if args.public and args.push is None:
-        raise KiyasError("--public goes with --push", "add --push OWNER/NAME")
+        raise KiyasError("--public needs --push", "add --push OWNER/NAME")
     _need_torch()
     from kiyas.export import Wanted, export
     from kiyas.study.settings import Dtype

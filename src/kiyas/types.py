@@ -26,9 +26,9 @@ Problems = Literal["same", "shared", "own"]
 
 
 class KiyasError(Exception):
-    """The user's mistake or the machine's limit, in words: what, where, what to do. Exit code 1.
+    """A mistake of the user or a limit of the machine: what is wrong, where, and what to do. Exit code 1.
 
-    Anything else that escapes is our bug (exit code 2).
+    Any other exception is our bug (exit code 2).
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -272,7 +272,7 @@ def test_fast_leaves_out_the_costs_and_the_weights(
     text = " ".join(told.out.split())
     assert "on owner/base" in text and "--fast leaves that out" in text and "costs" not in told.err
     assert "Assumed spread: this study" in text and " in 2 s" not in text
-    wanted = ["a slip of the keyboard?", "a 16 of", "saves 1 checkpoint in 1 step,", "b read the same data", "a 5, b 5"]
+    wanted = ["a typing error?", "a 16 of", "saves 1 checkpoint in 1 step,", "b read the same data", "a 5, b 5"]
     assert [each for each in wanted if each not in text] == []
     assert asked and all("*.safetensors" not in each.get("allow_patterns", []) for each in asked)
     assert main(["check", "--fast", "--json", str(file)]) == 0
@@ -282,7 +282,7 @@ def test_fast_leaves_out_the_costs_and_the_weights(
         main(["check", "--fast", "--card", "t4", str(file)])
 
 
-@pytest.mark.parametrize(("language", "measured"), [("en", "Measured spread"), ("tr", "Ölçülen yayılma")])
+@pytest.mark.parametrize(("language", "measured"), [("en", "measured spread"), ("tr", "Ölçülen yayılma")])
 def test_the_report_says_that_its_figure_is_of_measured_spread(language: str, measured: str) -> None:
     found = [text for key, text in phrases(language).items() if key.startswith("conclusion.now_sees")]
     assert len(found) == 2 and all(text.startswith(measured) for text in found)

@@ -146,7 +146,7 @@ def test_a_study_in_4_bits_exports_what_was_measured(tmp_path: Path, capsys: pyt
     chosen = run.checkpoints / AdapterId("deep", seed=0, step=20).folder
     expected = stacked_logits(practice.base_path(), chosen, load_in_4bit=True)
     assert (logits(AutoModelForCausalLM.from_pretrained(place))[0] - expected[0]).abs().max() < 1e-4
-    assert "those weights, dequantised" in capsys.readouterr().err
+    assert "these 4-bit weights, dequantised" in capsys.readouterr().err
     assert "4-bit weights, dequantised" in (place / "README.md").read_text(encoding="utf-8")
 
 

@@ -204,5 +204,5 @@ def test_the_licence_is_the_bases_own_or_unknown(readme: str | None, found: tupl
 
 def test_a_licence_that_is_given(tmp_path: Path) -> None:
     assert licence_of(study("practice"), practice.base_path(), "Apache-2.0").id == "apache-2.0"
-    with pytest.raises(KiyasError, match="not an identifier of the Hub"):
+    with pytest.raises(KiyasError, match="not a licence identifier of the Hub"):
         licence_of(study("practice"), tmp_path, "mit\nbase_model: a/b")

@@ -94,7 +94,7 @@ def test_a_public_merged_model_into_a_repository_that_is_there(hub: Hub, run: Ru
     assert done.returncode == 1 and "the Hub refused the model card" in done.stderr
     assert hub.repos["models", "acme/there"].files == {"mine.txt": b"mine"}
     again = export(hub, run, tmp_path, "deep", "--merged", "--push", "acme/there", "--public", "--out", "out")
-    assert again.returncode == 0 and "there already; who sees it does not change" in again.stderr
+    assert again.returncode == 0 and "exists already, its visibility does not change" in again.stderr
     assert {"mine.txt", "model.safetensors", "tokenizer.json"} <= hub.repos["models", "acme/there"].files.keys()
 
 

@@ -234,7 +234,7 @@ def test_a_statement() -> None:
         (LINES, None, "2 problems.*--problem ID \\(one, two\\)"),
         (LINES, "three", "no problem 'three'.*one, two"),
         (b"Print 1.", "one", "is a statement, not rows"),
-        (b'{"id": 1', None, "x:1: begins like JSON, and is none"),
+        (b'{"id": 1', None, "x:1: begins like JSON, but is not valid"),
         (b'{"id": "a", "tests": [{"input": "", "output": "1"}]}', None, "problem a has no statement"),
         (b'{"id": "a", "statement": "Print.", "tests": []}', None, "no tests"),
         (b'{"x": 1}', None, "no format claims this row"),

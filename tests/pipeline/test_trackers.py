@@ -297,9 +297,9 @@ def test_a_tracker_that_fails_or_hangs_is_named_and_harms_nothing(
         pass
     told = capsys.readouterr()
     assert (
-        told.err.count("trackio: it failed, and the run goes on without it: ConnectionError: no route to the host") == 1
+        told.err.count("trackio: it failed, and the run continues without it: ConnectionError: no route to the host") == 1
     )
-    assert "waiting until wandb has sent the rest, 1 s at most" in told.err
+    assert "waiting for wandb to send the rest, at most 1 s" in told.err
     assert told.err.count("wandb: it did not finish within 1 s") == 1 and not told.out and "noise" not in told.err
     assert Sent.read(note_of(folder, Tracker.TRACKIO)).steps == {}
 
@@ -329,7 +329,7 @@ def test_a_note_that_is_spoilt_does_not_stop_the_run(
     note_of(folder, Tracker.WANDB).write_text(text)
     with following(study(Tracker.WANDB, Tracker.TENSORBOARD), folder, None):
         pass
-    assert "wandb: what it was sent before is not known, so nothing is sent" in capsys.readouterr().err
+    assert "wandb: nothing is sent, since the record of what was sent before cannot be read" in capsys.readouterr().err
     assert [tracker for tracker, *_ in started] == [Tracker.TENSORBOARD]
 
 
@@ -365,7 +365,7 @@ def test_what_a_library_still_holds_is_sent_when_the_run_is_stopped(
     ("tracker", "variables", "said"),
     [
         (Tracker.WANDB, {}, "no key was found"),
-        (Tracker.WANDB, {"WANDB_MODE": "disabled"}, "off, as WANDB_MODE says"),
+        (Tracker.WANDB, {"WANDB_MODE": "disabled"}, "off, because WANDB_MODE is disabled"),
         (Tracker.WANDB, {"WANDB_MODE": "offline", "WANDB_API_KEY": "x"}, "on this machine: WANDB_MODE is offline"),
         (Tracker.WANDB, {"WANDB_API_KEY": "x"}, "over the network to https://api.wandb.ai"),
         (Tracker.WANDB, {"WANDB_API_KEY": "x", "WANDB_PROJECT": "mine"}, "project mine, run t, over the network"),

@@ -34,28 +34,28 @@ FIX_SPLIT = "dataset: {{group_by: {group_by}, split_column: none}}"
 WORDS: dict[str, tuple[str, str, str]] = {
     "rate_impossible": (
         "{key} = {rate:g} is far from every rate at which LoRA learns on a base of this size",
-        "{rate_consequence}; all of the training would be lost",
-        "is it a slip of the keyboard? Usual here (hidden size {hidden_size:,}): {low:.2g} to {high:.2g}",
+        "{rate_consequence}; the training would be wasted",
+        "is it a typing error? Usual here (hidden size {hidden_size:,}): {low:.2g} to {high:.2g}",
     ),
     "rate_unusual": (
-        "{key} = {rate:g} is outside of {low:.2g} to {high:.2g}, where LoRA usually learns on a base of this size "
+        "{key} = {rate:g} is outside {low:.2g} to {high:.2g}, where LoRA usually learns on a base of this size "
         "(hidden size {hidden_size:,})",
         "{rate_consequence}",
-        "try about {best:.1g}, or a list of rates: each seed then chooses by its validation loss",
+        "try about {best:.1g}, or a list of rates, from which each seed chooses by its validation loss",
     ),
     "not_read_once": (
         "the budget does not read all training rows once: {read_words}",
-        "what is not read teaches nothing, and the conclusion is not about it",
-        "raise training.budget (its epochs are passes over the smallest arm, and all arms take equally many steps)",
+        "rows that are not read teach nothing, and the conclusion is not about them",
+        "raise training.budget (its epochs count passes over the smallest arm; all arms take the same number of steps)",
     ),
     "many_epochs": (
-        "the budget reads the same rows very often: {epochs_words}",
-        "beyond about 16 passes more of them hardly teach anything, and the model learns the rows by heart",
+        "the budget repeats the same rows very often: {epochs_words}",
+        "after about 16 passes, further ones teach hardly anything, and the model memorises the rows",
         "lower training.budget",
     ),
     "few_checkpoints": (
-        "training.save_steps = {every:,} saves {points_words} in {steps_words}, and only saved ones are judged",
-        "the report cannot show when an arm stops improving, or begins to get worse",
+        "training.save_steps = {every:,} saves {points_words} in {steps_words}, and only saved checkpoints are judged",
+        "the report cannot show when an arm stops improving or begins to get worse",
         "set training.save_steps to about {better:,}",
     ),
     "few_losses": (
@@ -65,7 +65,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "few_validation": (
         "there are very few validation rows: {validation_words}",
-        "so few rows decide the validation loss by chance, and what is chosen by it",
+        "with so few rows, chance decides the validation loss and all that is chosen by it",
         "hold out more (dataset.validation_fraction), or mark more rows in the split column",
     ),
     "same_file": (
@@ -75,7 +75,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     ),
     "shared_other_recipe": (
         "{shared:,} of the {a_rows:,} training rows of {a} and {b_shared:,} of the {b_rows:,} of {b} are in both",
-        "the two differ in their own training or peft settings, so the study compares these as well",
+        "the two arms have different training or peft settings, so the study compares these as well",
         "",
     ),
     "swapped_name": (
@@ -138,7 +138,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "{a} and {b} share training rows: {shared:,} of the {a_rows:,} of {a} ({a_share:.0%}) and {b_shared:,} of the "
         "{b_rows:,} of {b} ({b_share:.0%})",
         "a difference in data can only come from the other rows",
-        "remove them from one of the two; if sharing is meant, say so where the arms are compared",
+        "remove them from one of the two; if this is intended, say so where the arms are compared",
     ),
     "thinking_differs": (
         "answers with <think> reasoning: {shares_words}",
@@ -288,7 +288,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
 }
 RATE_CONSEQUENCE = {
     "high": "training at such a rate is likely to diverge, and the answers become noise",
-    "low": "at such a rate the adapter hardly moves, and the arm remains the base",
+    "low": "at such a rate the adapter hardly changes, and the arm answers like the base",
 }
 BY_ARM: dict[str, Callable[[Any], str]] = {
     "read": lambda pair: f"{pair[0]:,} of {pair[1]:,} ({pair[0] / pair[1]:.1%})",
@@ -342,8 +342,8 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
     hours = "" if checked.costs is None else ", and the hours"
     level = f" in each of {checked.contrasts} contrasts" if checked.contrasts > 1 else ""
     say(
-        f"What each design finds 4 times in 5{level}: the true difference in points{hours}. Assumed spread, as above "
-        "(docs/check.md); the report has it with the measured spread. Smaller differences are found less often."
+        f"What each design finds 4 times in 5{level}: the true difference in points{hours}. The spread is assumed, as "
+        "above (docs/check.md); the report uses the measured one. Smaller differences are found less often."
     )
     console.print(_design_table(checked, samples))
     say(f"no mistakes found; {many(len(warnings), 'warning')}", "bold")
@@ -575,7 +575,7 @@ def _contamination(checked: Checked) -> list[str]:
 def _costs(c: Costs | None) -> list[str]:
     if c is None:
         return [
-            "Time, memory and disk are not estimated: --fast leaves that out, and says nothing of the base's weights."
+            "Time, memory and disk are not estimated and the base's weights are not checked, because of --fast."
         ]
     judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
     longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""

@@ -42,7 +42,7 @@ FEW_POINTS = 2
 USUAL_RATES = (1 / 40, 5.0)
 """Learning rates that LoRA usually learns at, as shares of `best_rate`."""
 POSSIBLE_RATES = (1 / 1000, 50.0)
-"""Beyond these a learning rate is a slip of the keyboard."""
+"""Beyond these a learning rate is taken for a typing error."""
 
 
 def arm_remarks(

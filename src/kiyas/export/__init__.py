@@ -48,7 +48,7 @@ class Wanted:
 
 
 def export(folder: RunDir, wanted: Wanted) -> Path:
-    """Writes the folder, and pushes it where that is asked for; returns it. Says on stderr what it does.
+    """Writes the folder, and pushes it if `push` is given; returns it. Says on stderr what it does.
 
     Raises KiyasError, with what to do, before anything is written: for a run without such a checkpoint, a damaged
     file, a base that is another one now, a place that is taken.
@@ -75,7 +75,7 @@ def export(folder: RunDir, wanted: Wanted) -> Path:
     for line in remarks:
         tell(line)
     if licence.id == UNKNOWN:
-        tell(f"licence: unknown ({licence.whence}); --license NAME puts one into the card")
+        tell(f"licence: unknown ({licence.whence}); give one with --license ID")
     else:
         tell(f"licence: {licence.id}, {licence.whence}")
     if wanted.push is not None:
@@ -92,20 +92,20 @@ def _refuse_whole_model(study: Study, adapter: AdapterId) -> None:
     model = study.arms[adapter.arm].model
     if model is not None:
         raise KiyasError(
-            f"{adapter.arm} is a whole model, not an adapter: it is in {model} as transformers loads it",
-            "there is nothing to export or to merge",
+            f"{adapter.arm} is a whole model, not an adapter: there is nothing to export or to merge",
+            f"use it as it is: {model}",
         )
 
 
 def _refuse_place(place: Path, folder: RunDir) -> None:
     """Raises KiyasError where the folder could not be made, or would hide something."""
     if place.resolve().is_relative_to(folder.root.resolve()):
-        raise KiyasError(f"{place} is in the run folder, which an export does not change", "--out another folder")
+        raise KiyasError(f"{place} is in the run folder, which an export must not change", "give another folder with --out")
     with disk_errors(place):
         if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise KiyasError(f"{place} is there already, and is not a folder", "--out another folder")
+            raise KiyasError(f"{place} exists already, and is not a folder", "give another folder with --out")
         if place.is_dir() and any(place.iterdir()):
-            raise KiyasError(f"{place} is not empty: nothing was written", "--out another folder, or remove this one")
+            raise KiyasError(f"{place} is not empty: nothing was written", "give another folder with --out, or remove this one")
 
 
 @contextmanager
@@ -140,9 +140,9 @@ def _weights(folder: Path, run: Finished, base: Path, adapter: AdapterId, wanted
 def _say_which(run: Finished, adapter: AdapterId) -> None:
     seeds, rule = run.seeds(adapter.arm), run.study.compare.select.value
     others = f" of {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
-    why = " (the first; which one scored best does not count)" if len(seeds) > 1 and adapter.seed == seeds[0] else ""
+    why = " (the first; not chosen by its score)" if len(seeds) > 1 and adapter.seed == seeds[0] else ""
     point = f"{adapter.variant}, " if adapter.variant else ""
-    by_rule = f"{'' if run.by_rule(adapter) else 'not '}as the study's rule chooses: {rule}"
+    by_rule = f"{'' if run.by_rule(adapter) else 'not '}chosen by the study's rule: {rule}"
     tell(f"{adapter.arm}: seed {adapter.seed}{others}{why}, {point}step {adapter.step} ({by_rule})")
 
 
@@ -151,10 +151,10 @@ def _say_what(place: Path, written: Written, merged: bool, in_4bit: bool) -> Non
     tell(f"wrote {place}: {kind}, in {written.dtype}, and its model card")
     if written.difference is not None and math.isfinite(written.difference):
         tell(
-            f"its logits differ from those of base and adapter by {written.difference:.2g} at most on a short text "
-            f"(the largest is {written.largest:.3g})"
+            f"on a short text its logits differ from those of base and adapter by at most {written.difference:.2g} "
+            f"(the largest logit is {written.largest:.3g})"
         )
     if in_4bit and merged:
-        tell("the base answered in 4 bits: these are those weights, dequantised")
+        tell("the base answered in 4 bits: the merged weights are these 4-bit weights, dequantised")
     elif in_4bit:
-        tell("the base answered in 4 bits (NF4): on the base in 16 bits this adapter is another model")
+        tell("the base answered in 4 bits (NF4): on the 16-bit base this adapter is a different model")

@@ -184,8 +184,8 @@ def entries(subject: Subject) -> dict[str, EvalResultEntry]:
 def left_out(subject: Subject) -> list[str]:
     """Why a benchmark of the Hub has no file for its leaderboard."""
     return [
-        f"no {EVAL_RESULTS} file for {label}: a part of it was run ({as_text(part)}), and a leaderboard would compare "
-        "that with whole runs"
+        f"no {EVAL_RESULTS} file for {label}: only a part of it was run ({as_text(part)}), and a leaderboard compares "
+        "complete runs"
         for label in subject.scores
         if (benchmark := subject.study.benchmarks.named[label]).hub_id and (part := part_of(benchmark))
     ]
@@ -243,7 +243,7 @@ def _what(subject: Subject) -> str:
     if subject.run.by_rule(adapter):
         said.append(f"The study's rule chose the checkpoint: {quoted(rule)}.")
     else:
-        said.append(f"The study's rule ({quoted(rule)}) chose another checkpoint, which the study's report is about.")
+        said.append(f"The study's rule ({quoted(rule)}) chose another checkpoint; the study's report is about that one.")
     if subject.merged:
         said.append(_merged(subject.written, subject.run.record.dtype))
     return " ".join(said)
@@ -251,11 +251,11 @@ def _what(subject: Subject) -> str:
 
 def _merged(written: Written, computed: Dtype | None) -> str:
     measured = f" in {computed.value}" if computed is not None else ""
-    said = f"Its weights are in {written.dtype}. The figures were measured with base and adapter{measured}, not merged."
+    said = f"Its weights are in {written.dtype}. The figures were measured with the unmerged adapter{measured}."
     if written.difference is None or not math.isfinite(written.difference):
         return said
     return (
-        f"{said} On a short text its logits differ from those of base and adapter by {written.difference:.2g} at most "
+        f"{said} On a short text its logits differ from those of base and adapter by at most {written.difference:.2g} "
         f"(the largest logit is {written.largest:.3g})."
     )
 
@@ -267,10 +267,10 @@ def _results(subject: Subject) -> Iterable[str]:
             f"{quoted(label)}: {quoted(metric)} **{WORDS.percent(score.rate)}** (95% interval "
             f"{WORDS.share_interval(score.interval)}), {WORDS.count(score.solved)} of {score.problems} problems"
             f"{_part(subject.study.benchmarks.named[label])}, {_decoding(subject.study)}. The interval is about this "
-            "checkpoint on other problems of the kind, not about other trainings."
+            "checkpoint on other problems like these, not about other trainings."
         )
     if subject.adapter not in {each.adapter for each in findings.scores}:
-        yield "The study did not choose this learning rate; the table below has the arms as the study compares them."
+        yield "The study did not choose this learning rate; the table below shows the arms as the study compares them."
     rows = [
         (
             quoted(sentences.arm_name(WORDS, each.arm)),
@@ -304,7 +304,7 @@ def _decoding(study: Study) -> str:
     own = study.generation
     if own.temperature == 0:
         return "greedy answers"
-    answers = f"{own.num_samples} answers a problem" if own.num_samples > 1 else "one answer a problem"
+    answers = f"{own.num_samples} answers per problem" if own.num_samples > 1 else "one answer per problem"
     return f"{answers} at temperature {own.temperature:g}"
 
 
@@ -319,14 +319,14 @@ def _conclusion(findings: Findings) -> Iterable[str]:
 def _caveats(subject: Subject) -> Iterable[str]:
     remarks = [text for _, text in sentences.remarks(subject.findings, WORDS, Level.WARNING, Level.NOTE)]
     own = [
-        "The model writes programs that nobody has read: run them in a sandbox.",
-        "The figures are about this benchmark and this way of asking. What else the model says was not looked at.",
+        "The model writes programs that nobody has checked: run them in a sandbox.",
+        "The figures hold for this benchmark and this prompt format. Nothing else that the model writes was examined.",
     ]
     if subject.study.training.load_in_4bit:
         own.append(
             "The base answered in 4 bits (NF4). "
-            + ("The merged weights are those 4-bit weights, dequantised." if subject.merged else "")
-            + " In 16 bits the base is another model, which was not measured."
+            + ("The merged weights are these 4-bit weights, dequantised. " if subject.merged else "")
+            + "In 16 bits the base is a different model, which was not measured."
         )
     yield _list([*own, *(PLACE.sub("…/", each) for each in (*remarks, *subject.findings.notes))])
 
@@ -335,7 +335,7 @@ def _data(subject: Subject) -> Iterable[str]:
     study, adapter = subject.study, subject.adapter
     arm = study.arms[adapter.arm]
     if arm.is_given:
-        yield "The adapter was trained elsewhere; the study only judged it, and knows nothing of its data."
+        yield "The adapter was trained elsewhere; the study only judged it. Its training data are not known."
         return
     rows: dict[str, str] = {}
     for name, source in subject.sources.items():
@@ -352,8 +352,8 @@ def _data(subject: Subject) -> Iterable[str]:
         rows["training rows"] = WORDS.integer(facts.rows)
         rows["validation rows"] = WORDS.integer(facts.validation)
         rows["problems"] = WORDS.integer(facts.problems)
-        rows["solutions of a problem, on average"] = WORDS.number(facts.solutions_per_problem)
-        rows["answer tokens, once through"] = WORDS.integer(facts.answer_tokens)
+        rows["solutions per problem, on average"] = WORDS.number(facts.solutions_per_problem)
+        rows["answer tokens in one epoch"] = WORDS.integer(facts.answer_tokens)
         if facts.contaminated is not None:
             rows["benchmark problems found in it"] = WORDS.integer(facts.contaminated)
     made = manifests.outputs(subject.run.folder, Stage.DATA) or {}
@@ -389,12 +389,12 @@ def _base(subject: Subject) -> Iterable[str]:
     elif study.model_name_or_path == PRACTICE:
         yield (
             "The tiny base of the practice world, which comes with Kıyas (`kiyas.practice.base_path()`). It is not on "
-            "the Hub, so no `base_model` is named above. It knows the practice world and nothing else."
+            "the Hub, so no `base_model` is named above. It can solve problems of the practice world only."
         )
     else:
         yield (
             f"{quoted(base_name(study))}, a local folder. It is not on the Hub, so no `base_model` is named above; the "
-            "digests tell it from others."
+            "digests identify it."
         )
     weights = {name: sha for name, sha in digests.items() if name.endswith((".safetensors", ".bin"))}
     if weights:
@@ -424,7 +424,7 @@ def _use(subject: Subject) -> Iterable[str]:
         'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
     yield "```python\n" + "\n".join(lines) + "\n```"
-    yield "It was trained on such a prompt, and judged with it."
+    yield "The model was trained and judged with prompts in this format."
 
 
 def _prompt(system: str | None, has_template: bool) -> list[str]:
@@ -447,11 +447,11 @@ def _measured(subject: Subject) -> dict[str, str]:
     judge = record.judge
     rows = {
         "answers": _decoding(study),
-        "judge": f"every program was run on every test, compared in mode {judge.mode.value}, in {judge.tier.value} "
-        "isolation"
+        "judge": f"every program was run on every test, in {judge.tier.value} isolation; outputs were compared in mode "
+        f"{judge.mode.value}"
         if judge is not None
         else "",
-        "the comparison was declared before the run": {True: "yes", False: "no: it was changed", None: "not stamped"}[
+        "the comparison was declared before the run": {True: "yes", False: "no: it was changed", None: "not recorded"}[
             record.declared_before
         ],
         "study begun": record.created,
@@ -471,7 +471,7 @@ def _licence(licence: Licence) -> str:
         )
     return (
         f"{quoted(licence.id)}{f' ({quoted(licence.name)})' if licence.name else ''}, {licence.whence}. "
-        "The licences of the training data were not looked at."
+        "The licences of the training data were not checked."
     )
 
 

@@ -1,4 +1,4 @@
-"""An exported folder to the Hub, through its own client: what goes where is said before anything does."""
+"""Uploads an exported folder to the Hub, with the Hub's client; says before what goes where."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def refuse_unready(repo: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repo):
         raise KiyasError(f"--push {repo!r}: not the name of a repository", "write it as owner/name")
     if constants.is_offline_mode():
-        raise KiyasError("--push: HF_HUB_OFFLINE forbids it", "unset it, or leave --push out and push later: hf upload")
+        raise KiyasError("--push: HF_HUB_OFFLINE is set, so nothing can be uploaded", "unset it, or leave --push out and push later with hf upload")
     if get_token() is None:
         raise KiyasError(
-            f"--push {repo}: this machine has no token of the Hub",
-            "`hf auth login`, or set HF_TOKEN; the token needs permission to write",
+            f"--push {repo}: no Hub token was found on this machine",
+            "run `hf auth login`, or set HF_TOKEN; the token needs permission to write",
         )
 
 
@@ -65,11 +65,11 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     api, files = HfApi(), sorted(path for path in folder.rglob("*") if path.is_file())
-    again = f"{folder} is whole; to push it later: hf upload {repo} {folder} ."
+    again = f"{folder} is complete; to push it later: hf upload {repo} {folder} ."
     try:
         ModelCard.load(folder / "README.md").validate()
         there = api.repo_exists(repo)
-        seen = "there already; who sees it does not change" if there else "new, private" if private else "new, public"
+        seen = "exists already, its visibility does not change" if there else "new, private" if private else "new, public"
         tell(f"uploading to {constants.ENDPOINT}/{repo} ({seen}):")
         for path in files:
             tell(f"  {path.relative_to(folder)}  {path.stat().st_size:,} bytes")
@@ -80,8 +80,8 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
         raise KiyasError(f"--push {repo}: {constants.ENDPOINT} cannot be reached: {_line(error)}", again) from None
     except HfHubHTTPError as error:
         refused = error.response is not None and error.response.status_code in (401, 403)
-        hint = f"the token needs permission to write there: hf auth whoami. {again}" if refused else again
-        raise KiyasError(f"--push {repo}: the Hub refused it: {_line(error)}", hint) from None
+        hint = f"the token needs permission to write there; see hf auth whoami. {again}" if refused else again
+        raise KiyasError(f"--push {repo}: the Hub refused the upload: {_line(error)}", hint) from None
     except (OSError, RuntimeError) as error:
         raise KiyasError(f"--push {repo}: {_line(error)} {_line(error.__cause__ or error)}", again) from error
     except ValueError as error:

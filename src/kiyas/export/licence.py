@@ -32,15 +32,15 @@ def licence_of(study: Study, base: Path, given: str | None) -> Licence:
         given = given.lower()
         if not IDENTIFIER.fullmatch(given):
             raise KiyasError(
-                f"--license {given!r}: not an identifier of the Hub",
-                "such as apache-2.0, mit or other; the list: https://huggingface.co/docs/hub/repositories-licenses",
+                f"--license {given!r}: not a licence identifier of the Hub",
+                "use apache-2.0, mit or other, for example; all of them: https://huggingface.co/docs/hub/repositories-licenses",
             )
         return Licence(given, "as given with --license")
     card = _card(study, base)
     if card is None:
-        return Licence(UNKNOWN, "the base has no model card here that names one")
+        return Licence(UNKNOWN, "no model card of the base was found")
     found = _in_card(card)
-    return found or Licence(UNKNOWN, "the base's model card names none")
+    return found or Licence(UNKNOWN, "the base's model card does not name one")
 
 
 def _card(study: Study, base: Path) -> Path | None:

@@ -25,14 +25,14 @@ def import_study(
     only: list[str] | None = None,
     judge: Judge | None = None,
 ) -> ImportSummary:
-    """Reads files and folders (searched through) and writes a run folder of kind "import".
+    """Reads files, and folders with all that is in them, and writes a run folder of kind "import".
 
     `problems`: the benchmark, in any format that the judge reads; without it problems are rebuilt from the rows.
     `arm_of`: text, path or glob found in a file's name → its arm; or an arm as found → its right name. `only`: texts or
-    globs; files whose path matches none are passed over. `judge`: judge every recorded program again, with these
-    settings. A broken file is noted and left out where it was found by searching. Raises KiyasError where the user
-    named it, when nothing usable is there, and for a `run` that holds anything but an earlier import; nothing is
-    deleted or written then.
+    globs; files whose path matches none are skipped. `judge`: judge every recorded program again, with these
+    settings. A broken file that was found in a folder is noted and left out. Raises KiyasError if the user named the
+    broken file, if nothing usable was found, and if `run` holds anything but an earlier import; nothing is deleted or
+    written then.
     """
     started = time.monotonic()
     folder, notes = RunDir(run), Notes()

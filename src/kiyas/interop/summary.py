@@ -27,7 +27,7 @@ class ImportSummary:
     """how many rows of results and logs were used, and why the others were not"""
     rejudged: str = ""
     trained: tuple[Trained, ...] = ()
-    """PEFT checkpoints that were met, by arm"""
+    """PEFT checkpoints that were found, by arm"""
     study: Path | None = None
     """the study file that was written for them"""
 

@@ -51,7 +51,7 @@ from .verdict_table import VerdictTable
 from .version import VERSION
 
 SHOWN = 5
-TRUST = "trust the interpreter for programs that came with these files, or weak isolation; remembered while unchanged"
+TRUST = "trust the interpreter that came with these files, or weak isolation; remembered until it changes"
 MOST_WORKERS = 1024
 Number = TypeVar("Number", int, float)
 DESCRIPTION = """\

@@ -20,16 +20,16 @@ def extract(
     rule: ExtractionRule = ExtractionRule.KIYAS,
     parsed: Parsed | None = None,
 ) -> Extraction:
-    """The last block that is a program; without blocks, the whole answer if it is one.
+    """The last code block that is a program; without blocks, the whole answer if it is a program.
 
-    Thoughts are not part of the answer. With `entry_point`, the last block that defines it is the program, if one does.
+    Reasoning (`<think>`) is not part of the answer. With `entry_point`, the last block that defines it is the program, if one does.
     A block in another language, one of values only (a sample), and one that uses names which only an earlier block
     defines (a usage, a test) is not a program; blocks tagged Python go before others. If nothing parses, the last block
     tagged Python is taken, else the last untagged one: its verdict will be CE.
 
-    In an answer of more than MOST_PROGRAM characters none is looked for.
+    An answer of more than MOST_PROGRAM characters is not searched.
 
-    `parsed` takes what was parsed of the answer, for whoever goes on with the program's tree.
+    `parsed` collects the parsed blocks, for callers that need the program's syntax tree.
 
     `livecodebench`: what is between the last two lines with three backticks, as LiveCodeBench does.
     """

@@ -56,7 +56,7 @@ def judge(
 ) -> Iterator[Verdict]:
     """Judge programs, one verdict each, in input order, as a stream.
 
-    `programs` is read only a few ahead. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
+    `programs` is read a few at a time. Limits: `limits`, else the problem's, else `defaults`, else 6 s and 1024 MB.
     `after_timeout`: stop (a program's other tests are not run) or continue; `stop_early`: stop at any failed test.
     `extraction`: how the program is found in an answer, `kiyas` or `livecodebench` (`extract`). `tolerance`: the error
     that a problem's statement allows is allowed (`statement`), or only what the problem says itself (`exact`).

@@ -57,7 +57,7 @@ def prove(
     tolerance: str = "statement",
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Finding]:
-    """What is wrong with these problems, in their order; [] where all of them prove themselves.
+    """What is wrong with these problems, in their order; [] if all of them prove themselves.
 
     Tests by standard input or JSON are read, not run. Test code is run with a program that is empty, and with one that
     has every name that the tests take and raises when it is called. A checker is shown an empty output. The faulty
@@ -105,7 +105,7 @@ def sound(problems: Collection[Problem], findings: Iterable[Finding], source: st
 
 
 def in_words(findings: Iterable[Finding], total: int) -> list[str]:
-    """What was refused and what is to be remarked, for people: a sentence each, with the first names."""
+    """Refusals and remarks for people: one sentence each, with the first names."""
     sentences = []
     for refused, what in ((True, "are refused, for every arm and model alike"), (False, "deserve a look")):
         chosen = [finding for finding in findings if finding.refused is refused]

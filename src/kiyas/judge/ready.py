@@ -28,9 +28,9 @@ IMPORT_S = 60.0
 def check_ready(
     problems: Iterable[Problem], *, mode: str = "strict", isolation: str = "strong", python: str | None = None
 ) -> None:
-    """Raises JudgeError for a mode that a problem does not have, and for an interpreter without modules of its tests.
+    """Raises JudgeError if a problem does not support the mode, or if the interpreter lacks modules of its tests.
 
-    The interpreter is asked inside the sandbox, and only where tests import more than the standard library.
+    The interpreter is checked inside the sandbox, and only if tests import more than the standard library.
     """
     chosen, needed = known_mode(mode), dict[str, str]()
     for problem in problems:

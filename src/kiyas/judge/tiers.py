@@ -88,7 +88,7 @@ class TierReport:
 
 
 def probe(python: str | None = None) -> tuple[TierReport, ...]:
-    """Start each tier, best first, and let a program try to get out of it. Takes about half a second."""
+    """Start each tier, best first, and run a program that tries to get out of it. Takes about half a second."""
     return tuple(probe_tier(tier, python) for tier in Tier)
 
 

@@ -12,7 +12,7 @@ from .terminal import printable
 
 
 class JudgeError(Exception):
-    """Anything the judge raises on purpose. `hint` says what to do about it."""
+    """Base class of the errors that the judge raises on purpose. `hint` says what to do."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class LostError(SandboxError):
 
 
 class InputError(JudgeError):
-    """The user's file is wrong: where, and what is wrong. `line` counts from 1; 0: the whole file."""
+    """A mistake in the user's file: where, and what is wrong. `line` counts from 1; 0: the whole file."""
 
     def __init__(self, file: str, line: int, reason: str, hint: str = "") -> None:
         self.file, self.line, self.reason = file, line, reason

@@ -84,8 +84,8 @@ class Asked:
     @property
     def note(self) -> str:
         return (
-            f"One problem decides nothing about the arms: `kiyas report {self.run}` has the study's "
-            f"{many(self.problems, 'problem')}."
+            f"One problem decides nothing about the arms: for all {many(self.problems, 'problem')} of the study see "
+            f"`kiyas report {self.run}`."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Asked:
 
     def _head(self) -> str:
         if self.not_run:
-            return f"{self.not_run}: nothing was run"
+            return f"{self.not_run}: no program was run"
         if self.tests_from == "row":
             what = f"{self.problem.title or self.problem.id}: {many(self.problem.total, 'test')} of its row"
         elif self.problem.test_code is not None:
@@ -258,12 +258,12 @@ def _rows(text: str, source: str) -> list[tuple[int, dict[str, Any]]]:
                     rows.append((number, json.loads(line)))
                 except (ValueError, RecursionError) as error:
                     raise KiyasError(
-                        f"{source}:{number}: begins like JSON, and is none: {error!s:.200}",
-                        "mend this line; a statement begins with its words",
+                        f"{source}:{number}: begins like JSON, but is not valid: {error!s:.200}",
+                        "correct this line; if it is a statement, begin with a word",
                     ) from None
     for number, row in rows:
         if not isinstance(row, dict):
-            raise KiyasError(f"{source}:{number}: a JSON object is wanted, not {type(row).__name__}", "give one row")
+            raise KiyasError(f"{source}:{number}: expected a JSON object, found {type(row).__name__}", "give one row")
     return rows
 
 
@@ -321,13 +321,13 @@ def _as_asked(run: Finished, wanted: Wanted) -> Study:
     count = 1 if wanted.samples is None else wanted.samples
     temperature = own.temperature if wanted.temperature is None else wanted.temperature
     if not 1 <= count <= MOST:
-        raise KiyasError(f"--samples {count}: it may be 1 to {MOST:,}")
+        raise KiyasError(f"--samples {count}: must be 1 to {MOST:,}")
     if not 0 <= temperature <= 100:
-        raise KiyasError(f"--temperature {temperature:g}: it may be 0 to 100")
+        raise KiyasError(f"--temperature {temperature:g}: must be 0 to 100")
     if count > 1 and temperature == 0:
         raise KiyasError(
-            f"--samples {count}: this study decodes greedily, so that all answers of a model would be the same",
-            "add --temperature 0.8, say",
+            f"--samples {count}: this study decodes greedily, so all answers of a model would be the same",
+            "add --temperature 0.8, for example",
         )
     generation = own.model_copy(update={"num_samples": count, "temperature": temperature, "batch_invariance": 0})
     training = study.training.model_copy(

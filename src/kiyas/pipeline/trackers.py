@@ -105,7 +105,7 @@ def following(study: Study, folder: RunDir, redo: Stage | None) -> Iterator[None
         try:
             sent = _so_far(note_of(folder, tracker), redo)
         except (KiyasError, OSError, TypeError) as error:
-            tell(f"{tracker}: what it was sent before is not known, so nothing is sent ({error.args[0]})")
+            tell(f"{tracker}: nothing is sent, since the record of what was sent before cannot be read ({error.args[0]})")
             continue
         if folder.manifest(Stage.REPORT) is not None and sent.finished == sha256(folder.findings):
             continue
@@ -141,7 +141,7 @@ def _where(tracker: Tracker, title: str, folder: RunDir) -> tuple[dict[str, str]
     """A tracker's own variables, where the user has not set them (None: it is off); and what is sent where."""
     own = place(folder).resolve() / str(tracker)
     if tracker is Tracker.TENSORBOARD:
-        return {}, f"{SENDS} go to {own / title}, on this machine (look: tensorboard --logdir {own})"
+        return {}, f"{SENDS} go to {own / title}, on this machine (to see them: tensorboard --logdir {own})"
     if tracker is Tracker.TRACKIO:
         project = os.getenv("TRACKIO_PROJECT", PROJECT)
         remote = os.getenv("TRACKIO_SPACE_ID") or os.getenv("TRACKIO_SERVER_URL")
@@ -151,16 +151,16 @@ def _where(tracker: Tracker, title: str, folder: RunDir) -> tuple[dict[str, str]
                 "TRACKIO_DIR": str(own)
             }, f"{what}, over the network to {urlsplit(remote)._replace(query='').geturl()}"
         own = Path(os.getenv("TRACKIO_DIR", own))
-        return {"TRACKIO_DIR": str(own)}, f"{what}, in {own}, on this machine (look: TRACKIO_DIR={own} trackio show)"
+        return {"TRACKIO_DIR": str(own)}, f"{what}, in {own}, on this machine (to see them: TRACKIO_DIR={own} trackio show)"
     mode, why = _wandb_mode()
     if mode == "disabled":
-        return None, "off, as WANDB_MODE says"
+        return None, "off, because WANDB_MODE is disabled"
     what = f"settings, {SENDS} go to project {os.getenv('WANDB_PROJECT', PROJECT)}, run {title}"
     files = {"WANDB_DIR": own, "WANDB_DATA_DIR": own, "WANDB_CACHE_DIR": own / "cache"}
     environment = {**{name: str(path) for name, path in files.items()}, "WANDB_ERROR_REPORTING": "false"}
     if mode == "offline":
         found = Path(os.getenv("WANDB_DIR", own))
-        later = f"later: wandb sync {found}/wandb/offline-run-*"
+        later = f"to upload it later: wandb sync {found}/wandb/offline-run-*"
         return {**environment, "WANDB_MODE": mode}, f"{what}, in {found}, on this machine: {why} ({later})"
     return environment, f"{what}, over the network to {_wandb_url()}"
 
@@ -176,7 +176,7 @@ def _wandb_mode() -> tuple[str, str]:
     known = bool(os.getenv("WANDB_API_KEY") or os.getenv("WANDB_IDENTITY_TOKEN_FILE"))
     with contextlib.suppress(OSError, netrc.NetrcParseError):
         known = known or netrc.netrc(os.getenv("NETRC")).authenticators(urlsplit(_wandb_url()).netloc) is not None
-    return ("online", "") if known else ("offline", "no key was found, `wandb login` stores one")
+    return ("online", "") if known else ("offline", "no key was found; `wandb login` stores one")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _start(tracker: Tracker, folder: RunDir, environment: Mapping[str, str]) -> 
                 cwd=place(folder),
             )
     except OSError as error:
-        tell(f"{tracker}: it cannot be started ({error}); the run goes on without it")
+        tell(f"{tracker}: it cannot be started ({error}); the run continues without it")
         return None
     listener = threading.Thread(target=_listen, args=(tracker, process), daemon=True)
     listener.start()
@@ -235,12 +235,12 @@ def _end(started: Iterable[_Process], ended: bool) -> None:
             continue
         if ended:
             names = " and ".join(each.tracker for each in late)
-            tell(f"waiting until {names} has sent the rest, {max(0.0, latest - time.monotonic()):.0f} s at most")
+            tell(f"waiting for {names} to send the rest, at most {max(0.0, latest - time.monotonic()):.0f} s")
     for each in started:
         if each in late:
             each.process.kill()
             if ended:
-                missing = f"something may be missing (its own words: {each.noise})"
+                missing = f"some points may be missing (its output: {each.noise})"
                 tell(f"{each.tracker}: it did not finish within {FINISH_S:.0f} s and was ended: {missing}")
         each.process.wait()
         each.listener.join(STOPPED_S)
@@ -521,7 +521,7 @@ def main(tracker: str, root: str) -> int:
         follower.close()  # libraries send behind our back: what they hold goes now
     except Exception as error:  # noqa: BLE001 (whatever a tracker's library raises: the run says it, and goes on)
         what = " ".join(str(error).split())[:300]
-        messages.write(f"it failed, and the run goes on without it: {type(error).__name__}: {what}\n")
+        messages.write(f"it failed, and the run continues without it: {type(error).__name__}: {what}\n")
         messages.flush()
         return 1
     return 0

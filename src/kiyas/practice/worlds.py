@@ -95,8 +95,8 @@ def dataset(name: str, seed: int = 0) -> list[dict[str, Any]]:
 def benchmark(count: int = 41, seed: int = 0) -> list[dict[str, Any]]:
     """`count` problems with hidden tests, as rows of the judge's problem format.
 
-    No key of theirs occurs in any data set or in the base model's training. A larger benchmark of the same
-    seed begins with the smaller one. Keys are new as long as new ones are found, then constants differ.
+    No `group` (a task without its constants) of theirs occurs in a data set or in the base model's training. A larger
+    benchmark of the same seed begins with the smaller one. When new groups run out, problems differ by constants only.
     """
     if count < 1:
         raise KiyasError(f"a benchmark of {count} problems", "give at least 1")

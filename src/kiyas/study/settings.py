@@ -108,7 +108,7 @@ class Section(BaseModel):
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 MOST = 10_000
-"""Seeds of an arm, random draws, answers to a problem: more is a slip of the keyboard."""
+"""Seeds of an arm, random draws, answers to a problem: more is taken for a typing error."""
 
 
 def _number(value: Any) -> Any:

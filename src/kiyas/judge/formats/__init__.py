@@ -70,7 +70,7 @@ def read_problems(
 
 
 def outlines(path: str | Path, format: str | None = None) -> list[Problem]:
-    """All problems of a file as `outline` has them. Raises as `read_problems`."""
+    """All problems of a file, without hidden tests where the format marks them. Raises what `read_problems` raises."""
     problems = _read_each(path, format, lambda row, number: outline(row, format, number))
     if not problems:
         raise InputError(str(path), 0, "no problems in it", "give a file with one problem on each line")
@@ -137,7 +137,7 @@ def _lacks(format: Format, row: Row) -> str:
 
 
 def problem_from_row(row: Row, format: str | None = None, number: int | None = None) -> Problem:
-    """One row as a problem that can be judged; its format is recognised if not named. Raises BadRowError.
+    """One row as a problem that can be judged; its format is recognised unless it is named. Raises BadRowError.
 
     `number`: the row's place among the rows, from 0; the id of a problem whose row has none.
     """
