@@ -13,6 +13,7 @@ import json
 import os
 import pty
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -28,15 +29,18 @@ COMMANDS = (
 )
 
 
-def stopped_after(command: list[str], moment: float, folder: Path) -> tuple[float | None, str]:
-    """Seconds from Ctrl-C until all its processes have left the terminal, and what was said after it.
+def stopped_after(command: list[str], moment: float, folder: Path) -> tuple[float, int, str]:
+    """Seconds from Ctrl-C until all its processes have left the terminal, the exit code, and what was said after it.
 
-    None: it had ended before.
+    `moment`: seconds after the program was started.
     """
     pid, terminal = pty.fork()
     if not pid:
         os.chdir(folder)
         os.execv(command[0], command)
+    started = Path(f"/proc/{pid}/cmdline")
+    while command[-1].encode() not in started.read_bytes().split(b"\0"):
+        time.sleep(0.001)
     began, pressed, said = time.monotonic(), 0.0, b""
     while True:
         if not pressed and time.monotonic() - began > moment:
@@ -52,10 +56,7 @@ def stopped_after(command: list[str], moment: float, folder: Path) -> tuple[floa
             said += more
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
-    took = time.monotonic() - pressed
-    if not pressed or os.waitstatus_to_exitcode(status) != 130:
-        return None, said.decode(errors="replace")
-    return took, said.decode(errors="replace")
+    return time.monotonic() - pressed, os.waitstatus_to_exitcode(status), said.decode(errors="replace")
 
 
 def prepared(folder: Path) -> None:
@@ -93,8 +94,11 @@ def main() -> int:
             )
         for what in COMMANDS:
             for moment in args.moments:
-                took, said = stopped_after([sys.executable, "-m", "kiyas", *what], moment, folder)
-                if took is None:
+                took, code, said = stopped_after([sys.executable, "-m", "kiyas", *what], moment, folder)
+                if code in (-signal.SIGINT, 1) and "KeyboardInterrupt" in said:
+                    print(f"early   kiyas {what[0]:8} at {moment:5.1f} s: Python itself was not ready")
+                    continue
+                if code != 130:
                     print(f"ended   kiyas {what[0]:8} before {moment:.1f} s")
                     break
                 late, traced = took > LIMIT_S, "Traceback" in said

@@ -14,6 +14,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["COLUMNS"] = "100"
 sys.path.insert(0, str(Path(__file__).parent))
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,14 @@ def shared_data() -> Path:
 def own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes what the user of this machine trusts."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_sign_of_life() -> None:
+    """Lines that a slow machine adds would be counted by tests of messages. tests/work/test_progress.py has its own."""
+    from kiyas.judge import pulse
+
+    pulse.EVERY_S = 600.0
 
 
 @pytest.fixture(autouse=True, scope="session")

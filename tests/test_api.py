@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import kiyas
-from kiyas.report import notebook
+from kiyas.report import drawing, notebook
 from kiyas.report.notebook import Course
 from kiyas.runfolder.paths import RunDir
 from kiyas.work import workers
@@ -57,8 +57,11 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     yield made
 
 
-def test_run_twice_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> None:
+def test_run_twice_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel, own_engine: Any
+) -> None:
     """A room of the package that is called like a public function would replace it at the first call."""
+    monkeypatch.setattr(drawing, "engine", own_engine)  # two threads draw
     monkeypatch.setattr(notebook, "EVERY_S", 0.05)
     monkeypatch.setattr(notebook, "DRAWN_EVERY_S", 0.0)
     (tmp_path / "study.yaml").write_text(STUDY)
@@ -121,7 +124,11 @@ def test_a_run_of_which_nothing_is_known_yet(tmp_path: Path) -> None:
     assert run.judgments.empty and run.curves.empty and {"arm", "seed"} <= {*run.judgments} & {*run.curves}
 
 
-def test_no_worker_runs_the_script_that_called_us() -> None:
+def test_no_worker_runs_the_script_that_called_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ModuleType("__main__")
+    script.__file__ = "script.py"
+    monkeypatch.setitem(sys.modules, "__main__", script)
+
     def of_the_script(prepared: dict[str, Any]) -> set[str]:
         return {"init_main_from_name", "init_main_from_path"} & set(prepared)
 
