@@ -425,9 +425,13 @@ def _add_check(commands: Commands) -> None:
     _trust_option(check)
     check.add_argument("--json", action="store_true", help="print every measured fact as one JSON document")
     costs = check.add_mutually_exclusive_group()
-    costs.add_argument("--fast", action="store_true", help="leave out the estimates of time, memory and disk; takes seconds")
     costs.add_argument(
-        "--card", choices=("t4", "24gb", "a100-40", "h100"), help="estimate memory and hours for this GPU instead of this machine"
+        "--fast", action="store_true", help="leave out the estimates of time, memory and disk; takes seconds"
+    )
+    costs.add_argument(
+        "--card",
+        choices=("t4", "24gb", "a100-40", "h100"),
+        help="estimate memory and hours for this GPU instead of this machine",
     )
 
 
@@ -623,7 +627,9 @@ def _add_ask(commands: Commands) -> None:
     ask.add_argument("run", type=Path, metavar="RUN")
     ask.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: standard input")
     ask.add_argument("--problem", metavar="ID", help="the row to use, if FILE has several")
-    ask.add_argument("--arm", action="append", default=[], metavar="ARM[@SEED]", help="only this arm and the base (may be repeated)")
+    ask.add_argument(
+        "--arm", action="append", default=[], metavar="ARM[@SEED]", help="only this arm and the base (may be repeated)"
+    )
     ask.add_argument("--seed", type=int, metavar="S", help="use this seed of every arm (default: the study's first)")
     ask.add_argument("--samples", type=int, metavar="N", help="answers of each model (default: 1)")
     ask.add_argument("--temperature", type=float, metavar="T", help="default: the study's own")
@@ -689,8 +695,14 @@ def _add_export(commands: Commands) -> None:
         choices=("auto", "float32", "bfloat16", "float16"),
         help="with --merged: number format of the weights; auto (default): that of the run",
     )
-    export.add_argument("--variant", metavar="NAME", help="a point of the learning-rate grid, such as lr-0.0002 (default: as in the report)")
-    export.add_argument("--step", type=int, metavar="N", help="the checkpoint at this step (default: as the study's rule chooses)")
+    export.add_argument(
+        "--variant",
+        metavar="NAME",
+        help="a point of the learning-rate grid, such as lr-0.0002 (default: as in the report)",
+    )
+    export.add_argument(
+        "--step", type=int, metavar="N", help="the checkpoint at this step (default: as the study's rule chooses)"
+    )
     export.add_argument(
         "--license", metavar="ID", help="for the card, such as apache-2.0 (default: the base's licence, else unknown)"
     )

@@ -297,7 +297,8 @@ def test_a_tracker_that_fails_or_hangs_is_named_and_harms_nothing(
         pass
     told = capsys.readouterr()
     assert (
-        told.err.count("trackio: it failed, and the run continues without it: ConnectionError: no route to the host") == 1
+        told.err.count("trackio: it failed, and the run continues without it: ConnectionError: no route to the host")
+        == 1
     )
     assert "waiting for wandb to send the rest, at most 1 s" in told.err
     assert told.err.count("wandb: it did not finish within 1 s") == 1 and not told.out and "noise" not in told.err

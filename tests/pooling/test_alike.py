@@ -170,7 +170,8 @@ def test_another_statement_under_the_same_name_is_said(two: list[Path]) -> None:
     problems = read_jsonl(path)
     write_jsonl(path, [{**problems[0], "statement": "Do another thing."}, *problems[1:]])
     assert said(two).keys() == {"statements_differ"}
-    assert "1 problem has the same id but different statements" in Language()("pooled.statements_differ", n=1, some="p000")
+    sentence = Language()("pooled.statements_differ", n=1, some="p000")
+    assert "1 problem has the same id but different statements" in sentence
 
 
 # -- what an interval covers, and why one is wider ------------------------------------------------------------------

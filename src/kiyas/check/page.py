@@ -574,9 +574,7 @@ def _contamination(checked: Checked) -> list[str]:
 
 def _costs(c: Costs | None) -> list[str]:
     if c is None:
-        return [
-            "Time, memory and disk are not estimated and the base's weights are not checked, because of --fast."
-        ]
+        return ["Time, memory and disk are not estimated and the base's weights are not checked, because of --fast."]
     judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
     longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
     processes = " and ".join(map(str, dict.fromkeys(c.workers)))

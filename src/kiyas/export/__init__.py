@@ -100,12 +100,16 @@ def _refuse_whole_model(study: Study, adapter: AdapterId) -> None:
 def _refuse_place(place: Path, folder: RunDir) -> None:
     """Raises KiyasError where the folder could not be made, or would hide something."""
     if place.resolve().is_relative_to(folder.root.resolve()):
-        raise KiyasError(f"{place} is in the run folder, which an export must not change", "give another folder with --out")
+        raise KiyasError(
+            f"{place} is in the run folder, which an export must not change", "give another folder with --out"
+        )
     with disk_errors(place):
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise KiyasError(f"{place} exists already, and is not a folder", "give another folder with --out")
         if place.is_dir() and any(place.iterdir()):
-            raise KiyasError(f"{place} is not empty: nothing was written", "give another folder with --out, or remove this one")
+            raise KiyasError(
+                f"{place} is not empty: nothing was written", "give another folder with --out, or remove this one"
+            )
 
 
 @contextmanager

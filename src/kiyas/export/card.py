@@ -243,7 +243,9 @@ def _what(subject: Subject) -> str:
     if subject.run.by_rule(adapter):
         said.append(f"The study's rule chose the checkpoint: {quoted(rule)}.")
     else:
-        said.append(f"The study's rule ({quoted(rule)}) chose another checkpoint; the study's report is about that one.")
+        said.append(
+            f"The study's rule ({quoted(rule)}) chose another checkpoint; the study's report is about that one."
+        )
     if subject.merged:
         said.append(_merged(subject.written, subject.run.record.dtype))
     return " ".join(said)

@@ -47,7 +47,10 @@ def refuse_unready(repo: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repo):
         raise KiyasError(f"--push {repo!r}: not the name of a repository", "write it as owner/name")
     if constants.is_offline_mode():
-        raise KiyasError("--push: HF_HUB_OFFLINE is set, so nothing can be uploaded", "unset it, or leave --push out and push later with hf upload")
+        raise KiyasError(
+            "--push: HF_HUB_OFFLINE is set, so nothing can be uploaded",
+            "unset it, or leave --push out and push later with hf upload",
+        )
     if get_token() is None:
         raise KiyasError(
             f"--push {repo}: no Hub token was found on this machine",
@@ -69,7 +72,9 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
     try:
         ModelCard.load(folder / "README.md").validate()
         there = api.repo_exists(repo)
-        seen = "exists already, its visibility does not change" if there else "new, private" if private else "new, public"
+        seen = (
+            "exists already, its visibility does not change" if there else "new, private" if private else "new, public"
+        )
         tell(f"uploading to {constants.ENDPOINT}/{repo} ({seen}):")
         for path in files:
             tell(f"  {path.relative_to(folder)}  {path.stat().st_size:,} bytes")

@@ -105,7 +105,9 @@ def following(study: Study, folder: RunDir, redo: Stage | None) -> Iterator[None
         try:
             sent = _so_far(note_of(folder, tracker), redo)
         except (KiyasError, OSError, TypeError) as error:
-            tell(f"{tracker}: nothing is sent, since the record of what was sent before cannot be read ({error.args[0]})")
+            tell(
+                f"{tracker}: nothing is sent, since the record of what was sent before cannot be read ({error.args[0]})"
+            )
             continue
         if folder.manifest(Stage.REPORT) is not None and sent.finished == sha256(folder.findings):
             continue
@@ -151,7 +153,9 @@ def _where(tracker: Tracker, title: str, folder: RunDir) -> tuple[dict[str, str]
                 "TRACKIO_DIR": str(own)
             }, f"{what}, over the network to {urlsplit(remote)._replace(query='').geturl()}"
         own = Path(os.getenv("TRACKIO_DIR", own))
-        return {"TRACKIO_DIR": str(own)}, f"{what}, in {own}, on this machine (to see them: TRACKIO_DIR={own} trackio show)"
+        return {
+            "TRACKIO_DIR": str(own)
+        }, f"{what}, in {own}, on this machine (to see them: TRACKIO_DIR={own} trackio show)"
     mode, why = _wandb_mode()
     if mode == "disabled":
         return None, "off, because WANDB_MODE is disabled"
