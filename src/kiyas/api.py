@@ -176,7 +176,8 @@ def compare(
 ) -> Comparison:
     """Pools run folders and CSV files of counts: `kiyas.compare(["runs/mine", "runs/yours"]).conclusion`.
 
-    `arms` are the two to compare, (a, b), by default those of the first source; differences are b minus a. `names` renames
-    arms, old to new. `problems` is `kiyas compare --problems`. Raises KiyasError if the sources cannot be compared.
+    `arms` are the two to compare, (a, b), by default those of the first source; differences are b minus a. `names`
+    renames arms, old to new. `problems` is `kiyas compare --problems`. Raises KiyasError if the sources cannot be
+    compared.
     """
     return Comparison(pooling.pool([Path(source) for source in sources], arms=arms, names=names, problems=problems))

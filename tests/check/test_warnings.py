@@ -270,7 +270,7 @@ def test_fast_leaves_out_the_costs_and_the_weights(
     assert main(["check", "--fast", str(file)]) == 0
     told = capsys.readouterr()
     text = " ".join(told.out.split())
-    assert "on owner/base" in text and "--fast leaves that out" in text and "costs" not in told.err
+    assert "on owner/base" in text and "because of --fast" in text and "costs" not in told.err
     assert "Assumed spread: this study" in text and " in 2 s" not in text
     wanted = ["a typing error?", "a 16 of", "saves 1 checkpoint in 1 step,", "b read the same data", "a 5, b 5"]
     assert [each for each in wanted if each not in text] == []
@@ -282,7 +282,7 @@ def test_fast_leaves_out_the_costs_and_the_weights(
         main(["check", "--fast", "--card", "t4", str(file)])
 
 
-@pytest.mark.parametrize(("language", "measured"), [("en", "measured spread"), ("tr", "Ölçülen yayılma")])
+@pytest.mark.parametrize(("language", "measured"), [("en", "With the measured spread"), ("tr", "Ölçülen yayılma")])
 def test_the_report_says_that_its_figure_is_of_measured_spread(language: str, measured: str) -> None:
     found = [text for key, text in phrases(language).items() if key.startswith("conclusion.now_sees")]
     assert len(found) == 2 and all(text.startswith(measured) for text in found)

@@ -104,7 +104,7 @@ def test_another_base(copy: RunDir, tmp_path: Path) -> None:
 def test_a_whole_model_has_nothing_to_merge(tmp_path: Path) -> None:
     arms = {"deep": {"model": "models/deep"}, "diverse": {"dataset_name": "diverse"}}
     folder = make_finished(tmp_path / "whole", {"arms": arms, "seeds": [0]}, seeds=(0,))
-    with pytest.raises(KiyasError, match=r"deep is a whole model.*models/deep"):
+    with pytest.raises(KiyasError, match=r"(?s)deep is a whole model.*models/deep"):
         export(folder, Wanted("deep", merged=True, out=tmp_path / "out"))
 
 
@@ -119,7 +119,7 @@ def test_a_place_that_is_taken(run: RunDir, tmp_path: Path, kind: str) -> None:
     elif kind == "link":
         place.symlink_to(tmp_path / "nowhere")
     before = contents(tmp_path)
-    with pytest.raises(KiyasError, match="--out another folder"):
+    with pytest.raises(KiyasError, match="another folder with --out"):
         export(run, Wanted("deep", out=place))
     assert contents(tmp_path) == before and not (run.root / "export").exists()
 

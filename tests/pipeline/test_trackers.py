@@ -113,7 +113,7 @@ def test_it_is_written_as_in_transformers(written: str, meant: list[Tracker]) ->
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("training: {report_to: all}", "name the trackers that are meant: tensorboard, wandb, trackio"),
+        ("training: {report_to: all}", "name the trackers: tensorboard, wandb, trackio"),
         ("training: {report_to: mlflow}", "'tensorboard', 'wandb' or 'trackio'"),
         ("training: {report_to: [tensorbord]}", "'tensorboard', 'wandb' or 'trackio'"),
         ("report_to: wandb", "it belongs under training:"),

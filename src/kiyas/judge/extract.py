@@ -22,10 +22,10 @@ def extract(
 ) -> Extraction:
     """The last code block that is a program; without blocks, the whole answer if it is a program.
 
-    Reasoning (`<think>`) is not part of the answer. With `entry_point`, the last block that defines it is the program, if one does.
-    A block in another language, one of values only (a sample), and one that uses names which only an earlier block
-    defines (a usage, a test) is not a program; blocks tagged Python go before others. If nothing parses, the last block
-    tagged Python is taken, else the last untagged one: its verdict will be CE.
+    Reasoning (`<think>`) is not part of the answer. With `entry_point`, the last block that defines it is the program,
+    if one does. A block in another language, one with values only (a sample), and one that uses names which only an
+    earlier block defines (a usage, a test) are not programs; blocks tagged Python come before others. If nothing
+    parses, the last block tagged Python is used, else the last untagged one: its verdict will be CE.
 
     An answer of more than MOST_PROGRAM characters is not searched.
 

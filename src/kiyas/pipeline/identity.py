@@ -307,11 +307,13 @@ def same_base(record: Record, study: Study, root: Path) -> Path:
     """The base's folder. Raises KiyasError where it is not what the run in `root` was made with."""
     base, known = hub.base_folder(study), record.base
     if not (base / "config.json").is_file():
-        raise KiyasError(f"the base of {root} is not here: no model in {base}", "copy it there, or mount its disk")
+        raise KiyasError(
+            f"the base of {root} is not here: no model in {base}", "copy the model there, or mount its disk"
+        )
     if known is not None and not known.same_as(model_facts(base, study.model_name_or_path, known)):
         raise KiyasError(
             f"{study.model_name_or_path} is not the model that {root} was made with",
-            "restore it: on another base its adapters are other models",
+            "restore that model: on another base the adapters would give other answers",
         )
     return base
 

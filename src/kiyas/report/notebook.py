@@ -53,7 +53,7 @@ def shown(folder: RunDir) -> Iterator[View | None]:
             warnings.filterwarnings("ignore", "IProgress not found")  # a library's own bars want widgets
             yield view
     except BaseException:
-        view.end("stopped: run the cell again, and it goes on from here;")
+        view.end("stopped (run the cell again to continue)")
         raise
     finally:
         view.ended.set()
@@ -175,7 +175,7 @@ class Course:
                 .encode(x="step:Q", y=y, color=colour, strokeDash=dash)
             )
         if rates:
-            y = alt.Y("rate:Q", title="right, of the programs judged so far", axis=alt.Axis(format="%"))
+            y = alt.Y("rate:Q", title="solved, of the programs judged so far", axis=alt.Axis(format="%"))
             made.append(
                 alt.Chart(alt.Data(values=rates)).mark_line(point={"size": 40}).encode(x="step:Q", y=y, color=colour)
             )

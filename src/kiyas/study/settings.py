@@ -223,7 +223,7 @@ class Training(Recipe):
     max_tokens_per_pass: Count | None = None
     """Tokens (all adapters together) in one forward pass; a batch is split to fit. Default: by device."""
     report_to: list[Tracker] = []
-    """Trackers that are sent losses, pass rates, the conclusion and the report: [tensorboard, wandb, trackio], any of
+    """Trackers that receive losses, pass rates, the conclusion and the report: [tensorboard, wandb, trackio], any of
     them. Each needs `pip install 'kiyas[NAME]'`. They change nothing in the run (docs/trackers.md)."""
 
     @field_validator("report_to", mode="before")
@@ -231,7 +231,7 @@ class Training(Recipe):
     def _named(cls, value: Any) -> Any:
         """As in transformers one name may be given, or none; all that are installed would be a guess."""
         if value in ("all", ["all"]):
-            raise ValueError("name the trackers that are meant: tensorboard, wandb, trackio")
+            raise ValueError("name the trackers: tensorboard, wandb, trackio")
         if value in (None, "none", ["none"]):
             return []
         return list(dict.fromkeys([value] if isinstance(value, str) else value))
