@@ -6,6 +6,7 @@ import html
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing import spawn
 from pathlib import Path
@@ -86,6 +87,25 @@ def test_run_twice_in_one_process(
         kiyas.run(tmp_path / "study.yaml", seeds=0)
     assert refusal.value._render_traceback_() == [f"kiyas: {refusal.value}"]
     assert kiyas.__version__ == "0.1.0" and callable(kiyas.compare) and callable(kiyas.run)
+
+
+def test_a_notebook_without_charts_shows_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+) -> None:
+    monkeypatch.setattr(notebook, "EVERY_S", 0.005)
+    monkeypatch.setattr(notebook, "DRAWN_EVERY_S", 0.0)
+    monkeypatch.setattr(Course, "charts", lambda _: 1 / 0)
+    folder = RunDir(make_run(tmp_path / "run", seeds=(0,), steps=(20,), problems=4))
+    with pytest.raises(KeyError), notebook.shown(folder) as view:
+        assert view is not None
+        view.said("one")
+        while not any("one" in text for text in kernel.shown):
+            time.sleep(0.005)
+        view.said("two")
+        while not any("two" in text for text in kernel.shown):
+            time.sleep(0.005)
+        raise KeyError
+    assert "stopped: run the cell again" in kernel.shown[-1]
 
 
 def test_pooled_runs_show_their_first_screen(tmp_path: Path) -> None:

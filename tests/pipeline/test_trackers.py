@@ -320,7 +320,7 @@ def test_a_run_that_is_stopped_does_not_wait(folder: RunDir, tmp_path: Path, mon
     assert waited and max(waited) <= trackers.STOPPED_S
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": 3, "more": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": 3, "more": 1}', '{"steps": null}'])
 def test_a_note_that_is_spoilt_does_not_stop_the_run(
     folder: RunDir, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

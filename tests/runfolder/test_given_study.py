@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiyas.runfolder.paths import RunDir
-from kiyas.runfolder.record import Kind, Record, given_study, read_record, write_record
+from kiyas.runfolder.record import Kind, Record, given_study, paths_start, read_record, write_record
 from kiyas.study.file import parse
 from kiyas.types import KiyasError
 
@@ -54,6 +54,8 @@ def test_an_edited_copy_is_read_where_the_run_was_started_and_other_files_where_
     assert given.study == parse(STUDY + "seeds: 5\n", "s.yaml", run.parent.parent / "home") and given.study.seeds == 5
     assert given.folder is not None and given.folder.root == run
     assert given_study(run / "study.yaml", ["name=other"]).folder is None
+    assert paths_start(run / "study.yaml") == run.parent.parent / "home", "also of a run that begins from this copy"
+    assert paths_start(run / "mine.yaml") == run
     record = read_record(RunDir(run))
     write_record(RunDir(run), record.model_copy(update={"study_folder": None}))  # as before
     with pytest.raises(KiyasError, match="no data file"):

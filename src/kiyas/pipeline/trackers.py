@@ -75,7 +75,12 @@ class Sent:
 
     @classmethod
     def read(cls, path: Path) -> Sent:
-        return cls(**read_json(path)) if path.exists() else cls()
+        """Raises KiyasError for what is not a note of ours."""
+        with contextlib.suppress(TypeError):
+            made = cls(**read_json(path)) if path.exists() else cls()
+            if isinstance(made.attempt, int) and isinstance(made.steps, dict):
+                return made
+        raise KiyasError(f"{path} is not a note of ours", "remove it")
 
     def write(self, path: Path) -> None:
         atomic_text(path, json.dumps(dataclasses.asdict(self)))
@@ -104,10 +109,10 @@ def following(study: Study, folder: RunDir, redo: Stage | None) -> Iterator[None
     for tracker in study.training.report_to:
         try:
             sent = _so_far(note_of(folder, tracker), redo)
-        except (KiyasError, OSError, TypeError) as error:
-            tell(
-                f"{tracker}: nothing is sent, since the record of what was sent before cannot be read ({error.args[0]})"
-            )
+        except (KiyasError, OSError) as error:
+            what = error.args[0] if isinstance(error, KiyasError) else error
+            again = f"remove {note_of(folder, tracker)}, and all of it is sent"
+            tell(f"{tracker}: what it was sent before is not known, so nothing is sent ({what}); {again}")
             continue
         if folder.manifest(Stage.REPORT) is not None and sent.finished == sha256(folder.findings):
             continue

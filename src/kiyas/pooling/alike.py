@@ -119,7 +119,7 @@ def _training_rows(run: Loaded, study: Study, arm: str) -> Fact | None:
 
 
 def _recipe(run: Loaded, study: Study, arm: str, rows_known: bool) -> Facts:
-    """How an arm was trained: what its own settings and the study's make together. Nothing, if it was not trained here."""
+    """How an arm was trained: what its own settings and the study's make together. Nothing, if elsewhere or not."""
     if arm == BASE_ARM or study.arms[arm].is_given:
         return {}
     training, counts = study.recipe(arm), RunDir(run.run).counts(Stage.TRAIN)

@@ -100,10 +100,12 @@ class View:
         drawn_at = 0.0
         with drawing.engine() as engine:
             while not self.ended.wait(EVERY_S):
-                if time.monotonic() - drawn_at > DRAWN_EVERY_S and self._course.read():
-                    drawn = _side_by_side(self._course.charts(), engine)
-                    drawn_at = time.monotonic()
-                    self._below = self._below if self.ended.is_set() else drawn
+                # Charts are a courtesy: without them the line goes on, and the report comes.
+                with contextlib.suppress(Exception):
+                    if time.monotonic() - drawn_at > DRAWN_EVERY_S and self._course.read():
+                        drawn_at = time.monotonic()
+                        drawn = _side_by_side(self._course.charts(), engine)
+                        self._below = self._below if self.ended.is_set() else drawn
                 self.show()
 
     def show(self) -> None:

@@ -261,11 +261,19 @@ def given_study(path: Path, overrides: list[str]) -> Given:
     if record.study is None:  # an import: its study file is there to be run, and says where the files are
         return Given(load(folder.study_copy, overrides), folder.study_copy, None)
     if not path.is_dir() and sha256(path) != record.study_file_sha256:
-        study = load(path, overrides, Path(record.study_folder) if record.study_folder else None)
+        study = load(path, overrides, paths_start(path))
         return Given(study, path, folder if study.name == record.name else None)
     tree = record.study.model_dump(mode="json", by_alias=True, exclude_none=True)
     study = read(tree, str(folder.resolved), folder.root.resolve(), overrides)
     return Given(study, folder.study_copy, folder if study.name == record.name else None)
+
+
+def paths_start(file: Path) -> Path:
+    """Where the relative paths in a study file start: in its folder; of a run folder's copy, where the original was."""
+    folder = RunDir(file.parent)
+    if file.name == folder.study_copy.name and folder.resolved.exists() and (known := read_record(folder).study_folder):
+        return Path(known)
+    return file.resolve().parent
 
 
 def float32_modules(folder: RunDir, study: Study) -> tuple[str, ...] | None:
