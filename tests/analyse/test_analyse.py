@@ -181,6 +181,13 @@ def test_problems_that_stand_in_training_data_are_left_out_of_a_second_answer(tm
     assert found.primary.needed is None
     said = report.text(found, width=400)
     assert "Whether diverse or deep solves more depends on the 60 problems that appear in training data" in said
+    matches = [{"problem": f"p{i:03d}", "row": "1", "share": 1.0} for i in range(120)]
+    write_json(run / "data" / "contamination.json", [{**none, "arm": "diverse", "exact": matches}])
+    found = analyse(run)
+    assert "contaminated_whole" in codes(found) and found.uncontaminated is None
+    assert found.primary is not None and found.primary.alone is Decision.MORE
+    assert found.primary.decision is Decision.CONTAMINATED, "nothing but problems that may have been memorised"
+    assert "all 120 problems of the benchmark appear in training data" in report.text(found, width=400)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def _answer(
     clean = _without_contaminated(loaded, selected, found, own.alpha, own.equal)
     if clean is not None:
         found, clean = together(found, clean)
+    elif loaded.contaminated and found.decision is not Decision.UNDECIDED:  # every problem is
+        found = replace(found, decision=Decision.CONTAMINATED, alone=found.decision)
     found = _over_the_grid(loaded, selected, found, at_rates)
     if found.primary and found.decision is Decision.UNDECIDED and found.informative:
         found = replace(found, needed=_needed(loaded, selected, found, own.alpha))
@@ -162,10 +164,9 @@ def _without_contaminated(
     loaded: Loaded, selected: Selection, found: Contrast, alpha: float, equal: float
 ) -> Contrast | None:
     """The same contrast there. None where nothing is contaminated, or nothing else is left."""
-    ids = {id for each in (loaded.flagged or {}).values() for id in each}
-    if not ids or found.decision is Decision.MISSING:
+    if not loaded.contaminated or found.decision is Decision.MISSING:
         return None
-    rest = loaded.without(ids)
+    rest = loaded.without(loaded.contaminated)
     rates = {adapter: rest.rates(adapter) for of_arm in selected.chosen.values() for adapter in of_arm.values()}
     if not rest.problems:
         return None

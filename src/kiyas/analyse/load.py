@@ -59,6 +59,11 @@ class Loaded:
     shared_rows: tuple[SharedRows, ...] = ()
     """of every two arms whose training data are in the run folder"""
 
+    @property
+    def contaminated(self) -> set[str]:
+        """Problems of the benchmark that are in the training data of any arm."""
+        return {id for ids in (self.flagged or {}).values() for id in ids}
+
     def without(self, ids: set[str]) -> Loaded:
         """The same without some problems."""
         return self._only({id for id in self.problems if id not in ids})

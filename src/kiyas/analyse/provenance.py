@@ -81,9 +81,10 @@ def shared_remark(found: SharedRows) -> Remark:
 
 def contamination(loaded: Loaded) -> list[Remark]:
     """Benchmark problems in the training data, and the arms whose data nobody searched."""
+    code = "contaminated" if len(loaded.contaminated) < len(loaded.problems) else "contaminated_whole"
     found = [
         Remark(
-            "contaminated",
+            code,
             Level.WARNING,
             {"arm": arm, "n": len(ids), "some": ", ".join(ids[:5]) + " …" * (len(ids) > 5)},
         )

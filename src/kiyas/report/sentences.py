@@ -166,7 +166,7 @@ def conclusion(findings: Findings, words: Language) -> Conclusion:
     scope += [_draws(each, words) for each in findings.drawn if each.arm in (found.a, found.b)]
     if findings.select == "primary":
         scope.append(words("conclusion.exploratory"))
-    said = _apart(found, clean, words) if clean is not None and apart else sentence(found, words)
+    said = _apart(found, clean, words) if apart else sentence(found, words)
     said = metric.sentence(words, findings.metric, said)
     return Conclusion(found.decision.value, badge, said, tuple(statistics), tuple(needed(found, words)), tuple(scope))
 
@@ -180,10 +180,12 @@ def _difference(found: Contrast, words: Language) -> dict[str, str]:
     }
 
 
-def _apart(found: Contrast, clean: Contrast, words: Language) -> str:
-    """With and without contaminated problems, the numbers say different things."""
-    without = {f"{key}_without": value for key, value in _difference(clean, words).items()}
+def _apart(found: Contrast, clean: Contrast | None, words: Language) -> str:
+    """With and without contaminated problems, the numbers say different things; or there are no others."""
     a, b = arm_name(words, found.a), arm_name(words, found.b)
+    if clean is None:
+        return words("conclusion.contaminated_whole", a=a, b=b, n=found.problems, **_difference(found, words))
+    without = {f"{key}_without": value for key, value in _difference(clean, words).items()}
     n = found.problems - clean.problems
     return words("conclusion.undecided_apart", a=a, b=b, n=n, **_difference(found, words), **without)
 
