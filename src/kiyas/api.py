@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,12 +101,18 @@ class Run:
         return f"{self.findings.name}: {report.badge(self.findings)}. {self.conclusion}"
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder.root)!r})"
+        return f"Run({str(self.folder)!r})"
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     def _repr_html_(self) -> str | None:
         if self._shown_in is not None and self._shown_in == notebook.cell():
             return None
-        return inline.of_run(self.folder.root, self.findings, self._language)
+        try:
+            return inline.of_run(self.folder.root, self.findings, self._language)
+        except KiyasError as error:  # nothing is judged yet, or a file is damaged
+            return f"<b>{html.escape(self.folder.root.name)}</b><pre>{html.escape(str(error))}</pre>"
 
 
 def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False, **settings: Any) -> Run:
@@ -168,13 +175,13 @@ class Comparison:
 
 
 def compare(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | Run],
     *,
     arms: tuple[str, str] | None = None,
     names: Mapping[str, str] | None = None,
     problems: pooling.Problems = "same",
 ) -> Comparison:
-    """Pools run folders and CSV files of counts: `kiyas.compare(["runs/mine", "runs/yours"]).conclusion`.
+    """Pools runs, their folders, and CSV files of counts: `kiyas.compare(["runs/mine", "runs/yours"]).conclusion`.
 
     `arms` are the two to compare, (a, b), by default those of the first source; differences are b minus a. `names`
     renames arms, old to new. `problems` is `kiyas compare --problems`. Raises KiyasError if the sources cannot be

@@ -275,7 +275,7 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     return [*args.overrides, *limit]
 
 
-KEPT = "what is done is kept in the run folder; the same command continues from here"
+KEPT = "what was saved is kept in the run folder; the same command continues from there"
 
 
 def _width(most: int | None = 100) -> int:

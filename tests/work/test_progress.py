@@ -63,6 +63,16 @@ def test_answers_that_come_in_a_rush_weigh_no_more_than_those_waited_for(clock: 
     assert 0.1 < pace.seconds_each() < 0.3
 
 
+def test_a_wave_that_is_handed_over_at_once_is_no_pace(clock: Clock) -> None:
+    pace = Pace()
+    for wave in range(1, 4):
+        clock.now += 10
+        for answer in range(50):
+            pace.mark(50 * wave - 49 + answer)
+        assert (pace.seconds_each() is None) == (wave < 3)
+    assert pace.seconds_each() == pytest.approx(10 / 50)
+
+
 def test_judging_goes_by_the_time_that_each_problem_takes(clock: Clock) -> None:
     """Four quick problems and one whose programs run into the limit; two programs at a time."""
     of = {f"quick {n}": 100 for n in range(4)} | {"slow": 10}

@@ -20,6 +20,7 @@ _stopped = "nothing was changed"
 _came = False
 _said = False
 _lost = False
+_code: int | None = None
 
 
 def install() -> None:
@@ -50,6 +51,12 @@ def came() -> bool:
     return _came
 
 
+def end(code: int) -> None:
+    """The work is done: from now on Ctrl-C comes too late, and the process ends with this exit code, at once."""
+    global _code
+    _code = code
+
+
 def say() -> None:
     """The one line."""
     global _said
@@ -60,7 +67,7 @@ def say() -> None:
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
     global _came
-    if not _came:
+    if not _came and _code is None:
         _came = True
         raise KeyboardInterrupt
 
@@ -76,10 +83,10 @@ def _unraisable(found: sys.UnraisableHookArgs) -> None:
 
 def _watch(read: int) -> None:
     global _came, _lost
-    while signal.SIGINT not in os.read(read, 64):
+    while signal.SIGINT not in os.read(read, 64) or _code is not None:
         pass
-    end = time.monotonic() + GONE_S
-    while time.monotonic() < end:
+    latest = time.monotonic() + GONE_S
+    while time.monotonic() < latest:
         time.sleep(0.02)
         if _lost:
             _lost = _came = False
@@ -93,8 +100,10 @@ def _watch(read: int) -> None:
 
 
 def _leave() -> None:
-    """After Ctrl-C nobody waits for millions of objects to be taken down one by one."""
-    if _came:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os._exit(128 + signal.SIGINT)
+    """Nobody waits for millions of objects to be taken down one by one."""
+    code = 128 + signal.SIGINT if _came else _code
+    if code is not None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or full
+                stream.flush()
+        os._exit(code)

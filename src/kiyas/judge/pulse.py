@@ -105,13 +105,22 @@ class Pace:
 
     PARTS = 5
     MOST = 128
+    AT_ONCE_S = 0.25
+    """What comes within this time counts as one: the answers of a wave are handed over together."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[float, int]] = []
         """when how many were done"""
+        self._since = 0.0
+        """when the last of them began"""
 
     def mark(self, done: int) -> None:
-        self._marks.append((time.monotonic(), done))
+        now = time.monotonic()
+        if self._marks and now - self._since < self.AT_ONCE_S:
+            self._marks[-1] = (now, done)
+            return
+        self._since = now
+        self._marks.append((now, done))
         if len(self._marks) > self.MOST:
             del self._marks[1::2]
 

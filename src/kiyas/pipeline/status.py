@@ -91,7 +91,7 @@ class Status:
     def __str__(self) -> str:
         lines = [f"{self.name} ({self.kind}, {self.created}) in {self.folder}", *map(str, self.stages)]
         if self.kind is Kind.RUN and self.stages[-1].state != DONE:
-            lines.append("`kiyas run` with the same study file continues it")
+            lines.append(f"`kiyas run {self.folder}` continues it")
         for each in self.damaged:
             lines += [f"{each['file']} {each['what']}", f"  hint: {each['hint']}"]
         return "\n".join(map(one_line, [*lines, *self.notes]))

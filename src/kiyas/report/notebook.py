@@ -52,13 +52,22 @@ def shown(folder: RunDir) -> Iterator[View | None]:
         with shown_by(view), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "IProgress not found")  # a library's own bars want widgets
             yield view
-    except BaseException:
+    except KeyboardInterrupt:
         view.end("stopped (run the cell again to continue)")
+        raise _StoppedError from None
+    except BaseException:
+        view.end("stopped")
         raise
     finally:
         view.ended.set()
         thread.join()
         view.show()
+
+
+class _StoppedError(KeyboardInterrupt):
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: who interrupts a cell wants no traceback."""
+        return ["kiyas: stopped"]
 
 
 def _shell() -> Any:

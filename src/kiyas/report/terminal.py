@@ -70,7 +70,8 @@ def _table(table: tables.Table, width: int) -> tuple[RichTable, list[str]]:
 
     left_out: list[str] = []
     while len(keys) > 2 and 2 + sum(least(*each) + gap for each in keys) > width:
-        left_out.insert(0, keys.pop()[1])
+        # The last column of differences is what they come to.
+        left_out.insert(0, keys.pop(-2 if keys[-1][0] == "decision" else -1)[1])
     for key, title in keys:
         made.add_column(
             safe(title),

@@ -47,6 +47,12 @@ class RunDir:
 
     root: Path
 
+    def __fspath__(self) -> str:
+        return str(self.root)
+
+    def __str__(self) -> str:
+        return str(self.root)
+
     def stage(self, stage: Stage) -> Path:
         return self.root / stage.value
 

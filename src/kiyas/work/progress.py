@@ -152,6 +152,9 @@ def counted(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     """A stage's progress; `done` units were there before (a resumed run)."""
     made = Bar(label, total, unit, done)
+    if not total:
+        yield made
+        return
     if _listener is not None:
         _listener.began(made)
         yield made
