@@ -466,10 +466,10 @@ def _add_run(commands: Commands) -> None:
         _run,
         "run a study, or continue it",
         """\
-        data → train → generate → judge → analyse → report, into runs/NAME. The same command continues where it was
-        stopped, killed or interrupted, and ends with the same findings. If the study file changed, results that are
-        no longer valid are never reused. STUDY may be a run folder, or the study file in it: that run goes on, wherever
-        the command is given; with name=OTHER it begins anew under that name.""",
+        Runs the stages data, train, generate, judge, analyse and report, into runs/NAME. After a stop or a kill, the
+        same command continues, and ends with the same findings. If the study file changed, results that are no longer
+        valid are not reused. If STUDY is a run folder, or the study file in it, the command continues that run, from
+        any folder; with name=OTHER it starts a new run under that name.""",
         stopped=KEPT,
     )
     _study_options(run)
@@ -551,7 +551,7 @@ def _add_verify(commands: Commands) -> None:
           kiyas verify runs/mine --accept judge/judgments.jsonl --reason "problem 12 had a wrong test"
           kiyas verify runs/mine --restore       # resolved.json, as the last finished stage knew it""",
     )
-    verify.add_argument("run", type=Path, metavar="RUN")
+    verify.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     verify.add_argument(
         "--accept", metavar="FILE", help="take a changed file as it is now; the report says so, with the reason"
     )
@@ -585,7 +585,7 @@ def _add_report(commands: Commands) -> None:
         Works on unfinished runs and on imports.""",
         stopped="what was judged is kept; the same command writes the report whole",
     )
-    report.add_argument("run", type=Path, metavar="RUN")
+    report.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     report.add_argument("--language", choices=_names("report/phrases", ".toml"), help="default: the study's own")
     report.add_argument("--text", action="store_true", help="print only; write nothing")
     report.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -627,7 +627,7 @@ def _add_ask(commands: Commands) -> None:
           kiyas ask runs/mine problems.jsonl --problem abc373_a --samples 5 --temperature 0.8
           kiyas ask runs/mine --arm deep@1 < statement.md""",
     )
-    ask.add_argument("run", type=Path, metavar="RUN")
+    ask.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     ask.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: standard input")
     ask.add_argument("--problem", metavar="ID", help="the row to use, if FILE has several")
     ask.add_argument(
@@ -641,7 +641,7 @@ def _add_ask(commands: Commands) -> None:
         choices=[isolation.value for isolation in Isolation],
         default="strong",
         metavar="TIER",
-        help="as for `kiyas judge`",
+        help="default: strong; the tiers are those of `kiyas judge`",
     )
     _trust_option(ask)
     _json_option(ask)
@@ -689,7 +689,7 @@ def _add_export(commands: Commands) -> None:
           kiyas export runs/mine deep --push owner/name            # private, unless --public is given""",
         stopped="no folder was written; the same command begins again",
     )
-    export.add_argument("run", type=Path, metavar="RUN")
+    export.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     export.add_argument("arm", metavar="ARM[@SEED]", help="such as deep, or deep@1")
     export.add_argument("--merged", action="store_true", help="a whole model: the base with the adapter merged into it")
     export.add_argument("--out", type=Path, metavar="FOLDER", help="a new folder (default: named after study and arm)")
