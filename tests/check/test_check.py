@@ -27,7 +27,7 @@ from kiyas.cli import main
 from kiyas.data.arms import ArmData
 from kiyas.data.chat import Chat
 from kiyas.model import meter
-from kiyas.pipeline import measure, stages
+from kiyas.pipeline import measure, mistakes, stages
 from kiyas.pipeline.looks import clusters
 from kiyas.pipeline.prepare import unexpected
 from kiyas.runfolder.files import read_json, read_sealed
@@ -538,7 +538,7 @@ def test_the_page_fits_and_every_remark_has_words(clean: Checked, planted: Check
                 "{" not in part or "dataset: {" in part or "budget: {" in part for part in page.words(each, checked)
             )
     assert len(page.page(clean).splitlines()) <= 70
-    source = "".join(Path(room.__file__).read_text(encoding="utf-8") for room in (remarks, provenance))
+    source = "".join(Path(room.__file__).read_text(encoding="utf-8") for room in (remarks, provenance, mistakes))
     for code in page.WORDS:
         assert f'"{code}"' in source, f"{code} is never remarked"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,7 @@ from kiyas.check import Checked, page, remarks
 from kiyas.check.sources import same_sources
 from kiyas.cli import main
 from kiyas.data import hub
+from kiyas.pipeline import measure, mistakes
 from kiyas.report.language import phrases
 from kiyas.similarity.shared_rows import shared_rows
 from kiyas.study.file import load
@@ -68,7 +70,7 @@ def grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_rate_that_the_size_does_not_bear(hidden: int, rate: float, code: str | None) -> None:
-    found = list(remarks.rate_remarks(study(learning_rate=rate), hidden))
+    found = list(mistakes.rate_remarks(study(learning_rate=rate), hidden))
     assert codes(found) == ([code] if code else [])
     for each in found:
         assert f"training.learning_rate = {rate:g}" in said(each)
@@ -76,20 +78,20 @@ def test_a_rate_that_the_size_does_not_bear(hidden: int, rate: float, code: str 
 
 
 def test_the_limits_of_a_rate_are_where_they_are_said_to_be() -> None:
-    best = remarks.best_rate(2000)
+    best = mistakes.best_rate(2000)
     assert best == pytest.approx(5e-4)
-    for (low, high), code in ((remarks.USUAL_RATES, "rate_unusual"), (remarks.POSSIBLE_RATES, "rate_impossible")):
+    for (low, high), code in ((mistakes.USUAL_RATES, "rate_unusual"), (mistakes.POSSIBLE_RATES, "rate_impossible")):
         for edge, outwards in ((low, 0.99), (high, 1.01)):
             rates = [edge * best * outwards, edge * best / outwards]
-            outside, inside = (codes(remarks.rate_remarks(study(learning_rate=rate), 2000)) for rate in rates)
+            outside, inside = (codes(mistakes.rate_remarks(study(learning_rate=rate), 2000)) for rate in rates)
             assert outside == [code] and inside != [code]
 
 
 def test_every_rate_of_a_grid_and_of_an_arm_is_looked_at() -> None:
-    found = list(remarks.rate_remarks(study(learning_rate=[1e-4, 2e-4, 7.0]), 1536))
+    found = list(mistakes.rate_remarks(study(learning_rate=[1e-4, 2e-4, 7.0]), 1536))
     assert [each.values["rate"] for each in found] == [7.0]
     own = {"a": {"dataset_name": "a.jsonl", "training": {"learning_rate": 3e-9}}, "b": {"dataset_name": "b.jsonl"}}
-    (one,) = remarks.rate_remarks(study(own), 1536)
+    (one,) = mistakes.rate_remarks(study(own), 1536)
     assert (one.values["key"], one.values["rate"]) == ("arms.a.training.learning_rate", 3e-9)
 
 
@@ -184,6 +186,36 @@ def test_a_derived_arm_shares_rows_on_purpose() -> None:
     assert codes(remarks.shared_remarks(study(arms), shared, [])) == []
 
 
+def test_a_run_is_told_of_identical_rows_and_of_a_rate_that_nothing_bears() -> None:
+    same, other = shared_rows({"a": rows(1, 2), "b": rows(1, 2)}), shared_rows({"a": rows(1, 2), "b": rows(3, 4)})
+    wasted = study(learning_rate=20)
+    wasted = wasted.model_copy(update={"model_name_or_path": str(practice.base_path())})
+    alike, rate = mistakes.in_words(wasted, same)
+    assert "a and b are trained on the same 2 rows" in alike and "training.learning_rate = 20" in rate
+    sound = wasted.model_copy(update={"training": study(learning_rate=1e-2).training})
+    assert mistakes.in_words(sound, other) == []
+
+
+def test_the_worst_comes_first_and_makes_a_swap_of_names_pointless() -> None:
+    def found(code: str, **values: Any) -> remarks.Remark:
+        return remarks.Remark(code, remarks.Level.WARNING, values)
+
+    swap, one_seed, rate = found("swapped_name", arm="a", other="b"), found("one_seed"), found("rate_impossible")
+    assert remarks.worst_first([one_seed, swap, rate]) == [rate, one_seed, swap]
+    assert remarks.worst_first([one_seed, swap, rate, same := found("same_file", a="b", b="a")]) == [
+        same,
+        rate,
+        one_seed,
+    ]
+
+
+def test_swapped_columns_are_programs_that_are_answered_with_text() -> None:
+    swapped = [Example(str(n), f"print({n})", f"Print the number {n}.", f"g{n}") for n in range(20)]
+    assert measure._columns_swapped(swapped, 20) and not measure._columns_swapped(swapped, 40)
+    prose = [dataclasses.replace(row, prompt="Print a number.") for row in swapped]
+    assert not measure._columns_swapped(prose, 20)
+
+
 def files(folder: Path, **contents: str) -> dict[str, Any]:
     for name, text in contents.items():
         (folder / f"{name}.jsonl").write_text(text)
@@ -236,7 +268,7 @@ def test_the_ready_studies_are_healthy(preset: str, tmp_path: Path) -> None:
     batch, epochs = own.training.effective_batch_size, own.training.budget.epochs
     steps = dict.fromkeys(facts, own.training.budget.steps or round((epochs or 0) * size / batch))
     found = [
-        *remarks.rate_remarks(own, 96 if preset == "practice" else 1536),
+        *mistakes.rate_remarks(own, 96 if preset == "practice" else 1536),
         *remarks.budget_remarks(facts, {name: steps[name] * batch / size for name in facts}),
         *remarks.curve_remarks(own, facts, steps),
     ]

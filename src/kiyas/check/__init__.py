@@ -22,8 +22,7 @@ from kiyas.check import chat_template, design, leaks, remarks
 from kiyas.check.cards import Card
 from kiyas.check.sources import same_sources
 from kiyas.data import hub
-from kiyas.model.meter import read_config
-from kiyas.pipeline import identity, measure
+from kiyas.pipeline import identity, measure, mistakes
 from kiyas.pipeline.prepare import EXPECTED_WITHIN, Prepared, prepare, unexpected
 from kiyas.similarity import near_duplicates
 from kiyas.similarity.contamination import Contamination
@@ -100,8 +99,8 @@ class Checked:
                 "many_epochs": remarks.MANY_EPOCHS,
                 "few_points": remarks.FEW_POINTS,
                 "few_validation_rows": FEW_VALIDATION,
-                "usual_rates": remarks.USUAL_RATES,
-                "possible_rates": remarks.POSSIBLE_RATES,
+                "usual_rates": mistakes.USUAL_RATES,
+                "possible_rates": mistakes.POSSIBLE_RATES,
                 "few_rows": remarks.FEW,
                 "many_too_long": remarks.MANY_TOO_LONG,
                 "expected_within": EXPECTED_WITHIN,
@@ -165,19 +164,21 @@ def check(study: Study, card: Card | None = None, *, fast: bool = False) -> Chec
         costs=cost,
         contrasts=contrasts,
         design=cells,
-        remarks=[
-            *remarks.rate_remarks(study, read_config(hub.base_folder(study)).get_text_config().hidden_size),
-            *remarks.budget_remarks(arms=facts, epochs={name: each.epochs for name, each in spent.items()}),
-            *remarks.curve_remarks(study, facts, steps),
-            *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
-            *remarks.shared_remarks(study, measured.shared, same_sources(study)),
-            *remarks.leak_remarks(study, overlaps, left, measured.contamination, facts),
-            *remarks.problem_remarks(prepared.doubts(study)),
-            *remarks.chat_remarks(told),
-            *remarks.judge_remarks(study, prepared.problems),
-            *remarks.design_remarks(study),
-            *(remarks.cost_remarks(cost) if cost is not None else ()),
-        ],
+        remarks=remarks.worst_first(
+            [
+                *mistakes.rate_remarks(study, mistakes.hidden_size(study)),
+                *remarks.budget_remarks(arms=facts, epochs={name: each.epochs for name, each in spent.items()}),
+                *remarks.curve_remarks(study, facts, steps),
+                *remarks.arm_remarks(study, facts, steps, unexpected(study, prepared.counts)),
+                *remarks.shared_remarks(study, measured.shared, same_sources(study)),
+                *remarks.leak_remarks(study, overlaps, left, measured.contamination, facts),
+                *remarks.problem_remarks(prepared.doubts(study)),
+                *remarks.chat_remarks(told),
+                *remarks.judge_remarks(study, prepared.problems),
+                *remarks.design_remarks(study),
+                *(remarks.cost_remarks(cost) if cost is not None else ()),
+            ]
+        ),
     )
 
 

@@ -108,6 +108,11 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "answers like these count as failures on the benchmark",
         "put the program in a ```python fence, or remove these rows",
     ),
+    "columns_swapped": (
+        "in {found} of {rows} answers of {arm} the judge finds no program, and the prompts look like programs",
+        "the model would learn to write the question from its answer",
+        "the columns may be swapped: look at dataset.prompt_column and dataset.completion_column",
+    ),
     "too_long": (
         "{found} of {rows} samples of {arm} are longer than training.max_length = {limit}; the longest: {longest}",
         "they are left out, never cut (other trainers cut them, and so teach answers without an end)",
@@ -464,7 +469,7 @@ def _points(share: float) -> str:
 def _extremes(checked: Checked) -> str:
     """Which arm really has the most solutions, and which the most problems."""
     trained = {name: facts.trained for name, facts in checked.arms.items()}
-    if len(trained) < 2:
+    if len(trained) < 2 or any(each.code in ("same_file", "same_data") for each in checked.remarks):
         return ""
     solutions = {name: rows.solutions_per_problem for name, rows in trained.items()}
     problems = {name: rows.problems for name, rows in trained.items()}

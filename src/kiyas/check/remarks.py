@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import permutations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from kiyas.data.chat import DAY
 from kiyas.judge import problem_from_row
 from kiyas.judge.tolerances import with_statement
 from kiyas.pipeline.measure import ArmFacts
+from kiyas.pipeline.mistakes import recipes_differ
 from kiyas.pipeline.prepare import Unexpected
 from kiyas.similarity.contamination import Contamination
 from kiyas.similarity.shared_rows import SharedRows
@@ -39,10 +40,36 @@ MANY_EPOCHS = 16
 """Passes over the same rows beyond which more of them add next to nothing (Muennighoff et al. 2023)."""
 FEW_POINTS = 2
 """Points, besides the start, that are not a curve."""
-USUAL_RATES = (1 / 40, 5.0)
-"""Learning rates that LoRA usually learns at, as shares of `best_rate`."""
-POSSIBLE_RATES = (1 / 1000, 50.0)
-"""Beyond these a learning rate is taken for a typing error."""
+WORST = (
+    "same_file",
+    "same_data",
+    "columns_swapped",
+    "not_as_expected",
+    "rate_impossible",
+    "no_program",
+    "no_isolation",
+    "memory",
+    "disk",
+)
+"""With any of these a run is wasted, or refused: they come first, in this order."""
+
+
+def worst_first(found: Iterable[Remark]) -> list[Remark]:
+    """The remarks as they are shown, without those that another one makes pointless."""
+    remarks = list(found)
+    alike = {
+        frozenset((each.values["a"], each.values["b"])) for each in remarks if each.code in ("same_file", "same_data")
+    }
+    kept = [
+        each
+        for each in remarks
+        if not (each.code == "swapped_name" and frozenset((each.values["arm"], each.values["other"])) in alike)
+    ]
+    return sorted(kept, key=_badness)
+
+
+def _badness(remark: Remark) -> int:
+    return WORST.index(remark.code) if remark.code in WORST and remark.level is Level.WARNING else len(WORST)
 
 
 def arm_remarks(
@@ -59,7 +86,7 @@ def arm_remarks(
             ("duplicates", len(facts.duplicates)),
             ("near_duplicates", len(facts.near_duplicates)),
             ("unparsed", len(facts.unparsed)),
-            ("no_program", len(facts.no_program)),
+            ("columns_swapped" if facts.columns_swapped else "no_program", len(facts.no_program)),
         ):
             if found:
                 yield Remark(code, _level(found, rows, FEW), {"arm": name, "found": found, "rows": rows})
@@ -122,34 +149,6 @@ def _unequal(study: Study, arms: dict[str, ArmFacts], steps: dict[str, int]) -> 
             yield Remark(mixes, Level.NOTE, {"arms": mixed})
 
 
-def best_rate(hidden_size: int) -> float:
-    """The learning rate at which LoRA learns best on a base of this width, about, with lora_alpha 32.
-
-    Schulman et al. 2025, LoRA Without Regret: 5e-5 · 10 · (2000 / hidden size) ** 0.781, fitted on Llama.
-    """
-    return 5e-5 * 10 * math.pow(2000 / hidden_size, 0.781)
-
-
-def rate_remarks(study: Study, hidden_size: int) -> Iterator[Remark]:
-    """About learning rates that a base of this width does not bear."""
-    best = best_rate(hidden_size)
-    low, high = (share * best for share in USUAL_RATES)
-    least, most = (share * best for share in POSSIBLE_RATES)
-    rates: dict[tuple[str, float], None] = {}
-    for arm in study.trained:
-        key = (
-            "training.learning_rate"
-            if study.variants_of(arm) == study.variants
-            else f"arms.{arm}.training.learning_rate"
-        )
-        rates |= {(key, rate): None for rate in study.variants_of(arm).values()}
-    for key, rate in rates:
-        if not low <= rate <= high:
-            values = {"key": key, "rate": rate, "low": low, "high": high, "best": best, "hidden_size": hidden_size}
-            code = "rate_unusual" if least <= rate <= most else "rate_impossible"
-            yield Remark(code, Level.WARNING, {**values, "too": "high" if rate > high else "low"})
-
-
 def budget_remarks(arms: Mapping[str, ArmFacts], epochs: Mapping[str, float]) -> Iterator[Remark]:
     """About a budget that is far from the data. `epochs`: how often each arm's rows are read."""
     unread = {
@@ -192,7 +191,7 @@ def shared_remarks(study: Study, shared: list[SharedRows], same: list[Same]) -> 
         values = {**remark.values, "a_rows": each.a_rows, "b_rows": each.b_rows, "b_shared": each.b_shared}
         if remark.level is Level.OK and file is None:
             continue
-        if _recipes_differ(study, each.a, each.b):
+        if recipes_differ(study, each.a, each.b):
             yield Remark("shared_other_recipe", Level.NOTE, values)
         elif file is not None:
             yield Remark("same_file", Level.WARNING, {**values, "sources": list(file.sources)})
@@ -200,10 +199,6 @@ def shared_remarks(study: Study, shared: list[SharedRows], same: list[Same]) -> 
             derived = study.arms[each.a].sources or study.arms[each.b].sources
             level = remark.level if derived else Level.WARNING
             yield dataclasses.replace(remark, level=level, values=values)
-
-
-def _recipes_differ(study: Study, a: str, b: str) -> bool:
-    return study.recipe(a) != study.recipe(b) or study.peft_of(a) != study.peft_of(b)
 
 
 def leak_remarks(

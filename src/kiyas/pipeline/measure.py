@@ -90,6 +90,8 @@ class ArmFacts:
     """rows read whose fenced program is not Python"""
     no_program: tuple[str, ...]
     """rows read in whose completion the judge finds no program"""
+    columns_swapped: bool
+    """nearly all answers are without a program, and nearly all of their prompts are one"""
     duplicates: tuple[str, ...]
     """rows read that repeat an earlier one, prompt and completion"""
     near_duplicates: tuple[str, ...]
@@ -272,9 +274,25 @@ def facts(
         fenced=sum(each.fenced for _, each in found),
         unparsed=tuple(row.id for row, each in found if each.method == "fence-unparsed"),
         no_program=tuple(row.id for row, each in found if each.method == "none"),
+        columns_swapped=_columns_swapped([row for row, each in found if each.method == "none"], len(found)),
         duplicates=tuple(exact),
         near_duplicates=tuple(near),
     )
+
+
+NEARLY_ALL = 0.9
+"""Share of the answers without a program, and of their prompts with one, at which the columns look swapped."""
+MOST_PROMPTS = 200
+"""So many prompts are looked at: a swap concerns all rows alike."""
+
+
+def _columns_swapped(no_program: Sequence[Example], rows: int) -> bool:
+    """`no_program`: the rows read in whose completion the judge finds none; `rows`: how many were read."""
+    if not rows or len(no_program) < NEARLY_ALL * rows:
+        return False
+    looked_at = no_program[:MOST_PROMPTS]
+    programs = sum(answer(row.prompt, alone=True).approach is not None for row in looked_at)
+    return programs >= NEARLY_ALL * len(looked_at)
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,7 @@ def redraw(folder: RunDir, language: str | None = None) -> tuple[Findings, Path]
 
 def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl; what the arms hold → data/facts.json."""
+    from kiyas.pipeline import mistakes
     from kiyas.pipeline.measure import for_the_report, measure
     from kiyas.pipeline.prepare import prepare, refuse_unexpected
 
@@ -175,7 +176,7 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     for each in measured.contamination:
         if each.found:
             tell(f"data: in the training data of {each.arm}: {many(len(each.found), 'problem')} of {each.benchmark}")
-    doubts = prepared.doubts(study)
+    doubts = [*mistakes.in_words(study, measured.shared), *prepared.doubts(study)]
     for line in doubts:
         tell(f"data: {line}")
     identity.note(folder, [*doubts, *prepared.flags()])
