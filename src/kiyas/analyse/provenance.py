@@ -19,7 +19,7 @@ from kiyas.types import BASE, AdapterId
 MANY_SHARED = 0.1
 """Share of an arm's rows that another arm has too: from here on it deserves a note."""
 NEARLY_ALL = 0.95
-MOST_GROUPS = 5
+MOST_GROUPS, MOST_EQUAL = 5, 4
 """Groups of checkpoints with the same answers that a remark names."""
 
 Written = Mapping[tuple[str, int], int]
@@ -181,4 +181,10 @@ def _equal(
 
 def _listed(groups: list[list[AdapterId]]) -> str:
     more = f"; … +{len(groups) - MOST_GROUPS}" if len(groups) > MOST_GROUPS else ""
-    return "; ".join(" = ".join(map(str, group)) for group in groups[:MOST_GROUPS]) + more
+    shown = [
+        " = ".join(
+            [*map(str, group[:MOST_EQUAL]), *([f"… +{len(group) - MOST_EQUAL}"] if len(group) > MOST_EQUAL else [])]
+        )
+        for group in groups[:MOST_GROUPS]
+    ]
+    return "; ".join(shown) + more
