@@ -658,9 +658,7 @@ def _ask(args: argparse.Namespace) -> int:
     if study is not None:
         folders = [folder.root, *([trust.folder_of(args.file)] if given else [])]
         trust.allow(study.judge.python, folders, trust=args.trust)
-    if not given and sys.stdin.isatty():
-        print("type the statement, or a problem as a JSON row; end with Ctrl-D:", file=sys.stderr)
-    data = ask.read_source(args.file) if given else sys.stdin.buffer.read()
+    data = ask.read_source(args.file) if given else ask.read_typed()
     problem, tests_from = ask.read_problem(data, str(args.file) if given else "standard input", args.problem)
     wanted = ask.Wanted(tuple(args.arm), args.seed, args.samples, args.temperature, args.isolation)
     found = ask.ask(folder, problem, tests_from, wanted)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import io
 import json
 import shutil
 from pathlib import Path
@@ -15,11 +17,12 @@ from kiyas import practice
 from kiyas.cli import main
 from kiyas.data.chat import Chat
 from kiyas.data.samples import problem_of, samples
-from kiyas.judge import JudgeError, Problem, Test
+from kiyas.judge import JudgeError, Problem, Test, pulse
 from kiyas.judge.types import Extraction, Outcome, Program, Tier, Verdict
 from kiyas.pipeline import ask
 from kiyas.runfolder.paths import RunDir
 from kiyas.runfolder.record import read_record, write_record
+from kiyas.study import limits
 from kiyas.types import BASE, AdapterId, Completion, KiyasError
 
 ATCODER = """You are given N. Print the sum.
@@ -333,6 +336,24 @@ def test_what_cannot_be_asked(run: RunDir, wanted: ask.Wanted, message: str) -> 
 def test_a_statement_that_is_longer_than_the_base_can_read(run: RunDir) -> None:
     with pytest.raises(KiyasError, match=r"a prompt of [\d,]+ tokens, but the base model's limit is 512"):
         ask.ask(run, *ask.read_problem(b"word " * 3000, "x"), ask.Wanted())
+
+
+def test_nothing_is_said_while_a_statement_is_typed_and_an_endless_one_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Typed(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            assert pulse._on_screen
+            return super().read(size)
+
+    typed = io.TextIOWrapper(Typed(b"x" * 99))
+    monkeypatch.setattr(typed, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", typed)
+    monkeypatch.setattr(limits, "ROW", dataclasses.replace(limits.ROW, most=9))
+    data = ask.read_typed()
+    assert not pulse._on_screen
+    with pytest.raises(KiyasError, match="standard input"):
+        ask.read_problem(data, "standard input")
 
 
 def test_an_interpreter_that_came_with_the_run_is_not_started(

@@ -7,9 +7,11 @@ written into the run folder, and nothing follows for the arms from one problem.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from kiyas.data.chat import Chat
 from kiyas.data.hub import base_folder
 from kiyas.judge import Problem
 from kiyas.judge.programs import found_in
+from kiyas.judge.pulse import on_screen
 from kiyas.judge.rows import located
 from kiyas.judge.terminal import many, printable
 from kiyas.judge.tiers import choose
@@ -373,3 +376,12 @@ def read_source(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise KiyasError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def read_typed() -> bytes:
+    """What comes by standard input. Nothing is said while somebody types it; what is too large is not read on."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdin.isatty():
+            tell("the statement, or a problem as a JSON row; Ctrl-D ends it:")
+            stack.enter_context(on_screen())
+        return sys.stdin.buffer.read(limits.ROW.most + 1)
