@@ -144,6 +144,13 @@ def test_a_run_of_which_nothing_is_known_yet(tmp_path: Path) -> None:
     assert run.judgments.empty and run.curves.empty and {"arm", "seed"} <= {*run.judgments} & {*run.curves}
 
 
+def test_what_a_run_prints_gives_a_terminal_no_orders(tmp_path: Path) -> None:
+    arms = {"a\x1b[2J": 0.2, "b": 0.9}
+    folder = make_run(tmp_path / "run", rates=arms, imported=True, seeds=(0,), steps=(20,), problems=40)
+    run = kiyas.Run(folder)
+    assert "\x1b" in run.conclusion and "a\ufffd[2J" in str(run)
+
+
 def test_no_worker_runs_the_script_that_called_us(monkeypatch: pytest.MonkeyPatch) -> None:
     script = ModuleType("__main__")
     script.__file__ = "script.py"

@@ -98,7 +98,7 @@ class Run:
         return page
 
     def __str__(self) -> str:
-        return f"{self.findings.name}: {report.badge(self.findings)}. {self.conclusion}"
+        return report.line(self.findings)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -164,8 +164,7 @@ class Comparison:
         return pooled.write(Path(folder), self.pooled, language=language)
 
     def __str__(self) -> str:
-        found = pooled.conclusion(self.pooled, Language("en"))
-        return f"{self.pooled.b} against {self.pooled.a}: {found.badge}. {found.sentence}"
+        return pooled.line(self.pooled)
 
     def __repr__(self) -> str:
         return f"Comparison({len(self.pooled.replications)} replications)"

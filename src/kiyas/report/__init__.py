@@ -100,3 +100,8 @@ def conclusion(findings: Findings) -> str:
 def badge(findings: Findings) -> str:
     """The conclusion in a few English words."""
     return sentences.conclusion(findings, Language()).badge
+
+
+def line(findings: Findings) -> str:
+    """Name and conclusion in one English line, for a terminal."""
+    return one_line(f"{findings.name}: {badge(findings)}. {conclusion(findings)}")

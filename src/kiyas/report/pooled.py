@@ -411,3 +411,9 @@ def _facts(found: Pooled, words: Language) -> list[Fact]:
         lines += [words("first.seeds", n=each.seeds)] if each.seeds else []
         facts.append(Fact(words("pooled.replication"), each.name, tuple(lines)))
     return facts
+
+
+def line(found: Pooled) -> str:
+    """The arms and the conclusion in one English line, for a terminal."""
+    said = conclusion(found, Language("en"))
+    return safe(f"{found.b} against {found.a}: {said.badge}. {said.sentence}")
