@@ -10,6 +10,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from kiyas import cli, practice
@@ -134,6 +135,40 @@ def test_a_folder_of_finished_checkpoints_becomes_a_comparison(
     }  # fmt: skip
     assert (folder.report / "index.html").exists() and "diverse − deep" in told
     assert [row["loss"] for row in read_jsonl(folder.train_log)] == [1.5, 1.2, 1.0, 1.1]
+
+
+def adapter(folder: Path) -> None:
+    """A folder that is read as an adapter, without weights that anyone looks at."""
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 2, "base_model_name_or_path": "owner/base", "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    pair = {name.format(part): torch.ones(shape) for part, shape in {"A": (2, 4), "B": (4, 2)}.items()}
+    save_file(pair, folder / "adapter_model.safetensors")
+
+
+def test_an_import_of_adapters_says_what_was_found_and_what_is_a_guess(tmp_path: Path) -> None:
+    for place in ("deep/seed-0", "deep/seed-1", "wide"):
+        adapter(tmp_path / "out" / place / "checkpoint-5")
+    told = str(import_study([tmp_path / "out"], tmp_path / "run"))
+    assert "3 PEFT adapters of 2 arms" in told and "deep: seed 0, step 5; seed 1, step 5" in told
+    assert "owner/base" in told and "livecodebench" in told and "max_new_tokens 2048" in told
+    assert "0 answers" not in told and "0 logged" not in told and "0 of 0" not in told
+
+
+def test_a_study_file_that_nobody_edited_is_written_anew(tmp_path: Path) -> None:
+    adapter(tmp_path / "out" / "deep" / "checkpoint-5")
+    problems, run = tmp_path / "p.jsonl", tmp_path / "run"
+    write_jsonl(problems, practice.benchmark(1))
+    file = import_study([tmp_path / "out"], run).study
+    assert file is not None
+    import_study([tmp_path / "out"], run, problems=problems)
+    assert str(problems) in file.read_text()
+    edited = file.read_text().replace("max_new_tokens: 2048", "max_new_tokens: 512")
+    file.write_text(edited)
+    with pytest.raises(KiyasError, match=r"study\.yaml was edited"):
+        import_study([tmp_path / "out"], run)
+    assert file.read_text() == edited
 
 
 def test_mixed_arms_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -31,6 +32,8 @@ from kiyas.types import AdapterId, KiyasError
 CONFIG = peft.CONFIG
 WEIGHTS = (peft.WEIGHTS, peft.OLD_WEIGHTS)
 STATE = "trainer_state.json"
+MAX_NEW_TOKENS = 2048
+UNEDITED = "# sha256 of the lines above, as they were written: "
 T = TypeVar("T", CommentedMap, CommentedSeq)
 
 
@@ -209,6 +212,29 @@ def arms(folders: list[tuple[Path, tuple[str, ...]]], arm_of: Mapping[str, str],
     return [Trained(arm, root, find(root)[0]) for arm, root in sorted(roots.items())]
 
 
+COURSE = {
+    "dataset": "livecodebench",
+    "release": "release_v5",
+    "platform": "atcoder",
+    "difficulty": ["easy", "medium"],
+    "from": "2023-05",
+    "to": "2025-02",
+}
+"""The benchmark of a study file where no problems were given."""
+
+
+def to_edit(problems: Path | None) -> str:
+    """What of a written study file is a guess, for the terminal."""
+    asked = str(problems) if problems else "livecodebench (release_v5, AtCoder, easy and medium, 2023-05 to 2025-02)"
+    return f"benchmarks: {asked}; generation: max_new_tokens {MAX_NEW_TOKENS}. Edit these lines where yours differ"
+
+
+def is_unedited(text: str) -> bool:
+    """Whether a study file is as an import wrote it."""
+    lines, mark, digest = text.rpartition(UNEDITED)
+    return bool(mark) and digest.strip() == hashlib.sha256(lines.encode("utf-8", "replace")).hexdigest()
+
+
 def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> str:
     """A study file that answers and judges these checkpoints: what could not be known is marked.
 
@@ -216,16 +242,7 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
     """
     bases = sorted({checkpoint.base for each in trained for checkpoint in each.checkpoints if checkpoint.base})
     seeds = sorted({checkpoint.seed for each in trained for checkpoint in each.checkpoints})
-    primary = (
-        _flow(dataset=_text(str(problems.resolve())))
-        if problems
-        else {
-            **_flow(dataset="livecodebench", release="release_v5", platform="atcoder"),
-            "difficulty": ["easy", "medium"],
-            "from": "2023-05",
-            "to": "2025-02",
-        }
-    )
+    primary = _flow(dataset=_text(str(problems.resolve()))) if problems else COURSE
     tree = CommentedMap(
         {
             "name": _text(name),
@@ -236,7 +253,7 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
             "dataset": CommentedMap(system=None),
             "seeds": _in_one_line(CommentedSeq(seeds)),
             "benchmarks": CommentedMap(primary=_in_one_line(CommentedMap(primary))),
-            "generation": _flow(temperature=0.0, max_new_tokens=2048),
+            "generation": _flow(temperature=0.0, max_new_tokens=MAX_NEW_TOKENS),
             "compare": _flow(select="last", matters=0.05),
         }
     )
@@ -255,7 +272,8 @@ def study_file(name: str, trained: Sequence[Trained], problems: Path | None) -> 
     yaml.width = sys.maxsize
     yaml.dump(tree, text)
     # Such characters are in double quotes only, where their escapes mean the same.
-    return ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text.getvalue())
+    lines = ORDERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text.getvalue())
+    return f"{lines}{UNEDITED}{hashlib.sha256(lines.encode()).hexdigest()}\n"
 
 
 def _text(text: str) -> str:

@@ -70,7 +70,9 @@ class Notes:
             self.left[why] += rows
 
     def count(self) -> str:
-        """How many rows of results and logs were used, and why the others were not."""
+        """How many rows of results and logs were used, and why the others were not; nothing where there were none."""
+        if not self.rows_read:
+            return ""
         left = +self.left
         lost = left.total()
         used = f"{self.rows_read - lost} of {self.rows_read} rows were used"

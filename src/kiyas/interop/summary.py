@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kiyas.interop.adapters import Trained
+from kiyas.interop.adapters import Trained, to_edit
 from kiyas.judge.terminal import many, one_line
 from kiyas.types import AdapterId
 
@@ -24,12 +24,14 @@ class ImportSummary:
     """the files that were read, by kind"""
     notes: tuple[str, ...]
     rows: str
-    """how many rows of results and logs were used, and why the others were not"""
+    """how many rows of results and logs were used, and why the others were not; empty where there were none"""
     rejudged: str = ""
     trained: tuple[Trained, ...] = ()
     """PEFT checkpoints that were found, by arm"""
     study: Path | None = None
     """the study file that was written for them"""
+    problems_file: Path | None = None
+    """the problems that were given"""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -49,12 +51,11 @@ class ImportSummary:
 
     def __str__(self) -> str:
         """For the terminal: what was read, each checkpoint with its score, every unusual thing on a line of its own."""
-        lines = [
-            f"{self.name}: {many(self.judgments, 'answer')} to {many(self.problems, 'problem')}, "
-            f"{self.log_rows} logged losses",
-            "",
-            "read",
-        ]
+        adapters = sum(len(each.checkpoints) for each in self.trained)
+        found = [f"{many(self.judgments, 'answer')} to {many(self.problems, 'problem')}"] if self.judgments else []
+        found += [f"{self.log_rows:,} logged {'loss' if self.log_rows == 1 else 'losses'}"] if self.log_rows else []
+        found += [f"{many(adapters, 'PEFT adapter')} of {many(len(self.trained), 'arm')}"] if adapters else []
+        lines = [f"{self.name}: {', '.join(found)}", "", "read"]
         lines += [f"  {len(paths):>4}  {kind}" for kind, paths in self.read.items()]
         if self.solved:
             lines += ["", f"  {'checkpoint':<36} {'solved':>9} {'missing':>7}"]
@@ -62,15 +63,29 @@ class ImportSummary:
                 lines.append(f"  {_whose(adapter):<36} {f'{solved}/{judged}':>9} {owed or '':>7}".rstrip())
         for (arm, seed), (count, last) in self.losses.items():
             lines.append(f"  losses of {arm}{f', seed {seed}' if seed else ''}: {count}, up to step {last}")
-        for each in self.trained:
-            known = [str(checkpoint.step) for checkpoint in each.checkpoints if checkpoint.step is not None]
-            steps = f"steps {', '.join(known)}" if known else "one, its step is unknown"
-            lines.append(f"  PEFT checkpoints of {each.arm}: {steps}")
+        lines += [f"  PEFT checkpoints of {each.arm}: {_steps(each)}" for each in self.trained]
+        bases = dict.fromkeys(checkpoint.base for each in self.trained for checkpoint in each.checkpoints)
+        if named := [base for base in bases if base]:
+            lines.append(f"  they name the base {' and '.join(named)}")
+        if self.study is not None:
+            lines.append(f"  wrote {self.study} with {to_edit(self.problems_file)}")
         if self.rejudged:
             lines += ["", *self.rejudged.splitlines()]
         if self.notes:
             lines += ["", f"unusual ({len(self.notes)})", *(f"  - {note}" for note in self.notes)]
-        return "\n".join(map(one_line, [*lines, "", self.rows]))
+        return "\n".join(map(one_line, [*lines, *(["", self.rows] if self.rows else [])]))
+
+
+def _steps(trained: Trained) -> str:
+    """steps 50, 100; or by seed where there are several."""
+    of_seed: dict[int, list[str]] = {}
+    for each in trained.checkpoints:
+        of_seed.setdefault(each.seed, []).append("unknown" if each.step is None else str(each.step))
+    several = len(of_seed) > 1
+    return "; ".join(
+        f"{f'seed {seed}, ' if several else ''}step{'s' * (len(steps) > 1)} {', '.join(steps)}"
+        for seed, steps in of_seed.items()
+    )
 
 
 def _whose(adapter: AdapterId) -> str:

@@ -50,10 +50,19 @@ def write(folder: RunDir, name: str, found: Found, merged: Merged, unusual: Note
         checkpoints = tuple(str(each.path) for arm in found.trained for each in arm.checkpoints)
         study = _write_study(folder, name, found)
         read = {"PEFT checkpoints": checkpoints}
-        return ImportSummary(name, {}, 0, {}, read, notes, count, trained=found.trained, study=study)
+        return ImportSummary(
+            name, {}, 0, {}, read, notes, count, trained=found.trained, study=study, problems_file=found.problems
+        )
     judgments = {key: _judgment(key, merged.answers[key], merged.rejudged) for key in sorted(merged.answers)}
     written = _write_study(folder, f"{name}-judged", found) if found.trained else None
-    _write_stages(folder, _record(name, (*notes, count), merged), found, merged, list(judgments.values()), started)
+    _write_stages(
+        folder,
+        _record(name, (*notes, *filter(None, [count])), merged),
+        found,
+        merged,
+        list(judgments.values()),
+        started,
+    )
     return ImportSummary(
         name,
         _solved(judgments),
@@ -65,13 +74,19 @@ def write(folder: RunDir, name: str, found: Found, merged: Merged, unusual: Note
         f"{merged.rejudged}\nthe differences are listed in {folder.differences}" if merged.rejudged else "",
         found.trained,
         written,
+        found.problems,
     )
 
 
 def _write_study(folder: RunDir, name: str, found: Found) -> Path:
     path, text = folder.study_copy, adapters.study_file(name, found.trained, found.problems)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise KiyasError(f"{path} exists already and says something else; nothing was written", "import elsewhere")
+    if path.exists():
+        there = path.read_bytes().decode("utf-8", "replace")
+        if there != text and not adapters.is_unedited(there):
+            raise KiyasError(
+                f"{path} was edited since an import wrote it, or is of other origin; nothing was written",
+                "edit that file further (benchmarks, generation), rename it and import again, or give another --out",
+            )
     atomic_text(path, text)
     return path
 
