@@ -195,7 +195,8 @@ def test_mistakes_are_one_clear_line(mistaken: Path, number: int, told: str) -> 
     err = (mistaken / f"{number}.err").read_text()
     assert (mistaken / f"{number}.code").read_text() == "1" and "Traceback" not in err, err
     assert told in err
-    assert len(re.sub(r"\n  hint:.*", "", err).strip().splitlines()) <= 2
+    said = re.sub(r"\n  hint:.*", "", err).strip().splitlines()
+    assert len([line for line in said if "still at work" not in line]) <= 2  # a slow machine says that, too
 
 
 def test_offline_and_unreachable_are_told(kiyas: Any, tmp_path: Path) -> None:
