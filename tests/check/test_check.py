@@ -254,7 +254,7 @@ def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
 
 
 def test_the_shape_and_a_row_as_the_model_sees_it(clean: Checked) -> None:
-    assert clean.arms["deep"].shape == "columns prompt and completion"
+    assert clean.arms["deep"].shape == "prompt, completion"
     row = next(row for row in practice.dataset("deep") if row["completion"][:20] in clean.shown["deep"])
     shown = clean.shown["deep"]
     learned = shown.partition(">>>")[2]

@@ -176,7 +176,8 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "give such rows the same group: " + FIX_SPLIT,
     ),
     "contaminated": (
-        "{found} of {problems} {benchmark} benchmark problems are in training rows of {arm} ({kinds}): {ids_words}",
+        "{found} of the {problems_words} of the benchmark {benchmark!r} are in training rows of {arm} ({kinds}): "
+        "{ids_words}",
         "{arm} may have memorised the answers; a gain on these problems proves nothing",
         "remove the training rows (--json names them), or these problems",
     ),
@@ -391,6 +392,8 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
         ids = values["ids"]
         made["ids_words"] = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" * (len(ids) > SHOWN_IDS))
         made["kinds"] = ", ".join(f"{values[kind]} {how}" for kind, how in KINDS.items() if values[kind])
+    if "problems" in values:
+        made["problems_words"] = many(values["problems"], "problem")
     if "columns" in values:
         columns = values["columns"]
         more = f" and {len(columns) - SHOWN_COLUMNS} more" * (len(columns) > SHOWN_COLUMNS)
@@ -608,7 +611,7 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
     made.add_column("")
     own = checked.design[0]
     for problems in sorted({cell.problems for cell in checked.design}):
-        made.add_column(f"{problems:,} problems", justify="right")
+        made.add_column(many(problems, "problem"), justify="right")
     for m in samples:
         for seeds in sorted({cell.seeds for cell in checked.design}):
             row = sorted(
