@@ -128,7 +128,7 @@ DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 RELEASE = r"^release_v[1-9]$"
 METRIC = r"^pass@[1-9]\d{0,4}$"
 PATTERNS = {
-    NAME: "a name has letters, digits, . _ and -, no blanks, begins with a letter or digit, and is not longer than 64",
+    NAME: "a name has letters, digits, . _ and -, no blanks; it begins with a letter or digit; 64 characters at most",
     DEVICE: "give auto, cpu, mps, cuda or one GPU such as cuda:1",
     RELEASE: "give a release such as release_v5",
     METRIC: "give pass@1 or pass@K, such as pass@10",
