@@ -314,7 +314,7 @@ def test_fast_leaves_out_the_costs_and_the_weights(
         main(["check", "--fast", "--card", "t4", str(file)])
 
 
-@pytest.mark.parametrize(("language", "measured"), [("en", "measured spread"), ("tr", "Ölçülen yayılma")])
+@pytest.mark.parametrize(("language", "measured"), [("en", "With the measured spread"), ("tr", "Ölçülen yayılma")])
 def test_the_report_says_that_its_figure_is_of_measured_spread(language: str, measured: str) -> None:
     found = [text for key, text in phrases(language).items() if key.startswith("conclusion.now_sees")]
     assert len(found) == 2 and all(text.startswith(measured) for text in found)

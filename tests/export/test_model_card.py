@@ -132,7 +132,7 @@ def test_what_is_on_the_hub_is_named_by_its_metadata(subject: card.Subject, tmp_
     assert found.data.base_model == "acme/tiny" and found.data.datasets == ["acme/deep"] and wrong_in_card(text) == []
     assert found.data.base_model_relation == ("finetune" if merged else "adapter")
     assert found.data.library_name == ("transformers" if merged else "peft")
-    assert ("measured with base and adapter in float32, not merged" in text) == merged
+    assert ("measured with the unmerged adapter in float32" in text) == merged
     assert "c" * 40 in text and ("in bfloat16" in text) == merged and ("differ" in text and "0.25" in text) == merged
 
 
