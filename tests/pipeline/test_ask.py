@@ -238,7 +238,7 @@ def test_a_statement() -> None:
         (b'{"id": "a", "tests": [{"input": "", "output": "1"}]}', None, "problem a has no statement"),
         (b'{"id": "a", "statement": "Print.", "tests": []}', None, "no tests"),
         (b'{"x": 1}', None, "no format claims this row"),
-        (b'[{"id": "a"}, 3]', None, "a JSON object is wanted, not int"),
+        (b'[{"id": "a"}, 3]', None, "expected a JSON object, found int"),
     ],
     ids=[
         "empty",
