@@ -121,6 +121,17 @@ def test_mistakes_are_told_in_words(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["status", "report", "verify", "check"])
+def test_a_run_in_runs_is_meant(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "resolved.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert call(command, "mine") == 1
+    assert "did you mean runs/mine?" in capsys.readouterr().err
+
+
 def test_mistakes_of_the_command_line_itself_exit_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("demo", "--until", "nowhere"), ("nonsense",), ("status", "a", "b"), ("run",)):
         with pytest.raises(SystemExit) as ended:

@@ -250,11 +250,14 @@ def test_a_study_of_given_checkpoints_is_checked(tmp_path: Path) -> None:
     found = check(study({"a": {"checkpoints": str(tmp_path / "a")}}, seeds=1, generation={"max_new_tokens": 16}))
     assert found.costs is not None
     assert (found.costs.checkpoints, found.costs.answers, found.arms) == (1, 2 * 41, {})
-    assert "programs" in page.page(found)
+    text = page.page(found)
+    assert "programs" in text and "1 arm, given; nothing is trained" in text and "  Answering " in text
+    assert found.costs.train_s == 0 and "Training " not in text and "training " not in text.replace("training on", "")
+    assert "\n\n\n" not in text and "held out" not in text
 
 
 def test_the_shape_and_a_row_as_the_model_sees_it(clean: Checked) -> None:
-    assert clean.arms["deep"].shape == "columns prompt and completion"
+    assert clean.arms["deep"].shape == "prompt, completion"
     row = next(row for row in practice.dataset("deep") if row["completion"][:20] in clean.shown["deep"])
     shown = clean.shown["deep"]
     learned = shown.partition(">>>")[2]

@@ -175,8 +175,8 @@ def turns(*said: tuple[str, str]) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("row", "shape"),
     [
-        ({"prompt": "Q", "completion": "A"}, "columns prompt and completion"),
-        ({"prompt": turns(("user", "Q")), "completion": turns(("assistant", "A"))}, "columns prompt and completion"),
+        ({"prompt": "Q", "completion": "A"}, "prompt, completion"),
+        ({"prompt": turns(("user", "Q")), "completion": turns(("assistant", "A"))}, "prompt, completion"),
         ({"messages": turns(("user", "Q"), ("assistant", "A"))}, "messages"),
         ({"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}, "ShareGPT"),
         ({"conversations": turns(("user", "Q"), ("assistant", "A"))}, "ShareGPT"),

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from hub_server import Hub, around, lines, livecodebench_row, parquet, serve
 from kiyas import practice
@@ -230,3 +232,16 @@ def test_the_attempts_of_the_hubs_client_are_one_line(capsys: pytest.CaptureFixt
     assert str(raised.value).startswith("acme/deep: this data set could not be read from the Hub: no\n  hint: is ")
     assert capsys.readouterr().err == "acme/deep: the Hub does not answer; trying again, for half a minute at most\n"
     assert client.filters == []
+
+
+@pytest.mark.parametrize("fetched", [False, True])
+def test_who_is_offline_is_told_of_the_cache_only_where_something_is_in_it(
+    fetched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_of_ours, "_fetched", lambda kind, name: [object()] * fetched)
+    with pytest.raises(KiyasError) as unreachable, hub_of_ours.told("model", "acme/tiny", None):
+        raise httpx2.ConnectError("no route")
+    assert ("HF_HUB_OFFLINE=1" in str(unreachable.value)) == fetched
+    with pytest.raises(KiyasError) as absent, hub_of_ours.told("model", "acme/tiny", None):
+        raise OfflineModeIsEnabled("offline")
+    assert (str(unreachable.value) == str(absent.value)) == (not fetched)

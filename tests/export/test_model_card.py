@@ -206,3 +206,7 @@ def test_a_licence_that_is_given(tmp_path: Path) -> None:
     assert licence_of(study("practice"), practice.base_path(), "Apache-2.0").id == "apache-2.0"
     with pytest.raises(KiyasError, match="not a licence identifier of the Hub"):
         licence_of(study("practice"), tmp_path, "mit\nbase_model: a/b")
+
+
+def test_a_single_seed_is_not_one_of_several() -> None:
+    assert card._seeds([0]) == "the only one" and card._seeds([0, 1]) == "of 0, 1"

@@ -14,6 +14,7 @@ import pytest
 from format_rows import EXAMPLES, Example
 
 import kiyas
+from kiyas.cli import main
 from kiyas.judge import (
     FORMATS,
     InputError,
@@ -137,11 +138,16 @@ def test_a_named_format_is_used_as_given(tmp_path: Path) -> None:
         read_problems(path, "kiyas")
 
 
-def test_two_formats_may_not_claim_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_formats_may_not_claim_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     both = {**EXAMPLES["humaneval"].row, "test_list": ["assert True"]}
     with pytest.raises(InputError, match="more than one format claims this row: humaneval, mbppplus") as caught:
         read_problems(write(tmp_path / "p.jsonl", both))
     assert caught.value.line == 1
+    assert "id, statement, and tests" in caught.value.hint and "--format" not in caught.value.hint  # not every command
+    assert main(["judge", str(tmp_path / "p.jsonl"), "--problems", str(tmp_path / "p.jsonl")]) == 1
+    assert "name the format: --format" in capsys.readouterr().err
     # One that asks for more columns goes before one that asks for fewer.
     more = dataclasses.replace(FORMATS["humaneval"], name="more", columns=(*FORMATS["humaneval"].columns, "starter"))
     monkeypatch.setitem(FORMATS, "more", more)

@@ -177,3 +177,17 @@ def test_one_thing_is_not_several_and_a_small_p_is_not_equal() -> None:
         small, large = (said("pooled.how_meta", p=said.p(p), df=3) for p in (0.0001, 0.25))
         assert "p < 0" in small and "p = 0" in large
         assert not [key for key, phrase in phrases(language).items() if re.search(r"p = \{|\w\(s\)", phrase)]
+
+
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_the_time_that_is_needed_is_in_the_sentence(language: str) -> None:
+    words = Language(language)
+    told = sentences._hours(0.08, words)
+    said = words("conclusion.needed_problems", difference="5", problems=300, time=told)
+    assert said.endswith(").") and "300" in said and told.strip() in said
+
+
+def test_one_problem_is_no_plural() -> None:
+    words = Language()
+    assert "1 problem." in words("remark.nothing_missing", problems=1)
+    assert "41 problems." in words("remark.nothing_missing", problems=41)

@@ -150,6 +150,22 @@ def test_missing_file_names_the_command_that_makes_one(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_path_of_windows_whose_file_is_there_is_named_with_slashes(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text("{}")
+    with pytest.raises(KiyasError, match=r"; write the path with /: \./p\.jsonl is there"):
+        parse(GOOD + r"benchmarks: {primary: {dataset: .\p.jsonl}}", "s.yaml", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("mine.yml", "mine.yaml"), ("mine", "mine.yaml"), ("mien.yaml", "mine.yaml")]
+)
+def test_a_study_file_of_nearly_that_name_is_meant(tmp_path: Path, name: str, meant: str) -> None:
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    with pytest.raises(KiyasError, match="no study file") as refused:
+        load(tmp_path / name)
+    assert f"did you mean {tmp_path / meant}?" in str(refused.value)
+
+
 def test_practice_names_agree() -> None:
     assert {f"practice/{name}" for name in DATASETS} == set(PRACTICE_DATASETS)
 
@@ -189,6 +205,14 @@ def test_dates_devices_and_interpreters_that_are_none(text: str, told: str) -> N
         ('dataset: {system: "C:\\models"}', [], "line 6: found unknown escape character 'm'\n  hint: in double quotes"),
         ('benchmarks: {primary: {dataset: "C:\\new.jsonl"}}', [], "no problems file 'C:\\new.jsonl'"),
         ('benchmarks: {primary: {dataset: "C:\\new.jsonl"}}', [], "in double quotes a back-slash begins an escape"),
+        (r"benchmarks: {primary: {dataset: .\p.jsonl}}", [], r"no problems file '.\p.jsonl' (looked"),
+        (r"benchmarks: {primary: {dataset: C:\Users\p.jsonl}}", [], r"'C:\Users\p.jsonl'"),
+        ("benchmarks: {primary: {dataset: 'C:\\p.jsonl'}}", [], "; write the path with /"),
+        ("training: {device: foo}", [], "training.device: give auto, cpu, mps, cuda or one GPU such as cuda:1 (got"),
+        ("seeds: 3", ["name=my study"], "letters, digits, . _ and -, no blanks"),
+        ("seeds: 3", ["seeds", "=", "3"], "KEY=VALUE is written without blanks: seeds=3"),
+        ("seeds: 3", ["name=x", "seeds", "=3"], "KEY=VALUE is written without blanks: seeds=3"),
+        ("seeds: 3", ["seeds=", "3", "name=x"], "KEY=VALUE is written without blanks: seeds=3"),
         ("benchmarks: {primary: {form: 2024}}", [], "unknown key benchmarks.primary.form; did you mean from?"),
         ("benchmarks: {primary: {colour: 2024}}", [], "difficulty, from, to,"),
     ],

@@ -62,6 +62,9 @@ class Checked:
     group_by: str
     max_length: int
     arms: dict[str, measure.ArmFacts]
+    """those that are trained here"""
+    given: tuple[str, ...]
+    """arms that were trained elsewhere: checkpoints and whole models"""
     spent: dict[str, Spent]
     shown: dict[str, str]
     """one training row of each arm with data of its own, as the model sees it: what it learns is between >>> and <<<"""
@@ -152,6 +155,7 @@ def check(study: Study, card: Card | None = None, *, fast: bool = False) -> Chec
         group_by=study.dataset.group_by or "",
         max_length=study.training.max_length,
         arms=facts,
+        given=tuple(name for name in study.arms if name not in study.trained),
         spent=spent,
         shown={name: _shown(measure.sample(study, prepared, name)) for name in own},
         own_overlaps=overlaps,

@@ -108,6 +108,7 @@ class Costs:
     workers: tuple[int, int]
     """processes that train, that generate"""
     train_s: float
+    """0 where nothing is trained"""
     generate_s: float
     runaway_s: float
     """generating, if every answer went on to max_new_tokens"""
@@ -181,6 +182,10 @@ def estimate(
         each = work.prompt_tokens * speed.prefill + answer * speed.step
         return STARTUP_S + work.answers * each / workers[1]
 
+    training = 0.0
+    if work.trainings:
+        passes = work.train_tokens * speed.train + work.validation_tokens * speed.forward
+        training = STARTUP_S + passes / workers[0]
     # Workers share the processor's memory; a GPU has its own for its worker.
     shares = [count if device.type == "cpu" and card is None else 1 for count in workers]
     return Costs(
@@ -188,12 +193,12 @@ def estimate(
         wanted=card.name if card else study.training.device,
         dtype=str(dtype).removeprefix("torch."),
         workers=workers,
-        train_s=STARTUP_S + (work.train_tokens * speed.train + work.validation_tokens * speed.forward) / workers[0],
+        train_s=training,
         generate_s=generating(work.answer_tokens),
         runaway_s=generating(study.generation.max_new_tokens),
         judge_s=judge_s,
         judge_trouble=trouble,
-        memory_bytes=max(needed.training * shares[0], needed.answering * shares[1]),
+        memory_bytes=max(needed.training * shares[0] if work.trainings else 0, needed.answering * shares[1]),
         memory_here=card.memory if card else _memory(device),
         on_card=card is not None,
         memory=needed,

@@ -69,7 +69,7 @@ def memory(
     try:
         layout = plan.chosen(budget, room.kind)
     except KiyasError as error:
-        trouble, layout = str(error.args[0]), Layout(longest, recompute=True)
+        trouble, layout = str(error.args[0]) if study.trained else "", Layout(longest, recompute=True)
     settings = study.generation
     needs = Needs.of(
         shape.config,

@@ -176,7 +176,8 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "give such rows the same group: " + FIX_SPLIT,
     ),
     "contaminated": (
-        "{found} of {problems} {benchmark} benchmark problems are in training rows of {arm} ({kinds}): {ids_words}",
+        "{found} of the {problems_words} of the benchmark {benchmark!r} are in training rows of {arm} ({kinds}): "
+        "{ids_words}",
         "{arm} may have memorised the answers; a gain on these problems proves nothing",
         "remove the training rows (--json names them), or these problems",
     ),
@@ -312,11 +313,8 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
         console.print(Text("\n".join(wrapped), style=style))
 
     count = f" ({checked.parameters:,} parameters)" if checked.parameters else ""
-    say(
-        f"{checked.name}: {many(len(checked.arms), 'arm')} × {many(checked.seeds, 'seed')} on {checked.base}{count}",
-        "bold",
-    )
-    for line in (_sight(checked), _extremes(checked)):
+    say(f"{checked.name}: {_asked(checked)} on {checked.base}{count}", "bold")
+    for line in filter(None, (_sight(checked), _extremes(checked))):
         say(line)
     warnings = [each for each in checked.remarks if each.level is Level.WARNING]
     if warnings:
@@ -333,7 +331,7 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
     for name, sample in checked.shown.items():
         one_line = sample.replace("\n", "\\n")
         say(f"One row of {name} as the model sees it, what it learns between >>> and <<<: {one_line}", "", 0, 2)
-    for line in (_held_out(checked), *_shared(checked), *_contamination(checked)):
+    for line in (*_held_out(checked), *_shared(checked), *_contamination(checked)):
         say(line, "", 0, 2)
     notes = [each for each in checked.remarks if each.level is Level.NOTE]
     for remark in notes:
@@ -353,6 +351,15 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
     console.print(_design_table(checked, samples))
     say(f"no mistakes found; {many(len(warnings), 'warning')}", "bold")
     return printed(console)
+
+
+def _asked(checked: Checked) -> str:
+    """2 arms × 3 seeds; and which of the arms are not trained here."""
+    given, arms = len(checked.given), len(checked.arms) + len(checked.given)
+    seeds = many(checked.seeds, "seed")
+    if not checked.arms:
+        return f"{many(arms, 'arm')}, given; nothing is trained ({seeds})"
+    return f"{many(arms, 'arm')}{f' ({given} of them given)' if given else ''} × {seeds}"
 
 
 def words(remark: Remark, checked: Checked) -> tuple[str, str, str]:
@@ -391,6 +398,8 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
         ids = values["ids"]
         made["ids_words"] = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" * (len(ids) > SHOWN_IDS))
         made["kinds"] = ", ".join(f"{values[kind]} {how}" for kind, how in KINDS.items() if values[kind])
+    if "problems" in values:
+        made["problems_words"] = many(values["problems"], "problem")
     if "columns" in values:
         columns = values["columns"]
         more = f" and {len(columns) - SHOWN_COLUMNS} more" * (len(columns) > SHOWN_COLUMNS)
@@ -543,13 +552,15 @@ _FACTS: dict[str, Callable[[Checked, ArmFacts], str]] = {
 }
 
 
-def _held_out(checked: Checked) -> str:
+def _held_out(checked: Checked) -> list[str]:
+    if not checked.arms:
+        return []
     if not checked.left_overlaps:
-        return "Nothing is held out: there will be no validation loss."
+        return ["Nothing is held out: there will be no validation loss."]
     if any(each.most for each in checked.left_overlaps):
-        return "Held-out problems: see the warnings."
+        return ["Held-out problems: see the warnings."]
     group = f"`{checked.group_by}`" if checked.group_by else "problem"
-    return f"Held-out problems: none was found in any arm's training set, by {group} or by near-equal prompt."
+    return [f"Held-out problems: none was found in any arm's training set, by {group} or by near-equal prompt."]
 
 
 def _shared(checked: Checked) -> list[str]:
@@ -584,6 +595,10 @@ def _costs(c: Costs | None) -> list[str]:
     longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
     processes = " and ".join(map(str, dict.fromkeys(c.workers)))
     m = c.memory
+    trained, stacked = "A", ""
+    if c.train_s:
+        trained = f"Training {_time(c.train_s)}, a"
+        stacked = f"training {_size(m.training)} with {many(m.trainings, 'adapter')} at once in {m.layout}, "
     here = (
         f"Estimate for this machine ({c.device}, {c.dtype}, {processes} at once; from one layer, measured for "
         f"{c.measured_s:.0f} s): about {_time(c.total_s)}."
@@ -594,9 +609,8 @@ def _costs(c: Costs | None) -> list[str]:
     )
     return [
         there if c.on_card else here,
-        f"  Training {_time(c.train_s)}, answering {_time(c.generate_s)}{longer}{judged}.",
-        f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}: training {_size(m.training)} with "
-        f"{many(m.trainings, 'adapter')} at once in {m.layout}, answering {_size(m.answering)} with "
+        f"  {trained}nswering {_time(c.generate_s)}{longer}{judged}.",
+        f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}: {stacked}answering {_size(m.answering)} with "
         f"{many(m.decoding.rows, 'answer')} at once{' (each process)' if max(c.workers) > 1 else ''}.",
         f"  Disk {_size(c.disk_bytes)} for {many(c.checkpoints, 'checkpoint')}, {_size(c.disk_free)} free. "
         f"{many(c.answers, 'program')} to judge.",
@@ -608,7 +622,7 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
     made.add_column("")
     own = checked.design[0]
     for problems in sorted({cell.problems for cell in checked.design}):
-        made.add_column(f"{problems:,} problems", justify="right")
+        made.add_column(many(problems, "problem"), justify="right")
     for m in samples:
         for seeds in sorted({cell.seeds for cell in checked.design}):
             row = sorted(

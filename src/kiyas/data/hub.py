@@ -62,20 +62,31 @@ def pinned(study: Study, recorded: Study | None = None) -> Study:
     )
 
 
+FETCH = "fetch it once online"
+
+
+def _fetched(kind: str, name: str) -> list[Any]:
+    """What the cache has of a repository, as huggingface_hub describes it; nothing where it was never fetched."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    with contextlib.suppress(CacheNotFound):
+        return [repo for repo in scan_cache_dir().repos if (repo.repo_type, repo.repo_id) == (kind, name)]
+    return []
+
+
 def find_commit(kind: str, name: str, revision: str | None = None) -> str:
     """The commit of a revision (default: main): asked of the Hub; offline, what the cache remembers."""
-    from huggingface_hub import HfApi, constants, scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    from huggingface_hub import HfApi, constants
 
     if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     if constants.is_offline_mode():
-        with contextlib.suppress(CacheNotFound):
-            for repo in scan_cache_dir().repos:
-                ref = repo.refs.get(revision or "main")
-                if (repo.repo_type, repo.repo_id) == (kind, name) and ref is not None:
-                    return str(ref.commit_hash)
-        raise KiyasError(f"{name}: not in the cache, and HF_HUB_OFFLINE forbids downloads", "fetch it once online")
+        for repo in _fetched(kind, name):
+            ref = repo.refs.get(revision or "main")
+            if ref is not None:
+                return str(ref.commit_hash)
+        raise KiyasError(f"{name}: not in the cache, and HF_HUB_OFFLINE forbids downloads", FETCH)
     with told(kind, name, revision):
         return str(HfApi().repo_info(name, repo_type=kind, revision=revision).sha)
 
@@ -202,10 +213,12 @@ def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator
             "check the spelling, owner/name; for a private one `hf auth login` or set HF_TOKEN",
         ) from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-        raise KiyasError(f"{name}: not in the cache, and the Hub cannot be reached", "fetch it once online") from None
+        raise KiyasError(f"{name}: not in the cache, and the Hub cannot be reached", FETCH) from None
     except errors.EntryNotFoundError:
         raise KiyasError(f"{name}: this {what} has no {file or 'such file'}") from None
     except httpx2.TransportError as error:
+        if not _fetched(kind, name):
+            raise KiyasError(f"{name}: not in the cache, and the Hub cannot be reached", FETCH) from None
         raise KiyasError(
             f"{name}: {constants.ENDPOINT} cannot be reached: {_first_line(error)}",
             "set HF_HUB_OFFLINE=1 to use what was fetched before",
@@ -213,7 +226,8 @@ def told(kind: str, name: str, revision: str | None, file: str = "") -> Iterator
     except (OSError, ValueError, RuntimeError) as error:
         raise KiyasError(
             f"{name}: this {what} could not be read from the Hub: {_first_line(error)}",
-            f"is {constants.ENDPOINT} reachable? HF_HUB_OFFLINE=1 uses what was fetched before",
+            f"is {constants.ENDPOINT} reachable?"
+            + (" HF_HUB_OFFLINE=1 uses what was fetched before" if _fetched(kind, name) else ""),
         ) from error
 
 

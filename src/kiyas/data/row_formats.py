@@ -85,7 +85,7 @@ class Reader:
         chat = next((name for name in CHATS if name in columns), None)
         self._take: Callable[[dict[str, Any]], _Taken]
         if all(column in columns for column in wanted):
-            self.shape, used, self._take = "columns " + " and ".join(wanted), list(wanted), _columns(*wanted)
+            self.shape, used, self._take = ", ".join(wanted), list(wanted), _columns(*wanted)
         elif wanted == USUAL and chat is not None:
             self.shape = "messages" if chat == "messages" else "ShareGPT"
             used, self._take = [chat], lambda row: _turns(row.get(chat))

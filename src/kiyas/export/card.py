@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +237,7 @@ def _what(subject: Subject) -> str:
     said = [
         f"{kind} {quoted(base_name(subject.study))}, trained on the data of the arm {quoted(adapter.arm)} in the study "
         f"{quoted(subject.study.name)}, which compares training data for code models.",
-        f"It is the training of seed {adapter.seed} (of {_listed(seeds)}) at step {adapter.step}.",
+        f"It is the training of seed {adapter.seed} ({_seeds(seeds)}) at step {adapter.step}.",
     ]
     rule = sentences.rule(WORDS, subject.findings.select.value)
     if subject.run.by_rule(adapter):
@@ -489,6 +489,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _list(texts: Iterable[str]) -> str:
     return "\n".join(f"- {quoted(text)}" for text in texts)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"of {_listed(seeds)}" if len(seeds) > 1 else "the only one"
 
 
 def _listed(values: Iterable[object]) -> str:

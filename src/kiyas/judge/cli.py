@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import tiers, trust
-from .formats import FORMATS, read_problems
+from .formats import FORMATS, UNCLAIMED, read_problems
 from .once import Once, short_digest
 from .pool import allow_limits, judge, usable_cores
 from .programs import for_problem, problem_of, program_files, read_programs
@@ -190,7 +190,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
+    try:
+        problems = {problem.id: problem for problem in read_problems(args.problems, args.format)}
+    except InputError as error:
+        if error.hint == UNCLAIMED:
+            error.hint += "; or name the format: --format"
+        raise
     given = map(Path, [*args.programs, args.problems, *([args.out] if args.out else [])])
     trust.allow(args.python, map(trust.folder_of, given), trust=args.trust)
     allow_limits(args.workers or usable_cores())

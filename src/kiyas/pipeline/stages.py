@@ -175,7 +175,8 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
         tell(f"data: {line}")
     for each in measured.contamination:
         if each.found:
-            tell(f"data: in the training data of {each.arm}: {many(len(each.found), 'problem')} of {each.benchmark}")
+            problems = many(len(each.found), "problem")
+            tell(f"data: in the training data of {each.arm}: {problems} of the benchmark {each.benchmark!r}")
     doubts = [*mistakes.in_words(study, measured.shared), *prepared.doubts(study)]
     for line in doubts:
         tell(f"data: {line}")

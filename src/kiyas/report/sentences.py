@@ -326,8 +326,8 @@ def needed(found: Contrast, words: Language) -> list[str]:
         listed = f" {words('conclusion.or')} ".join(options) or words("conclusion.needed_no_option")
         said.append(words("conclusion.needed_design", difference=difference, options=listed))
     elif need.problems is not None:
-        told = words("conclusion.needed_problems", difference=difference, problems=need.problems)
-        said.append(told + _hours(need.problems_hours, words))
+        time = _hours(need.problems_hours, words)
+        said.append(words("conclusion.needed_problems", difference=difference, problems=need.problems, time=time))
     if need.now_sees is not None:
         key = "now_sees" if need.now_sees < 1 else "now_sees_nothing"
         said.append(words(f"conclusion.{key}", points=words.points(need.now_sees, signed=False)))

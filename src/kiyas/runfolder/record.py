@@ -5,6 +5,7 @@ Written by runs and by imports, read by everyone. What an import does not know i
 
 from __future__ import annotations
 
+import difflib
 import platform
 import uuid
 from collections.abc import Mapping
@@ -206,11 +207,25 @@ def _declaration(compare: Compare, *, exclude_unset: bool = False) -> dict[str, 
     return {k: v for k, v in declared.items() if k not in LATER or v != Compare.model_fields[k].default}
 
 
+def meant_run(path: Path) -> str:
+    """`; did you mean runs/mine?`, where a run folder of such a name lies in the same folder or in runs/."""
+    if path.exists():
+        return ""
+    for root in (Path("runs"), path.parent):
+        names = sorted(each.parent.name for each in root.glob(f"*/{RunDir(path).resolved.name}"))
+        close = [path.name] if path.name in names else difflib.get_close_matches(path.name, names, 1, 0.7)
+        if close:
+            return f"; did you mean {root / close[0]}?"
+    return ""
+
+
 def read_record(folder: RunDir) -> Record:
     """Raises KiyasError when there is no record, or none that this version reads."""
     if not folder.resolved.exists():
         if folder.is_begun:
             raise KiyasError(f"{folder.resolved} is missing", how_to_mend(folder.resolved))
+        if meant := meant_run(folder.root):
+            raise KiyasError(f"{folder.root} is not a run folder{meant}")
         raise KiyasError(f"{folder.root} is not a run folder: no such file as {folder.resolved.name} in it")
     return parse(folder.resolved, read_sealed(folder.resolved))
 
@@ -256,6 +271,8 @@ def given_study(path: Path, overrides: list[str]) -> Given:
     """
     folder = RunDir(path if path.is_dir() else path.parent)
     if not folder.resolved.exists() or not (path.is_dir() or path.name == folder.study_copy.name):
+        if meant := meant_run(path):
+            raise KiyasError(f"no study file {path}{meant}")
         return Given(load(path, overrides), path, None)
     record = read_record(folder)
     if record.study is None:  # an import: its study file is there to be run, and says where the files are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from kiyas.judge import trust as judge_trust
 from kiyas.study import limits
 from kiyas.study.settings import (
     HUB_BENCHMARKS,
+    PATTERNS,
     PRACTICE,
     Arm,
     Benchmark,
@@ -101,12 +103,23 @@ def load(path: Path, overrides: list[str] | None = None, folder: Path | None = N
         limits.STUDY_FILE.refuse_above(path.stat().st_size, path)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise KiyasError(f"no study file {path}", "`kiyas init` writes one to start from") from None
+        meant = _study_beside(path)
+        hint = "`kiyas init` writes one to start from"
+        raise KiyasError(f"no study file {path}{meant}", "" if meant else hint) from None
     except IsADirectoryError:
         raise KiyasError(f"{path} is a folder; give the study file inside it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise KiyasError(f"cannot read {path}: {error}") from error
     return parse(text, str(path), folder or path.resolve().parent, overrides)
+
+
+def _study_beside(path: Path) -> str:
+    """`; did you mean mine.yaml?`, where such a file lies in the folder."""
+    names = sorted(each.name for each in path.parent.glob("*.y*ml"))
+    close = [name for name in names if Path(name).stem == path.stem] or difflib.get_close_matches(
+        path.name, names, 1, 0.7
+    )
+    return f"; did you mean {path.with_name(close[0])}?" if close else ""
 
 
 def refuse_untrusted(
@@ -136,6 +149,7 @@ def read(tree: Any, source: str, folder: Path, overrides: list[str] | None = Non
     """As `parse`, from what is in the text; the overrides are put into `tree`."""
     if not isinstance(tree, dict):
         raise KiyasError(f"{source}: a study file is a mapping of keys", "see `kiyas init`")
+    _refuse_blanks(overrides or [])
     given = [_keys(override)[0] for override in overrides or []]
     _make_room(tree, given)
     problems = [_override(tree, override) for override in overrides or []]
@@ -173,6 +187,8 @@ def _yaml(text: str, source: str) -> Any:
 
 
 BACK_SLASHES = "in double quotes a back-slash begins an escape: write single quotes, and paths with /"
+ESCAPED = re.compile("[\x00-\x1f\x85\xa0\u2028\u2029]")
+"""What a back-slash in double quotes makes, and no path has."""
 
 
 KEY = r'"[^"]*"|[\w-]+'
@@ -185,6 +201,16 @@ def _keys(override: str) -> tuple[list[str], str]:
     """
     found = re.match(f"((?:{KEY})(?:\\.(?:{KEY}))*)=", override)
     return ([key.strip('"') for key in re.findall(KEY, found[1])], override[found.end() :]) if found else ([], "")
+
+
+BLANKS = re.compile(r"(?:^|\0)([^\0=]+)(?:\0=\0?|=\0(?![^\0]*=))([^\0]+)")
+"""`seeds = 3`, `seeds =3` and `seeds= 3`, each a word of its own."""
+
+
+def _refuse_blanks(overrides: list[str]) -> None:
+    """Raises KiyasError for `seeds = 3`, which a shell hands over as three words."""
+    if found := BLANKS.search("\0".join(overrides)):
+        raise KiyasError(f"KEY=VALUE is written without blanks: {found[1]}={found[2]}")
 
 
 def _override(tree: dict[str, Any], override: str) -> str | None:
@@ -348,6 +374,8 @@ def _explain(whence: _Whence, error: Any) -> str:
         return f"{where}unknown key {dotted}{_suggest(error['loc'])}"
     if error["type"] == "missing":
         return f"{where}{dotted} is missing"
+    if error["type"] == "string_pattern_mismatch":
+        message = PATTERNS[error["ctx"]["pattern"]]
     given = error.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{where}{dotted}: {message}{shown}"
@@ -431,8 +459,8 @@ def _paths(whence: _Whence, folder: Path) -> list[str]:
             continue
         elif not path.exists():
             names = f"; known by name: {', '.join(HUB_BENCHMARKS)}" if location[0] == "benchmarks" else ""
-            slashes = f"; {BACK_SLASHES}" if re.search(r"[\\\x00-\x1f]", value) else ""
-            found.append(f"{where}{dotted}: no {what} {value!r} (looked in {folder}){names}{slashes}")
+            shown, slashes = _back_slashes(value, folder)
+            found.append(f"{where}{dotted}: no {what} {shown} (looked in {folder}){names}{slashes}")
         elif location[-1] in ("model_name_or_path", "model") and not (path / "config.json").is_file():
             found.append(f"{where}{dotted}: {value!r} holds no config.json, so it is not a model folder")
         elif location[-1] == "checkpoints" and not path.is_dir():
@@ -444,6 +472,17 @@ def _paths(whence: _Whence, folder: Path) -> list[str]:
     if isinstance(python, str) and shutil.which(python) is None:
         found.append(f"{whence(('judge', 'python'))}judge.python: no such interpreter here (got {python!r})")
     return found
+
+
+def _back_slashes(value: str, folder: Path) -> tuple[str, str]:
+    """A path that is not there as the file has it, and what to do about the back-slashes in it."""
+    if ESCAPED.search(value):
+        return repr(value), f"; {BACK_SLASHES}"
+    if "\\" not in value:
+        return repr(value), ""
+    slashed = value.replace("\\", "/")
+    there = (folder / slashed).exists()
+    return f"'{value}'", f"; write the path with /{f': {slashed} is there' if there else ''}"
 
 
 def _absolute(study: Study, folder: Path) -> Study:

@@ -123,7 +123,18 @@ Workers = Annotated[Number, Field(ge=1, le=1024)]
 Few = Annotated[Number, Field(ge=1, le=MOST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=1e-6, le=1e6)]
-Name = Annotated[str, Field(pattern=r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,63}$")]
+NAME = r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,63}$"
+DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+RELEASE = r"^release_v[1-9]$"
+METRIC = r"^pass@[1-9]\d{0,4}$"
+PATTERNS = {
+    NAME: "a name has letters, digits, . _ and -, no blanks; it begins with a letter or digit; 64 characters at most",
+    DEVICE: "give auto, cpu, mps, cuda or one GPU such as cuda:1",
+    RELEASE: "give a release such as release_v5",
+    METRIC: "give pass@1 or pass@K, such as pass@10",
+}
+"""What a text must be that has to match a pattern, in words."""
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Peft(Section):
@@ -214,7 +225,7 @@ class Training(Recipe):
     """Keeps the base's linear layers in 4 bits (NF4, as in QLoRA), in a quarter of the memory: 7B on 16 GB. That is
     another base than the one in 16 bits, and the conclusions are about it. `dtype` is what it computes in. Needs
     `pip install 'kiyas[quantized]'`."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, Field(pattern=DEVICE)] = "auto"
     """auto: all GPUs, else the CPU; cpu; cuda: all GPUs; cuda:1: that one; mps: untested. GPUs are those that
     CUDA_VISIBLE_DEVICES names."""
     workers: Workers | None = None
@@ -393,7 +404,7 @@ class Benchmark(Section):
     `mbpp` or `mbppplus`; or a JSONL file of problems in a format that `kiyas judge` reads (docs/judge.md)."""
     revision: str | None = None
     """Branch, tag or commit of a benchmark on the Hub. Default: main when the run starts; the commit is recorded."""
-    release: Annotated[str, Field(pattern=r"^release_v[1-9]$")] | None = None
+    release: Annotated[str, Field(pattern=RELEASE)] | None = None
     """LiveCodeBench's release, such as `release_v5`; it includes all earlier ones."""
     platform: list[str] | str | None = None
     """Only problems of these platforms, such as `atcoder`."""
@@ -568,7 +579,7 @@ class Compare(Section):
     contrasts: list[tuple[str, str]] = []
     """Further pairs of arms (or base) that the study declares beforehand. With the primary one they are corrected for
     multiple testing (Holm); all other differences are exploratory."""
-    metric: Annotated[str, Field(pattern=r"^pass@[1-9]\d{0,4}$")] = "pass@1"
+    metric: Annotated[str, Field(pattern=METRIC)] = "pass@1"
     """pass@1, or pass@K: the chance that at least one of K answers to a problem is right, estimated from
     generation.num_samples answers (K at most). Everything is compared and chosen by it."""
     select: Select = Select.LAST

@@ -106,6 +106,13 @@ def _read_each(path: str | Path, format: str | None, read: Callable[[Row, int], 
     return problems
 
 
+UNCLAIMED = (
+    "in Kıyas's own format a row has id, statement, and tests as a list of {input, output}; "
+    "docs/judge.md lists the columns of the others"
+)
+"""What to do with rows of no format, or of several. `kiyas judge` can also be told the format."""
+
+
 def recognise(row: Row) -> Format:
     """The one format that claims the row. Raises BadRowError where none does, or more than one.
 
@@ -117,10 +124,10 @@ def recognise(row: Row) -> Format:
         return claiming[0]
     if claiming:
         names = ", ".join(format.name for format in claiming)
-        raise BadRowError(f"more than one format claims this row: {names}", "name one: --format")
+        raise BadRowError(f"more than one format claims this row: {names}", UNCLAIMED)
     raise BadRowError(
         f"no format claims this row; nearest: {_nearest(row)}; its columns: {', '.join(map(str, row)) or 'none'}",
-        "name the format: --format; or add one: docs/add-a-benchmark.md",
+        UNCLAIMED,
     )
 
 
