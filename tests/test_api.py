@@ -106,6 +106,7 @@ def test_a_notebook_without_charts_shows_the_line(
             time.sleep(0.005)
         raise KeyboardInterrupt
     assert "stopped (run the cell again to continue)" in kernel.shown[-1]
+    assert "no charts: ZeroDivisionError: division by zero" in kernel.shown[-1]
 
 
 def test_pooled_runs_show_their_first_screen(tmp_path: Path) -> None:

@@ -128,7 +128,11 @@ def test_a_row_that_nothing_reads_is_refused_by_name(row: dict[str, Any], neares
     with pytest.raises(InputError) as caught:
         read_problems(path)
     assert (caught.value.file, caught.value.line) == (str(path), 2)
-    assert nearest in caught.value.reason and ", ".join(row) in caught.value.reason and "--format" in caught.value.hint
+    assert (
+        nearest in caught.value.reason
+        and ", ".join(row) in caught.value.reason
+        and "docs/judge.md" in caught.value.hint
+    )
 
 
 def test_a_named_format_is_used_as_given(tmp_path: Path) -> None:

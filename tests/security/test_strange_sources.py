@@ -58,7 +58,7 @@ def test_links_in_circles_and_out_of_the_world(tmp_path: Path, capsys: pytest.Ca
         (folder / name).symlink_to(target)
     assert cli.main(["import", str(folder), "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
-    assert "2 answers to 1 problem," in said and "step 200" in said, "a link to a folder beside it is followed"
+    assert "2 answers to 1 problem" in said and "step 200" in said, "a link to a folder beside it is followed"
     assert adapters.folders(folder) == [folder, folder / "beside"]
 
 

@@ -111,8 +111,10 @@ def following(study: Study, folder: RunDir, redo: Stage | None) -> Iterator[None
             sent = _so_far(note_of(folder, tracker), redo)
         except (KiyasError, OSError) as error:
             what = error.args[0] if isinstance(error, KiyasError) else error
-            again = f"remove {note_of(folder, tracker)}, and all of it is sent"
-            tell(f"{tracker}: what it was sent before is not known, so nothing is sent ({what}); {again}")
+            again = f"remove {note_of(folder, tracker)}, and everything is sent"
+            tell(
+                f"{tracker}: nothing is sent, since the record of what was sent before cannot be read ({what}); {again}"
+            )
             continue
         if folder.manifest(Stage.REPORT) is not None and sent.finished == sha256(folder.findings):
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import math
 import sys
 import threading
 import time
@@ -109,12 +110,14 @@ class View:
         drawn_at = 0.0
         with drawing.engine() as engine:
             while not self.ended.wait(EVERY_S):
-                # Charts are a courtesy: without them the line goes on, and the report comes.
-                with contextlib.suppress(Exception):
+                try:
                     if time.monotonic() - drawn_at > DRAWN_EVERY_S and self._course.read():
                         drawn_at = time.monotonic()
                         drawn = _side_by_side(self._course.charts(), engine)
                         self._below = self._below if self.ended.is_set() else drawn
+                except Exception as error:  # noqa: BLE001 (a courtesy: without charts the line and the run go on)
+                    drawn_at = math.inf
+                    self._below = f"<p>no charts: {html.escape(f'{type(error).__name__}: {error}')}</p>"
                 self.show()
 
     def show(self) -> None:
