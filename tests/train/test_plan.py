@@ -47,6 +47,7 @@ def test_the_chosen_layout_fits_and_more_memory_is_used(trainings: int, budget: 
     )
 
 
+@pytest.mark.slow
 def test_activations_are_kept_where_passes_are_long_enough() -> None:
     asked = plan(3)
     kept, again = Layout(2048), Layout(2048, recompute=True)
