@@ -45,7 +45,9 @@ class Key:
         value = "" if given else f" {self.default}"
         kind = f"({self.kind}{'' if self.kind.startswith('keys') and not self.default else given})"
         meaning = textwrap.fill(self.meaning, width, initial_indent="    ", subsequent_indent="    ")
-        return f"{self.name}:{value}  {kind}\n{meaning}"
+        head = f"{self.name}:{value}"
+        apart = "  " if len(head) + 2 + len(kind) <= width else "\n    "
+        return f"{head}{apart}{kind}\n{meaning}"
 
 
 @cache
