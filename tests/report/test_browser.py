@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from browser import until
+
 pytestmark = pytest.mark.browser
 
 
@@ -40,7 +42,7 @@ def test_light_and_dark(opened: Any) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(colour)
     page.locator("#theme").click()
-    page.wait_for_function(f"{colour} !== {before!r}")
+    until(page, f"{colour} !== {before!r}")
     page.wait_for_timeout(300)
     assert said == []
     assert len(drawn(page)) == 5

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from browser import until
 from kiyas.report.payload import script_json
 from kiyas.runfolder.files import read_jsonl
 from kiyas.runfolder.paths import RunDir
@@ -169,9 +170,7 @@ def test_filters(at: Any) -> None:
     page.get_by_label("Verdict").select_option(label="R error while running")
     found = visible(page)
     assert found and all(text.endswith("9") for text in found)
-    page.wait_for_function(
-        "[...document.querySelectorAll('.grid tbody tr:not([hidden])')].every(r => r.querySelector('.RE'))"
-    )
+    until(page, "[...document.querySelectorAll('.grid tbody tr:not([hidden])')].every(r => r.querySelector('.RE'))")
     page.get_by_label("Search").fill("nothing like this")
     assert visible(page) == []
 
@@ -211,7 +210,7 @@ def test_a_tall_grid_holds_only_what_is_near(at: Any) -> None:
     page.wait_for_selector("td[data-at='20,0']")
     page.evaluate("document.querySelector('.tall').scrollTop = 1e6")
     page.wait_for_selector("td[data-at='819,24']")
-    page.wait_for_function("!document.querySelector('td[data-at=\"20,0\"]')")
+    until(page, "!document.querySelector('td[data-at=\"20,0\"]')")
     assert cells.count() < 2500
     page.locator("td[data-at='0,0']").focus()
     for key in ("PageDown", "PageDown", "ArrowDown", "End"):
@@ -325,13 +324,13 @@ def test_both_columns_show_their_tests_and_run_nothing(at: Any) -> None:
         for part in ("Failing test", "Input", "Expected", "Got", "Error", "1 AC" if "1 AC" in text else "1 WA"):
             assert part in text
     page.keyboard.press("s")
-    page.wait_for_function("document.querySelectorAll('dialog article').length === 1")
+    until(page, "document.querySelectorAll('dialog article').length === 1")
     page.keyboard.press("s")
     columns.nth(1).wait_for()
     before = page.locator("dialog h2 + p").inner_text()
     page.locator("dialog h2").click()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelectorAll('dialog article').length === 2")
+    until(page, "document.querySelectorAll('dialog article').length === 2")
     assert page.locator("dialog h2 + p").inner_text() != before
     panel = page.locator("dialog[open]")
     assert panel.locator("img, script, b").count() == 0 and page.evaluate("window.hacked") is None
@@ -357,14 +356,14 @@ def test_links_survive_reload_back_and_forward(at: Any) -> None:
     two = ("problem=p003&checkpoint=deep/seed-0/step-000120&beside=div<b>x</b>/seed-0/step-000120", *one[1:])
     assert where(page) == two
     page.go_back()
-    page.wait_for_function("!document.querySelector('dialog[open]')")
+    until(page, "!document.querySelector('dialog[open]')")
     assert where(page) == ("", False, "")
     page.go_forward()
     page.locator("dialog article").nth(1).wait_for()
     assert where(page) == two
     page.keyboard.press("Escape")
     stands_at(page, "3,6")
-    page.wait_for_function("!location.hash")
+    until(page, "!location.hash")
     assert where(page) == ("", False, "")
 
 

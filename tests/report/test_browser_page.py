@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from browser import until
 from kiyas import report
 from kiyas.analyse import Findings, analyse
 from kiyas.analyse.findings import DataFacts
@@ -70,7 +71,7 @@ class Opened:
     def open_all(self) -> None:
         """Every fold; the charts in them are drawn then."""
         self.page.evaluate(OPEN_ALL)
-        self.page.wait_for_function("document.querySelectorAll('figure:not([data-drawn=yes])').length === 0")
+        until(self.page, "document.querySelectorAll('figure:not([data-drawn=yes])').length === 0")
 
 
 @pytest.fixture(scope="module")
