@@ -296,7 +296,7 @@ def _print_wrapped(text: str) -> None:
 
 
 def _coloured() -> bool:
-    return sys.stdout.isatty() and not os.getenv("NO_COLOR") and os.getenv("TERM", "") not in ("dumb", "unknown")
+    return terminal.moves(sys.stdout) and not os.getenv("NO_COLOR")
 
 
 def _print_coloured(text: str, end: str = "\n") -> None:

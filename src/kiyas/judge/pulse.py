@@ -124,6 +124,11 @@ class Pace:
         if len(self._marks) > self.MOST:
             del self._marks[1::2]
 
+    def left_s(self, units: int) -> float | None:
+        """How long so many take. None where too little is known."""
+        each = self.seconds_each()
+        return None if each is None else units * each
+
     def seconds_each(self) -> float | None:
         """None where too little is known."""
         if len(self._marks) < 3:

@@ -7,6 +7,7 @@ that whatever is printed passes here; what moves the cursor on purpose writes to
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,11 @@ class Printable:
 def raw(stream: TextIO) -> TextIO:
     """The stream below, for bars and colours of our own: whoever writes there cleans the texts of others first."""
     return stream.raw if isinstance(stream, Printable) else stream
+
+
+def moves(stream: object) -> bool:
+    """Whether a bar may move and colours may be there: a terminal that can, and no file or log."""
+    return bool(getattr(stream, "isatty", bool)()) and os.getenv("TERM", "") not in ("dumb", "unknown")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typing import IO, Any
 from .once import Once, short_digest
 from .proof import Finding
 from .pulse import JudgingPace, Pace, clock, left, on_screen, under_way
-from .terminal import many, one_line, raw
+from .terminal import many, moves, one_line, raw
 from .types import InputError, Outcome, Program, Verdict
 from .verdicts import CHECKER_FAILED, WITHIN
 
@@ -413,7 +413,7 @@ class Progress:
 
     def __init__(self, total: int, what: str = "judged: ") -> None:
         self.total, self.what, self.done, self.note = total, what, 0, ""
-        self.moves = sys.stderr.isatty() and os.getenv("TERM", "") not in ("dumb", "unknown")
+        self.moves = moves(sys.stderr)
         self.pace = Pace()
         self.left: Callable[[], float | None] = self._left
         self._began = self._drawn = time.monotonic()
@@ -422,8 +422,7 @@ class Progress:
         self._ends.enter_context(on_screen(self._draw) if self.moves else under_way(self.__str__))
 
     def _left(self) -> float | None:
-        each = self.pace.seconds_each()
-        return None if each is None else (self.total - self.done) * each
+        return self.pace.left_s(self.total - self.done)
 
     def __str__(self) -> str:
         parts = [f"{self.what}{self.done}/{self.total}", f"{clock(time.monotonic() - self._began)} elapsed"]

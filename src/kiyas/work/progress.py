@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from rich.text import Text
 
 from kiyas.judge import pulse
 from kiyas.judge.pulse import Pace, clock, on_screen, under_way
-from kiyas.judge.terminal import one_line, raw
+from kiyas.judge.terminal import moves, one_line, raw
 
 LONG = 20_000
 """Rows or texts from which on going through them takes so long that it is shown."""
@@ -75,8 +74,7 @@ class Bar:
         self._pace.mark(self.done)
 
     def _left(self) -> float | None:
-        each = self._pace.seconds_each()
-        return None if each is None else (self.total - self.done) * each
+        return self._pace.left_s(self.total - self.done)
 
     def parts(self, narrow: bool = False) -> list[str]:
         """What is to be said of it; narrow: only how much is done, and how long it takes."""
@@ -127,11 +125,6 @@ class _Label(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         return Text(task.description)
-
-
-def moves(stream: object) -> bool:
-    """Whether a bar may move there: a terminal that can, and no file or log."""
-    return bool(getattr(stream, "isatty", bool)()) and os.getenv("TERM", "") not in ("dumb", "unknown")
 
 
 @contextlib.contextmanager
