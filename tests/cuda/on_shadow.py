@@ -34,6 +34,7 @@ from kiyas.study.settings import Study
 from kiyas.train.loop import layout_notes, layout_path, part_log
 from kiyas.train.stage import train_part
 from kiyas.types import BASE, Example
+from kiyas.work.engine import Place
 
 TRAININGS = [["a", "", 0], ["b", "", 0], ["a", "", 1], ["b", "", 1]]
 STEPS = {"a": 4, "b": 3}
@@ -100,13 +101,23 @@ def trained(folder: RunDir, settings: Study, kill_after: int | None = None) -> N
         if kill_after is not None and next(steps) == kill_after:
             raise KilledError
 
-    train_part(str(folder.root), settings.model_dump(mode="json"), TRAININGS, STEPS, 0, 1, report)
+    train_part(
+        Place(str(folder.root), settings.training.device), settings.model_dump(mode="json"), TRAININGS, STEPS, 0, report
+    )
 
 
 def answered(folder: RunDir, settings: Study, part: int) -> list[dict[str, Any]]:
     """By the base and the last checkpoints."""
     adapters = [[*asdict(BASE).values()], *([arm, variant, seed, STEPS[arm]] for arm, variant, seed in TRAININGS)]
-    generate_part(str(folder.root), settings.model_dump(mode="json"), adapters, part, 1, [], lambda count, note: None)
+    generate_part(
+        Place(str(folder.root), settings.training.device),
+        settings.model_dump(mode="json"),
+        adapters,
+        None,
+        part,
+        [],
+        lambda count, note: None,
+    )
     return sorted(read_jsonl(part_file(folder, part)), key=str)
 
 
@@ -177,7 +188,7 @@ def out_of_memory() -> dict[str, Any]:
                     device.card.taken = device.card.memory - device.card.reserved - left
 
             settings = study(model, "cuda").model_dump(mode="json")
-            train_part(str(crowded.root), settings, TRAININGS, STEPS, 0, 1, report)
+            train_part(Place(str(crowded.root), settings["training"]["device"]), settings, TRAININGS, STEPS, 0, report)
         a, b = weights(calm), weights(crowded)
         layout = read_json(layout_path(crowded, 0))
         return {"weights": float((a - b).norm() / a.norm()), "said": layout_notes([layout]), "free": device.card.room}

@@ -21,7 +21,7 @@ from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Trainee
-from kiyas.work.workers import OnProgress
+from kiyas.work.engine import OnProgress
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
 

@@ -19,6 +19,7 @@ from kiyas.model.adapters import AdapterStack, Spec, StackedLinear, StackedModel
 from kiyas.model.base import Base
 from kiyas.study.settings import Generation
 from kiyas.types import BASE, AdapterId, Completion
+from kiyas.work.engine import Place
 
 IDS = [BASE, AdapterId("x", "", 0, 10), AdapterId("x", "", 0, 20), AdapterId("y", "", 0, 20)]
 QUESTIONS = [Question(f"p{i}", s.ids[: s.start]) for i, s in enumerate(tiny.samples(9, 7, longest=40))]
@@ -119,7 +120,15 @@ def test_more_adapters_than_rows_are_taken_in_groups(tmp_path: Path, monkeypatch
     for part, rows in enumerate((20, 3)):
         settings["generation"] = {"max_new_tokens": 20, "max_rows": rows}
         study = Study.model_validate(settings).model_dump(mode="json")
-        generate_part(str(folder.root), study, [[*id.fields().values()] for id in IDS], part, 1, [], lambda n, t: None)
+        generate_part(
+            Place(str(folder.root), "cpu"),
+            study,
+            [[*id.fields().values()] for id in IDS],
+            None,
+            part,
+            [],
+            lambda n, t: None,
+        )
         found = read_jsonl(part_file(folder, part))
         texts.append({(r["arm"], r["step"], r["problem_id"]): r["text"] for r in found})
         assert max(flown) <= rows

@@ -19,6 +19,7 @@ from kiyas.runfolder.files import read_jsonl, read_sealed
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId
+from kiyas.work.engine import Place
 
 PROBLEMS = [f"p{i:03d}" for i in range(60)]
 IDS = [BASE, *(AdapterId(arm, "", 0, step) for arm in ("x", "y") for step in (1, 2))]
@@ -87,7 +88,7 @@ class KilledError(Exception):
 def run(folder: RunDir, asked: Study, report: Callable[[int, str], None] = lambda n, t: None) -> list[Any]:
     again = [[*id.fields().values(), *what] for id, *what in chosen(asked, IDS, PROBLEMS[:40])]
     adapters = [[*id.fields().values()] for id in IDS]
-    generate_part(str(folder.root), asked.model_dump(mode="json"), adapters, 0, 1, again, report)
+    generate_part(Place(str(folder.root), "cpu"), asked.model_dump(mode="json"), adapters, None, 0, again, report)
     return again
 
 

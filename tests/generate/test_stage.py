@@ -17,6 +17,7 @@ from kiyas.runfolder.files import read_jsonl, read_sealed, write_json, write_jso
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, KiyasError
+from kiyas.work.engine import Place
 
 IDS = [BASE, *(AdapterId("x", "", 0, step) for step in (1, 2, 3))]
 PROBLEMS = 24
@@ -41,7 +42,15 @@ def run(folder: RunDir, base: Path, rows: int | None = 8, report: Callable[[int,
         }
     )
     adapters = [[*id.fields().values()] for id in IDS]
-    generate_part(str(folder.root), study.model_dump(mode="json"), adapters, 0, 1, [], report or (lambda n, t: None))
+    generate_part(
+        Place(str(folder.root), "cpu"),
+        study.model_dump(mode="json"),
+        adapters,
+        None,
+        0,
+        [],
+        report or (lambda n, t: None),
+    )
 
 
 def texts(folder: RunDir) -> dict[Any, str]:

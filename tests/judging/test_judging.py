@@ -15,6 +15,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Completion, KiyasError
 from kiyas.work.progress import Bar, bar
+from kiyas.work.workers import HERE
 
 ANSWERS = ["```python\nprint(int(input()) * 2)\n```", "```python\nprint(1)\n```", "I cannot.", "print(int(input())*2)"]
 
@@ -38,7 +39,7 @@ def folder(tmp_path: Path) -> RunDir:
 
 def run(folder: RunDir) -> dict[str, int]:
     with bar("judge", 16, "programs") as progress:
-        counts = judge_completions(folder, Judge(isolation="best", time_limit_s=2), progress)
+        counts = judge_completions(folder, Judge(isolation="best", time_limit_s=2), progress, HERE.each)
     assert progress.done == 16
     return counts
 
@@ -102,7 +103,7 @@ def test_programs_that_all_fail_outside_their_own_code_stop_the_run(tmp_path: Pa
         ]
         write_jsonl(made.completions, [completion.to_row() for completion in completions])
         with bar("judge", len(answers), "programs") as progress:
-            judge_completions(made, Judge(isolation="best"), progress)
+            judge_completions(made, Judge(isolation="best"), progress, HERE.each)
 
     right = [f"def double(x):\n    return 2 * x  # {n}\n" for n in range(20)]
     with pytest.raises(KiyasError, match=r"20 of 20 programs fail in the same way.*NameError.*missing_from_tests"):
@@ -151,7 +152,7 @@ def test_of_answers_decoded_again_only_other_programs_are_judged(
     monkeypatch.setattr(judge, "judge", spy)
     before, counted = folder.judgments.read_bytes(), Bar("judge", 6, "programs")
     for _ in range(2):  # the second time there is nothing to do
-        judge_redecoded(folder, Judge(isolation="best", time_limit_s=2), counted)
+        judge_redecoded(folder, Judge(isolation="best", time_limit_s=2), counted, HERE.each)
     assert asked == ["print(2)\n"] or asked == ["print(2)"]
     assert folder.judgments.read_bytes() == before and counted.done == 6
     rows = {row["step"]: row for row in read_jsonl(folder.redecoded_judgments)}
@@ -169,6 +170,6 @@ def test_a_sandbox_that_fails_on_answers_decoded_again_stops_the_stage(
             judge.Verdict(each, judge.Outcome.IE, 0, 2, (), "the worker died", judge.Tier.WEAK) for each in programs
         )
         patched.setattr(judge, "judge", broken)
-        judge_redecoded(folder, Judge(isolation="best"), Bar("judge", 1, "programs"))
-    judge_redecoded(folder, Judge(isolation="best"), Bar("judge", 1, "programs"))
+        judge_redecoded(folder, Judge(isolation="best"), Bar("judge", 1, "programs"), HERE.each)
+    judge_redecoded(folder, Judge(isolation="best"), Bar("judge", 1, "programs"), HERE.each)
     assert [row["verdict"] for row in read_jsonl(folder.redecoded_judgments)] == ["WA"]

@@ -15,13 +15,15 @@ from kiyas.check import costs
 from kiyas.model import device
 from kiyas.model.base import Base
 from kiyas.pipeline import identity, layout, stages
-from kiyas.pipeline.layout import Part, lanes, number_format, parts_of, settled
+from kiyas.pipeline.layout import Part, do, number_format, parts_of, settled
 from kiyas.runfolder.files import read_json, write_json
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import Kind, Record, read_record, write_record
 from kiyas.study.settings import Dtype, Study
 from kiyas.types import KiyasError
 from kiyas.work import workers
+from kiyas.work.progress import bar
+from kiyas.work.workers import HERE
 
 UNITS = [["a", "", seed] for seed in range(5)]
 
@@ -45,14 +47,22 @@ def on(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 
 def shared_out(parts: list[Part]) -> list[list[tuple[str, int]]]:
-    made = lanes(study(), parts, lambda part, own, sharing: (own["training"]["device"], part.number))
-    return [[(device, number) for device, number in lane] for lane in made]
+    given: list[list[tuple[str, int]]] = []
+
+    def noted(function: Any, lanes: list[list[tuple[Any, ...]]], *_: Any) -> None:
+        given.extend([(place.device, number) for place, _, number in lane] for lane in lanes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "run_parts", noted)
+        with bar("test", 1, "parts") as progress:
+            do(HERE, RunDir(Path()), study(), print, parts, lambda part: (part.number,), lambda _: ([], []), progress)
+    return given
 
 
 def test_parts_keep_their_device_and_go_round_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunDir(tmp_path)
     on(monkeypatch, 3)
-    parts = parts_of(folder, Stage.TRAIN, study(), UNITS)
+    parts = parts_of(HERE, folder, Stage.TRAIN, study(), UNITS)
     assert [(part.place, len(part.units)) for part in parts] == [(0, 2), (1, 2), (2, 1)]
     assert shared_out(parts) == [[("cuda:0", 0)], [("cuda:1", 1)], [("cuda:2", 2)]]
     for count, expected in (
@@ -61,13 +71,13 @@ def test_parts_keep_their_device_and_go_round_fewer(tmp_path: Path, monkeypatch:
         (4, [[("cuda:0", 0)], [("cuda:1", 1)], [("cuda:2", 2)]]),
     ):
         on(monkeypatch, count)
-        assert parts_of(folder, Stage.TRAIN, study(), UNITS) == parts, "decided once"
+        assert parts_of(HERE, folder, Stage.TRAIN, study(), UNITS) == parts, "decided once"
         assert shared_out(parts) == expected
 
 
 def test_more_parts_than_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, 2)
-    parts = parts_of(RunDir(tmp_path), Stage.TRAIN, study(), UNITS, most=1)
+    parts = parts_of(HERE, RunDir(tmp_path), Stage.TRAIN, study(), UNITS, most=1)
     assert parts == [Part(number, [unit], number % 2) for number, unit in enumerate(UNITS)]
     assert [[number for _, number in lane] for lane in shared_out(parts)] == [[0, 2, 4], [1, 3]]
 
@@ -77,7 +87,7 @@ def test_a_run_goes_on_with_the_shares_of_an_older_version(tmp_path: Path, monke
     stages.run(settings, folder, until=Stage.DATA)
     path = folder.train_state / "layout.json"
     write_json(path, [[["deep", "", 0]], [["diverse", "", 0]]])
-    assert layout.parts_of(folder, Stage.TRAIN, settings, []) == [
+    assert layout.parts_of(HERE, folder, Stage.TRAIN, settings, []) == [
         Part(0, [["deep", "", 0]], 0),
         Part(1, [["diverse", "", 0]], 1),
     ]
@@ -130,10 +140,10 @@ def test_every_card_computes_in_what_its_hardware_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capabilities: list[tuple[int, int]], expected: str
 ) -> None:
     cards(monkeypatch, *capabilities)
-    assert number_format(study()) == (expected, "")
+    assert number_format(HERE, study()) == (expected, "")
     folder = run_folder(tmp_path, None, begun=False)
-    assert settled(study(), folder).training.dtype == expected == read_record(folder).dtype
-    assert number_format(study(dtype="float32")) == ("float32", "")
+    assert settled(HERE, study(), folder).training.dtype == expected == read_record(folder).dtype
+    assert number_format(HERE, study(dtype="float32")) == ("float32", "")
 
 
 def test_the_device_that_is_used_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +154,7 @@ def test_the_device_that_is_used_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(
         KiyasError, match=r"the card 1 \(compute capability 7\.5\) does not compute bfloat16\n.*=float16 or auto"
     ):
-        number_format(study(dtype="bfloat16"))
+        number_format(HERE, study(dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((8, 0), "bfloat16"), ((7, 5), "float32"), (None, "float32")])
@@ -153,7 +163,7 @@ def test_a_run_of_an_older_version_goes_on_as_it_began(
 ) -> None:
     cards(monkeypatch, *([capability] if capability else []))
     folder = run_folder(tmp_path, None, begun=True)
-    assert settled(study(), folder).training.dtype == expected == read_record(folder).dtype
+    assert settled(HERE, study(), folder).training.dtype == expected == read_record(folder).dtype
 
 
 def test_a_run_goes_on_in_its_format_on_another_machine_or_not_at_all(
@@ -161,14 +171,14 @@ def test_a_run_goes_on_in_its_format_on_another_machine_or_not_at_all(
 ) -> None:
     folder = run_folder(tmp_path, Dtype.BFLOAT16, begun=True)
     cards(monkeypatch)
-    assert settled(study(), folder).training.dtype is Dtype.BFLOAT16
+    assert settled(HERE, study(), folder).training.dtype is Dtype.BFLOAT16
     cards(monkeypatch, (7, 5))
     with pytest.raises(KiyasError, match=r"was begun in bfloat16: .*card 0[^\0]*on a machine that does"):
-        settled(study(), folder)
+        settled(HERE, study(), folder)
     assert read_record(folder).dtype is Dtype.BFLOAT16
     # Nothing was trained yet, or it is to be done again: this machine chooses.
     again = run_folder(tmp_path / "again", Dtype.BFLOAT16, begun=False)
-    assert settled(study(), again).training.dtype is Dtype.FLOAT16
+    assert settled(HERE, study(), again).training.dtype is Dtype.FLOAT16
 
 
 @pytest.mark.parametrize(
@@ -195,9 +205,9 @@ def test_a_large_base_on_a_processor(
     monkeypatch.setattr(identity, "shapes", lambda study: shapes)
     monkeypatch.setattr(device, "_seconds_of_product", seconds)
     monkeypatch.setattr(device, "available_bytes", lambda where: int(free))
-    dtype, told = number_format(study())
+    dtype, told = number_format(HERE, study())
     assert dtype == expected and why in told and set(asked) == {(8960, 1536)}
-    assert number_format(study(dtype="float16")) == ("float16", "")
+    assert number_format(HERE, study(dtype="float16")) == ("float16", "")
 
 
 def test_the_measurement_is_of_a_product() -> None:
@@ -206,16 +216,17 @@ def test_the_measurement_is_of_a_product() -> None:
 
 
 def test_check_reckons_with_the_format_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "number_format", lambda study: (Dtype.BFLOAT16, "faster"))
+    monkeypatch.setattr(layout, "number_format", lambda engine, study: (Dtype.BFLOAT16, "faster"))
     assert costs._device(study(device="cpu"))[:2] == (torch.device("cpu"), torch.bfloat16)
 
 
 def test_a_small_base_on_a_processor_needs_no_torch() -> None:
     code = (
         "import sys; from kiyas.pipeline.layout import number_format; from kiyas.study.settings import Study\n"
+        "from kiyas.work.workers import HERE\n"
         "study = Study.model_validate({'name': 't', 'model_name_or_path': 'practice', "
         "'arms': {'a': {'dataset_name': 'practice/deep'}}})\n"
-        "print(number_format(study), 'torch' in sys.modules)"
+        "print(number_format(HERE, study), 'torch' in sys.modules)"
     )
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

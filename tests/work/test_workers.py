@@ -16,8 +16,9 @@ import pytest
 
 from kiyas.types import KiyasError
 from kiyas.work import workers
+from kiyas.work.engine import OnProgress
 from kiyas.work.progress import bar
-from kiyas.work.workers import OnProgress, WorkerError, overlooked_gpu, places, run_parts, uses_gpu
+from kiyas.work.workers import WorkerError, overlooked_gpu, places, run_parts, uses_gpu
 
 
 def work(what: str, report: OnProgress) -> None:

@@ -42,6 +42,7 @@ from kiyas.pipeline.prepare import Prepared, given_checkpoints
 from kiyas.study.settings import Study
 from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
+from kiyas.work.workers import HERE
 
 ENOUGH_S = 0.2
 """A measurement grows until it takes so long or has the study's own size."""
@@ -147,7 +148,9 @@ def estimate(
     parameters = identity.parameters(study) or size // 2
     workers = (1, 1)
     if card is None:
-        train, generate = (len(layout.places(here, units)) for units in (max(1, work.trainings), work.checkpoints + 1))
+        train, generate = (
+            len(layout.places(HERE, here, units)) for units in (max(1, work.trainings), work.checkpoints + 1)
+        )
         workers = (train, generate)
     with _threads(1 if max(workers) > 1 else None), errors_in_words():
         probe = small_base(config, 1, chat, device, dtype)
@@ -225,7 +228,7 @@ def _device(study: Study) -> tuple[torch.device, torch.dtype, Study]:
     except KiyasError:
         device = torch.device("cpu")  # remarked on: Costs.wanted is not Costs.device
         here = study.model_copy(update={"training": study.training.model_copy(update={"device": "cpu"})})
-    return device, getattr(torch, layout.number_format(here)[0]), here
+    return device, getattr(torch, layout.number_format(HERE, here)[0]), here
 
 
 def _name(device: torch.device) -> str:

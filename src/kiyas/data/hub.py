@@ -117,9 +117,10 @@ def model_folder(name: str, revision: str | None = None, *, weights: bool = True
         return Path(snapshot_download(name, revision=commit, allow_patterns=wanted, ignore_patterns=["*/*"]))
 
 
-def base_folder(study: Study) -> Path:
-    """Folder of the study's base model."""
-    return model_folder(study.model_name_or_path, study.model_revision)
+def base_folder(study: Study, elsewhere: Iterable[tuple[str, str]] = ()) -> Path:
+    """Folder of the study's base model. `elsewhere`: names of models whose folders are known."""
+    name, known = study.model_name_or_path, dict(elsewhere)
+    return Path(known[name]) if name in known else model_folder(name, study.model_revision)
 
 
 def without_weights(study: Study) -> Study:

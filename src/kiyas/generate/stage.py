@@ -7,6 +7,7 @@ says after how many answers. So a resumed part takes the same course.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,36 +38,37 @@ from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import float32_modules
 from kiyas.study.settings import Generation, Study
 from kiyas.types import AdapterId, Answered, Completion, KiyasError
+from kiyas.work.engine import OnProgress, Place
 from kiyas.work.progress import tell
-from kiyas.work.workers import OnProgress
 
 
 def generate_part(
-    root: str,
+    place: Place,
     study_json: dict[str, Any],
     adapters: list[list[Any]],
+    problems: tuple[int, int] | None,
     part: int,
-    workers: int,
     again: list[list[Any]],
     report: OnProgress,
 ) -> None:
     """One worker's share: all answers of the given [arm, variant, seed, step] adapters that are still missing.
 
-    `workers`: how many share this machine's memory. Whole waves are appended to the part's file; what a kill left of a
-    wave is taken back and made again. Then those of `again` ([arm, variant, seed, step, problem, sample]) are decoded
-    once more in another batch shape, into a file of their own.
+    `problems`: from which one to before which; None: all. Whole waves are appended to the part's file; what a kill left
+    of a wave is taken back and made again. Then those of `again` ([arm, variant, seed, step, problem, sample]) are
+    decoded once more in another batch shape, into a file of their own.
     """
-    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    folder, study = RunDir(Path(place.root)), Study.model_validate(study_json)
     ids = [AdapterId(*fields) for fields in adapters]
     rank = max(saved_spec(where).rank for _, where in _places(folder, study, ids))
-    mine = _Part.of(folder, study, part, ids, rank)
-    mine.run(workers, report)
+    rows = itertools.islice(each_row(folder.problems), *(problems or (None,)))
+    mine = _Part.of(folder, study, part, ids, rank, rows, place)
+    mine.run(place.sharing, report)
     if again:
         other = mine.again([(AdapterId(*who), problem, sample) for *who, problem, sample in again])
         if other is None:
             report(len(again), "")
         else:
-            other.run(workers, report)
+            other.run(place.sharing, report)
 
 
 def answers_to(
@@ -82,15 +84,15 @@ def answers_to(
     return sorted(made, key=lambda each: (ids.index(each.adapter), each.sample))
 
 
-def try_answers(root: str, study_json: dict[str, Any], adapters: int, _: OnProgress) -> None:
+def try_answers(place: Place, study_json: dict[str, Any], adapters: int, _: OnProgress) -> None:
     """Before training: the widest decoding of so many adapters, so that what will not fit fails in the first minute.
 
     Raises KiyasError where not even one answer at a time fits.
     """
-    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
+    folder, study = RunDir(Path(place.root)), Study.model_validate(study_json)
     ids = [AdapterId("trial", step=step) for step in range(adapters)]
     rank = max(study.peft_of(arm).r for arm in study.trained)
-    _Part.of(folder, study, 0, ids, rank).tried()
+    _Part.of(folder, study, 0, ids, rank, each_row(folder.problems), place).tried()
 
 
 @dataclass
@@ -116,20 +118,21 @@ class _Part:
         part: int,
         ids: list[AdapterId],
         rank: int,
-        problems: Iterable[dict[str, Any]] | None = None,
+        problems: Iterable[dict[str, Any]],
+        place: Place | None = None,
     ) -> _Part:
-        """`problems`: rows to ask instead of the run's own."""
         own, arm = study.training, study.arms.get(ids[0].arm)
+        device, models = (place.device, place.models) if place else (own.device, ())
         if arm is not None and arm.model is not None:
-            base = Base.load(arm.model, own.device, own.dtype, None, own.load_in_4bit)
+            base = Base.load(dict(models).get(arm.model, arm.model), device, own.dtype, None, own.load_in_4bit)
             model = StackedModel(base.model)
         else:
             wide = float32_modules(folder, study)
-            base = Base.load(hub.base_folder(study), own.device, own.dtype, wide, own.load_in_4bit)
+            base = Base.load(hub.base_folder(study, models), device, own.dtype, wide, own.load_in_4bit)
             model = StackedModel(base.model, study.target_modules)
         questions = [
             Question(str(row["id"]), tuple(base.chat.prompt_ids(question(row), study.dataset.system)))
-            for row in (each_row(folder.problems) if problems is None else problems)
+            for row in problems
         ]
         return cls(folder, part, base, model, study, ids, rank, questions)
 
@@ -332,6 +335,13 @@ def _places(folder: RunDir, study: Study, ids: list[AdapterId]) -> list[tuple[Ad
 
 def _keys(group: list[AdapterId], wave: list[Job]) -> list[Answered]:
     return [(group[job.k], job.question.problem_id, job.sample) for job in wave]
+
+
+def files_of(part: int, adapters: list[list[Any]]) -> tuple[list[str], list[str]]:
+    """What `generate_part` reads of the run folder, and what it writes there: patterns."""
+    folders = (AdapterId(*each).folder for each in adapters)
+    state = [f"generate/state/*{kind}-{part}.*" for kind in ("part", "again")]
+    return ["data/problems.jsonl", *(f"train/checkpoints/{each}/*" for each in folders)], state
 
 
 def part_file(folder: RunDir, part: int, *, again: bool = False) -> Path:

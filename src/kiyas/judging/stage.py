@@ -28,26 +28,30 @@ class Bar(Protocol):
     def update(self, count: int = 1) -> None: ...
 
 
-def judge_completions(folder: RunDir, settings: Judge, bar: Bar) -> dict[str, int]:
+Each = Callable[..., Iterator[judge.Verdict]]
+"""Who judges: `Engine.each` (work/engine.py)."""
+
+
+def judge_completions(folder: RunDir, settings: Judge, bar: Bar, each: Each) -> dict[str, int]:
     """Judges every completion that has no verdict yet. Returns how often each verdict was given.
 
     Checkpoints often write the same program: it is run once per problem, and its verdict is in every row.
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again. Also
     when the checker of a problem failed: that is not judged again.
     """
-    have = _judge(folder, rows.completions(folder), folder.judgments, settings, bar, {})
+    have = _judge(folder, rows.completions(folder), folder.judgments, settings, bar, {}, each)
     refuse_common_failure(rows.judgments(folder))
     counts = Counter(have.values())
     return {outcome.value: n for outcome, n in sorted(counts.items())}
 
 
-def judge_redecoded(folder: RunDir, settings: Judge, bar: Bar) -> None:
+def judge_redecoded(folder: RunDir, settings: Judge, bar: Bar, each: Each) -> None:
     """Judges the answers that were decoded again, after all others. Raises as `judge_completions`.
 
     A program that was judged has its verdict: only rounding may make a difference, not a second run of one program.
     """
     known = {(str(row["problem_id"]), str(row["program"])): row for row in read_jsonl(folder.judgments)}
-    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, bar, known)
+    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, bar, known, each)
 
 
 def _judge(
@@ -57,6 +61,7 @@ def _judge(
     settings: Judge,
     bar: Bar,
     known: Mapping[tuple[str, str], dict[str, Any]],
+    each: Each,
 ) -> dict[Answered, judge.Outcome]:
     """Adds to the file `path` the verdicts that it lacks, and returns all. `known`: rows of (problem, program)."""
     problems = judge.read_problems(folder.problems, "kiyas")
@@ -78,7 +83,7 @@ def _judge(
             bar.update(len(same))
         pace = JudgingPace(Counter(problem for problem, _ in wanted))
         bar.left = pace.left_s
-        for verdict in verdicts(wanted, problems, settings):
+        for verdict in each(verdicts_at, folder.root, ("data/problems.jsonl",), (settings,), wanted):
             same = wanted[verdict.problem_id, verdict.program.source]
             writer.write(*(Judgment.row(completion, extraction, verdict) for completion, extraction in same))
             have |= {completion.key: verdict.verdict for completion, _ in same}
@@ -164,6 +169,11 @@ def sound(problems: list[judge.Problem], findings: list[judge.Finding], source: 
     """The ids of the problems that are not refused. Raises KiyasError where most are, or any of those `listed`."""
     with _in_words():
         return judge.sound(problems, findings, source, listed)
+
+
+def verdicts_at(root: str, settings: Judge, programs: Iterable[tuple[str, str]]) -> Iterator[judge.Verdict]:
+    """The same, of the problems of a run folder."""
+    return verdicts(programs, judge.read_problems(RunDir(Path(root)).problems, "kiyas"), settings)
 
 
 def verdicts(

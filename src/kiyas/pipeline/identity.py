@@ -45,8 +45,9 @@ from kiyas.runfolder.record import (
 )
 from kiyas.study.settings import HARMLESS, Study
 from kiyas.types import KiyasError
+from kiyas.work.engine import Engine
 from kiyas.work.progress import bar
-from kiyas.work.workers import gpus
+from kiyas.work.workers import HERE
 
 # Which stage a change of a section of the study file, or of a setting in it, falsifies first. `None`: no stage.
 FALSIFIES: dict[str, Stage | None] = {
@@ -102,7 +103,13 @@ def refuse_missing_trackers(study: Study) -> None:
 
 
 def open_run(
-    study: Study, folder: RunDir, file: Path | None, text: str, overrides: list[str], redo: Stage | None
+    study: Study,
+    folder: RunDir,
+    file: Path | None,
+    text: str,
+    overrides: list[str],
+    redo: Stage | None,
+    engine: Engine = HERE,
 ) -> Tier:
     """Stamps a new run folder, or checks that an old one is of the same study. Returns the tier of isolation.
 
@@ -139,7 +146,7 @@ def open_run(
         base=_base(study),
         models=_models(study),
         judge=JudgeFacts(tier=tier, mode=study.judge.mode),
-        device="gpu" if gpus(study.training.device) else "cpu",
+        device="gpu" if engine.gpus(study.training.device) else "cpu",
         overrides=tuple(overrides),
     )
     write_record(folder, record)

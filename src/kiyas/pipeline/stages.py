@@ -22,7 +22,7 @@ from kiyas.judge.terminal import many
 from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity, trackers
-from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
+from kiyas.pipeline.layout import Part, all_trainings, do, float32_modules, held_at_once, parts_of, places, settled
 from kiyas.runfolder import manifests, rows
 from kiyas.runfolder.files import (
     ChangedError,
@@ -39,8 +39,9 @@ from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, Completion, KiyasError
+from kiyas.work.engine import Engine
 from kiyas.work.progress import bar, tell
-from kiyas.work.workers import overlooked_gpu, run_parts, warm
+from kiyas.work.workers import HERE, overlooked_gpu, warm
 
 
 def run(
@@ -52,8 +53,11 @@ def run(
     overrides: list[str] | None = None,
     until: Stage = Stage.REPORT,
     redo: Stage | None = None,
+    engine: Engine = HERE,
 ) -> None:
     """Runs a study, or continues it. `text` is the study file as given, and `file` where it is, for the record.
+
+    `engine`: who trains, answers and judges.
 
     Raises KiyasError when the folder holds another study's results or is in use.
     """
@@ -61,7 +65,7 @@ def run(
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
-        tier = identity.open_run(study, folder, file, text, overrides or [], redo)
+        tier = identity.open_run(study, folder, file, text, overrides or [], redo, engine)
         study = identity.isolated(study, tier)
         identity.note_other_versions(study, folder)
         _drop_damaged(folder)
@@ -78,9 +82,9 @@ def run(
         if folder.manifest(Stage.DATA) is not None and folder.manifest(Stage.JUDGE) is None:
             # The judge's settings may have changed since the data were prepared.
             check_ready(judge.read_problems(folder.problems, "kiyas"), study.judge)
-        if folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA:
+        if folder.manifest(Stage.GENERATE) is None and until is not Stage.DATA and engine is HERE:
             _say_what_computes(study, folder)
-            if len(places(study, 2)) > 1:
+            if len(places(engine, study, 2)) > 1:
                 warm()
         while_it_runs.enter_context(trackers.following(study, folder, redo))
         language = study.report.language
@@ -96,7 +100,7 @@ def run(
             identity.begin(stage, folder, inputs)
             started = time.monotonic()
             with _gone_meanwhile(folder), under_way(stage):
-                counts = STAGES[stage](study, folder)
+                counts = STAGES[stage](study, folder, engine)
             identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
 
@@ -157,7 +161,7 @@ def redraw(folder: RunDir, language: str | None = None) -> tuple[Findings, Path]
 # -- the stages, in order -------------------------------------------------------------------------------------
 
 
-def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
+def prepare_data(study: Study, folder: RunDir, _: Engine) -> dict[str, Any]:
     """Arms → data/ARM.jsonl; benchmark → data/problems.jsonl; what the arms hold → data/facts.json."""
     from kiyas.pipeline import mistakes
     from kiyas.pipeline.measure import for_the_report, measure
@@ -194,35 +198,40 @@ def prepare_data(study: Study, folder: RunDir) -> dict[str, Any]:
     }
 
 
-def train(study: Study, folder: RunDir) -> dict[str, Any]:
+def train(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
     """All trainings of all arms, stacked; log and checkpoints."""
-    from kiyas.model.device import in_words
     from kiyas.pipeline.prepare import budget_steps, refuse_unfit
     from kiyas.train.loop import layout_notes, layout_path
-    from kiyas.train.stage import merge_logs, refuse_changed, saved_step, train_part
+    from kiyas.train.stage import files_of, merge_logs, refuse_changed, saved_step, train_part
 
     manifest = folder.manifest(Stage.DATA)
     assert manifest is not None
     counts = manifest["counts"]["arms"]
     # Settings of training may have changed since the data were prepared.
     refuse_unfit(study, counts)
-    study, steps = settled(study, folder), budget_steps(study, counts)
+    study, steps = settled(engine, study, folder), budget_steps(study, counts)
     trainings: list[list[Any]] = [[*id.training] for id in all_trainings(study)]
     parts = []
     if trainings:
-        float32_modules(folder, study)
+        float32_modules(engine, folder, study)
         longest = max(counts[arm]["max_tokens"] for arm in study.trained)
         answering = [arm for arm, _, seed in trainings if seed in study.seed_list]
         checkpoints = 1 + sum(math.ceil(steps[arm] / study.training.save_steps) for arm in answering)
-        most = held_at_once(folder, study, trainings, longest, checkpoints)
-        parts = parts_of(folder, Stage.TRAIN, study, trainings, most)
+        most = held_at_once(engine, folder, study, trainings, longest, checkpoints)
+        parts = parts_of(engine, folder, Stage.TRAIN, study, trainings, most)
     total = sum(steps[arm] for arm, _, _ in trainings)
     done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
     with bar("train", total, "adapter-steps", done) as progress:
-        shared = lanes(
-            study, parts, lambda part, own, sharing: (str(folder.root), own, part.units, steps, part.number, sharing)
+        placed = do(
+            engine,
+            folder,
+            study,
+            train_part,
+            parts,
+            lambda part: (part.units, steps, part.number),
+            lambda part: files_of(study, part.number, part.units),
+            progress,
         )
-        run_parts(train_part, shared, progress, in_words)
     refuse_changed(folder, study.trained, [part.number for part in parts])
     log = merge_logs(folder, len(parts))
     layouts = [read_sealed(layout_path(folder, part.number)) for part in parts]
@@ -238,23 +247,22 @@ def train(study: Study, folder: RunDir) -> dict[str, Any]:
         identity.note(folder, [f"arm {id.arm}: {each}" for each in notes])
     write_jsonl(folder.train_log, log)
     saved = len(saved_checkpoints(folder))
-    return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts}
+    return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts} | _at(placed)
 
 
-def generate(study: Study, folder: RunDir) -> dict[str, Any]:
+def generate(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
     """Base, all checkpoints and whole models answer all problems."""
     from kiyas.generate import redecoding
-    from kiyas.generate.stage import generate_part, part_file, plans_file
-    from kiyas.model.device import in_words
+    from kiyas.generate.stage import files_of, generate_part, part_file, plans_file
 
-    study = settled(study, folder)
+    study = settled(engine, study, folder)
     former = read_record(folder).former_tuning_seeds
     checkpoints = [id for id in saved_checkpoints(folder) if id.seed not in former]
     adapters = [[*id.fields().values()] for id in (BASE, *checkpoints)]
-    float32_modules(folder, study)
+    float32_modules(engine, folder, study)
     alone = [[*id.fields().values()] for id in whole_models(study)]
-    parts = parts_of(folder, Stage.GENERATE, study, adapters, alone=alone)
     problems = list(each_row(folder.problems))
+    parts = parts_of(engine, folder, Stage.GENERATE, study, adapters, alone=alone, problems=len(problems))
     order = {row["id"]: number for number, row in enumerate(problems)}
     answering = len(adapters) + len(alone)
     twice = redecoding.chosen(
@@ -264,16 +272,25 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
     )
 
     def again(part: Part) -> list[list[Any]]:
-        return [[*who, *what] for id, *what in twice if (who := [*id.fields().values()]) in part.units]
+        asked = range(*(part.problems or (0, len(problems))))
+        return [
+            [*who, problem, sample]
+            for id, problem, sample in twice
+            if (who := [*id.fields().values()]) in part.units and order[problem] in asked
+        ]
 
     total = answering * len(order) * study.generation.num_samples + len(twice)
     with bar("generate", total, "answers") as progress:
-        shared = lanes(
+        placed = do(
+            engine,
+            folder,
             study,
+            generate_part,
             parts,
-            lambda part, own, sharing: (str(folder.root), own, part.units, part.number, sharing, again(part)),
+            lambda part: (part.units, part.problems, part.number, again(part)),
+            lambda part: files_of(part.number, part.units),
+            progress,
         )
-        run_parts(generate_part, shared, progress, in_words)
     layout = [read_sealed(plans_file(folder, part.number)) for part in parts]
 
     def merged(files: list[Path]) -> list[Completion]:
@@ -289,33 +306,33 @@ def generate(study: Study, folder: RunDir) -> dict[str, Any]:
         files = [plans_file(folder, part.number, again=True) for part in parts]
         counts["redecoded"] = len(redecoded)
         counts["layout_redecoded"] = [read_sealed(file) if file.exists() else [] for file in files]
-    return counts
+    return counts | _at(placed)
 
 
-def judge_programs(study: Study, folder: RunDir) -> dict[str, Any]:
+def judge_programs(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
     """Runs every program on every test."""
     total, again = len(read_jsonl(folder.completions)), len(rows.redecoded(folder))
     with bar("judge", total + again, "programs") as progress:
-        verdicts = judge_completions(folder, study.judge, progress)
+        verdicts = judge_completions(folder, study.judge, progress, engine.each)
         if again:
-            judge_redecoded(folder, study.judge, progress)
+            judge_redecoded(folder, study.judge, progress, engine.each)
         return {"programs": total, "verdicts": verdicts}
 
 
-def draw_findings(study: Study, folder: RunDir) -> dict[str, Any]:
+def draw_findings(study: Study, folder: RunDir, _: Engine) -> dict[str, Any]:
     """Judgments and losses → findings."""
     write_sealed(folder.findings, analyse(folder.root).to_json())
     return {}
 
 
-def write_report(study: Study, folder: RunDir) -> dict[str, Any]:
+def write_report(study: Study, folder: RunDir, _: Engine) -> dict[str, Any]:
     """Findings → page, figures, tables."""
     findings = Findings.from_json(read_sealed(folder.findings))
     path = report.write(folder.root, findings)
     return {"page": path.name}
 
 
-STAGES: dict[Stage, Callable[[Study, RunDir], dict[str, Any]]] = {
+STAGES: dict[Stage, Callable[[Study, RunDir, Engine], dict[str, Any]]] = {
     Stage.DATA: prepare_data,
     Stage.TRAIN: train,
     Stage.GENERATE: generate,
@@ -326,6 +343,11 @@ STAGES: dict[Stage, Callable[[Study, RunDir], dict[str, Any]]] = {
 
 
 # -- what they share ------------------------------------------------------------------------------------------
+
+
+def _at(placed: list[dict[str, Any]]) -> dict[str, Any]:
+    """For a manifest: where the parts were done, if not here."""
+    return {"placed": placed} if placed else {}
 
 
 def saved_checkpoints(folder: RunDir) -> list[AdapterId]:

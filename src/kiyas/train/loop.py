@@ -37,8 +37,8 @@ from kiyas.study.settings import Peft, Recipe, Study
 from kiyas.train.memory import Layout, unplanned
 from kiyas.train.optimizer import AdamW, schedule
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
+from kiyas.work.engine import OnProgress
 from kiyas.work.progress import tell
-from kiyas.work.workers import OnProgress
 
 _T = TypeVar("_T")
 # The flat gradient's views are strided; torch mentions it once.

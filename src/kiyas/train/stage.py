@@ -26,7 +26,7 @@ from kiyas.train.loop import JointTraining, Task, layout_path, part_log, refuse_
 from kiyas.train.memory import Layout, training_budget
 from kiyas.train.plan import Plan, is_small
 from kiyas.types import AdapterId, Example, KiyasError, Samples
-from kiyas.work.workers import OnProgress
+from kiyas.work.engine import OnProgress, Place
 
 PROBED = 8
 """Texts that a float16 base is probed with."""
@@ -62,20 +62,16 @@ def load_arms(folder: RunDir, study: Study, base: Base) -> tuple[dict[str, list[
 
 
 def train_part(
-    root: str,
+    place: Place,
     study_json: dict[str, Any],
     trainings: list[list[Any]],
     steps: dict[str, int],
     part: int,
-    sharing: int,
     report: OnProgress,
 ) -> None:
-    """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data.
-
-    `sharing`: how many workers share the memory of its device.
-    """
-    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = _base(folder, study)
+    """One worker's share: the given [arm, variant, seed] trainings, from the run folder's data."""
+    folder, study = RunDir(Path(place.root)), Study.model_validate(study_json)
+    base = _base(folder, study, place)
     train, validation = load_arms(folder, study, base)
     # Seeds take the draws in turn.
     turn = {seed: number for number, seed in enumerate(study.seed_list)}
@@ -93,22 +89,28 @@ def train_part(
     layout = kept_layout(folder, part)
     if layout is None:
         free = available_bytes(base.device) + base.nbytes
-        layout = plan.chosen(training_budget(kind, free, sharing), kind)
+        layout = plan.chosen(training_budget(kind, free, place.sharing), kind)
     JointTraining(base, tasks, validation, study, folder, part, layout).run(report, try_largest=counts)
 
 
-def _base(folder: RunDir, study: Study) -> Base:
-    own = study.training
-    return Base.load(hub.base_folder(study), own.device, own.dtype, float32_modules(folder, study), own.load_in_4bit)
+def files_of(study: Study, part: int, trainings: list[list[Any]]) -> tuple[list[str], list[str]]:
+    """What `train_part` reads of the run folder, and what it writes there: patterns."""
+    saved = [f"train/checkpoints/{Path(AdapterId(*each).folder).parent}/*/*" for each in trainings]
+    return [f"data/{arm}.jsonl" for arm in study.trained], [f"train/state/*part-{part}.*", *saved]
+
+
+def _base(folder: RunDir, study: Study, place: Place) -> Base:
+    own, where = study.training, hub.base_folder(study, place.models)
+    return Base.load(where, place.device, own.dtype, float32_modules(folder, study), own.load_in_4bit)
 
 
 def plan_parts(
-    root: str, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, report: OnProgress
+    place: Place, study_json: dict[str, Any], trainings: list[list[Any]], longest: int, report: OnProgress
 ) -> None:
     """Finds out how many of the trainings a GPU can hold at once, and writes the number to `together_path`."""
-    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    path = hub.base_folder(study)
-    own, device = study.training, pick_device(study.training.device)
+    folder, study = RunDir(Path(place.root)), Study.model_validate(study_json)
+    path = hub.base_folder(study, place.models)
+    own, device = study.training, pick_device(place.device)
     shape = Shape.probed(path, pick_dtype(own.dtype, device), Chat.load(path), own.load_in_4bit)
     shape = replace(shape, float32_modules=float32_modules(folder, study) or ())
     plan = Plan(shape, study, [AdapterId(*fields) for fields in trainings], longest, 0)
@@ -116,11 +118,11 @@ def plan_parts(
     report(1, "")
 
 
-def probe_range(root: str, study_json: dict[str, Any], report: OnProgress) -> None:
+def probe_range(place: Place, study_json: dict[str, Any], report: OnProgress) -> None:
     """In float16: finds the modules whose values leave its range on the longest samples and prompts, and writes their
     names to `range_path`."""
-    folder, study = RunDir(Path(root)), Study.model_validate(study_json)
-    base = _base(folder, study)
+    folder, study = RunDir(Path(place.root)), Study.model_validate(study_json)
+    base = _base(folder, study, place)
     train, _validation = load_arms(folder, study, base)
     texts = itertools.chain(
         (sample.ids for draws in train.values() for sample in draws[0]),

@@ -2,6 +2,8 @@
 
 On a CPU two one-thread processes beat one two-thread process for small models; a GPU has one worker, so that no two
 plan with the same memory. A worker dies with its parent. Its errors are raised as the parent's own.
+
+`HERE` is this machine as an engine (engine.py).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
@@ -29,13 +31,10 @@ from typing import Any, TypeVar
 from kiyas.judge.pool import usable_cores
 from kiyas.judge.terminal import only_printable
 from kiyas.types import KiyasError
+from kiyas.work.engine import Engine, InWords, Job, Place
 from kiyas.work.progress import Bar
 
 T = TypeVar("T")
-OnProgress = Callable[[int, str], None]
-"""Called with (units done since the last call, a note)."""
-InWords = Callable[[BaseException], KiyasError | None]
-"""What an error of the device means to the user; None: it is our fault."""
 
 
 def our_fault(error: BaseException) -> None:
@@ -356,3 +355,52 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+# -- as an engine ----------------------------------------------------------------------------------------------
+
+
+class Here:
+    """This machine: parts are shared out among its devices beforehand."""
+
+    def gpus(self, device: str) -> list[str]:
+        return gpus(device)
+
+    def places(self, device: str, workers: int | None, model_bytes: int, units: int) -> list[str]:
+        return places(device, workers, model_bytes, units)
+
+    def cut(self, places: int, workers: int | None, units: int, problems: int) -> tuple[int, int]:
+        return places, 1
+
+    def asked(self, function: Callable[..., T], device: str, *arguments: Any) -> list[T]:
+        return [function(*arguments, each) for each in gpus(device) or ["cpu"]]
+
+    def run(
+        self,
+        function: Callable[..., None],
+        folder: Path,
+        jobs: Sequence[Job],
+        places: Sequence[str],
+        models: Mapping[str, Path],
+        bar: Bar,
+        in_words: InWords,
+    ) -> list[dict[str, Any]]:
+        lanes: list[list[tuple[Any, ...]]] = [[] for _ in places]
+        for job in jobs:
+            device = places[job.lane % len(places)]
+            lanes[job.lane % len(places)].append((Place(str(folder), device, places.count(device)), *job.arguments))
+        run_parts(function, [lane for lane in lanes if lane], bar, in_words)
+        return []
+
+    def each(
+        self,
+        function: Callable[..., Iterator[T]],
+        folder: Path,
+        reads: tuple[str, ...],
+        arguments: tuple[Any, ...],
+        items: Iterable[Any],
+    ) -> Iterator[T]:
+        return function(str(folder), *arguments, items)
+
+
+HERE: Engine = Here()
