@@ -17,10 +17,11 @@ import textwrap
 import traceback
 import webbrowser
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, get_args
 
 from kiyas.judge import JudgeError, SandboxError, Tier, interrupt, pulse, terminal, trust
 from kiyas.judge import cli as judge_cli
@@ -29,6 +30,9 @@ from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError, Problems, did_you_mean
+
+if TYPE_CHECKING:
+    from kiyas.work.engine import Engine
 
 # What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
 
@@ -315,12 +319,30 @@ def _go(
     from kiyas.pipeline import stages
 
     redo = Stage(args.redo) if args.redo else None
-    stages.run(settings, folder, file=file, text=text, overrides=_overrides(args), until=Stage(args.until), redo=redo)
+    with _engine(args) as engine:
+        stages.run(
+            settings,
+            folder,
+            file=file,
+            text=text,
+            overrides=_overrides(args),
+            until=Stage(args.until),
+            redo=redo,
+            engine=engine,
+        )
     if args.until == Stage.REPORT:
         _print_findings(folder, settings.report.language)
     else:
         print(f"stopped after {args.until}, as requested; run folder: {folder.root}", file=sys.stderr)
     return 0
+
+
+def _engine(args: argparse.Namespace) -> AbstractContextManager[Engine]:
+    """Who computes: this machine, or a cluster."""
+    from kiyas.work import cluster, workers
+
+    address = getattr(args, "ray", None)
+    return nullcontext(workers.HERE) if address is None else cluster.joined(address)
 
 
 def _need_torch() -> None:
@@ -474,6 +496,11 @@ def _add_run(commands: Commands) -> None:
     )
     _study_options(run)
     _run_options(run)
+    run.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="train, answer and judge on the nodes of this Ray cluster (auto: the one that this machine belongs to)",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -171,9 +171,12 @@ def sound(problems: list[judge.Problem], findings: list[judge.Finding], source: 
         return judge.sound(problems, findings, source, listed)
 
 
-def verdicts_at(root: str, settings: Judge, programs: Iterable[tuple[str, str]]) -> Iterator[judge.Verdict]:
-    """The same, of the problems of a run folder."""
-    return verdicts(programs, judge.read_problems(RunDir(Path(root)).problems, "kiyas"), settings)
+def verdicts_at(
+    root: str, settings: Judge, cores: int | None, programs: Iterable[tuple[str, str]]
+) -> Iterator[judge.Verdict]:
+    """The same, of the problems of a run folder, on so many cores."""
+    mine = settings if cores is None else settings.model_copy(update={"workers": cores})
+    return verdicts(programs, judge.read_problems(RunDir(Path(root)).problems, "kiyas"), mine)
 
 
 def verdicts(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from kiyas.data import hub
 from kiyas.pipeline import identity
 from kiyas.runfolder.files import read_sealed, write_sealed
 from kiyas.runfolder.paths import RunDir, Stage
-from kiyas.runfolder.record import read_record, write_record
+from kiyas.runfolder.record import BaseModelFacts, read_record, write_record
 from kiyas.study.settings import Dtype, Study
 from kiyas.types import AdapterId, KiyasError
-from kiyas.work.engine import Engine, Job
+from kiyas.work.engine import Engine, Job, Model
 from kiyas.work.progress import Bar, bar, tell
 
 SMALL_BASE = 100_000_000
@@ -44,8 +44,8 @@ def do(
     arguments: Callable[[Part], tuple[Any, ...]],
     files: Callable[[Part], tuple[list[str], list[str]]],
     progress: Bar,
-) -> list[dict[str, Any]]:
-    """Calls `function(place, study as JSON, *arguments(part), report)` for every part. Returns where each was done.
+) -> None:
+    """Calls `function(place, study as JSON, *arguments(part), report)` for every part.
 
     `files`: patterns of what a part reads in the run folder beside its record, and of what it writes there.
     """
@@ -57,9 +57,19 @@ def do(
         reads, own = files(part)
         jobs.append(Job(part.number, part.place, (asked, *arguments(part)), (folder.resolved.name, *reads), tuple(own)))
     here = places(engine, study, sum(len(part.units) for part in parts))
-    models = {study.model_name_or_path: hub.base_folder(study)}
-    models |= {arm.model: Path(arm.model) for arm in study.arms.values() if arm.model is not None}
-    return engine.run(function, folder.root, jobs, here, models, progress, in_words)
+    engine.run(function, folder.root, jobs, here, _models(folder, study), progress, in_words)
+
+
+def _models(folder: RunDir, study: Study) -> dict[str, Model]:
+    """The base, and arms that are whole models."""
+    record = read_record(folder)
+    found = {study.model_name_or_path: Model(hub.base_folder(study), _digests(record.base))}
+    whole = {name: arm.model for name, arm in study.arms.items() if arm.model is not None}
+    return found | {path: Model(Path(path), _digests(record.models.get(name))) for name, path in whole.items()}
+
+
+def _digests(facts: BaseModelFacts | None) -> Mapping[str, str]:
+    return (facts.digests if facts is not None else None) or {}
 
 
 def float32_modules(engine: Engine, folder: RunDir, study: Study) -> None:

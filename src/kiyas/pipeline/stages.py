@@ -101,6 +101,8 @@ def run(
             started = time.monotonic()
             with _gone_meanwhile(folder), under_way(stage):
                 counts = STAGES[stage](study, folder, engine)
+            if placed := engine.placed():
+                counts["placed"] = placed
             identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
 
@@ -222,7 +224,7 @@ def train(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
     total = sum(steps[arm] for arm, _, _ in trainings)
     done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
     with bar("train", total, "adapter-steps", done) as progress:
-        placed = do(
+        do(
             engine,
             folder,
             study,
@@ -247,7 +249,7 @@ def train(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
         identity.note(folder, [f"arm {id.arm}: {each}" for each in notes])
     write_jsonl(folder.train_log, log)
     saved = len(saved_checkpoints(folder))
-    return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts} | _at(placed)
+    return {"trainings": len(trainings), "steps": steps, "checkpoints": saved, "layout": layouts}
 
 
 def generate(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
@@ -281,7 +283,7 @@ def generate(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
 
     total = answering * len(order) * study.generation.num_samples + len(twice)
     with bar("generate", total, "answers") as progress:
-        placed = do(
+        do(
             engine,
             folder,
             study,
@@ -306,7 +308,7 @@ def generate(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
         files = [plans_file(folder, part.number, again=True) for part in parts]
         counts["redecoded"] = len(redecoded)
         counts["layout_redecoded"] = [read_sealed(file) if file.exists() else [] for file in files]
-    return counts | _at(placed)
+    return counts
 
 
 def judge_programs(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
@@ -343,11 +345,6 @@ STAGES: dict[Stage, Callable[[Study, RunDir, Engine], dict[str, Any]]] = {
 
 
 # -- what they share ------------------------------------------------------------------------------------------
-
-
-def _at(placed: list[dict[str, Any]]) -> dict[str, Any]:
-    """For a manifest: where the parts were done, if not here."""
-    return {"placed": placed} if placed else {}
 
 
 def saved_checkpoints(folder: RunDir) -> list[AdapterId]:

@@ -31,6 +31,15 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A model on the machine of the run."""
+
+    folder: Path
+    files: Mapping[str, str]
+    """digests of all that its answers depend on, by name"""
+
+
+@dataclass(frozen=True)
 class Job:
     """A part as an engine is given it: its function is called with (place, *arguments, report)."""
 
@@ -68,11 +77,11 @@ class Engine(Protocol):
         folder: Path,
         jobs: Sequence[Job],
         places: Sequence[str],
-        models: Mapping[str, Path],
+        models: Mapping[str, Model],
         bar: Bar,
         in_words: InWords,
-    ) -> list[dict[str, Any]]:
-        """Does all jobs. Returns where, if that is not plain. Raises the first failure, after it has stopped all."""
+    ) -> None:
+        """Does all jobs. `models`: those that they load, by name. Raises the first failure, when all have stopped."""
 
     def each(
         self,
@@ -82,4 +91,8 @@ class Engine(Protocol):
         arguments: tuple[Any, ...],
         items: Iterable[Any],
     ) -> Iterator[Any]:
-        """What function(root, *arguments, items) yields for each item, in any order."""
+        """What function(root, *arguments, cores, items) yields for each item, in any order; no cores: as many as it
+        likes."""
+
+    def placed(self) -> list[dict[str, Any]]:
+        """Where what was done since the last call was done, where that is not plain."""

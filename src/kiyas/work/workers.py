@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from kiyas.judge.pool import usable_cores
 from kiyas.judge.terminal import only_printable
 from kiyas.types import KiyasError
-from kiyas.work.engine import Engine, InWords, Job, Place
+from kiyas.work.engine import Engine, InWords, Job, Model, Place
 from kiyas.work.progress import Bar
 
 T = TypeVar("T")
@@ -310,9 +310,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
-        import torch
-
-        torch.set_num_threads(1)
+        one_thread()
         with only_printable():
             for part in lane:
                 function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
@@ -323,6 +321,13 @@ def _work(
             messages.put((number, "mistake", (told.args[0], told.hint)))
         else:
             messages.put((number, "error", traceback.format_exc()))
+
+
+def one_thread() -> None:
+    """From now on torch computes with one thread in this process."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _follow_parent() -> None:
@@ -381,16 +386,15 @@ class Here:
         folder: Path,
         jobs: Sequence[Job],
         places: Sequence[str],
-        models: Mapping[str, Path],
+        models: Mapping[str, Model],
         bar: Bar,
         in_words: InWords,
-    ) -> list[dict[str, Any]]:
+    ) -> None:
         lanes: list[list[tuple[Any, ...]]] = [[] for _ in places]
         for job in jobs:
             device = places[job.lane % len(places)]
             lanes[job.lane % len(places)].append((Place(str(folder), device, places.count(device)), *job.arguments))
         run_parts(function, [lane for lane in lanes if lane], bar, in_words)
-        return []
 
     def each(
         self,
@@ -400,7 +404,10 @@ class Here:
         arguments: tuple[Any, ...],
         items: Iterable[Any],
     ) -> Iterator[T]:
-        return function(str(folder), *arguments, items)
+        return function(str(folder), *arguments, None, items)
+
+    def placed(self) -> list[dict[str, Any]]:
+        return []
 
 
 HERE: Engine = Here()

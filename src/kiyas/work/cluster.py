@@ -1,0 +1,669 @@
+"""A Ray cluster as the engine: workers on its nodes do the parts, and what they write arrives in the one run folder.
+
+Theory of operation. Ray starts our processes, *hands*, and carries messages; it decides nothing. On every node one
+hand without a core of its own, the *keeper*, says what the node is and takes files; hands that hold a core or a GPU do
+parts, one after another, and yield what happens as streams (copies.py). This process only reads streams, writes the
+run folder and gives out what is left to whoever is free, so that nodes may come and go: what was under way on a lost
+one goes on elsewhere, from what had arrived. Hands end with this process.
+
+Not guaranteed: anything about time on a network (nothing was measured on one), and GPUs on more than one node, which
+our tests do not have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import os
+import queue
+import shutil
+import tempfile
+import threading
+import time
+import traceback
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kiyas.judge.terminal import many
+from kiyas.judge.types import SandboxError
+from kiyas.judge.version import VERSION
+from kiyas.runfolder.files import sha256
+from kiyas.runfolder.litter import TEMPORARY
+from kiyas.types import KiyasError
+from kiyas.work.copies import Shelf, Watched, blocks, write
+from kiyas.work.engine import InWords, Job, Model, Place
+from kiyas.work.progress import Bar, shown_by, tell
+from kiyas.work.workers import WorkerError, one_thread
+
+T = TypeVar("T")
+Message = tuple[str, Any]
+"""(progress, (count, note)), (said, line), (change, Change), (item, value); the last: (done, None), (mistake, (text,
+hint)), (unfit, reason), (error, traceback)"""
+LAST = ("done", "mistake", "unfit", "error")
+LOOK_S = 2.0
+"""between two looks at which nodes there are"""
+ANSWER_S = 120.0
+"""A node that has not said what it is by then is left out."""
+ALONE_S = 300.0
+"""without any node, until we give up"""
+ATTEMPTS = 5
+"""that a part may lose its worker without being any further"""
+TOGETHER_S = 0.2
+"""messages of so long travel together"""
+TOGETHER_BYTES = 2**22
+AHEAD = 4
+"""bundles that a hand may be ahead of us"""
+BATCH = 24
+"""items for each core at once"""
+FEWEST = 8
+"""problems that a part of its own is worth"""
+HOMES = "kiyas-node-"
+"""folders on nodes begin so"""
+WINDOW = 8
+"""blocks of a file that are under way at once"""
+
+
+# -- on a node ------------------------------------------------------------------------------------------------
+
+
+class Hand:
+    """A process of ours on a node."""
+
+    def __init__(self, session: str, node: str) -> None:
+        self.home = Path(tempfile.gettempdir()) / f"{HOMES}{session}" / node
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.shelf = Shelf(self.home / "shelf")
+
+    def keep(self) -> dict[str, Any]:
+        """As the keeper: removes what killed runs left on this node; says what is installed."""
+        self.lock = (self.home / "lock").open("w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        for lock in self.home.parent.parent.glob(f"{HOMES}*/*/lock"):
+            with contextlib.suppress(OSError), lock.open() as other:
+                if lock.parent != self.home:
+                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its keeper has ended
+                    shutil.rmtree(lock.parent, ignore_errors=True)
+        return {"kiyas": VERSION, "torch": importlib.util.find_spec("torch") is not None}
+
+    def clear(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.home.parent.rmdir()
+
+    def lacks(self, files: Mapping[str, str]) -> list[str]:
+        """Digests of files, by their paths on the machine of the run, that are not the same here."""
+        return [digest for path, digest in files.items() if not Path(path).is_file() or sha256(Path(path)) != digest]
+
+    def missing(self, digests: list[str]) -> list[str]:
+        return self.shelf.missing(digests)
+
+    def take(self, digest: str, start: int, data: bytes, last: bool) -> None:
+        self.shelf.take(digest, start, data, last)
+
+    def lay(self, name: str, files: dict[str, str]) -> str:
+        """Puts files of the shelf into a folder, once; returns it."""
+        root = self.home / name
+        if not root.exists():
+            self.shelf.lay(root, files, own=False)
+        return str(root)
+
+    def ask(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        return function(*arguments)
+
+    def part(
+        self,
+        function: Callable[..., None],
+        reads: dict[str, str],
+        own: dict[str, str],
+        place: Place,
+        arguments: tuple[Any, ...],
+        in_words: InWords,
+    ) -> Iterator[list[Message]]:
+        """Does a part in a folder of its own; yields how far it is, and what it writes."""
+        root = self._folder(reads, own)
+        watched = Watched(root)
+        watched.begin()
+
+        def work(put: Callable[[Message], None]) -> None:
+            looked = time.monotonic()
+
+            def report(count: int, note: str = "") -> None:
+                nonlocal looked
+                if time.monotonic() - looked > TOGETHER_S:
+                    for change in watched.changes():
+                        put(("change", change))
+                    looked = time.monotonic()
+                put(("progress", (count, note)))
+
+            if place.device == "cpu":
+                one_thread()
+            try:
+                function(Place(str(root), place.device, place.sharing, place.models), *arguments, report)
+            finally:
+                for change in watched.changes():
+                    put(("change", change))
+
+        yield from _streamed(work, in_words)
+        shutil.rmtree(root, ignore_errors=True)
+
+    def items(
+        self,
+        function: Callable[..., Iterator[Any]],
+        reads: dict[str, str],
+        arguments: tuple[Any, ...],
+        cores: int,
+        items: list[Any],
+    ) -> Iterator[list[Message]]:
+        """Yields what the function yields for each item."""
+        root = self._folder(reads, {})
+
+        def work(put: Callable[[Message], None]) -> None:
+            with contextlib.closing(function(str(root), *arguments, cores, items)) as found:  # type: ignore[type-var]
+                for each in found:
+                    put(("item", each))
+
+        yield from _streamed(work, lambda error: None)
+        shutil.rmtree(root, ignore_errors=True)
+
+    def _folder(self, reads: dict[str, str], own: dict[str, str]) -> Path:
+        root = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.home))
+        self.shelf.lay(root, reads, own=False)
+        self.shelf.lay(root, own, own=True)
+        return root
+
+
+class _Box:
+    """Takes what a thread says; what is only progress is added up."""
+
+    def __init__(self) -> None:
+        self.queue: queue.Queue[Message] = queue.Queue(64)
+
+    def said(self, line: str) -> None:
+        self.queue.put(("said", line))
+
+    def began(self, bar: Bar) -> None:
+        """The bar is on the machine of the run."""
+
+
+def _streamed(work: Callable[[Callable[[Message], None]], None], in_words: InWords) -> Iterator[list[Message]]:
+    """Does the work in a thread; yields what it puts, some at a time, and how it ended."""
+    box = _Box()
+
+    def run() -> None:
+        try:
+            with shown_by(box):
+                work(box.queue.put)
+            box.queue.put(("done", None))
+        except SandboxError as error:
+            box.queue.put(("unfit", str(error)))
+        except BaseException as error:  # noqa: BLE001 (sent to the machine of the run, which raises it)
+            told = error if isinstance(error, KiyasError) else in_words(error)
+            if told is not None:
+                box.queue.put(("mistake", (told.args[0], told.hint)))
+            else:
+                box.queue.put(("error", traceback.format_exc()))
+
+    threading.Thread(target=run, daemon=True).start()
+    ended = False
+    while not ended:
+        bundle, size, until = [box.queue.get()], 0, time.monotonic() + TOGETHER_S
+        while bundle[-1][0] not in LAST and size < TOGETHER_BYTES:
+            with contextlib.suppress(queue.Empty):
+                bundle.append(box.queue.get(timeout=max(0.0, until - time.monotonic())))
+                size += len(bundle[-1][1].data) if bundle[-1][0] == "change" else 0
+                continue
+            break
+        ended = bundle[-1][0] in LAST
+        yield bundle
+
+
+# -- on the machine of the run --------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Node:
+    id: str
+    name: str
+    cores: int
+    gpus: int
+    memory: int
+    keeper: Any
+    answer: Any
+    """the keeper's, when it comes"""
+    until: float
+    """how long it is waited for"""
+    fit: bool = False
+    unfit_to_judge: str = ""
+    """why it does not judge"""
+    models: dict[str, str] = field(default_factory=dict)
+    """folders of models there, by name"""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A hand that holds cores or a GPU, and what it does."""
+
+    node: _Node
+    hand: Any
+    stream: Any = None
+    job: Any = None
+    heard: int = 0
+    """units, or items, of the job that it is done with"""
+
+
+class Cluster:
+    """The nodes of a Ray cluster that this process has joined."""
+
+    def __init__(self, ray: Any) -> None:
+        self.ray, self.session = ray, uuid.uuid4().hex[:12]
+        self.nodes: dict[str, _Node] = {}
+        self._refused: set[str] = set()
+        self._looked = 0.0
+        self._model_bytes, self._running = 1, False
+        self._placed: list[dict[str, Any]] = []
+        while not self.nodes or any(node.answer is not None for node in self.nodes.values()):
+            self._look()
+            time.sleep(0.05)
+        if not self._fit:
+            raise KiyasError(
+                "no node of this cluster can work for this run",
+                f"install kiyas[train,ray] {VERSION} on its nodes (see docs/clusters.md)",
+            )
+        cores, gpus = (sum(counts) for counts in zip(*((each.cores, each.gpus) for each in self._fit), strict=True))
+        names = ", ".join(node.name for node in self._fit)
+        self._running = True
+        tell(f"cluster: {many(len(self._fit), 'node')} ({names}), {many(cores, 'core')}, {many(gpus, 'GPU')}")
+
+    # -- as an engine -----------------------------------------------------------------------------------------
+
+    def gpus(self, device: str) -> list[str]:
+        found = ["cuda:0"] * sum(node.gpus for node in self._fit) if device != "cpu" else []
+        if not found and device not in ("auto", "cpu"):
+            raise KiyasError(
+                f"training.device: no node of this cluster has {device!r}", "training.device=auto takes what there is"
+            )
+        return found
+
+    def places(self, device: str, workers: int | None, model_bytes: int, units: int) -> list[str]:
+        self._model_bytes = max(1, model_bytes)
+        kind = self._kind(device)
+        found = [kind for node in self._fit for _ in range(self._room(node, kind))]
+        if not found:
+            raise KiyasError(
+                f"no node of this cluster has room for a worker, which takes {2 * model_bytes / 1e9:.1f} GB of memory "
+                "and a core",
+                "add nodes with more memory, or take a smaller base",
+            )
+        return found[: max(1, units)]
+
+    def cut(self, places: int, workers: int | None, units: int, problems: int) -> tuple[int, int]:
+        if workers is not None:
+            return min(workers, units), 1
+        groups = units if problems == 1 else min(units, 4 * places)
+        return groups, max(1, min(-(-2 * places // groups), problems // FEWEST))
+
+    def asked(self, function: Callable[..., T], device: str, *arguments: Any) -> list[T]:
+        kind = self._kind(device)
+        chosen = [self._worker(node, kind) for node in self._fit if self._room(node, kind)]
+        try:
+            found: list[T] = self.ray.get([each.hand.ask.remote(function, (*arguments, kind)) for each in chosen])
+            return found
+        finally:
+            self._let_go(chosen)
+
+    def run(
+        self,
+        function: Callable[..., None],
+        folder: Path,
+        jobs: Sequence[Job],
+        places: Sequence[str],
+        models: Mapping[str, Model],
+        bar: Bar,
+        in_words: InWords,
+    ) -> None:
+        waiting, lost = deque(jobs), Counter[int]()
+        kind = places[0]
+
+        def start(worker: _Worker) -> None:
+            job = worker.job = waiting.popleft()
+            node, worker.heard = worker.node, 0
+            for name, model in models.items():
+                self._bring_model(node, name, model)
+            files = [self._bring(node, folder, patterns) for patterns in (job.reads, job.own)]
+            place = Place("", kind, self._room(node, kind) if kind == "cpu" else 1, tuple(node.models.items()))
+            worker.stream = worker.hand.part.remote(function, *files, place, job.arguments, in_words)
+            self._placed.append({"part": job.number, "node": node.name, "device": kind, "memory_bytes": node.memory})
+
+        def hear(worker: _Worker, kind: str, value: Any) -> None:
+            if kind == "change":
+                write(folder, value)
+                lost.pop(worker.job.number, None)
+            else:
+                worker.heard += value[0]
+                bar.update(*value)
+
+        def lose(worker: _Worker) -> None:
+            number = worker.job.number
+            lost[number] += 1
+            if lost[number] == ATTEMPTS:
+                raise _kills_workers(f"part {number}", worker.node)
+            bar.update(-worker.heard)
+            waiting.appendleft(worker.job)
+
+        for _ in self._drive(lambda node: self._room(node, kind), kind, waiting, start, hear, lose):
+            pass
+
+    def each(
+        self,
+        function: Callable[..., Iterator[Any]],
+        folder: Path,
+        reads: tuple[str, ...],
+        arguments: tuple[Any, ...],
+        items: Iterable[Any],
+    ) -> Iterator[Any]:
+        waiting, lost, done = deque(items), Counter[Any](), Counter[str]()
+
+        def start(worker: _Worker) -> None:
+            node = worker.node
+            share = len(waiting) // (2 * len(self._fit))
+            worker.job = [
+                waiting.popleft() for _ in range(min(len(waiting), max(node.cores, min(BATCH * node.cores, share))))
+            ]
+            worker.heard = 0
+            files = self._bring(node, folder, reads)
+            worker.stream = worker.hand.items.remote(function, files, arguments, node.cores, worker.job)
+
+        def hear(worker: _Worker, kind: str, value: Any) -> None:
+            worker.heard += 1
+            done[worker.node.name] += 1
+
+        def lose(worker: _Worker) -> None:
+            left = worker.job[worker.heard :]
+            if not left:
+                return
+            waiting.extendleft(reversed(left))
+            lost[left[0]] += 1
+            if lost[left[0]] == ATTEMPTS:
+                raise _kills_workers("one program", worker.node)
+
+        yield from self._drive(lambda node: 0 if node.unfit_to_judge else 1, None, waiting, start, hear, lose)
+        self._placed += [{"node": name, "programs": count} for name, count in sorted(done.items())]
+
+    def placed(self) -> list[dict[str, Any]]:
+        found, self._placed = self._placed, []
+        return found
+
+    # -- nodes and workers ------------------------------------------------------------------------------------
+
+    @property
+    def _fit(self) -> list[_Node]:
+        return [node for node in self.nodes.values() if node.fit]
+
+    def _kind(self, device: str) -> str:
+        return "cuda:0" if self.gpus(device) else "cpu"
+
+    def _room(self, node: _Node, kind: str) -> int:
+        """How many workers a node takes: one a GPU, or one a core while memory holds two copies of the base each."""
+        return node.gpus if kind != "cpu" else min(node.cores, node.memory // (2 * self._model_bytes))
+
+    def _look(self) -> None:
+        """Which nodes have come and gone, and what new ones say they are."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self._looked = time.monotonic()
+            alive = {each["NodeID"]: each for each in self.ray.nodes() if each["Alive"]}
+            for id in [id for id in self.nodes if id not in alive]:
+                node = self.nodes.pop(id)
+                if node.fit:
+                    tell(f"cluster: {node.name} is gone; what it had not finished is done elsewhere")
+            for id in alive.keys() - self.nodes.keys() - self._refused:
+                self._meet(alive[id])
+        for node in [node for node in self.nodes.values() if node.answer is not None]:
+            if self.ray.wait([node.answer], timeout=0)[0]:
+                self._judge_fit(node)
+            elif time.monotonic() > node.until:
+                self._refuse(node, f"it did not start a process of ours within {ANSWER_S:.0f} s")
+
+    def _meet(self, found: Mapping[str, Any]) -> None:
+        has, id, name = found["Resources"], found["NodeID"], found.get("NodeName") or found["NodeManagerAddress"]
+        if any(node.name == name for node in self.nodes.values()):
+            name = f"{name}-{id[:6]}"
+        keeper = self._hand(id, num_cpus=0)
+        self.nodes[id] = _Node(
+            id,
+            name,
+            cores=int(has.get("CPU", 0)),
+            gpus=int(has.get("GPU", 0)),
+            memory=int(has.get("memory", 0)),
+            keeper=keeper,
+            answer=keeper.keep.remote(),
+            until=time.monotonic() + ANSWER_S,
+        )
+
+    def _judge_fit(self, node: _Node) -> None:
+        try:
+            facts = self.ray.get(node.answer)
+        except self.ray.exceptions.RayError as error:
+            self._refuse(node, f"Kıyas does not start there: {str(error).strip().splitlines()[-1]}")
+            return
+        node.answer = None
+        if facts["kiyas"] != VERSION:
+            self._refuse(node, f"it has Kıyas {facts['kiyas']}, and this is {VERSION}")
+        elif not facts["torch"]:
+            self._refuse(node, "it has no torch (install kiyas[train,ray] there)")
+        elif node.cores < 1:
+            self._refuse(node, "it gives no core")
+        else:
+            node.fit = True
+            if self._running:
+                tell(f"cluster: {node.name} joined, with {many(node.cores, 'core')} and {many(node.gpus, 'GPU')}")
+
+    def _refuse(self, node: _Node, why: str) -> None:
+        tell(f"cluster: {node.name} is left out: {why}")
+        self._refused.add(node.id)
+        self.ray.kill(self.nodes.pop(node.id).keeper)
+
+    def _hand(self, node: str, **holds: float) -> Any:
+        here = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"scheduling_strategy": here, "max_restarts": 0, "max_concurrency": 1, **holds}
+        return self.ray.remote(Hand).options(**options).remote(self.session, node)
+
+    def _worker(self, node: _Node, kind: str | None) -> _Worker:
+        """On a GPU, on a core, or (None) on all cores of a node."""
+        if kind is None:
+            return _Worker(node, self._hand(node.id, num_cpus=node.cores))
+        if kind == "cpu":
+            return _Worker(node, self._hand(node.id, num_cpus=1, memory=min(2 * self._model_bytes, node.memory)))
+        return _Worker(node, self._hand(node.id, num_cpus=1, num_gpus=1))
+
+    def _let_go(self, workers: Iterable[_Worker]) -> None:
+        for each in workers:
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                self.ray.kill(each.hand)
+
+    # -- files ------------------------------------------------------------------------------------------------
+
+    def _bring(self, node: _Node, folder: Path, patterns: Iterable[str]) -> dict[str, str]:
+        """Puts files of the run folder on a node's shelf; returns their digests by name."""
+        found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+        files = {path: sha256(path) for path in sorted(found) if not TEMPORARY.fullmatch(path.name)}
+        self._send(node, files)
+        return {path.relative_to(folder).as_posix(): digest for path, digest in files.items()}
+
+    def _bring_model(self, node: _Node, name: str, model: Model) -> None:
+        """Finds out where a model lies on a node: in the same folder, or on its shelf, where it is put."""
+        if name in node.models:
+            return
+        files = {model.folder / each: digest for each, digest in model.files.items()}
+        if self.ray.get(node.keeper.lacks.remote({str(path): digest for path, digest in files.items()})):
+            tell(f"cluster: {node.name} does not have {name}: it is sent there")
+            self._send(node, files)
+            where = self.ray.get(node.keeper.lay.remote(f"model-{len(node.models)}", dict(model.files)))
+        else:
+            where = str(model.folder)
+        node.models[name] = where
+
+    def _send(self, node: _Node, files: Mapping[Path, str]) -> None:
+        path_of = {digest: path for path, digest in files.items()}
+        for digest in self.ray.get(node.keeper.missing.remote(list(path_of))):
+            under_way: deque[Any] = deque()
+            for block in blocks(path_of[digest]):
+                under_way.append(node.keeper.take.remote(digest, *block))
+                if len(under_way) > WINDOW:
+                    self.ray.get(under_way.popleft())
+            self.ray.get(list(under_way))
+
+    # -- work -------------------------------------------------------------------------------------------------
+
+    def _drive(
+        self,
+        room: Callable[[_Node], int],
+        kind: str | None,
+        waiting: deque[Any],
+        start: Callable[[_Worker], None],
+        hear: Callable[[_Worker, str, Any], None],
+        lose: Callable[[_Worker], None],
+    ) -> Iterator[Any]:
+        """Gives out what is waiting to whoever is free until all is done; yields items as they come.
+
+        `start` takes something off `waiting`; `lose` puts back what a lost worker had not finished.
+        """
+        workers: list[_Worker] = []
+        alone = None
+        try:
+            while True:
+                self._look()
+                for node in self._fit:
+                    here = sum(each.node is node for each in workers)
+                    free = sum(each.stream is None for each in workers)
+                    new = min(room(node) - here, len(waiting) - free)
+                    workers += [self._worker(node, kind) for _ in range(new)]
+                for worker in [each for each in workers if each.stream is None]:
+                    if waiting:
+                        self._or_lost(workers, worker, start, lose)
+                streams = {each.stream: each for each in workers if each.stream is not None}
+                if not streams:
+                    if not waiting:
+                        return
+                    alone = alone or time.monotonic() + ALONE_S
+                    self._nobody(room, alone)
+                    time.sleep(LOOK_S / 4)
+                    continue
+                alone = None
+                self.ray.wait(list(streams), num_returns=1, timeout=LOOK_S)
+                ready, _ = self.ray.wait(list(streams), num_returns=len(streams), timeout=0)
+                for stream in ready:
+                    yield from self._listen(workers, streams[stream], hear, lose)
+        finally:
+            self._let_go(workers)
+
+    def _nobody(self, room: Callable[[_Node], int], until: float) -> None:
+        reasons = [f"{node.name}: {node.unfit_to_judge}" for node in self._fit if node.unfit_to_judge]
+        if reasons and not any(room(node) for node in self._fit):
+            raise KiyasError(
+                f"no node of this cluster can judge as this run does: {reasons[0]}",
+                "the same command without --ray judges on this machine; or choose another judge.isolation",
+            )
+        if time.monotonic() > until:
+            raise KiyasError(
+                f"no node has been there for {ALONE_S / 60:.0f} minutes",
+                "start nodes, and run the same command again (with --ray, or without it on this machine)",
+            )
+
+    def _or_lost(
+        self,
+        workers: list[_Worker],
+        worker: _Worker,
+        act: Callable[[_Worker], None],
+        lose: Callable[[_Worker], None],
+    ) -> None:
+        try:
+            act(worker)
+        except self.ray.exceptions.RayTaskError as error:
+            raise WorkerError(str(error)) from error
+        except self.ray.exceptions.RayError:
+            workers.remove(worker)
+            self._let_go([worker])
+            lose(worker)
+
+    def _listen(
+        self,
+        workers: list[_Worker],
+        worker: _Worker,
+        hear: Callable[[_Worker, str, Any], None],
+        lose: Callable[[_Worker], None],
+    ) -> Iterator[Any]:
+        bundle: list[Message] = []
+
+        def take(worker: _Worker) -> None:
+            bundle.extend(self.ray.get(next(worker.stream)))
+
+        self._or_lost(workers, worker, take, lose)
+        for kind, value in bundle:
+            if kind == "item":
+                hear(worker, kind, value)
+                yield value
+            elif kind == "said":
+                tell(f"{worker.node.name}: {value}")
+            elif kind == "done":
+                worker.stream = worker.job = None
+            elif kind == "mistake":
+                raise KiyasError(*value)
+            elif kind == "unfit":
+                worker.node.unfit_to_judge = value
+                tell(f"cluster: {worker.node.name} does not judge: {value.splitlines()[0]}")
+                workers.remove(worker)
+                self._let_go([worker])
+                lose(worker)
+            elif kind == "error":
+                raise WorkerError(f"on {worker.node.name}:\n{value}")
+            else:
+                hear(worker, kind, value)
+
+    def leave(self) -> None:
+        """Takes away what lies on the nodes."""
+        left = [node.keeper.clear.remote() for node in self._fit]
+        self.ray.wait(left, num_returns=len(left), timeout=5)
+
+
+def _kills_workers(what: str, node: _Node) -> KiyasError:
+    return KiyasError(
+        f"{what} lost its worker {ATTEMPTS} times without being any further, last on {node.name}",
+        "often a node runs out of memory: take a smaller base, or nodes with more",
+    )
+
+
+@contextlib.contextmanager
+def joined(address: str) -> Iterator[Cluster]:
+    """The cluster at an address (`auto`: the one that this machine is a node of), until the block ends.
+
+    Raises KiyasError where Ray is not installed, or no cluster answers there.
+    """
+    try:
+        import ray
+        import ray.exceptions
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise KiyasError(
+            f"--ray needs Ray, which cannot be imported here ({error})", "pip install 'kiyas[ray]'"
+        ) from error
+    try:
+        ray.init(address=address, namespace="kiyas", log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise KiyasError(
+            f"no Ray cluster can be joined at {address!r}: {str(error).strip().splitlines()[0]}",
+            "ray status says whether one runs; see docs/clusters.md",
+        ) from error
+    try:
+        cluster = Cluster(ray)
+        try:
+            yield cluster
+        finally:
+            cluster.leave()
+    finally:
+        ray.shutdown()
