@@ -115,15 +115,23 @@ class Run:
             return f"<b>{html.escape(self.folder.root.name)}</b><pre>{html.escape(str(error))}</pre>"
 
 
-def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bool = False, **settings: Any) -> Run:
+def run(
+    study: str | Path,
+    *overrides: str,
+    runs: str | Path = "runs",
+    trust: bool = False,
+    max_hours: float | None = None,
+    **settings: Any,
+) -> Run:
     """Runs a study file, or continues its run. A run folder, or the study file in it, continues that run.
 
         kiyas.run("study.yaml", seeds=2, training={"learning_rate": 1e-4, "budget": {"steps": 100}})
         kiyas.run("study.yaml", "training.learning_rate=1e-4")     # as on the command line
 
     `settings` override the file; in a section, only the given keys change. `runs` is the folder for all runs. `trust`
-    is `kiyas run --trust`; without it, nothing is asked: what needs trust is refused. In a notebook, losses and pass
-    rates are plotted during the run. Raises KiyasError, which says what is wrong, where, and what to do.
+    is `kiyas run --trust`; without it, nothing is asked: what needs trust is refused. `max_hours` is
+    `kiyas run --max-hours`: a run that it stopped has no findings yet, and the same call continues it. In a notebook,
+    losses and pass rates are plotted during the run. Raises KiyasError: it says what is wrong, where, and what to do.
     """
     from kiyas.pipeline import stages
 
@@ -133,9 +141,11 @@ def run(study: str | Path, *overrides: str, runs: str | Path = "runs", trust: bo
     folder = given.folder or RunDir(Path(runs) / given.study.name)
     refuse_untrusted(given.study, given.file, folder.root, changed, trust=trust, ask=False)
     with notebook.shown(folder) as view:
-        stages.run(given.study, folder, file=given.file, text=text, overrides=changed)
+        ended = stages.run(given.study, folder, file=given.file, text=text, overrides=changed, max_hours=max_hours)
         done = Run(folder.root)
-        if view is not None:
+        if view is not None and not ended:
+            view.end("stopped (run the cell again to continue)")
+        elif view is not None:
             view.end("finished", inline.of_run(folder.root, done.findings, done._language))
             done._shown_in = notebook.cell()
     return done

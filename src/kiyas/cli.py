@@ -262,6 +262,9 @@ def _run_options(command: argparse.ArgumentParser) -> None:
         "--redo", choices=stages, help="discard the results of this stage and later ones, and make them again"
     )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
+    command.add_argument(
+        "--max-hours", type=float, metavar="H", help="stop at a saved state after so many hours, such as 11.5"
+    )
 
 
 def _names(folder: str, suffix: str) -> list[str]:
@@ -320,7 +323,7 @@ def _go(
 
     redo = Stage(args.redo) if args.redo else None
     with _engine(args) as engine:
-        stages.run(
+        ended = stages.run(
             settings,
             folder,
             file=file,
@@ -328,8 +331,11 @@ def _go(
             overrides=_overrides(args),
             until=Stage(args.until),
             redo=redo,
+            max_hours=args.max_hours,
             engine=engine,
         )
+    if not ended:
+        return 0
     if args.until == Stage.REPORT:
         _print_findings(folder, settings.report.language)
     else:

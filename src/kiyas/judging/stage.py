@@ -32,26 +32,32 @@ Each = Callable[..., Iterator[judge.Verdict]]
 """Who judges: `Engine.each` (work/engine.py)."""
 
 
-def judge_completions(folder: RunDir, settings: Judge, bar: Bar, each: Each) -> dict[str, int]:
+def judge_completions(
+    folder: RunDir, settings: Judge, bar: Bar, each: Each, between: Callable[[], None] = lambda: None
+) -> dict[str, int]:
     """Judges every completion that has no verdict yet. Returns how often each verdict was given.
+
+    `between` is called after each program, when its verdict is written; what it raises ends the judging.
 
     Checkpoints often write the same program: it is run once per problem, and its verdict is in every row.
     Raises KiyasError when the sandbox failed (IE): such rows are missing, and the same command judges them again. Also
     when the checker of a problem failed: that is not judged again.
     """
-    have = _judge(folder, rows.completions(folder), folder.judgments, settings, bar, {}, each)
+    have = _judge(folder, rows.completions(folder), folder.judgments, settings, bar, {}, each, between)
     refuse_common_failure(rows.judgments(folder))
     counts = Counter(have.values())
     return {outcome.value: n for outcome, n in sorted(counts.items())}
 
 
-def judge_redecoded(folder: RunDir, settings: Judge, bar: Bar, each: Each) -> None:
+def judge_redecoded(
+    folder: RunDir, settings: Judge, bar: Bar, each: Each, between: Callable[[], None] = lambda: None
+) -> None:
     """Judges the answers that were decoded again, after all others. Raises as `judge_completions`.
 
     A program that was judged has its verdict: only rounding may make a difference, not a second run of one program.
     """
     known = {(str(row["problem_id"]), str(row["program"])): row for row in read_jsonl(folder.judgments)}
-    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, bar, known, each)
+    _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, bar, known, each, between)
 
 
 def _judge(
@@ -62,6 +68,7 @@ def _judge(
     bar: Bar,
     known: Mapping[tuple[str, str], dict[str, Any]],
     each: Each,
+    between: Callable[[], None],
 ) -> dict[Answered, judge.Outcome]:
     """Adds to the file `path` the verdicts that it lacks, and returns all. `known`: rows of (problem, program)."""
     problems = judge.read_problems(folder.problems, "kiyas")
@@ -93,6 +100,7 @@ def _judge(
                 reason = verdict.detail
             pace.judged(verdict.problem_id, verdict.cpu_s)
             bar.update(len(same))
+            between()
     if faulty:
         id, detail = next(iter(faulty.items()))
         raise KiyasError(

@@ -39,6 +39,7 @@ from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.runfolder.record import read_record
 from kiyas.study.settings import Study
 from kiyas.types import BASE, AdapterId, Completion, KiyasError
+from kiyas.work import deadline
 from kiyas.work.engine import Engine
 from kiyas.work.progress import bar, tell
 from kiyas.work.workers import HERE, overlooked_gpu, warm
@@ -53,15 +54,18 @@ def run(
     overrides: list[str] | None = None,
     until: Stage = Stage.REPORT,
     redo: Stage | None = None,
+    max_hours: float | None = None,
     engine: Engine = HERE,
-) -> None:
+) -> bool:
     """Runs a study, or continues it. `text` is the study file as given, and `file` where it is, for the record.
 
-    `engine`: who trains, answers and judges.
-
+    `engine`: who trains, answers and judges. Returns whether it came to its end: not where `max_hours` passed before.
     Raises KiyasError when the folder holds another study's results or is in use.
     """
-    with folder.lock(), contextlib.ExitStack() as while_it_runs:
+    if max_hours is not None and not max_hours > 0:
+        raise KiyasError(f"--max-hours: {max_hours:g} is not a positive number of hours", "such as --max-hours 11.5")
+    hours = deadline.within(None if max_hours is None else 3600 * max_hours)
+    with hours, folder.lock(), contextlib.ExitStack() as while_it_runs:
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)
@@ -89,6 +93,7 @@ def run(
         while_it_runs.enter_context(trackers.following(study, folder, redo))
         language = study.report.language
         for stage in _to(until):
+            stop_note(folder, stage).unlink(missing_ok=True)
             manifest, inputs = folder.manifest(stage), identity.inputs(stage, folder, study, language)
             if manifest is not None:
                 changed = identity.stale(manifest["inputs"], inputs)
@@ -99,12 +104,32 @@ def run(
             manifests.refuse(folder, manifests.READS[stage])  # hours may have passed
             identity.begin(stage, folder, inputs)
             started = time.monotonic()
-            with _gone_meanwhile(folder), under_way(stage):
-                counts = STAGES[stage](study, folder, engine)
-            if placed := engine.placed():
-                counts["placed"] = placed
+            try:
+                deadline.refuse_more()
+                with _gone_meanwhile(folder), under_way(stage):
+                    counts = STAGES[stage](study, folder, engine)
+                if placed := engine.placed():
+                    counts["placed"] = placed
+            except deadline.OutOfTimeError as error:
+                assert max_hours is not None
+                _say_stopped(study, folder, stage, f"after {max_hours:g} h (--max-hours)", error.far)
+                return False
             identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
+            deadline.is_near()  # a stage was done: time may end before the next
+    return True
+
+
+def stop_note(folder: RunDir, stage: Stage) -> Path:
+    """Where a stage that was stopped for want of time says so, until it goes on."""
+    return folder.stage(stage) / "state" / "stopped.json"
+
+
+def _say_stopped(study: Study, folder: RunDir, stage: Stage, why: str, far: str) -> None:
+    done = f"in {stage}, {far} done" if far else f"before {stage}"
+    if far:
+        write_sealed(stop_note(folder, stage), {"said": f"stopped {why}, {far} done"})
+    tell(f"{study.name}: stopped {why} {done}; all of it is kept, and the same command continues the run")
 
 
 @contextlib.contextmanager
@@ -204,7 +229,7 @@ def train(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
     """All trainings of all arms, stacked; log and checkpoints."""
     from kiyas.pipeline.prepare import budget_steps, refuse_unfit
     from kiyas.train.loop import layout_notes, layout_path
-    from kiyas.train.stage import files_of, merge_logs, refuse_changed, saved_step, train_part
+    from kiyas.train.stage import files_of, merge_logs, refuse_changed, train_part
 
     manifest = folder.manifest(Stage.DATA)
     assert manifest is not None
@@ -222,8 +247,7 @@ def train(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
         most = held_at_once(engine, folder, study, trainings, longest, checkpoints)
         parts = parts_of(engine, folder, Stage.TRAIN, study, trainings, most)
     total = sum(steps[arm] for arm, _, _ in trainings)
-    done = sum(min(saved_step(folder, part.number), steps[arm]) for part in parts for arm, _, _ in part.units)
-    with bar("train", total, "adapter-steps", done) as progress:
+    with bar("train", total, "adapter-steps") as progress:
         do(
             engine,
             folder,
@@ -315,9 +339,9 @@ def judge_programs(study: Study, folder: RunDir, engine: Engine) -> dict[str, An
     """Runs every program on every test."""
     total, again = len(read_jsonl(folder.completions)), len(rows.redecoded(folder))
     with bar("judge", total + again, "programs") as progress:
-        verdicts = judge_completions(folder, study.judge, progress, engine.each)
+        verdicts = judge_completions(folder, study.judge, progress, engine.each, deadline.stop_if_near)
         if again:
-            judge_redecoded(folder, study.judge, progress, engine.each)
+            judge_redecoded(folder, study.judge, progress, engine.each, deadline.stop_if_near)
         return {"programs": total, "verdicts": verdicts}
 
 

@@ -21,7 +21,7 @@ from kiyas.analyse.findings import Findings, Level
 from kiyas.judge.pool import usable_cores
 from kiyas.judge.terminal import many, one_line
 from kiyas.judge.version import VERSION
-from kiyas.pipeline.stages import saved_checkpoints
+from kiyas.pipeline.stages import saved_checkpoints, stop_note
 from kiyas.runfolder.files import read_jsonl, read_sealed
 from kiyas.runfolder.manifests import READS, damages, mend
 from kiyas.runfolder.paths import RunDir, Stage
@@ -115,7 +115,7 @@ def _state(folder: RunDir, stage: Stage) -> StageState:
     if manifest is not None:
         return StageState(stage, DONE, manifest["seconds"], manifest["counts"])
     if folder.stage(stage).exists():
-        return StageState(stage, BEGUN, so_far=_under_way(stage, folder))
+        return StageState(stage, BEGUN, so_far=_under_way(stage, folder) + _stopped(stage, folder))
     return StageState(stage, TO_DO)
 
 
@@ -166,6 +166,11 @@ def _under_way(stage: Stage, folder: RunDir) -> str:
         )
         return f": {done} of {all} programs"
     return ""
+
+
+def _stopped(stage: Stage, folder: RunDir) -> str:
+    note = stop_note(folder, stage)
+    return f"; {read_sealed(note)['said']}" if note.exists() else ""
 
 
 # -- all runs in a folder ---------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Mathematically the same as separate runs: each adapter has its own mean loss, gradient clipping, schedule, step
 count and finish mask; see `tests/train/test_contract.py`. A step is cut into passes that memory allows: some adapters
 at a time, some samples at a time (see memory.py). State is saved at save points, so that a kill loses at most the
-steps since; on the CPU a resumed training of one layout ends bit-equal to an undisturbed one.
+steps since, and at whatever step a run's time ends; on the CPU a resumed training of one layout ends bit-equal to an
+undisturbed one.
 
 In float16 gradients are kept in range by a scale for each adapter, applied in float32 at the head (Micikevicius et al.
 2018). An adapter whose gradient overflows repeats that step alone with a smaller scale; so all take equal steps.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -37,6 +39,7 @@ from kiyas.study.settings import Peft, Recipe, Study
 from kiyas.train.memory import Layout, unplanned
 from kiyas.train.optimizer import AdamW, schedule
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
+from kiyas.work import deadline
 from kiyas.work.engine import OnProgress
 from kiyas.work.progress import tell
 
@@ -47,6 +50,8 @@ LARGEST_SCALE = 2.0**15
 SMALLEST_SCALE = 2.0**-20
 CALM_STEPS = 200
 """Without overflow before the scale of a loss in float16 grows."""
+SLOW_DISK = 100e6
+"""Bytes a second that a state is written with, until that was measured."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,7 @@ class JointTraining:
             len(sample.ids) for rows in (*(t.samples for t in tasks), *validation.values()) for sample in rows
         )
         self.cut(layout or unplanned(study.training.max_tokens_per_pass, self.longest))
+        self.saving_s = sum(tensor.nbytes for tensor in self._state.values()) / SLOW_DISK
         self.log: JsonlWriter | None = None
         self.rows: list[dict[str, Any]] = []
 
@@ -190,15 +196,21 @@ class JointTraining:
         self._within_memory(largest)
 
     def run(self, report: OnProgress = lambda count, note: None, *, try_largest: bool = False) -> None:
-        """Trains to the end. Raises KiyasError when a loss is no longer a number."""
+        """Trains to the end. Raises KiyasError when a loss is no longer a number, OutOfTimeError when time is up."""
         with self._opened():
             self._keep_layout()
             if try_largest and any(each.takes(self.step) for each in self.trainees):
                 self._try_largest()
             if self.step == 0:
                 self._validate(self.trainees)
+            longest = 0.0
             while running := [each for each in self.trainees if each.takes(self.step)]:
+                began = time.monotonic()
                 self._step(running, report)
+                longest = max(longest, time.monotonic() - began)
+                if deadline.is_near(longest + 2 * self.saving_s) and any(each.takes(self.step) for each in running):
+                    self._save([])
+                    raise deadline.OutOfTimeError
         self._keep_layout()
 
     def _step(self, running: list[Trainee], report: OnProgress) -> None:
@@ -438,8 +450,10 @@ class JointTraining:
         write_sealed(layout_path(self.folder, self.part), notes)
 
     def _save(self, trainees: list[Trainee]) -> None:
+        """Checkpoints of these, and the state of all, where a training goes on."""
         if self.folder is None:
             return
+        began = time.monotonic()
         for each in trainees:
             where = self.folder.checkpoints / replace(each.id, step=self.step).folder
             dropout, base = each.peft.lora_dropout, self.study.model_name_or_path
@@ -452,6 +466,7 @@ class JointTraining:
         logged = self.log.sync() if self.log is not None else 0
         notes |= {"step": self.step, "saved": self.saved, "logged": logged}
         checkpoints.save_state(state_path(self.folder, self.part), self._state, notes)
+        self.saving_s = time.monotonic() - began
 
     @property
     def _state(self) -> dict[str, Tensor]:

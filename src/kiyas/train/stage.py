@@ -90,6 +90,7 @@ def train_part(
     if layout is None:
         free = available_bytes(base.device) + base.nbytes
         layout = plan.chosen(training_budget(kind, free, place.sharing), kind)
+    report(sum(min(saved_step(folder, part), task.steps) for task in tasks), "")
     JointTraining(base, tasks, validation, study, folder, part, layout).run(report, try_largest=counts)
 
 

@@ -36,6 +36,7 @@ from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import sha256
 from kiyas.runfolder.litter import TEMPORARY
 from kiyas.types import KiyasError
+from kiyas.work import deadline
 from kiyas.work.copies import Shelf, Watched, blocks, write
 from kiyas.work.engine import InWords, Job, Model, Place
 from kiyas.work.progress import Bar, shown_by, tell
@@ -43,9 +44,9 @@ from kiyas.work.workers import WorkerError, one_thread
 
 T = TypeVar("T")
 Message = tuple[str, Any]
-"""(progress, (count, note)), (said, line), (change, Change), (item, value); the last: (done, None), (mistake, (text,
-hint)), (unfit, reason), (error, traceback)"""
-LAST = ("done", "mistake", "unfit", "error")
+"""(progress, (count, note)), (said, line), (change, Change), (item, value); the last one: (done, None), (out of time,
+None), (mistake, (text, hint)), (unfit, reason), (error, traceback)"""
+LAST = ("done", "out of time", "mistake", "unfit", "error")
 LOOK_S = 2.0
 """between two looks at which nodes there are"""
 ANSWER_S = 120.0
@@ -124,6 +125,7 @@ class Hand:
         place: Place,
         arguments: tuple[Any, ...],
         in_words: InWords,
+        left_s: float | None,
     ) -> Iterator[list[Message]]:
         """Does a part in a folder of its own; yields how far it is, and what it writes."""
         root = self._folder(reads, own)
@@ -144,7 +146,8 @@ class Hand:
             if place.device == "cpu":
                 one_thread()
             try:
-                function(Place(str(root), place.device, place.sharing, place.models), *arguments, report)
+                with deadline.within(left_s):
+                    function(Place(str(root), place.device, place.sharing, place.models), *arguments, report)
             finally:
                 for change in watched.changes():
                     put(("change", change))
@@ -200,6 +203,8 @@ def _streamed(work: Callable[[Callable[[Message], None]], None], in_words: InWor
             with shown_by(box):
                 work(box.queue.put)
             box.queue.put(("done", None))
+        except deadline.OutOfTimeError:
+            box.queue.put(("out of time", None))
         except SandboxError as error:
             box.queue.put(("unfit", str(error)))
         except BaseException as error:  # noqa: BLE001 (sent to the machine of the run, which raises it)
@@ -265,7 +270,7 @@ class Cluster:
         self.nodes: dict[str, _Node] = {}
         self._refused: set[str] = set()
         self._looked = 0.0
-        self._model_bytes, self._running = 1, False
+        self._model_bytes, self._running, self._out_of_time = 1, False, False
         self._placed: list[dict[str, Any]] = []
         while not self.nodes or any(node.answer is not None for node in self.nodes.values()):
             self._look()
@@ -337,7 +342,7 @@ class Cluster:
                 self._bring_model(node, name, model)
             files = [self._bring(node, folder, patterns) for patterns in (job.reads, job.own)]
             place = Place("", kind, self._room(node, kind) if kind == "cpu" else 1, tuple(node.models.items()))
-            worker.stream = worker.hand.part.remote(function, *files, place, job.arguments, in_words)
+            worker.stream = worker.hand.part.remote(function, *files, place, job.arguments, in_words, deadline.left_s())
             self._placed.append({"part": job.number, "node": node.name, "device": kind, "memory_bytes": node.memory})
 
         def hear(worker: _Worker, kind: str, value: Any) -> None:
@@ -544,10 +549,13 @@ class Cluster:
                     new = min(room(node) - here, len(waiting) - free)
                     workers += [self._worker(node, kind) for _ in range(new)]
                 for worker in [each for each in workers if each.stream is None]:
-                    if waiting:
+                    if waiting and not self._out_of_time:
+                        deadline.refuse_more()
                         self._or_lost(workers, worker, start, lose)
                 streams = {each.stream: each for each in workers if each.stream is not None}
                 if not streams:
+                    if self._out_of_time:
+                        raise deadline.OutOfTimeError
                     if not waiting:
                         return
                     alone = alone or time.monotonic() + ALONE_S
@@ -610,8 +618,9 @@ class Cluster:
                 yield value
             elif kind == "said":
                 tell(f"{worker.node.name}: {value}")
-            elif kind == "done":
+            elif kind in ("done", "out of time"):
                 worker.stream = worker.job = None
+                self._out_of_time = self._out_of_time or kind == "out of time"
             elif kind == "mistake":
                 raise KiyasError(*value)
             elif kind == "unfit":

@@ -16,6 +16,7 @@ from rich.text import Text
 from kiyas.judge import pulse
 from kiyas.judge.pulse import Pace, clock, on_screen, under_way
 from kiyas.judge.terminal import moves, one_line, raw
+from kiyas.work.deadline import OutOfTimeError
 
 LONG = 20_000
 """Rows or texts from which on going through them takes so long that it is shown."""
@@ -145,22 +146,32 @@ def counted(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 def bar(label: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     """A stage's progress; `done` units were there before (a resumed run)."""
     made = Bar(label, total, unit, done)
-    if not total:
-        yield made
+    try:
+        with _shown(made):
+            yield made
+    except OutOfTimeError as error:
+        error.far = f"{made.done} of {made.total} {made.unit}"
+        raise
+
+
+@contextlib.contextmanager
+def _shown(made: Bar) -> Iterator[None]:
+    if not made.total:
+        yield
         return
     if _listener is not None:
         _listener.began(made)
-        yield made
+        yield
     elif moves(raw(sys.stderr)):
         # Its cursor movements are ours; the texts in it are cleaned and never markup.
         console = Console(file=raw(sys.stderr), force_terminal=True)
         with on_screen(), _Moving(made, console):
-            yield made
+            yield
     else:
-        tell(f"{made.label}: {total} {unit}" + (f" ({done} done before)" if done else ""))
+        tell(f"{made.label}: {made.total} {made.unit}" + (f" ({made.done} done before)" if made.done else ""))
         with under_way(made.__str__):
-            yield made
-        tell(f"{made.label}: {made.done}/{total} {unit} in {clock(made.elapsed)}")
+            yield
+        tell(f"{made.label}: {made.done}/{made.total} {made.unit} in {clock(made.elapsed)}")
 
 
 @contextlib.contextmanager

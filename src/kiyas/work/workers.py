@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 from kiyas.judge.pool import usable_cores
 from kiyas.judge.terminal import only_printable
 from kiyas.types import KiyasError
+from kiyas.work import deadline
 from kiyas.work.engine import Engine, InWords, Job, Model, Place
 from kiyas.work.progress import Bar
 
@@ -150,12 +151,13 @@ def run_parts(
 ) -> None:
     """Calls `function(*part, report)` for every part: those of a lane one after another, the lanes at the same time.
 
-    Raises the first failure after stopping all. One lane runs in this process; several have a process each, to which
-    `function` and `in_words` are sent by name.
+    Raises the first failure after stopping all; OutOfTimeError where all have ended, and some for want of time. One
+    lane runs in this process; several have a process each, to which `function` and `in_words` are sent by name.
     """
     if len(lanes) <= 1:
         try:
             for part in (part for lane in lanes for part in lane):
+                deadline.refuse_more()
                 function(*part, bar.update)
         except Exception as error:
             told = in_words(error)
@@ -166,7 +168,7 @@ def run_parts(
     context = warm()
     messages: Any = context.Queue()
     processes = [
-        context.Process(target=_work, args=(messages, number, function, lane, in_words), daemon=True)
+        context.Process(target=_work, args=(messages, number, function, lane, in_words, deadline.left_s()), daemon=True)
         for number, lane in enumerate(lanes)
     ]
     started = []
@@ -262,7 +264,7 @@ def _with_shared(batch: list[Any]) -> Any:
 
 
 def _listen(processes: list[Any], messages: Any, bar: Bar) -> None:
-    running = set(range(len(processes)))
+    running, out_of_time = set(range(len(processes))), False
     while running:
         try:
             number, kind, value = messages.get(timeout=0.5)
@@ -278,12 +280,15 @@ def _listen(processes: list[Any], messages: Any, bar: Bar) -> None:
             continue
         if kind == "progress":
             bar.update(*value)
-        elif kind == "done":
+        elif kind in ("done", "out of time"):
             running.discard(number)
+            out_of_time = out_of_time or kind == "out of time"
         elif kind == "mistake":
             raise KiyasError(value[0], value[1])
         else:
             raise WorkerError(value)
+    if out_of_time:
+        raise deadline.OutOfTimeError
 
 
 def warm() -> Any:
@@ -305,16 +310,24 @@ def warm() -> Any:
 
 
 def _work(
-    messages: Any, number: int, function: Callable[..., None], lane: Sequence[tuple[Any, ...]], in_words: InWords
+    messages: Any,
+    number: int,
+    function: Callable[..., None],
+    lane: Sequence[tuple[Any, ...]],
+    in_words: InWords,
+    left_s: float | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent asks us to stop
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         one_thread()
-        with only_printable():
+        with only_printable(), deadline.within(left_s):
             for part in lane:
+                deadline.refuse_more()
                 function(*part, lambda count, note="": messages.put((number, "progress", (count, note))))
         messages.put((number, "done", None))
+    except deadline.OutOfTimeError:
+        messages.put((number, "out of time", None))
     except BaseException as error:  # noqa: BLE001 (sent to the parent, which raises it)
         told = error if isinstance(error, KiyasError) else in_words(error)
         if told is not None:
