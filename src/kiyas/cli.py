@@ -412,6 +412,22 @@ def _init(args: argparse.Namespace) -> int:
     return 0
 
 
+CARD_NAMES = (
+    "t4",
+    "l4",
+    "a10g",
+    "rtx3090",
+    "rtx4090",
+    "24gb",
+    "l40s",
+    "a100-40",
+    "a100-80",
+    "h100",
+    "h200",
+    "b200",
+)
+
+
 def _add_check(commands: Commands) -> None:
     check = _command(
         commands,
@@ -433,8 +449,15 @@ def _add_check(commands: Commands) -> None:
     )
     costs.add_argument(
         "--card",
-        choices=("t4", "24gb", "a100-40", "h100"),
+        type=str.lower,
+        choices=CARD_NAMES,
         help="estimate memory and hours for this GPU instead of this machine",
+    )
+    costs.add_argument(
+        "--cluster",
+        metavar="CARDS",
+        help="estimate hours, memory, disk, failures and the bottleneck on many GPUs, such as 8xH100,2xT4; only the "
+        "configuration and the tokenizer of the base are needed",
     )
 
 
@@ -448,9 +471,11 @@ def _check(args: argparse.Namespace) -> int:
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS
+    from kiyas.check.cluster import parsed
     from kiyas.check.page import page
 
-    checked = check(settings, CARDS[args.card] if args.card else None, fast=args.fast)
+    cluster = parsed(args.cluster) if args.cluster is not None else None
+    checked = check(settings, CARDS[args.card] if args.card else None, fast=args.fast, cluster=cluster)
     if args.json:
         _print_json(checked.to_json(), 2)
     else:
