@@ -121,6 +121,7 @@ def run(
     runs: str | Path = "runs",
     trust: bool = False,
     max_hours: float | None = None,
+    ray: str | None = None,
     **settings: Any,
 ) -> Run:
     """Runs a study file, or continues its run. A run folder, or the study file in it, continues that run.
@@ -130,8 +131,9 @@ def run(
 
     `settings` override the file; in a section, only the given keys change. `runs` is the folder for all runs. `trust`
     is `kiyas run --trust`; without it, nothing is asked: what needs trust is refused. `max_hours` is
-    `kiyas run --max-hours`: a run that it stopped has no findings yet, and the same call continues it. In a notebook,
-    losses and pass rates are plotted during the run. Raises KiyasError: it says what is wrong, where, and what to do.
+    `kiyas run --max-hours`: a run that it stopped has no findings yet, and the same call continues it. `ray` is
+    `kiyas run --ray`. In a notebook, losses and pass rates are plotted during the run. Raises KiyasError: it says what
+    is wrong, where, and what to do.
     """
     from kiyas.pipeline import stages
 
@@ -141,7 +143,9 @@ def run(
     folder = given.folder or RunDir(Path(runs) / given.study.name)
     refuse_untrusted(given.study, given.file, folder.root, changed, trust=trust, ask=False)
     with notebook.shown(folder) as view:
-        ended = stages.run(given.study, folder, file=given.file, text=text, overrides=changed, max_hours=max_hours)
+        ended = stages.run(
+            given.study, folder, file=given.file, text=text, overrides=changed, max_hours=max_hours, ray=ray
+        )
         done = Run(folder.root)
         if view is not None and not ended:
             view.end("stopped (run the cell again to continue)")

@@ -17,11 +17,10 @@ import textwrap
 import traceback
 import webbrowser
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, get_args
+from typing import Any, NoReturn, TypeAlias, get_args
 
 from kiyas.judge import JudgeError, SandboxError, Tier, interrupt, pulse, terminal, trust
 from kiyas.judge import cli as judge_cli
@@ -30,9 +29,6 @@ from kiyas.judge.version import VERSION
 from kiyas.runfolder.files import atomic_text, read_sealed
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError, Problems, did_you_mean
-
-if TYPE_CHECKING:
-    from kiyas.work.engine import Engine
 
 # What is heavy (numpy, pydantic, torch) is imported by the commands that need it, so that `kiyas --help` is quick.
 
@@ -263,6 +259,11 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
     command.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="train, answer and judge on the nodes of this Ray cluster (auto: the one that this machine belongs to)",
+    )
+    command.add_argument(
         "--max-hours", type=float, metavar="H", help="stop at a saved state after so many hours, such as 11.5"
     )
 
@@ -322,18 +323,17 @@ def _go(
     from kiyas.pipeline import stages
 
     redo = Stage(args.redo) if args.redo else None
-    with _engine(args) as engine:
-        ended = stages.run(
-            settings,
-            folder,
-            file=file,
-            text=text,
-            overrides=_overrides(args),
-            until=Stage(args.until),
-            redo=redo,
-            max_hours=args.max_hours,
-            engine=engine,
-        )
+    ended = stages.run(
+        settings,
+        folder,
+        file=file,
+        text=text,
+        overrides=_overrides(args),
+        until=Stage(args.until),
+        redo=redo,
+        max_hours=args.max_hours,
+        ray=args.ray,
+    )
     if not ended:
         return 0
     if args.until == Stage.REPORT:
@@ -341,14 +341,6 @@ def _go(
     else:
         print(f"stopped after {args.until}, as requested; run folder: {folder.root}", file=sys.stderr)
     return 0
-
-
-def _engine(args: argparse.Namespace) -> AbstractContextManager[Engine]:
-    """Who computes: this machine, or a cluster."""
-    from kiyas.work import cluster, workers
-
-    address = getattr(args, "ray", None)
-    return nullcontext(workers.HERE) if address is None else cluster.joined(address)
 
 
 def _need_torch() -> None:
@@ -440,6 +432,22 @@ def _init(args: argparse.Namespace) -> int:
     return 0
 
 
+CARD_NAMES = (
+    "t4",
+    "l4",
+    "a10g",
+    "rtx3090",
+    "rtx4090",
+    "24gb",
+    "l40s",
+    "a100-40",
+    "a100-80",
+    "h100",
+    "h200",
+    "b200",
+)
+
+
 def _add_check(commands: Commands) -> None:
     check = _command(
         commands,
@@ -461,8 +469,15 @@ def _add_check(commands: Commands) -> None:
     )
     costs.add_argument(
         "--card",
-        choices=("t4", "24gb", "a100-40", "h100"),
+        type=str.lower,
+        choices=CARD_NAMES,
         help="estimate memory and hours for this GPU instead of this machine",
+    )
+    costs.add_argument(
+        "--cluster",
+        metavar="CARDS",
+        help="estimate hours, memory, disk, failures and the bottleneck on many GPUs, such as 8xH100,2xT4; only the "
+        "configuration and the tokenizer of the base are needed",
     )
 
 
@@ -476,9 +491,11 @@ def _check(args: argparse.Namespace) -> int:
     _need_torch()
     from kiyas.check import check
     from kiyas.check.cards import CARDS
+    from kiyas.check.cluster import parsed
     from kiyas.check.page import page
 
-    checked = check(settings, CARDS[args.card] if args.card else None, fast=args.fast)
+    cluster = parsed(args.cluster) if args.cluster is not None else None
+    checked = check(settings, CARDS[args.card] if args.card else None, fast=args.fast, cluster=cluster)
     if args.json:
         _print_json(checked.to_json(), 2)
     else:
@@ -502,11 +519,6 @@ def _add_run(commands: Commands) -> None:
     )
     _study_options(run)
     _run_options(run)
-    run.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="train, answer and judge on the nodes of this Ray cluster (auto: the one that this machine belongs to)",
-    )
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from kiyas.work import deadline
+from kiyas.work.engine import OnProgress
 from kiyas.work.progress import Bar, bar
-from kiyas.work.workers import OnProgress, run_parts
+from kiyas.work.workers import run_parts
 
 
 def units(folder: str, name: str, report: OnProgress) -> None:

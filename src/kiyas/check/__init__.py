@@ -33,6 +33,7 @@ from kiyas.types import BASE_ARM
 from kiyas.work.progress import tell
 
 if TYPE_CHECKING:
+    from kiyas.check.cluster_costs import ClusterCosts
     from kiyas.check.costs import Costs
 
 __all__ = ["Checked", "Level", "Remark", "check"]
@@ -81,7 +82,9 @@ class Checked:
     contamination: list[Contamination]
     chat: chat_template.ChatFacts
     costs: Costs | None
-    """None: left out"""
+    """None: left out, or asked of a cluster"""
+    cluster: ClusterCosts | None
+    """None: not asked of a cluster"""
     contrasts: int
     """how many the study declares: the primary one and `compare.contrasts`"""
     design: list[design.Cell]
@@ -116,33 +119,39 @@ class Checked:
         }
 
 
-def check(study: Study, card: Card | None = None, *, fast: bool = False) -> Checked:
+def check(
+    study: Study, card: Card | None = None, *, fast: bool = False, cluster: Mapping[Card, int] | None = None
+) -> Checked:
     """Measures a study; with a card, memory and time are its. Raises KiyasError for one that cannot run.
 
-    `fast`: without costs, and without the base's weights, which are neither read nor fetched.
+    `fast`: without costs. `cluster`: costs on so many cards of each kind. Both do without the base's weights, which are
+    neither read nor fetched.
     """
+    weights = not fast and cluster is None
     identity.refuse_missing_packages(study)
     base = study.model_name_or_path
-    if fast:
+    if not weights:
         study = hub.without_weights(study)
     size = identity.parameters(study)
     tell("check: reading, splitting and tokenising the data")
-    prepared = prepare(study, weights=not fast)
+    prepared = prepare(study, weights=weights)
     steps = prepared.steps(study)
     arms, own = prepared.arms, {name: arm for name, arm in prepared.arms.items() if not arm.derived}
     tell("check: comparing rows, splits and benchmarks")
     measured = measure.measure(study, prepared)
-    facts, cluster = measured.arms, measured.cluster
-    overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, cluster)]
-    left = leaks.left_overlaps(own, cluster)
+    facts = measured.arms
+    overlaps = [each for name, arm in own.items() for each in leaks.own_overlaps(name, arm, measured.cluster)]
+    left = leaks.left_overlaps(own, measured.cluster)
     by_benchmark = prepared.asked(study)
     asked = {label: len(rows) for label, rows in by_benchmark.items()}
     told = chat_template.chat_facts(prepared.chat, hub.base_folder(study), study.dataset.system)
     seeds, contrasts = len(study.seed_list), _declared(study)
     own_problems, *_ = asked.values()
     cells = design.table(seeds, own_problems, study.generation.num_samples, contrasts)
-    cost = None
-    if not fast:
+    cost = on_cluster = None
+    if cluster is not None:
+        on_cluster = _on_cluster(study, prepared, steps, cluster)
+    elif not fast:
         cost, cells = _costs(study, prepared, steps, card, cells)
     spent = {name: _spent(study, name, steps[name], prepared.counts[name]) for name in arms}
     return Checked(
@@ -166,6 +175,7 @@ def check(study: Study, card: Card | None = None, *, fast: bool = False) -> Chec
         contamination=measured.contamination,
         chat=told,
         costs=cost,
+        cluster=on_cluster,
         contrasts=contrasts,
         design=cells,
         remarks=remarks.worst_first(
@@ -181,6 +191,7 @@ def check(study: Study, card: Card | None = None, *, fast: bool = False) -> Chec
                 *remarks.judge_remarks(study, prepared.problems),
                 *remarks.design_remarks(study),
                 *(remarks.cost_remarks(cost) if cost is not None else ()),
+                *(remarks.cluster_remarks(on_cluster) if on_cluster is not None else ()),
             ]
         ),
     )
@@ -202,6 +213,15 @@ def _costs(
         return costs.worth(cost, work, cell.seeds, own.seeds, cell.problems + beside, cell.samples) / 3600
 
     return cost, [replace(cell, hours=hours(cell)) for cell in cells]
+
+
+def _on_cluster(study: Study, prepared: Prepared, steps: dict[str, int], cluster: Mapping[Card, int]) -> ClusterCosts:
+    """What the study costs there."""
+    from kiyas.check import cluster_costs, costs
+
+    tell("check: computing memory and time of the cluster")
+    work = costs.work_of(study, prepared, steps, prepared.chat)
+    return cluster_costs.estimate(study, work, prepared.problems, prepared.chat, cluster)
 
 
 def _groups(rows: Sequence[Mapping[str, Any]]) -> int | None:

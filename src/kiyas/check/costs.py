@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from kiyas import judge
-from kiyas.check.cards import Card
+from kiyas.check.cards import Card, Speed
+from kiyas.check.cluster import Training
 from kiyas.check.memory import Memory, Room, memory
 from kiyas.data import benchmarks, hub
 from kiyas.data.chat import Chat
@@ -39,7 +40,7 @@ from kiyas.model.device import available_bytes, errors_in_words, pick_device, re
 from kiyas.model.meter import SMALL_VOCABULARY, Shape, read_config, small_base
 from kiyas.pipeline import identity, layout
 from kiyas.pipeline.prepare import Prepared, given_checkpoints
-from kiyas.study.settings import Study
+from kiyas.study.settings import Dtype, Study
 from kiyas.train.loop import JointTraining, Task
 from kiyas.types import AdapterId, KiyasError, TokenizedExample
 from kiyas.work.workers import HERE
@@ -55,17 +56,13 @@ JUDGED = 24
 class Work:
     """What is to be done, counted from the data."""
 
-    trainings: int
     checkpoints: int
     """that answer"""
     saved: int
     """checkpoints on disk"""
     problems: int
     samples: int
-    train_tokens: float
-    """tokens of all training steps of all trainings"""
-    validation_tokens: float
-    """tokens of all validation passes of all trainings"""
+    each_training: tuple[Training, ...]
     lengths: tuple[tuple[int, int], ...]
     """tokens of prompt and completion of some training rows, from the shortest to the longest"""
     longest: int
@@ -78,23 +75,23 @@ class Work:
     """of an answer: the mean training completion, at most max_new_tokens"""
 
     @property
+    def trainings(self) -> int:
+        return len(self.each_training)
+
+    @property
+    def train_tokens(self) -> float:
+        """Of all training steps of all trainings."""
+        return math.fsum(each.tokens for each in self.each_training)
+
+    @property
+    def validation_tokens(self) -> float:
+        """Of all validation passes of all trainings."""
+        return math.fsum(each.validated for each in self.each_training)
+
+    @property
     def answers(self) -> int:
         """Of all checkpoints and the base."""
         return (self.checkpoints + 1) * self.problems * self.samples
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds of one process."""
-
-    train: float
-    """a token forward and backward"""
-    forward: float
-    """a token forward"""
-    prefill: float
-    """a prompt token"""
-    step: float
-    """a token of an answer"""
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def estimate(
     config = read_config(hub.base_folder(study))
     device, dtype, here = _device(study)
     if card is not None:
-        device, dtype = torch.device("cpu"), getattr(torch, card.dtype(study.training.dtype))
+        device, dtype = torch.device("cpu"), torch_dtype(card.dtype(study.training.dtype))
     size, in_4bit = sum(path.stat().st_size for path in identity.model_files(study)), study.training.load_in_4bit
     parameters = identity.parameters(study) or size // 2
     workers = (1, 1)
@@ -178,8 +175,8 @@ def estimate(
             cached = (work.prompt_tokens + work.answer_tokens) * cache_bytes(config, dtype)
             # In 4 bits: read, written as what is computed with, and read again.
             moved = weights + in_4bit * 2 * parameters * dtype.itemsize
-            speed = Speed(*card.speed(parameters, moved, adapter, cached, needed, dtype.itemsize))
-    judge_s, trouble = _judging(study, work, problems)
+            speed = card.speed(parameters, moved, adapter, cached, needed, dtype.itemsize)
+    judge_s, trouble = judging(study, work, problems)
 
     def generating(answer: int) -> float:
         each = work.prompt_tokens * speed.prefill + answer * speed.step
@@ -228,7 +225,13 @@ def _device(study: Study) -> tuple[torch.device, torch.dtype, Study]:
     except KiyasError:
         device = torch.device("cpu")  # remarked on: Costs.wanted is not Costs.device
         here = study.model_copy(update={"training": study.training.model_copy(update={"device": "cpu"})})
-    return device, getattr(torch, layout.number_format(HERE, here)[0]), here
+    return device, torch_dtype(layout.number_format(HERE, here)[0]), here
+
+
+def torch_dtype(chosen: Dtype) -> torch.dtype:
+    """torch's own word for a number format that is not `auto`."""
+    made: torch.dtype = getattr(torch, chosen)
+    return made
 
 
 def _name(device: torch.device) -> str:
@@ -373,7 +376,7 @@ def _seconds(run: Callable[[], Any], device: torch.device) -> float:
     return best
 
 
-def _judging(study: Study, work: Work, problems: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
+def judging(study: Study, work: Work, problems: Sequence[dict[str, Any]]) -> tuple[float | None, str]:
     """Seconds to judge all answers if every program ended at once, from a few that do; or why it cannot be."""
     known = [judge.problem_from_row(row, "kiyas") for row in problems]
     programs = [(known[i % len(known)].id, f"pass  # {i}") for i in range(JUDGED)]
@@ -412,18 +415,23 @@ def work_of(study: Study, prepared: Prepared, steps: dict[str, int], chat: Chat)
     ordered = sorted(lengths("train"), key=sum) or [(prompt, most)]
     points, given = len(study.variants), sum(len(seen) for seen in given_checkpoints(study).values())
     given += sum(arm.model is not None for arm in study.arms.values())
-    trainings = len(study.seed_list) * points
-    saves = sum(math.ceil(count / t.save_steps) for count in steps.values())
-    passes = sum(1 + math.ceil(count / t.eval_steps) for count in steps.values())
-    per_step = {arm: study.recipe(arm).effective_batch_size * prepared.counts[arm]["mean_tokens"] for arm in steps}
+    held_out = sum(map(sum, lengths("validation")))
+    of_arms = [
+        Training(
+            tokens=count * study.recipe(arm).effective_batch_size * prepared.counts[arm]["mean_tokens"],
+            validated=float((1 + math.ceil(count / t.eval_steps)) * held_out),
+            saves=math.ceil(count / t.save_steps),
+        )
+        for arm, count in steps.items()
+    ]
+    trainings = tuple(of_arms) * (len(study.seed_list) * points)
+    saves = sum(each.saves for each in trainings)
     return Work(
-        trainings=trainings * len(steps),
-        checkpoints=trainings * saves + given,
-        saved=trainings * saves + given,
+        each_training=trainings,
+        checkpoints=saves + given,
+        saved=saves + given,
         problems=len(prepared.problems),
         samples=study.generation.num_samples,
-        train_tokens=trainings * sum(count * per_step[arm] for arm, count in steps.items()),
-        validation_tokens=float(trainings * passes * sum(map(sum, lengths("validation")))),
         lengths=tuple(ordered[i * len(ordered) // 32] for i in range(32)),
         longest=sum(ordered[-1]),
         prompt_tokens=prompt,

@@ -30,6 +30,10 @@ class Memory:
     decoding: Decoding
     trouble: str
     """why it does not fit; empty where it does"""
+    cannot_train: str
+    """why one training does not fit"""
+    cannot_answer: str
+    """why one answer does not fit"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def memory(
 
     `weights`: bytes of the base. `longest`: tokens of the longest training sample. `prompt`: of the longest prompt.
     """
-    trouble = ""
+    cannot_train = cannot_answer = ""
     plan = Plan(shape, study, trainings, longest, parameters)
     budget = training_budget(room.kind, room.free, room.workers)
     together = plan.together(budget) if room.kind == "cuda" else len(trainings)
@@ -69,7 +73,7 @@ def memory(
     try:
         layout = plan.chosen(budget, room.kind)
     except KiyasError as error:
-        trouble, layout = str(error.args[0]) if study.trained else "", Layout(longest, recompute=True)
+        cannot_train, layout = str(error.args[0]) if study.trained else "", Layout(longest, recompute=True)
     settings = study.generation
     needs = Needs.of(
         shape.config,
@@ -87,7 +91,7 @@ def memory(
     try:
         decoding = needs.plan(budget, share, answers, room.kind, settings.max_rows)
     except KiyasError as error:
-        trouble, decoding = trouble or str(error.args[0]), Decoding(1, 1, prompt)
+        cannot_answer, decoding = str(error.args[0]), Decoding(1, 1, prompt)
     taken = room.taken + (FIRST_PASS_BYTES if room.kind == "cpu" else 0)
     return Memory(
         training=plan.peak(layout) + taken,
@@ -95,5 +99,7 @@ def memory(
         trainings=together,
         layout=layout,
         decoding=decoding,
-        trouble=trouble,
+        trouble=cannot_train or cannot_answer,
+        cannot_train=cannot_train,
+        cannot_answer=cannot_answer,
     )

@@ -1,4 +1,5 @@
-"""What was checked, as one page for the terminal: every word of `kiyas check` is in this file."""
+"""What was checked, as one page for the terminal: every word of `kiyas check` is in this file, and in
+cluster_page.py what concerns a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kiyas.analyse.provenance import shared_remark
-from kiyas.check import Checked, Level, Remark, design
+from kiyas.check import Checked, Level, Remark, cluster_page, design
+from kiyas.check.units import duration, size
 from kiyas.judge.terminal import many
 from kiyas.pipeline.measure import ArmFacts
 from kiyas.stats import planning
@@ -266,6 +268,17 @@ WORDS: dict[str, tuple[str, str, str]] = {
         "it would stop before it is finished",
         "lower training.workers, training.max_tokens_per_pass or generation.max_rows",
     ),
+    "card_too_small": (
+        "{card}: takes no {takes_no_words}: {reason}",
+        "the other cards do without it; its node's processor cores judge all the same",
+        "",
+    ),
+    "cluster_too_small": (
+        "no card of this cluster can {too_small_words}",
+        "the study cannot run there",
+        "take larger cards, a smaller base, or training.load_in_4bit: true; training.max_length and "
+        "generation.max_new_tokens need memory, too",
+    ),
     "disk": (
         "the checkpoints need about {needed_words} of disk; {free_words} are free here",
         "it would stop before it is finished",
@@ -338,8 +351,15 @@ def page(checked: Checked, *, width: int = WIDTH, color: bool = False) -> str:
         said, so, _ = words(remark, checked)
         say(f"· {said}: {so}", "", 0, 2)
     console.print()
-    for line in _costs(checked.costs):
-        say(line, "", 0, 2)
+    if checked.cluster is None:
+        for line in _costs(checked.costs):
+            say(line, "", 0, 2)
+    else:
+        for line in cluster_page.summary(checked.cluster):
+            say(line, "", 0, 2)
+        console.print(cluster_page.stages(checked.cluster))
+        for line in cluster_page.details(checked.cluster):
+            say(line, "", 0, 2)
     console.print()
     samples = sorted({cell.samples for cell in checked.design})
     hours = "" if checked.costs is None else ", and the hours"
@@ -373,9 +393,9 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
     made: dict[str, str | float] = {"group_by": checked.group_by or "COLUMN_OF_THE_PROBLEM"}
     for key in ("needed", "here", "free"):
         if key in values:
-            made[f"{key}_words"] = _size(values[key])
+            made[f"{key}_words"] = size(values[key])
     if "trouble" in values:
-        needed, here = _size(values["needed"]), _size(values["here"])
+        needed, here = size(values["needed"]), size(values["here"])
         made["trouble_words"] = values["trouble"] or f"it needs about {needed}, and {here} are free"
     if "shares" in values:
         made["shares_words"] = ", ".join(f"{arm} {share:.0%}" for arm, share in values["shares"].items())
@@ -400,6 +420,12 @@ def _worded(values: Mapping[str, Any], checked: Checked) -> dict[str, str | floa
         made["kinds"] = ", ".join(f"{values[kind]} {how}" for kind, how in KINDS.items() if values[kind])
     if "problems" in values:
         made["problems_words"] = many(values["problems"], "problem")
+    if "takes_no" in values:
+        made["takes_no_words"] = " and no ".join(
+            {"train": "training", "answer": "answers"}[n] for n in values["takes_no"]
+        )
+    if "train" in values:
+        made["too_small_words"] = "hold one training" if values["train"] else "give one answer"
     if "columns" in values:
         columns = values["columns"]
         more = f" and {len(columns) - SHOWN_COLUMNS} more" * (len(columns) > SHOWN_COLUMNS)
@@ -446,7 +472,7 @@ def _sight(checked: Checked) -> str:
     if better is None:
         return f"{now}."
     extra = f" × {better.samples} answers" if better.samples > 1 else ""
-    hours = "" if better.hours is None else f", in about {_time(better.hours * 3600)}"
+    hours = "" if better.hours is None else f", in about {duration(better.hours * 3600)}"
     larger = f"{many(better.seeds, 'seed')} × {many(better.problems, 'problem')}{extra}"
     return f"{now}. {larger} would find {_points(better.detectable)} points as often{hours}."
 
@@ -591,28 +617,28 @@ def _contamination(checked: Checked) -> list[str]:
 def _costs(c: Costs | None) -> list[str]:
     if c is None:
         return ["Time, memory and disk are not estimated and the base's weights are not checked, because of --fast."]
-    judged = f", judging at least {_time(c.judge_s)}" if c.judge_s is not None else ""
-    longer = f" (if every answer ran to the limit: {_time(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
+    judged = f", judging at least {duration(c.judge_s)}" if c.judge_s is not None else ""
+    longer = f" (if every answer ran to the limit: {duration(c.runaway_s)})" if c.runaway_s > 1.5 * c.generate_s else ""
     processes = " and ".join(map(str, dict.fromkeys(c.workers)))
     m = c.memory
     trained, stacked = "A", ""
     if c.train_s:
-        trained = f"Training {_time(c.train_s)}, a"
-        stacked = f"training {_size(m.training)} with {many(m.trainings, 'adapter')} at once in {m.layout}, "
+        trained = f"Training {duration(c.train_s)}, a"
+        stacked = f"training {size(m.training)} with {many(m.trainings, 'adapter')} at once in {m.layout}, "
     here = (
         f"Estimate for this machine ({c.device}, {c.dtype}, {processes} at once; from one layer, measured for "
-        f"{c.measured_s:.0f} s): about {_time(c.total_s)}."
+        f"{c.measured_s:.0f} s): about {duration(c.total_s)}."
     )
     there = (
         f"Estimate for one {c.device} ({c.dtype}; computed, not measured; the judge as measured here): about "
-        f"{_time(c.total_s)}."
+        f"{duration(c.total_s)}."
     )
     return [
         there if c.on_card else here,
-        f"  {trained}nswering {_time(c.generate_s)}{longer}{judged}.",
-        f"  Memory {_size(c.memory_bytes)} of {_size(c.memory_here)}: {stacked}answering {_size(m.answering)} with "
+        f"  {trained}nswering {duration(c.generate_s)}{longer}{judged}.",
+        f"  Memory {size(c.memory_bytes)} of {size(c.memory_here)}: {stacked}answering {size(m.answering)} with "
         f"{many(m.decoding.rows, 'answer')} at once{' (each process)' if max(c.workers) > 1 else ''}.",
-        f"  Disk {_size(c.disk_bytes)} for {many(c.checkpoints, 'checkpoint')}, {_size(c.disk_free)} free. "
+        f"  Disk {size(c.disk_bytes)} for {many(c.checkpoints, 'checkpoint')}, {size(c.disk_free)} free. "
         f"{many(c.answers, 'program')} to judge.",
     ]
 
@@ -631,7 +657,7 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
             answers = f" × {m} answers" if m > 1 else ""
             cells = [
                 f"{'* ' if cell == own else ''}{_points(cell.detectable)}"
-                + ("" if cell.hours is None else f" in {_time(cell.hours * 3600)}")
+                + ("" if cell.hours is None else f" in {duration(cell.hours * 3600)}")
                 for cell in row
             ]
             made.add_row(f"{many(seeds, 'seed')}{answers}", *cells)
@@ -640,19 +666,3 @@ def _design_table(checked: Checked, samples: list[int]) -> Table:
     if design.SAMPLES in samples and checked.samples == 1:
         made.caption += "; several answers require generation.temperature above 0"
     return made
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds >= 9.5 * 3600 else f"{seconds / 3600:.1f} h"
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

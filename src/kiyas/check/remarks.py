@@ -27,6 +27,7 @@ from kiyas.similarity.shared_rows import SharedRows
 from kiyas.study.settings import NO_SPLIT, Study
 
 if TYPE_CHECKING:
+    from kiyas.check.cluster_costs import ClusterCosts
     from kiyas.check.costs import Costs
 
 FEW = 0.01
@@ -49,6 +50,8 @@ WORST = (
     "no_program",
     "no_isolation",
     "memory",
+    "cluster_too_small",
+    "card_too_small",
     "disk",
 )
 """With any of these a run is wasted, or refused: they come first, in this order."""
@@ -289,3 +292,16 @@ def cost_remarks(costs: Costs) -> Iterator[Remark]:
         yield Remark("no_isolation", Level.WARNING, {"reason": costs.judge_trouble.splitlines()[0]})
     if costs.wanted not in ("auto", "cpu") and costs.device == "cpu" and not costs.on_card:
         yield Remark("device_elsewhere", Level.WARNING, {"wanted": costs.wanted})
+
+
+def cluster_remarks(costs: ClusterCosts) -> Iterator[Remark]:
+    """About cards that are too small, one by one, and about a cluster of such cards."""
+    for each in costs.cards:
+        if each.cannot_train or each.cannot_answer:
+            takes = [
+                stage for stage, cannot in (("train", each.cannot_train), ("answer", each.cannot_answer)) if cannot
+            ]
+            reason = each.cannot_train or each.cannot_answer
+            yield Remark("card_too_small", Level.WARNING, {"card": each.title, "takes_no": takes, "reason": reason})
+    if costs.train_s is None or costs.generate_s is None:
+        yield Remark("cluster_too_small", Level.WARNING, {"train": costs.train_s is None})

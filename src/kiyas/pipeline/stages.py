@@ -21,7 +21,7 @@ from kiyas.judge.pulse import under_way
 from kiyas.judge.terminal import many
 from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
-from kiyas.pipeline import identity, trackers
+from kiyas.pipeline import cluster, identity, trackers
 from kiyas.pipeline.layout import Part, all_trainings, do, float32_modules, held_at_once, parts_of, places, settled
 from kiyas.runfolder import manifests, rows
 from kiyas.runfolder.files import (
@@ -55,17 +55,18 @@ def run(
     until: Stage = Stage.REPORT,
     redo: Stage | None = None,
     max_hours: float | None = None,
-    engine: Engine = HERE,
+    ray: str | None = None,
 ) -> bool:
     """Runs a study, or continues it. `text` is the study file as given, and `file` where it is, for the record.
 
-    `engine`: who trains, answers and judges. Returns whether it came to its end: not where `max_hours` passed before.
-    Raises KiyasError when the folder holds another study's results or is in use.
+    `ray`: the address of a Ray cluster whose nodes train, answer and judge. Returns whether it came to its end: not
+    where `max_hours` passed before. Raises KiyasError when the folder holds another study's results or is in use.
     """
     if max_hours is not None and not max_hours > 0:
         raise KiyasError(f"--max-hours: {max_hours:g} is not a positive number of hours", "such as --max-hours 11.5")
     hours = deadline.within(None if max_hours is None else 3600 * max_hours)
     with hours, folder.lock(), contextlib.ExitStack() as while_it_runs:
+        engine = HERE if ray is None else while_it_runs.enter_context(cluster.joined(ray))
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
         study = identity.pinned(study, folder)

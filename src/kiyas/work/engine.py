@@ -1,4 +1,4 @@
-"""The seam between the stages and who computes for them: this machine (workers.py) or a cluster (cluster.py)."""
+"""The seam between the stages and who computes: this machine (workers.py) or a cluster (pipeline/cluster.py)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 On a CPU two one-thread processes beat one two-thread process for small models; a GPU has one worker, so that no two
 plan with the same memory. A worker dies with its parent. Its errors are raised as the parent's own.
 
-`HERE` is this machine as an engine (engine.py).
+`HERE` is this machine as an engine (engine.py); pipeline/cluster.py is many machines.
 """
 
 from __future__ import annotations

@@ -33,11 +33,11 @@ from typing import Any, TypeVar
 from kiyas.judge.terminal import many
 from kiyas.judge.types import SandboxError
 from kiyas.judge.version import VERSION
+from kiyas.runfolder.copies import Shelf, Watched, blocks, write
 from kiyas.runfolder.files import sha256
 from kiyas.runfolder.litter import TEMPORARY
 from kiyas.types import KiyasError
 from kiyas.work import deadline
-from kiyas.work.copies import Shelf, Watched, blocks, write
 from kiyas.work.engine import InWords, Job, Model, Place
 from kiyas.work.progress import Bar, shown_by, tell
 from kiyas.work.workers import WorkerError, one_thread
@@ -435,16 +435,16 @@ class Cluster:
                 self._refuse(node, f"it did not start a process of ours within {ANSWER_S:.0f} s")
 
     def _meet(self, found: Mapping[str, Any]) -> None:
-        has, id, name = found["Resources"], found["NodeID"], found.get("NodeName") or found["NodeManagerAddress"]
+        has, id, name = Counter(found["Resources"]), found["NodeID"], found["NodeName"] or found["NodeManagerAddress"]
         if any(node.name == name for node in self.nodes.values()):
             name = f"{name}-{id[:6]}"
         keeper = self._hand(id, num_cpus=0)
         self.nodes[id] = _Node(
             id,
             name,
-            cores=int(has.get("CPU", 0)),
-            gpus=int(has.get("GPU", 0)),
-            memory=int(has.get("memory", 0)),
+            cores=int(has["CPU"]),
+            gpus=int(has["GPU"]),
+            memory=int(has["memory"]),
             keeper=keeper,
             answer=keeper.keep.remote(),
             until=time.monotonic() + ANSWER_S,
