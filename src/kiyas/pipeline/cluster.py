@@ -19,6 +19,8 @@ import logging
 import os
 import queue
 import shutil
+import signal
+import socket
 import tempfile
 import threading
 import time
@@ -51,6 +53,8 @@ LOOK_S = 2.0
 """between two looks at which nodes there are"""
 ANSWER_S = 120.0
 """A node that has not said what it is by then is left out."""
+ANSWERS_S = 10.0
+"""an address is waited for"""
 ALONE_S = 300.0
 """without any node, until we give up"""
 ATTEMPTS = 5
@@ -426,7 +430,7 @@ class Cluster:
                 node = self.nodes.pop(id)
                 if node.fit:
                     tell(f"cluster: {node.name} is gone; what it had not finished is done elsewhere")
-            for id in alive.keys() - self.nodes.keys() - self._refused:
+            for id in [id for id in alive if id not in self.nodes and id not in self._refused]:
                 self._meet(alive[id])
         for node in [node for node in self.nodes.values() if node.answer is not None]:
             if self.ray.wait([node.answer], timeout=0)[0]:
@@ -647,6 +651,27 @@ def _kills_workers(what: str, node: _Node) -> KiyasError:
     )
 
 
+_TRIES = "RAY_gcs_server_port_wait_time_s"
+"""Ray tries twenty times, for four minutes, where it is not set."""
+
+
+def _refuse_silent(address: str) -> None:
+    """Raises KiyasError for a host and port where nobody answers: Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), ANSWERS_S).close()
+        except OSError as error:
+            raise _no_cluster(address, error.strerror or str(error)) from error
+
+
+def _no_cluster(address: str, why: str) -> KiyasError:
+    return KiyasError(
+        f"no Ray cluster can be joined at {address!r}: {why}",
+        "`ray status` on a node of it says whether it runs, and its address; see docs/clusters.md",
+    )
+
+
 @contextlib.contextmanager
 def joined(address: str) -> Iterator[Cluster]:
     """The cluster at an address (`auto`: the one that this machine is a node of), until the block ends.
@@ -661,13 +686,19 @@ def joined(address: str) -> Iterator[Cluster]:
         raise KiyasError(
             f"--ray needs Ray, which cannot be imported here ({error})", "pip install 'kiyas[ray]'"
         ) from error
+    _refuse_silent(address)
+    ended = signal.getsignal(signal.SIGTERM)
+    tries = os.environ.get(_TRIES)
+    os.environ[_TRIES] = "2"
     try:
         ray.init(address=address, namespace="kiyas", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise KiyasError(
-            f"no Ray cluster can be joined at {address!r}: {str(error).strip().splitlines()[0]}",
-            "ray status says whether one runs; see docs/clusters.md",
-        ) from error
+        raise _no_cluster(address, str(error).strip().splitlines()[0]) from error
+    finally:
+        os.environ.pop(_TRIES)
+        if tries is not None:
+            os.environ[_TRIES] = tries
+        signal.signal(signal.SIGTERM, ended)  # Ray has one of its own
     try:
         cluster = Cluster(ray)
         try:
