@@ -20,7 +20,7 @@ from kiyas.runfolder import files
 from kiyas.runfolder.files import read_jsonl, read_sealed
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Generation, Study
-from kiyas.types import BASE, AdapterId, Completion
+from kiyas.types import BASE, AdapterId, Completion, KiyasError
 from kiyas.work import deadline
 
 IDS = [BASE, *(AdapterId("x", "", 0, step) for step in (1, 2, 3))]
@@ -36,10 +36,10 @@ def folder(made_run: Callable[..., RunDir]) -> RunDir:
     return made_run(IDS, PROBLEMS)
 
 
-@pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stretch is measured as five steps."""
+    """A stretch is measured as five steps; with its cache it ends after every one."""
     monkeypatch.setattr(stage, "STRETCH_S", 0.0)
+    monkeypatch.setattr(stage, "SHARE", 0)
     monkeypatch.setattr(stage, "FEWEST_STEPS", 5)
 
 
@@ -86,26 +86,34 @@ def begin_anew(folder: RunDir) -> None:
         path.unlink()
 
 
-@pytest.mark.usefixtures("short")
+def how(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """What is written of a flight: its cache, or tokens, of a base that packs or of one that cannot."""
+    load = Base.load
+    monkeypatch.setattr(Base, "load", lambda *asked: as_if_it_could(load(*asked), kind != "padded"))
+    if kind != "cache":
+        monkeypatch.setattr(stage, "keeps_cache", lambda base: False)
+
+
+SLOW = [(0.0, "cache"), (0.0, "tokens"), (0.8, "padded"), (0.0, "padded")]
+
+
 @pytest.mark.parametrize(
-    ("temperature", "packed"),
-    [(0.8, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((0.0, True), (0.8, False), (0.0, False)))],
+    ("temperature", "kind"),
+    [(0.8, "cache"), (0.8, "tokens"), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW)],
 )
 def test_killed_at_every_write_and_gone_on(
-    folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch, temperature: float, packed: bool
+    folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch, temperature: float, kind: str
 ) -> None:
     shaky(monkeypatch)
-    load = Base.load
-
-    def loaded(*asked: Any) -> Base:
-        return as_if_it_could(load(*asked), packed)
-
-    monkeypatch.setattr(Base, "load", loaded)
+    how(monkeypatch, kind)
+    if kind != "cache":
+        short(monkeypatch)
     counted: list[int] = []
     run(folder, base_folder, temperature, lambda n, t: counted.append(n))
     expected = made(folder)
-    assert [plan["stretch"] for plan in read_sealed(plans_file(folder, 0))] == [5]
+    assert [plan["stretch"] for plan in read_sealed(plans_file(folder, 0))] == [0 if kind == "cache" else 5]
     assert sum(counted) == len(expected)
+    short(monkeypatch)
     begin_anew(folder)
     writes, stop = 0, 0
 
@@ -120,10 +128,11 @@ def test_killed_at_every_write_and_gone_on(
         return instead
 
     monkeypatch.setattr(stage, "write_sealed", counting(stage.write_sealed))
+    monkeypatch.setattr(Flight, "save", counting(Flight.save))
     monkeypatch.setattr(files.JsonlWriter, "write", counting(files.JsonlWriter.write))
     kills = 0
     while True:  # the n-th start dies at its n-th write: one stretch is gained now and then
-        writes, stop = 0, 2 + kills % 5
+        writes, stop = 0, (12 if kind == "cache" else 2) + kills % 5
         counted.clear()
         try:
             run(folder, base_folder, temperature, lambda n, t: counted.append(n))
@@ -134,9 +143,13 @@ def test_killed_at_every_write_and_gone_on(
     assert sum(counted) == len(expected), "what was there before is counted once"
 
 
-@pytest.mark.usefixtures("short")
-def test_time_ends_between_stretches(folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["tokens", pytest.param("cache", marks=pytest.mark.slow)])
+def test_time_ends_between_stretches(
+    folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     shaky(monkeypatch)
+    how(monkeypatch, kind)
+    short(monkeypatch)
     run(folder, base_folder, 0.8)
     expected = made(folder)
     begin_anew(folder)
@@ -151,10 +164,34 @@ def test_time_ends_between_stretches(folder: RunDir, base_folder: Path, monkeypa
     assert stops > 4 and made(folder) == expected
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("kind", ["cache", pytest.param("tokens", marks=pytest.mark.slow)])
+def test_a_damaged_flight_is_refused_and_may_be_removed(
+    folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    how(monkeypatch, kind)
+    short(monkeypatch)
+    run(folder, base_folder, 0.8)
+    expected = made(folder)
+    begin_anew(folder)
+    for _ in range(2):
+        with pytest.raises(deadline.OutOfTimeError), deadline.within(1e-9):
+            run(folder, base_folder, 0.8)
+    (path,) = part_file(folder, 0).parent.glob("part-0.flight.*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(KiyasError, match=rf"{path.name}.*\n.*remove it, and the answers in flight are begun again"):
+        run(folder, base_folder, 0.8)
+    path.unlink()
+    run(folder, base_folder, 0.8)
+    assert made(folder) == expected
+
+
 def test_memory_that_runs_out_keeps_whole_stretches(
     folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    how(monkeypatch, "tokens")
+    short(monkeypatch)
     step, steps = Flight.step, [0]
 
     def tight(self: Flight) -> Iterator[Completion]:

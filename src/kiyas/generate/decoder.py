@@ -3,10 +3,11 @@
 Theory of operation. Rows of the decode batch belong to adapters in order: K adapters × S slots. A finished answer's
 slot is refilled from its adapter's queue (prompts are prefilled packed, see attention.py), so a runaway answer holds
 up only its own slot; when the queues are empty the batch is compacted. Work is cut into *waves* of at most
-`WAVE` × the number of rows, and a long wave into *stretches* of so many decoding steps. Each starts from an empty
-cache, by reading the prompts and the tokens so far of all answers in flight, and takes the same course whenever it is
-decoded: an unfinished stretch is decoded again as a whole, and gives the same bits. Sampling noise is a function of
-(seed, adapter, problem, sample, position).
+`WAVE` × the number of rows, a long wave into *stretches*, and an unfinished stretch is decoded again as a whole, with
+the same bits. For a stretch must begin from what can be written down: on a CPU the flight as it is, with its cache. A
+GPU fills a cache faster than a disk takes one: there a stretch has a fixed number of steps, and begins by reading the
+prompts and the tokens so far of all answers in flight into an empty cache, without a kill as well as after one.
+Sampling noise is a function of (seed, adapter, problem, sample, position).
 
 What is not guaranteed: greedy answers equal across batch shapes. Where two tokens are nearly tied, rounding decides;
 the number of rows is therefore fixed and recorded per run, and redecoding.py has a sample of answers given again.
@@ -20,8 +21,10 @@ import hashlib
 import inspect
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +33,7 @@ from transformers import DynamicCache
 
 from kiyas.generate.memory import rows_chosen_at_once
 from kiyas.generate.work import Job, Question
+from kiyas.model import checkpoints
 from kiyas.model.adapters import Stack, StackedModel
 from kiyas.model.attention import Decode, SlotCache
 from kiyas.model.base import Base
@@ -60,12 +64,15 @@ class Generator:
         settings: Generation,
         stop_ids: frozenset[int] | None = None,
         prefill_tokens: int = 4096,
+        keeps_cache: bool = False,
     ) -> None:
         self.base, self.model, self.stack, self.settings = base, model, stack, settings
-        self.prefill_tokens = prefill_tokens
+        self.prefill_tokens, self.keeps_cache = prefill_tokens, keeps_cache
         self.stop_ids = base.stop_ids if stop_ids is None else stop_ids
         self.left: list[Job] = []
         """what the last `answer` left to the next"""
+        self.flight: Flight | None = None
+        """the same, with its cache; only where the generator `keeps_cache`"""
         config = base.model.config
         self.most_positions: int | None = getattr(config, "max_position_embeddings", None) or getattr(
             config, "n_positions", None
@@ -101,7 +108,7 @@ class Generator:
         """Decodes one wave with at most `rows` answers in flight; yields each answer as it ends.
 
         Where `go_on` ends it before, `left` has what is left of it: answers in flight with their tokens so far, then
-        those that were not begun, each adapter's in order. Answering those goes on with the wave.
+        those that were not begun, each adapter's in order. Answering those, with `flight` if there is one, goes on.
         """
         self.left = []
         for job in wave:
@@ -119,13 +126,16 @@ class Generator:
     # -- slots --------------------------------------------------------------------------------------------
 
     def _slots(self, wave: Sequence[Job], rows: int, go_on: GoOn) -> Iterator[Completion]:
-        flight, steps = Flight(self, wave, max(1, rows // len(self.stack))), 0
+        flight, steps = self.flight or Flight(self, wave, max(1, rows // len(self.stack))), 0
+        self.flight, self.model.stack = None, flight.stack
         while flight.admit():
             yield from flight.step()
             steps += 1
             if not go_on(steps):
-                yield from flight.ended()
+                if not self.keeps_cache:
+                    yield from flight.ended()
                 self.left = flight.left
+                self.flight = flight if self.keeps_cache and self.left else None
                 return
 
     # -- the dull way, for models that cannot pack --------------------------------------------------------
@@ -270,15 +280,19 @@ class Flight:
     step and fetches the next tokens: nothing else is waited for.
     """
 
-    def __init__(self, generator: Generator, wave: Sequence[Job], slots: int) -> None:
-        self.g = generator
+    def __init__(
+        self, generator: Generator, wave: Sequence[Job], slots: int, kept: Sequence[int] | None = None
+    ) -> None:
+        """`kept`: so many slots of these adapters, whatever the wave needs."""
+        self.g, self.S = generator, slots
         self.queues = _queues(wave, len(generator.stack))
-        self.kept = list(range(len(generator.stack)))
-        stack = generator.stack
-        if any(job.made for job in wave):  # a later stretch: some adapters may have given all of their answers
-            self.kept = [k for k, queue in enumerate(self.queues) if queue]
-            stack = stack if len(self.kept) == len(stack) else stack.select(self.kept)
-        self.S = min(slots, max(map(len, self.queues)))
+        if kept is None:
+            self.S = min(slots, max(map(len, self.queues)))
+            # In a later stretch some adapters may have given all of their answers.
+            later = any(job.made for job in wave)
+            kept = [k for k, queue in enumerate(self.queues) if queue or not later]
+        self.kept, whole = list(kept), len(kept) == len(generator.stack)
+        self.stack = generator.stack if whole else generator.stack.select(self.kept)
         B, most = len(self.kept) * self.S, generator.settings.max_new_tokens
         self.jobs: list[Job | None] = [None] * B
         self.cache = SlotCache(B)
@@ -286,7 +300,47 @@ class Flight:
         self.out = np.zeros((B, most), dtype=np.int64)
         self.noise = np.zeros((B, most), dtype=np.float32) if generator.settings.temperature > 0 else None
         self.stop = np.array(sorted(generator.stop_ids), dtype=np.int64)
-        generator.model.stack = stack
+        generator.model.stack = self.stack
+
+    def save(self, path: Path, notes: Mapping[str, Any]) -> None:
+        """Writes all that a flight is, but for its jobs, which `left` has. `notes` are kept with it."""
+        tensors = self.cache.tensors
+        own = {
+            "kept": self.kept,
+            "slots": self.S,
+            "rows": [b for b, job in enumerate(self.jobs) if job],
+            "cache": {name: [str(x.dtype).removeprefix("torch."), list(x.shape)] for name, x in tensors.items()},
+        }
+        checkpoints.save_state(path, tensors, {**notes, **own})
+
+    @classmethod
+    def load(cls, generator: Generator, path: Path, left: Sequence[Job]) -> Flight:
+        """The flight that was saved, which goes on as if nothing had been. `left`: as it was. Raises KiyasError for a
+        file that is broken."""
+        notes = checkpoints.state_notes(path)
+        assert notes is not None
+        made = cls(generator, left[len(notes["rows"]) :], notes["slots"], notes["kept"])
+        device = generator.base.device
+        tensors = {
+            name: torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+            for name, (dtype, shape) in notes["cache"].items()
+        }
+        checkpoints.load_state(path, tensors)
+        made.cache = SlotCache.of(tensors)
+        for b, job in zip(notes["rows"], left, strict=False):
+            made._put(b, job, len(job.ids) - 1)
+            made.last[b] = job.made[-1]
+        return made
+
+    def _put(self, b: int, job: Job, cached: int) -> None:
+        """Gives a row to an answer of which so many tokens are in the cache."""
+        self.jobs[b] = job
+        self.length[b], self.made[b] = cached, len(job.made)
+        self.out[b, : len(job.made)] = job.made
+        self.limit[b] = self.g._limit(len(job.question.prompt))
+        noise = self.g._noise(job)
+        if self.noise is not None and noise is not None:
+            self.noise[b] = noise
 
     @property
     def free(self) -> list[int]:
@@ -317,16 +371,15 @@ class Flight:
 
         Of answers that an earlier stretch began, which are longer, only so many adapters' as fit.
         """
-        stack, longest = self.g.model.stack, max((len(job.ids) for row in taken for _, job in row), default=0)
-        assert stack is not None
+        longest = max((len(job.ids) for row in taken for _, job in row), default=0)
         begun = any(job.made for row in taken for _, job in row)
         most = min(len(taken), max(1, self.g.prefill_tokens // longest)) if begun else len(taken)
         for start in range(0, len(taken), most):
             some = taken[start : start + most]
             if len(some) < len(taken):
-                self.g.model.stack = stack.rows(start, start + len(some))
+                self.g.model.stack = self.stack.rows(start, start + len(some))
             yield some
-        self.g.model.stack = stack
+        self.g.model.stack = self.stack
 
     def _part(self, row: list[tuple[int, Job]], adapters: int) -> list[tuple[int, Job]]:
         """Takes prompts off a row's front, as many as one prefill pass of so many adapters may hold."""
@@ -351,17 +404,15 @@ class Flight:
                 at += len(job.ids)
                 ends.append(at - 1)
                 rows.append(b)
-                self.jobs[b] = job
-                self.length[b], self.made[b] = len(job.ids), len(job.made)
-                self.out[b, : len(job.made)] = job.made
-                self.limit[b] = g._limit(len(job.question.prompt))
-                noise = g._noise(job)
-                if self.noise is not None and noise is not None:
-                    self.noise[b] = noise
+                self._put(b, job, len(job.ids))
         uniform = self.noise[rows, self.made[rows]] if self.noise is not None else None
         token = g._next(hidden[torch.tensor(ends).to(device, non_blocking=True)], uniform, g.base.logits)
         self.last[rows] = self.out[rows, self.made[rows]] = token
         self.made[rows] += 1
+
+    @property
+    def nbytes(self) -> int:
+        return sum(x.nbytes for x in self.cache.tensors.values())
 
     @property
     def left(self) -> list[Job]:
@@ -411,7 +462,7 @@ class Flight:
         begun = [[(b, replace(job, made=(0,) * (full - len(job.ids)))) for b, job in row] for row in whole]
         for some in itertools.islice(self._together(begun), 1):
             self._prefill([self._part(row, len(some)) for row in some])
-        self.g.model.stack = self.g.stack
+        self.g.model.stack = self.stack
         self.length[:], self.made[:], self.limit[:] = longest - 1, 0, 2
         list(self.step())
 
@@ -435,7 +486,7 @@ class Flight:
         self.jobs = [self.jobs[b] for b in order]
         if len(rows) < len(self.kept):
             self.kept = [self.kept[p] for p in rows]
-            self.g.model.stack = None  # an earlier selection goes before the next one is made
-            self.g.model.stack = self.g.stack.select(self.kept)
+            self.g.model.stack = self.stack = self.g.stack  # an earlier selection goes before the next one is made
+            self.g.model.stack = self.stack = self.g.stack.select(self.kept)
         self.queues = [deque() for _ in self.kept]
         self.S = slots

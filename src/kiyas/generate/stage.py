@@ -1,8 +1,9 @@
 """One worker's share of the generate stage: answers are appended to a part's file, stretch by stretch.
 
-A wave that takes less than `STRETCH_S` is one stretch. The first one that takes longer ends at that time, and its
-number of decoding steps is the length of all later ones. At the end of each the answers in flight are written down
-with their tokens so far, in a file beside the part's; from there the wave goes on, after a kill as well as without one.
+A wave that takes less than `STRETCH_S` is one stretch; of a longer one, what is in flight is written beside the part's
+file as often, and the wave goes on from there (decoder.py). On a CPU that is the whole flight with its cache, and
+changes nothing. Elsewhere it is tokens, and the first stretch that is so long measures how many decoding steps all
+later ones have.
 
 The plan of what is decoded at once is chosen when a part begins, and kept beside its answers. Where memory runs out
 all the same, the plan is halved: the answers written so far remain, all others are begun anew in new waves, and the
@@ -11,6 +12,8 @@ file says after how many answers. So a resumed part takes the same course.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,14 +22,14 @@ from typing import Any
 
 from kiyas.data import hub
 from kiyas.data.benchmarks import question
-from kiyas.generate.decoder import Generator
+from kiyas.generate.decoder import Flight, Generator
 from kiyas.generate.memory import Needs, Plan, decoding_budget
 from kiyas.generate.redecoding import other_shape
 from kiyas.generate.trial import try_widest
 from kiyas.generate.work import Job, Question, waves, waves_of
 from kiyas.model.adapters import StackedModel
 from kiyas.model.base import Base
-from kiyas.model.checkpoints import load_stack, saved_spec
+from kiyas.model.checkpoints import load_stack, saved_spec, state_notes
 from kiyas.model.device import available_bytes, is_out_of_memory
 from kiyas.runfolder.files import (
     JsonlWriter,
@@ -47,8 +50,9 @@ from kiyas.work.progress import tell
 from kiyas.work.workers import OnProgress
 
 STRETCH_S, FEWEST_STEPS = 40.0, 64
-"""Decoding that a kill costs at most, as measured when a part begins. Where a step takes very long it is a few steps
-more: each stretch reads again what is in flight."""
+"""Decoding that a kill costs at most; at least so many steps where each stretch reads again what is in flight."""
+SAVING_S, SHARE = 5.0, 8
+"""Seconds that writing a cache takes, until that was measured; a stretch lasts so many times longer."""
 Flying = dict[Answered, tuple[int, ...]]
 """Answers in flight, with their tokens so far, in the order of their rows."""
 
@@ -166,6 +170,11 @@ class _Part:
         return self.file.with_suffix(".flight.json")
 
     @property
+    def cache(self) -> Path:
+        """The same with their cache, instead."""
+        return self.file.with_suffix(".flight.safetensors")
+
+    @property
     def settings(self) -> Generation:
         return self.study.generation
 
@@ -235,19 +244,28 @@ class _Part:
 
     def _noted(self, plans: int) -> tuple[int, Flying]:
         """How many answers the file had when the last stretch ended, and what was in flight then."""
-        if not self.flight.exists() or (found := read_sealed(self.flight))["plans"] != plans:
+        with _or_begun_again():
+            found = state_notes(self.cache) or (read_sealed(self.flight) if self.flight.exists() else {"plans": None})
+        if found["plans"] != plans:
             return 0, {}
         rows = found["flying"]
         return found["after"], {
             (AdapterId(*who), problem, sample): tuple(map(int, made.split())) for *who, problem, sample, made in rows
         }
 
-    def _note(self, plans: int, after: int, flying: Flying) -> None:
+    def _note(self, plans: int, after: int, generator: Generator) -> None:
+        ids = generator.stack.ids
+        flying = {(ids[j.k], j.question.problem_id, j.sample): j.made for j in generator.left if j.made}
         rows = [
             [*id.fields().values(), problem, sample, " ".join(map(str, made))]  # text: there may be millions of tokens
             for (id, problem, sample), made in flying.items()
         ]
-        write_sealed(self.flight, {"plans": plans, "after": after, "flying": rows})
+        notes = {"plans": plans, "after": after, "flying": rows}
+        if generator.flight is None:
+            write_sealed(self.flight, notes)
+            self.cache.unlink(missing_ok=True)
+        elif shutil.disk_usage(self.file.parent).free > 2 * generator.flight.nbytes:
+            generator.flight.save(self.cache, notes)
 
     def _waves(self, plan: Plan, before: list[Completion]) -> Iterator[tuple[list[AdapterId], list[list[Job]]]]:
         """The adapters that are taken together, with all waves that the plan cuts their missing answers into."""
@@ -276,26 +294,31 @@ class _Part:
         try:
             if work:
                 try_widest(self.base, self.model, self.settings, plan, self._longest_prompt, self.rank)
-            longest = 0.0
+            longest, saving = 0.0, SAVING_S
             with JsonlWriter(self.file) as writer:
                 for generator, left in self._generators(plan, work):
+                    if self.cache.exists() and any(job.made for job in left):
+                        with _or_begun_again():
+                            generator.flight = Flight.load(generator, self.cache, left)
                     while left:
                         if longest:
-                            deadline.stop_if_near(longest)
-                        clock = _Stretch(plans[-1].stretch)
+                            deadline.stop_if_near(2 * saving if generator.keeps_cache else longest)
+                        clock = _Stretch(plans[-1].stretch, saving if generator.keeps_cache else None)
                         for completion in generator.answer(left, plan.rows, clock.goes_on):
                             new.append(completion)
                             report(1, "")
                         writer.write(*(completion.to_row() for completion in new))
                         whole += new
                         new = []
+                        decoded = clock.elapsed
                         if left := generator.left:
-                            if not plans[-1].stretch:
+                            if not plans[-1].stretch and not generator.keeps_cache:
                                 plans[-1] = replace(plan, stretch=clock.steps)
                                 write_sealed(self.plans, [each.to_json() for each in plans])
-                            ids = generator.stack.ids
-                            now = {(ids[j.k], j.question.problem_id, j.sample): j.made for j in left if j.made}
-                            self._note(len(plans), len(whole), now)
+                            self._note(len(plans), len(whole), generator)
+                            saving = clock.elapsed - decoded
+                        else:
+                            self.cache.unlink(missing_ok=True)
                         longest = max(longest, clock.elapsed)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -311,7 +334,14 @@ class _Part:
         """Each wave, with what answers it: the adapters of a group are loaded once."""
         for group, missing in work:
             stack = load_stack(_places(self.folder, self.study, group), self.model, self.base.device, self.base.dtype)
-            generator = Generator(self.base, self.model, stack, self.settings, prefill_tokens=plan.prefill_tokens)
+            generator = Generator(
+                self.base,
+                self.model,
+                stack,
+                self.settings,
+                prefill_tokens=plan.prefill_tokens,
+                keeps_cache=keeps_cache(self.base),
+            )
             generator.canary(self.questions[0])
             for wave in missing:
                 yield generator, wave
@@ -383,11 +413,27 @@ def _places(folder: RunDir, study: Study, ids: list[AdapterId]) -> list[tuple[Ad
     return [(id, None if id.is_base or id.arm in bare else folder.checkpoints / id.folder) for id in ids]
 
 
-class _Stretch:
-    """How long one stretch is: so many steps, or, where that is 0, so many as take `STRETCH_S`."""
+@contextlib.contextmanager
+def _or_begun_again() -> Iterator[None]:
+    try:
+        yield
+    except KiyasError as error:
+        raise KiyasError(error.args[0], "remove it, and the answers in flight are begun again") from error
 
-    def __init__(self, most: int) -> None:
-        self.most, self.steps, self._began = most, 0, time.monotonic()
+
+def keeps_cache(base: Base) -> bool:
+    """Whether a cache is written down more quickly than it is made again."""
+    return base.packed and base.device.type == "cpu"
+
+
+class _Stretch:
+    """How long one stretch is: so many steps, or, where that is 0, so many as take `STRETCH_S`.
+
+    `saving`: seconds that writing the cache takes; it may end at any step then, and must where time is up.
+    """
+
+    def __init__(self, most: int, saving: float | None) -> None:
+        self.most, self.saving, self.steps, self._began = most, saving, 0, time.monotonic()
 
     @property
     def elapsed(self) -> float:
@@ -395,6 +441,8 @@ class _Stretch:
 
     def goes_on(self, steps: int) -> bool:
         self.steps = steps
+        if self.saving is not None:
+            return self.elapsed < max(STRETCH_S, SHARE * self.saving) and not deadline.is_near(2 * self.saving)
         return steps < self.most if self.most else steps < FEWEST_STEPS or self.elapsed < STRETCH_S
 
 
