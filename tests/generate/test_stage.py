@@ -76,9 +76,9 @@ def out_of_memory_above(monkeypatch: pytest.MonkeyPatch, rows: int, from_wave: i
 
     answer = Generator.answer
 
-    def counted(self: Generator, wave: Any, rows: int) -> Iterator[Any]:
+    def counted(self: Generator, wave: Any, rows: int, *more: Any) -> Iterator[Any]:
         begun.append(rows)
-        yield from answer(self, wave, rows)
+        yield from answer(self, wave, rows, *more)
 
     monkeypatch.setattr(Flight, "step", tight)
     monkeypatch.setattr(Generator, "answer", counted)

@@ -43,6 +43,8 @@ class Plan:
     """of one prefill pass, of all adapters together; at least one prompt of each"""
     after: int = 0
     """how many answers of the part an earlier plan had given when this one took over"""
+    stretch: int = 0
+    """decoding steps after which answers in flight are written down; 0: not measured yet"""
 
     def halved(self) -> Plan | None:
         """Half of the rows, down to one an adapter, then half of the adapters. None: nothing is left to halve."""
@@ -133,7 +135,9 @@ class Needs:
         choosing = min(plan.rows * self.choice, max(CHOICE_BYTES, self.choice))
         step = plan.rows * (self.token + self.capacity * self.score) + choosing
         if self.packed:
-            tokens = max(min(plan.prefill_tokens, plan.rows * self.prompt), plan.adapters * self.prompt)
+            # A later stretch reads answers so far, of as many adapters as fit into a pass, at least one.
+            most = min(plan.prefill_tokens, plan.rows * self.longest)
+            tokens = max(most, plan.adapters * self.prompt, self.longest)
             prefill = tokens * self.token + choosing
         else:
             prefill = plan.rows * self.prompt * (self.token + self.prompt * self.score) + choosing

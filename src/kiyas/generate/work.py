@@ -23,6 +23,13 @@ class Job:
     k: int
     question: Question
     sample: int
+    made: tuple[int, ...] = ()
+    """tokens of the answer so far, where an earlier stretch of the wave began it"""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """What the model has read and written so far."""
+        return self.question.prompt + self.made
 
 
 def waves_of(jobs: Sequence[Job], rows: int) -> list[list[Job]]:

@@ -105,6 +105,10 @@ class Stack:
         """A stack of some of the adapters, in the given order."""
         raise NotImplementedError
 
+    def rows(self, start: int, end: int) -> Stack:
+        """The adapters from `start` to `end`, as views of the same weights."""
+        raise NotImplementedError
+
     def moved(self) -> list[bool]:
         """Which adapters have any non-zero B, and so must change the base's answer."""
         raise NotImplementedError
@@ -132,7 +136,6 @@ class AdapterStack(Stack):
         return (self._b[name] * self.scale_K[:, None, None]).to(dtype)
 
     def rows(self, start: int, end: int) -> AdapterStack:
-        """The adapters from `start` to `end`, as views of the same weights."""
         ids, specs, theta = self.ids[start:end], self.specs[start:end], self.theta[start:end]
         return AdapterStack(ids, specs, self.sites, theta.device, theta, self.rank)
 
@@ -198,8 +201,10 @@ class FrozenStack(Stack):
         sites: Sequence[Site],
         device: torch.device,
         dtype: torch.dtype,
+        theta: Tensor | None = None,
+        rank: int | None = None,
     ) -> None:
-        super().__init__(ids, specs, sites, device, dtype)
+        super().__init__(ids, specs, sites, device, dtype, theta, rank)
         self._moved = [False] * len(ids)
 
     def put(self, k: int, weights: Mapping[str, tuple[Tensor, Tensor]]) -> None:
@@ -218,6 +223,12 @@ class FrozenStack(Stack):
 
     def scaled_b(self, name: str, dtype: torch.dtype) -> Tensor:
         return self._b[name].to(dtype)
+
+    def rows(self, start: int, end: int) -> FrozenStack:
+        ids, specs, theta = self.ids[start:end], self.specs[start:end], self.theta[start:end]
+        made = FrozenStack(ids, specs, self.sites, theta.device, theta.dtype, theta, self.rank)
+        made._moved = self._moved[start:end]
+        return made
 
     def select(self, chosen: Sequence[int]) -> FrozenStack:
         ids, specs = [self.ids[k] for k in chosen], [self.specs[k] for k in chosen]

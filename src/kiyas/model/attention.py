@@ -19,7 +19,7 @@ Shapes: K adapters, T tokens, S samples, L longest sample, H heads, G key/value 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -188,6 +188,25 @@ class SlotCache:
         self.rows = rows
         self.capacity = 0
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Keys and values of all layers, by name: with their shapes and `of`, what there is to it."""
+        return {
+            f"{name}.{layer}": x
+            for layer, pair in self._layers.items()
+            for name, x in zip(("keys", "values"), pair, strict=True)
+        }
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> SlotCache:
+        """A cache of such tensors."""
+        first = next(iter(tensors.values()))
+        made = cls(first.shape[0] - 1)
+        made.capacity = first.shape[2]
+        layers = sorted({int(name.partition(".")[2]) for name in tensors})
+        made._layers = {layer: (tensors[f"keys.{layer}"], tensors[f"values.{layer}"]) for layer in layers}
+        return made
 
     def reserve(self, length: int) -> None:
         """Makes room for `length` tokens a row."""

@@ -125,15 +125,16 @@ class Hand:
         self,
         function: Callable[..., None],
         reads: dict[str, str],
-        own: dict[str, str],
+        begun: dict[str, str],
+        own: tuple[str, ...],
         place: Place,
         arguments: tuple[Any, ...],
         in_words: InWords,
         left_s: float | None,
     ) -> Iterator[list[Message]]:
         """Does a part in a folder of its own; yields how far it is, and what it writes."""
-        root = self._folder(reads, own)
-        watched = Watched(root)
+        root = self._folder(reads, begun)
+        watched = Watched(root, own)
         watched.begin()
 
         def work(put: Callable[[Message], None]) -> None:
@@ -178,10 +179,10 @@ class Hand:
         yield from _streamed(work, lambda error: None)
         shutil.rmtree(root, ignore_errors=True)
 
-    def _folder(self, reads: dict[str, str], own: dict[str, str]) -> Path:
+    def _folder(self, reads: dict[str, str], begun: dict[str, str]) -> Path:
         root = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.home))
         self.shelf.lay(root, reads, own=False)
-        self.shelf.lay(root, own, own=True)
+        self.shelf.lay(root, begun, own=True)
         return root
 
 
@@ -346,7 +347,9 @@ class Cluster:
                 self._bring_model(node, name, model)
             files = [self._bring(node, folder, patterns) for patterns in (job.reads, job.own)]
             place = Place("", kind, self._room(node, kind) if kind == "cpu" else 1, tuple(node.models.items()))
-            worker.stream = worker.hand.part.remote(function, *files, place, job.arguments, in_words, deadline.left_s())
+            worker.stream = worker.hand.part.remote(
+                function, *files, job.own, place, job.arguments, in_words, deadline.left_s()
+            )
             self._placed.append({"part": job.number, "node": node.name, "device": kind, "memory_bytes": node.memory})
 
         def hear(worker: _Worker, kind: str, value: Any) -> None:
@@ -686,6 +689,8 @@ def joined(address: str) -> Iterator[Cluster]:
         raise KiyasError(
             f"--ray needs Ray, which cannot be imported here ({error})", "pip install 'kiyas[ray]'"
         ) from error
+    if "://" in address:
+        raise _no_cluster(address, "Ray Client is not supported: run the command on a machine of the cluster")
     _refuse_silent(address)
     ended = signal.getsignal(signal.SIGTERM)
     tries = os.environ.get(_TRIES)

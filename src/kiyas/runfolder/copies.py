@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -84,9 +85,10 @@ class Shelf:
 
 @dataclass
 class Watched:
-    """A part's folder, and what it was when it was last compared."""
+    """A part's folder, and what it was when it was last compared. Of other files than `own` (patterns) nothing is known."""
 
     root: Path
+    own: tuple[str, ...]
     _known: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     _held: dict[str, IO[bytes]] = field(default_factory=dict)
     """files that grow, open: while they are, no new file gets their number"""
@@ -98,7 +100,8 @@ class Watched:
             for name in names:
                 path = Path(place, name)
                 inside = path.relative_to(self.root)
-                if not any(TEMPORARY.fullmatch(each) for each in inside.parts):
+                ours = any(fnmatch(inside.as_posix(), pattern) for pattern in self.own)
+                if ours and not any(TEMPORARY.fullmatch(each) for each in inside.parts):
                     stat = path.stat()
                     found[inside.as_posix()] = stat.st_ino, stat.st_size, stat.st_mtime_ns
         return found
@@ -109,8 +112,6 @@ class Watched:
     def changes(self) -> Iterator[Change]:
         """What is different since the last call."""
         now = self.look()
-        for name in self._known.keys() - now.keys():
-            yield Change(name, "remove")
         for name in sorted(now, key=_rank):
             before = self._known.get(name)
             if before == now[name]:
@@ -122,6 +123,8 @@ class Watched:
             else:
                 for start, data, last in blocks(self.root / name):
                     yield Change(name, "replace", start, data, last)
+        for name in self._known.keys() - now.keys():
+            yield Change(name, "remove")
         self._remember(now)
 
     def _remember(self, now: dict[str, tuple[int, int, int]]) -> None:

@@ -3,7 +3,8 @@
 Theory of operation. A unit is what a kill costs at most: a step of training, a stretch of decoding, a program. When one
 is done and on disk, its stage asks `is_near`, with the seconds that the next unit and saving would take, and raises
 `OutOfTimeError` where so many are not left. One unit is always done, however little time there is, so that a run that
-is given too little goes on from command to command. A worker is given `left_s`: clocks differ, seconds do not.
+is given too little goes on from command to command. No part is begun in the last minute: it loads its base first. A
+worker is given `left_s`: clocks differ, seconds do not.
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ class OutOfTimeError(Exception):
     far = ""
 
 
+BEGINNING_S = 60.0
+"""What beginning a stage or a part may take; a tenth of the whole time where that is less."""
 _end: float | None = None
+_beginning_s = 0.0
 _worked = False
 
 
 @contextlib.contextmanager
 def within(seconds: float | None) -> Iterator[None]:
     """All that is done inside ends after so many seconds; None: whenever it is done."""
-    global _end, _worked
-    before = _end, _worked
+    global _end, _beginning_s, _worked
+    before = _end, _beginning_s, _worked
     _end, _worked = None if seconds is None else time.monotonic() + seconds, False
+    _beginning_s = min(BEGINNING_S, (seconds or 0.0) / 10)
     try:
         yield
     finally:
-        _end, _worked = before
+        _end, _beginning_s, _worked = before
 
 
 def left_s() -> float | None:
@@ -55,6 +60,6 @@ def stop_if_near(needed_s: float = 0.0) -> None:
 
 
 def refuse_more() -> None:
-    """Asked before more is begun. Raises OutOfTimeError where the time has passed and a unit was done."""
+    """Asked before more is begun. Raises OutOfTimeError where the time is nearly over and a unit was done."""
     if _worked:
-        stop_if_near()
+        stop_if_near(_beginning_s)
