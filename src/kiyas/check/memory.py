@@ -69,7 +69,8 @@ def memory(
     plan = Plan(shape, study, trainings, longest, parameters)
     budget = training_budget(room.kind, room.free, room.workers)
     together = plan.together(budget) if room.kind == "cuda" else len(trainings)
-    plan = Plan(shape, study, trainings[:together], longest, parameters)
+    if together < len(trainings):
+        plan = Plan(shape, study, trainings[:together], longest, parameters)
     try:
         layout = plan.chosen(budget, room.kind)
     except KiyasError as error:
