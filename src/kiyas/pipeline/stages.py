@@ -23,6 +23,7 @@ from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import identity, trackers
 from kiyas.pipeline.layout import Part, all_trainings, float32_modules, held_at_once, lanes, parts_of, places, settled
+from kiyas.pipeline.storing import stored, take_back
 from kiyas.runfolder import manifests, rows
 from kiyas.runfolder.files import (
     ChangedError,
@@ -60,6 +61,7 @@ def run(
     with folder.lock(), contextlib.ExitStack() as while_it_runs:
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
+        store = take_back(study, folder, redo)
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, file, text, overrides or [], redo)
         study = identity.isolated(study, tier)
@@ -83,6 +85,7 @@ def run(
             if len(places(study, 2)) > 1:
                 warm()
         while_it_runs.enter_context(trackers.following(study, folder, redo))
+        while_it_runs.enter_context(stored(study, folder, store))
         language = study.report.language
         for stage in _to(until):
             manifest, inputs = folder.manifest(stage), identity.inputs(stage, folder, study, language)
