@@ -179,20 +179,44 @@ def test_a_plain_script_without_a_guard(tmp_path: Path) -> None:
     assert done.stdout.count("begins") == 1 and "small: Undecided." in done.stdout
 
 
-@pytest.mark.slow
-def test_the_notebook_of_the_documentation(tmp_path: Path) -> None:
+def executed(name: str, folder: Path) -> Any:
+    """A notebook of the documentation, after all of its cells but those that install something."""
     import nbformat
     from nbclient import NotebookClient
 
-    book = nbformat.read(Path(__file__).parents[1] / "docs" / "notebook.ipynb", as_version=4)
+    book = nbformat.read(Path(__file__).parents[1] / "docs" / name, as_version=4)
     assert all(not cell.get("outputs") for cell in book.cells), "it is kept without outputs"
     client = NotebookClient(
         book, timeout=600, kernel_name="python3", skip_cells_with_tag="not-run-here",
-        resources={"metadata": {"path": str(tmp_path)}},
+        resources={"metadata": {"path": str(folder)}},
     )  # fmt: skip
     client.execute()
-    (ran,) = [cell for cell in book.cells if cell.source.startswith("run = ")]
+    said = [output.text for cell in book.cells for output in cell.get("outputs", []) if output.output_type == "stream"]
+    assert not any("Warning" in text or "Traceback" in text for text in said), said
+    return book
+
+
+def shown_by_the_run(book: Any) -> str:
+    (ran,) = [cell for cell in book.cells if "run = kiyas.run(" in cell.source]
     (shown,) = [output for output in ran.outputs if output.output_type == "display_data"]
-    assert "<iframe srcdoc=" in shown.data["text/html"]
-    told = [output.text for cell in book.cells for output in cell.get("outputs", []) if output.output_type == "stream"]
-    assert not any("Warning" in text or "Traceback" in text for text in told), told
+    return str(shown.data["text/html"])
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_documentation(tmp_path: Path) -> None:
+    assert "<iframe srcdoc=" in shown_by_the_run(executed("notebook.ipynb", tmp_path))
+
+
+@pytest.mark.slow
+def test_the_notebook_for_colab_on_two_machines(tmp_path: Path) -> None:
+    """The same cells, as they are; the second machine has nothing but the folder that stays."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    assert "<iframe srcdoc=" in shown_by_the_run(executed("colab.ipynb", first))
+    (first / "store").rename(second / "store")
+    book = executed("colab.ipynb", second)
+    assert "<iframe srcdoc=" in shown_by_the_run(book)
+    assert (second / "store" / "practice.html").is_file()
+    whole = (RunDir(each / "runs" / "practice").findings.read_bytes() for each in (first, second))
+    assert len(set(whole)) == 1, "taken back, not made again"

@@ -31,10 +31,11 @@ def undisturbed(folder: Path) -> RunDir:
     return RunDir(run)
 
 
-def disturbed(runs: Path, kind: str, at: int | str) -> tuple[int, str]:
+def disturbed(runs: Path, kind: str, at: int | str, store: Path | None = None) -> tuple[int, str]:
     """One start of the command with a fault at the given point (or, "at a moment": after so many milliseconds).
 
-    Returns exit code (negative: the signal) and stderr. Nothing that it started outlives it.
+    `store`: where the run is copied five times a second. Returns exit code (negative: the signal) and stderr. Nothing
+    that it started outlives it.
     """
     spec = runs / f"fault-{time.monotonic_ns()}.json"
     spec.write_text(
@@ -42,13 +43,14 @@ def disturbed(runs: Path, kind: str, at: int | str) -> tuple[int, str]:
             {
                 "kind": kind,
                 "at": at,
+                "copied_every_s": 0.2,
                 **{name: str(spec.with_suffix(f".{name}")) for name in ("leader", "counter", "journal")},
             }
         )
     )
     own = {"PYTHONPATH": str(SITE), "KIYAS_FAULT": str(spec), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "kiyas", *demo(runs / "practice")],
+        [sys.executable, "-m", "kiyas", *demo(runs / "practice"), *([] if store is None else [f"store={store}"])],
         env={**os.environ, **own},
         start_new_session=True,
         stdout=subprocess.DEVNULL,

@@ -65,6 +65,7 @@ from .resources import (
     INPUTS,
     NAME,
     User,
+    may_read_all,
     memory_file,
     others_can_read,
     owned,
@@ -279,6 +280,12 @@ class Sandbox:
             self.uid = self._user.uid if self._user is not None else None
             self.closed = self.uid is not None and tier is not Tier.STRONG and not others_can_read(prefixes)
             """only root may read the interpreter: programs keep the right to read it"""
+            if self.closed and not may_read_all():
+                raise SandboxError(
+                    f"only root may read the interpreter in {prefixes[0]}, and root may not hand that right on here "
+                    "(no CAP_DAC_READ_SEARCH)",
+                    "put Python and its environment where every user may read, such as /opt",
+                )
             if tier is not Tier.STRONG:
                 self._make_folder()
             try:

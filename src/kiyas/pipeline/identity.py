@@ -68,6 +68,7 @@ FALSIFIES: dict[str, Stage | None] = {
     "judge": Stage.JUDGE,
     "compare": Stage.ANALYSE,
     "report": Stage.REPORT,
+    "store": None,
 }
 
 ANSWERING = (".json", ".jinja", ".txt", ".model", ".tiktoken")
@@ -162,7 +163,8 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
         raise KiyasError(f"{folder.root} holds an import, not a run", "give this study another `name`")
     judge = record.judge
     before, now = record.study.model_dump(mode="json"), study.model_dump(mode="json")
-    _refuse_changed(folder, before, now, redo)
+    there = [stage for stage in Stage if folder.stage(stage).exists()]
+    _refuse_changed(folder.root, there, before, now, redo)
     same = record.base is not None and record.base.same_as(base)
     if not same and redo not in (Stage.DATA, Stage.TRAIN) and folder.stage(Stage.TRAIN).exists():
         raise KiyasError(
@@ -197,11 +199,20 @@ def _reopen(study: Study, folder: RunDir, redo: Stage | None) -> Tier:
 
 
 def _reported_as_before(study: Study, record: Record) -> Study:
-    """Trackers change nothing in a run: with others it is the same one, and its record stays as it is."""
+    """Trackers and stores change nothing in a run: with others it is the same one, and its record stays as it is."""
     if record.study is None:
         return study
     training = study.training.model_copy(update={"report_to": record.study.training.report_to})
-    return study.model_copy(update={"training": training})
+    return study.model_copy(update={"training": training, "store": record.study.store})
+
+
+def refuse_another_study(
+    study: Study, record: Record, where: Path, there: Collection[Stage], redo: Stage | None
+) -> None:
+    """Raises KiyasError where a copy of a run, which holds the stages `there`, is not of this study."""
+    assert record.study is not None
+    now = _reported_as_before(study, record).model_dump(mode="json")
+    _refuse_changed(where, there, record.study.model_dump(mode="json"), now, redo)
 
 
 def _seal_older(folder: RunDir) -> None:
@@ -273,7 +284,9 @@ def _falsified(key: str) -> Stage | None:
     return next(FALSIFIES[name] for name in known if name in FALSIFIES)
 
 
-def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any], dropped: Stage | None) -> None:
+def _refuse_changed(
+    where: Path, there: Collection[Stage], before: dict[str, Any], now: dict[str, Any], dropped: Stage | None
+) -> None:
     changed = [key for key in changes(before, now) if key not in HARMLESS]
     stages = [(_falsified(key), key) for key in changed]
     for stage in Stage:
@@ -281,9 +294,9 @@ def _refuse_changed(folder: RunDir, before: dict[str, Any], now: dict[str, Any],
         if not guilty or stage in (Stage.ANALYSE, Stage.REPORT):
             continue
         kept = [later for later in stage.later if dropped is None or later not in dropped.later]
-        if any(folder.stage(later).exists() for later in kept):
+        if any(later in there for later in kept):
             raise KiyasError(
-                f"{folder.root} was made with another study file; these keys changed: {', '.join(changed)}",
+                f"{where} was made with another study file; these keys changed: {', '.join(changed)}",
                 f"give the study another `name`, or add --redo {stage.value} to do "
                 f"{', '.join(later.value for later in stage.later)} again",
             )

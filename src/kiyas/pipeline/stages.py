@@ -23,6 +23,7 @@ from kiyas.judge.tolerances import with_statement
 from kiyas.judging.stage import check_ready, judge_completions, judge_redecoded
 from kiyas.pipeline import cluster, identity, trackers
 from kiyas.pipeline.layout import Part, all_trainings, do, float32_modules, held_at_once, parts_of, places, settled
+from kiyas.pipeline.storing import stored, take_back
 from kiyas.runfolder import manifests, rows
 from kiyas.runfolder.files import (
     ChangedError,
@@ -69,6 +70,7 @@ def run(
         engine = HERE if ray is None else while_it_runs.enter_context(cluster.joined(ray))
         if redo is not None or folder.manifest(Stage.GENERATE) is None:
             identity.refuse_missing_packages(study)
+        store = take_back(study, folder, redo)
         study = identity.pinned(study, folder)
         tier = identity.open_run(study, folder, file, text, overrides or [], redo, engine)
         study = identity.isolated(study, tier)
@@ -92,6 +94,7 @@ def run(
             if len(places(engine, study, 2)) > 1:
                 warm()
         while_it_runs.enter_context(trackers.following(study, folder, redo))
+        while_it_runs.enter_context(stored(study, folder, store))
         language = study.report.language
         for stage in _to(until):
             stop_note(folder, stage).unlink(missing_ok=True)

@@ -85,7 +85,7 @@ class Shelf:
 
 @dataclass
 class Watched:
-    """A part's folder, and what it was when it was last compared. Of other files than `own` (patterns) nothing is known."""
+    """A part's folder, and what it was when it was last compared; only files that `own`, patterns, name."""
 
     root: Path
     own: tuple[str, ...]

@@ -298,19 +298,24 @@ def _checked(path: Path) -> tuple[int, int]:
 
     A seal that is lost or notes nothing confirms nothing: then the length is −1.
     """
-    sha, read, good, last = hashlib.sha256(), 0, 0, -1
     if not seal_of(path).is_file():
-        return good, last
+        return 0, -1
     with path.open("rb") as file, seal_of(path).open("rb") as seal:
-        for last, name in _entries(seal):
-            if last < read:  # the file was to be written anew
-                file.seek(0)
-                sha, read = hashlib.sha256(), 0
-            while read < last and (block := file.read(min(1 << 20, last - read))):
-                sha.update(block)
-                read += len(block)
-            if read == last and _name(sha) == name:
-                good = max(good, last)
+        return confirmed(file, seal)
+
+
+def confirmed(file: IO[bytes], seal: IO[bytes]) -> tuple[int, int]:
+    """The same, of an open file and its open seal."""
+    sha, read, good, last = hashlib.sha256(), 0, 0, -1
+    for last, name in _entries(seal):
+        if last < read:  # the file was to be written anew
+            file.seek(0)
+            sha, read = hashlib.sha256(), 0
+        while read < last and (block := file.read(min(1 << 20, last - read))):
+            sha.update(block)
+            read += len(block)
+        if read == last and _name(sha) == name:
+            good = max(good, last)
     return good, last
 
 

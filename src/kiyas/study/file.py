@@ -504,5 +504,6 @@ def _absolute(study: Study, folder: Path) -> Study:
             "model_name_or_path": full(study.model_name_or_path),
             "arms": {name: arm.model_copy(update=places(arm)) for name, arm in study.arms.items()},
             "benchmarks": study.benchmarks.each(benchmark),
+            "store": study.store and str((folder / Path(study.store).expanduser()).resolve()),
         }
     )

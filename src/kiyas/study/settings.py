@@ -633,6 +633,10 @@ class Study(Section):
     judge: Judge = Judge()
     compare: Compare = Compare()
     report: Report = Report()
+    store: str | None = None
+    """A folder that outlives this machine, such as a mounted drive: while the run goes on, what is finished is copied
+    into NAME there, and on a new machine the same command takes it back. It changes nothing in the run
+    (docs/colab.md)."""
 
     @property
     def seed_list(self) -> list[int]:
@@ -738,6 +742,7 @@ HARMLESS = frozenset(
         "training.max_tokens_per_pass",
         "training.report_to",
         "generation.max_rows",
+        "store",
     }
 )
 """Settings that change how work is laid out; what comes out differs by rounding at most."""

@@ -1,8 +1,9 @@
 """Faults at the write layer of every Python process that is started with this folder in PYTHONPATH.
 
-KIYAS_FAULT names a JSON file: {"kind", "at", "leader", "counter", "journal"}. Every write of the run folder counts one
-point, in all processes together; at the point `at` the fault happens, once. `at` may also be "STAGE: before" or "STAGE:
-after": before or after a stage is declared finished.
+KIYAS_FAULT names a JSON file: {"kind", "at", "leader", "counter", "journal", "copied_every_s"}. Every write of the run
+folder counts one point, in all processes together; at the point `at` the fault happens, once. `at` may also be "STAGE:
+before" or "STAGE: after": before or after a stage is declared finished. `copied_every_s`: how often a run is copied to
+its store.
 """
 
 import errno
@@ -14,8 +15,9 @@ from pathlib import Path
 
 
 def _install(spec):
-    from kiyas.runfolder import files
+    from kiyas.runfolder import files, store
 
+    store.EVERY_S = spec["copied_every_s"]
     counter, journal = Path(spec["counter"]), Path(spec["journal"])
 
     def append(path, text):
