@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from faults.harness import litter, same
 from faults.table import call, demo
+from kiyas import practice
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
-from nodes import nodes
+from nodes import Nodes, nodes
 
 pytest.importorskip("ray")
 SHARED = "training.workers=2"
@@ -46,3 +53,154 @@ def test_an_address_without_a_cluster(tmp_path: Path) -> None:
     said = call([*demo(tmp_path / "practice"), "--ray", "127.0.0.1:1"], tmp_path)
     assert said.code == 1 and "no Ray cluster can be joined at '127.0.0.1:1'" in said.err and "hint: " in said.err
     assert "Traceback" not in said.err
+
+
+# -- nodes that come and go -----------------------------------------------------------------------------------
+
+CONTAINED = [sys.executable, str(Path(__file__).parents[1] / "security" / "contained.py"), "2", sys.executable]
+"""Runs a node as a container that forbids namespaces does."""
+LONGER = [
+    "training.budget.steps=30",
+    "training.save_steps=6",
+    "training.eval_steps=15",
+    "generation.max_new_tokens=40",
+    "benchmarks.primary.problems=24",
+    "seeds=2",
+    "training.workers=4",
+]
+
+
+def longer(run: Path) -> list[str]:
+    return [*demo(run), *LONGER]
+
+
+@pytest.fixture(scope="module")
+def longer_here(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    run = tmp_path_factory.mktemp("longer") / "practice"
+    assert call(longer(run), run).code == 0
+    return RunDir(run)
+
+
+class Driver:
+    """The command as a process of its own, on a cluster."""
+
+    def __init__(self, run: Path, cluster: Nodes, *more: str) -> None:
+        self.run, self.log = RunDir(run), run.parent / "stderr.txt"
+        with self.log.open("ab") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kiyas", *longer(run), "--ray", cluster.address, *more],
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def until(self, ready: Callable[[], bool]) -> None:
+        end = time.monotonic() + 300
+        while not ready():
+            assert self.process.poll() is None, f"the run ended before that: {self.said[-3000:]}"
+            assert time.monotonic() < end, self.said[-3000:]
+            time.sleep(0.02)
+
+    def under_way(self, stage: Stage) -> bool:
+        """Have at least two nodes delivered something of this stage?"""
+        if stage is Stage.JUDGE:
+            return rows(self.run.judgments) > 0
+        parts = self.run.stage(stage).glob("state/part-*.jsonl")
+        return sum(rows(path) > 0 for path in parts) >= 2
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def ended_well(self, expected: RunDir) -> None:
+        assert self.process.wait(400) == 0, self.said[-3000:]
+        assert same(self.run, expected) == "" and litter(self.run) == []
+
+
+def rows(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("stage", [Stage.TRAIN, Stage.GENERATE, Stage.JUDGE])
+def test_a_node_is_killed(stage: Stage, longer_here: RunDir, tmp_path: Path) -> None:
+    with nodes("one", "two") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: driver.under_way(stage))
+        cluster.kill("two")
+        driver.ended_well(longer_here)
+    assert "cluster: two is gone; what it had not finished is done elsewhere" in driver.said
+    later = Stage.GENERATE if stage is Stage.TRAIN else Stage.JUDGE
+    assert at_work(driver.run, Stage.JUDGE if stage is Stage.JUDGE else later) >= {"one"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_node_comes_late_and_takes_over(longer_here: RunDir, tmp_path: Path) -> None:
+    with nodes("one") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: rows(driver.run.train_state / "part-0.jsonl") > 0)
+        cluster.add("late")
+        driver.until(lambda: "cluster: late joined" in driver.said)
+        driver.until(lambda: sum(rows(path) > 0 for path in driver.run.train_state.glob("part-*.jsonl")) >= 2)
+        cluster.kill("one")
+        driver.ended_well(longer_here)
+    assert "late" in at_work(driver.run, Stage.TRAIN) and at_work(driver.run, Stage.GENERATE) == {"late"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_node_of_another_tier_judges_nothing(longer_here: RunDir, tmp_path: Path) -> None:
+    with nodes("one") as cluster:
+        cluster.add("weak", wrapped=CONTAINED)
+        cluster.wait_for("weak")
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.ended_well(longer_here)
+    assert "cluster: weak does not judge: " in driver.said
+    assert at_work(driver.run, Stage.TRAIN) == {"one", "weak"} and at_work(driver.run, Stage.JUDGE) == {"one"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_node_without_the_model_is_sent_it(longer_here: RunDir, tmp_path: Path) -> None:
+    hidden = practice.base_path()
+    without = [
+        "unshare",
+        "--mount",
+        "--map-root-user",
+        "sh",
+        "-c",
+        f'mount -t tmpfs none "{hidden}" && exec "$@"',
+        "sh",
+    ]
+    with nodes("one") as cluster:
+        cluster.add("bare", wrapped=without)
+        cluster.wait_for("bare")
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.ended_well(longer_here)
+    assert driver.said.count("cluster: bare does not have practice: it is sent there") == 1
+    assert {"one", "bare"} == at_work(driver.run, Stage.TRAIN) == at_work(driver.run, Stage.GENERATE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_the_driver_ends_and_the_cluster_is_free(number: int, longer_here: RunDir, tmp_path: Path) -> None:
+    with nodes("one", "two") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: driver.under_way(Stage.TRAIN))
+        driver.process.send_signal(number)
+        assert driver.process.wait(30) == (130 if number == signal.SIGINT else -number)
+        end = time.monotonic() + 30
+        while left := [
+            each for each in psutil.process_iter(["cmdline"]) if "ray::Hand" in " ".join(each.info["cmdline"] or ())
+        ]:
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
+        assert "Traceback" not in driver.said
+        if number == signal.SIGINT:  # the same command goes on, with the cluster or without
+            Driver(driver.run.root, cluster).ended_well(longer_here)
+    if number != signal.SIGINT:
+        said = call(longer(driver.run.root), driver.run.root)
+        assert said.code == 0 and same(driver.run, longer_here) == "" and litter(driver.run) == []

@@ -249,6 +249,10 @@ class _Node:
     until: float
     """how long it is waited for"""
     fit: bool = False
+    losses: int = 0
+    """workers that it has lost one after another"""
+    rests_until: float = 0.0
+    """After a loss: it may be gone, without Ray's knowing it yet."""
     unfit_to_judge: str = ""
     """why it does not judge"""
     models: dict[str, str] = field(default_factory=dict)
@@ -553,7 +557,8 @@ class Cluster:
                 for node in self._fit:
                     here = sum(each.node is node for each in workers)
                     free = sum(each.stream is None for each in workers)
-                    new = min(room(node) - here, len(waiting) - free)
+                    rests = time.monotonic() < node.rests_until
+                    new = 0 if rests else min(room(node) - here, len(waiting) - free)
                     workers += [self._worker(node, kind) for _ in range(new)]
                 for worker in [each for each in workers if each.stream is None]:
                     if waiting and not self._out_of_time:
@@ -602,6 +607,9 @@ class Cluster:
         except self.ray.exceptions.RayTaskError as error:
             raise WorkerError(str(error)) from error
         except self.ray.exceptions.RayError:
+            node = worker.node
+            node.losses += 1
+            node.rests_until = time.monotonic() + min(60.0, 2.0**node.losses)
             workers.remove(worker)
             self._let_go([worker])
             lose(worker)
@@ -626,6 +634,7 @@ class Cluster:
             elif kind == "said":
                 tell(f"{worker.node.name}: {value}")
             elif kind in ("done", "out of time"):
+                worker.node.losses = 0
                 worker.stream = worker.job = None
                 self._out_of_time = self._out_of_time or kind == "out of time"
             elif kind == "mistake":
