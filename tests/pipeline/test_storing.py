@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -224,6 +225,32 @@ def test_the_last_copy_is_made_when_a_run_ends_or_is_stopped(run: RunDir, tmp_pa
     emptied(run)
     take(tmp_path)
     assert finished(run) == [Stage.DATA, Stage.TRAIN]
+
+
+def test_two_machines_are_noticed_once(run: RunDir, tmp_path: Path, said: list[str]) -> None:
+    store, other = Store.of(tmp_path / "drive", "mine"), Store.of(tmp_path / "drive", "mine")
+    with storing.stored(study(tmp_path), run, store):
+        wait_for(store.snapshots)
+        for stage in (Stage.TRAIN, Stage.GENERATE, Stage.JUDGE):
+            other.keep(run, "mine", "r", "elsewhere")
+            finish(run, stage)
+            wait_for(lambda stage=stage: any(f"{stage}/manifest.json" in each.files for each in store.snapshots()))
+    assert [line for line in said if "another machine" in line] == [
+        f"store: another machine copies this run to {store.root}, too"
+    ]
+
+
+def test_what_is_written_into_a_store(run: RunDir, tmp_path: Path, said: list[str]) -> None:
+    drive = tmp_path / "drive"
+    (drive / "mine.txt").write_text("of somebody else")
+    with storing.stored(study(tmp_path), run, Store.of(drive, "mine")):
+        pass
+    assert said == [f"store: finished work is copied to {drive / 'mine'}"]
+    names = {path.relative_to(drive).as_posix() for path in drive.rglob("*") if path.is_file()} - {"mine.txt"}
+    assert names
+    for name in names:
+        assert re.fullmatch(r"mine/(pieces/../[0-9a-f]{64}|snapshots/[0-9]{8}-[0-9a-f]{64}\.json)", name), name
+    assert (drive / "mine.txt").read_text() == "of somebody else"
 
 
 def test_a_store_that_hangs_is_not_waited_for(

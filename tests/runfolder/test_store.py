@@ -288,6 +288,16 @@ def test_a_list_that_leads_out_of_the_run_folder(run: RunDir, store: Store) -> N
     assert [each.number for each in Store(store.root).snapshots()] == [1]
 
 
+def test_a_list_of_a_later_version(run: RunDir, store: Store) -> None:
+    """It is refused: what cannot be read is not taken for lost."""
+    keep(store, run)
+    (path,) = (store.root / "snapshots").iterdir()
+    text = json.dumps({**json.loads(path.read_text()), "format": stores.FORMAT + 1}).encode()
+    path.with_name(f"00000009-{hashlib.sha256(text).hexdigest()}.json").write_bytes(text)
+    with pytest.raises(KiyasError, match="later version"):
+        Store(store.root).snapshots()
+
+
 def test_a_store_below_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KiyasError, match="cannot write to"):
         Store.of(tmp_path / "absent", "mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,7 +72,7 @@ def _judge(
     between: Callable[[], None],
 ) -> dict[Answered, judge.Outcome]:
     """Adds to the file `path` the verdicts that it lacks, and returns all. `known`: rows of (problem, program)."""
-    problems = judge.read_problems(folder.problems, "kiyas")
+    problems = _problems(folder)
     problem_of = {problem.id: problem for problem in problems}
     have, faulty = _verdicts_so_far(path)
     # Completions by the program they hold, in the order in which the programs are first met.
@@ -184,7 +185,18 @@ def verdicts_at(
 ) -> Iterator[judge.Verdict]:
     """The same, of the problems of a run folder, on so many cores."""
     mine = settings if cores is None else settings.model_copy(update={"workers": cores})
-    return verdicts(programs, judge.read_problems(RunDir(Path(root)).problems, "kiyas"), mine)
+    return verdicts(programs, _problems(RunDir(Path(root))), mine)
+
+
+def _problems(folder: RunDir) -> list[judge.Problem]:
+    """Tests may be gigabytes: they are read once, not for each batch of programs."""
+    now = folder.problems.stat()
+    return _read_problems(folder.problems, (now.st_ino, now.st_size, now.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _read_problems(path: Path, _: tuple[int, ...]) -> list[judge.Problem]:
+    return judge.read_problems(path, "kiyas")
 
 
 def verdicts(

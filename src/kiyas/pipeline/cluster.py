@@ -13,18 +13,13 @@ our tests do not have.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import importlib.util
 import logging
+import math
 import os
-import queue
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
-import traceback
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,22 +28,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kiyas.judge.terminal import many
-from kiyas.judge.types import SandboxError
 from kiyas.judge.version import VERSION
-from kiyas.runfolder.copies import Shelf, Watched, blocks, write
+from kiyas.pipeline.hand import Hand, Message
+from kiyas.runfolder.copies import blocks, write
 from kiyas.runfolder.files import sha256
 from kiyas.runfolder.litter import TEMPORARY
 from kiyas.types import KiyasError
 from kiyas.work import deadline
 from kiyas.work.engine import InWords, Job, Model, Place
-from kiyas.work.progress import Bar, shown_by, tell
-from kiyas.work.workers import WorkerError, one_thread
+from kiyas.work.progress import Bar, tell
+from kiyas.work.workers import WorkerError
 
 T = TypeVar("T")
-Message = tuple[str, Any]
-"""(progress, (count, note)), (said, line), (change, Change), (item, value); the last one: (done, None), (out of time,
-None), (mistake, (text, hint)), (unfit, reason), (error, traceback)"""
-LAST = ("done", "out of time", "mistake", "unfit", "error")
 LOOK_S = 2.0
 """between two looks at which nodes there are"""
 ANSWER_S = 120.0
@@ -59,181 +50,16 @@ ALONE_S = 300.0
 """without any node, until we give up"""
 ATTEMPTS = 5
 """that a part may lose its worker without being any further"""
-TOGETHER_S = 0.2
-"""messages of so long travel together"""
-TOGETHER_BYTES = 2**22
-AHEAD = 4
-"""bundles that a hand may be ahead of us"""
 BATCH = 24
 """items for each core at once"""
 FEWEST = 8
 """problems that a part of its own is worth"""
-HOMES = "kiyas-node-"
-"""folders on nodes begin so"""
 WINDOW = 8
 """blocks of a file that are under way at once"""
-
-
-# -- on a node ------------------------------------------------------------------------------------------------
-
-
-class Hand:
-    """A process of ours on a node."""
-
-    def __init__(self, session: str, node: str) -> None:
-        self.home = Path(tempfile.gettempdir()) / f"{HOMES}{session}" / node
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.shelf = Shelf(self.home / "shelf")
-
-    def keep(self) -> dict[str, Any]:
-        """As the keeper: removes what killed runs left on this node; says what is installed."""
-        self.lock = (self.home / "lock").open("w")
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
-        for lock in self.home.parent.parent.glob(f"{HOMES}*/*/lock"):
-            with contextlib.suppress(OSError), lock.open() as other:
-                if lock.parent != self.home:
-                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its keeper has ended
-                    shutil.rmtree(lock.parent, ignore_errors=True)
-        return {"kiyas": VERSION, "torch": importlib.util.find_spec("torch") is not None}
-
-    def clear(self) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.home.parent.rmdir()
-
-    def lacks(self, files: Mapping[str, str]) -> list[str]:
-        """Digests of files, by their paths on the machine of the run, that are not the same here."""
-        return [digest for path, digest in files.items() if not Path(path).is_file() or sha256(Path(path)) != digest]
-
-    def missing(self, digests: list[str]) -> list[str]:
-        return self.shelf.missing(digests)
-
-    def take(self, digest: str, start: int, data: bytes, last: bool) -> None:
-        self.shelf.take(digest, start, data, last)
-
-    def lay(self, name: str, files: dict[str, str]) -> str:
-        """Puts files of the shelf into a folder, once; returns it."""
-        root = self.home / name
-        if not root.exists():
-            self.shelf.lay(root, files, own=False)
-        return str(root)
-
-    def ask(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        return function(*arguments)
-
-    def part(
-        self,
-        function: Callable[..., None],
-        reads: dict[str, str],
-        begun: dict[str, str],
-        own: tuple[str, ...],
-        place: Place,
-        arguments: tuple[Any, ...],
-        in_words: InWords,
-        left_s: float | None,
-    ) -> Iterator[list[Message]]:
-        """Does a part in a folder of its own; yields how far it is, and what it writes."""
-        root = self._folder(reads, begun)
-        watched = Watched(root, own)
-        watched.begin()
-
-        def work(put: Callable[[Message], None]) -> None:
-            looked = time.monotonic()
-
-            def report(count: int, note: str = "") -> None:
-                nonlocal looked
-                if time.monotonic() - looked > TOGETHER_S:
-                    for change in watched.changes():
-                        put(("change", change))
-                    looked = time.monotonic()
-                put(("progress", (count, note)))
-
-            if place.device == "cpu":
-                one_thread()
-            try:
-                with deadline.within(left_s):
-                    function(Place(str(root), place.device, place.sharing, place.models), *arguments, report)
-            finally:
-                for change in watched.changes():
-                    put(("change", change))
-
-        yield from _streamed(work, in_words)
-        shutil.rmtree(root, ignore_errors=True)
-
-    def items(
-        self,
-        function: Callable[..., Iterator[Any]],
-        reads: dict[str, str],
-        arguments: tuple[Any, ...],
-        cores: int,
-        items: list[Any],
-    ) -> Iterator[list[Message]]:
-        """Yields what the function yields for each item."""
-        root = self._folder(reads, {})
-
-        def work(put: Callable[[Message], None]) -> None:
-            with contextlib.closing(function(str(root), *arguments, cores, items)) as found:  # type: ignore[type-var]
-                for each in found:
-                    put(("item", each))
-
-        yield from _streamed(work, lambda error: None)
-        shutil.rmtree(root, ignore_errors=True)
-
-    def _folder(self, reads: dict[str, str], begun: dict[str, str]) -> Path:
-        root = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.home))
-        self.shelf.lay(root, reads, own=False)
-        self.shelf.lay(root, begun, own=True)
-        return root
-
-
-class _Box:
-    """Takes what a thread says; what is only progress is added up."""
-
-    def __init__(self) -> None:
-        self.queue: queue.Queue[Message] = queue.Queue(64)
-
-    def said(self, line: str) -> None:
-        self.queue.put(("said", line))
-
-    def began(self, bar: Bar) -> None:
-        """The bar is on the machine of the run."""
-
-
-def _streamed(work: Callable[[Callable[[Message], None]], None], in_words: InWords) -> Iterator[list[Message]]:
-    """Does the work in a thread; yields what it puts, some at a time, and how it ended."""
-    box = _Box()
-
-    def run() -> None:
-        try:
-            with shown_by(box):
-                work(box.queue.put)
-            box.queue.put(("done", None))
-        except deadline.OutOfTimeError:
-            box.queue.put(("out of time", None))
-        except SandboxError as error:
-            box.queue.put(("unfit", str(error)))
-        except BaseException as error:  # noqa: BLE001 (sent to the machine of the run, which raises it)
-            told = error if isinstance(error, KiyasError) else in_words(error)
-            if told is not None:
-                box.queue.put(("mistake", (told.args[0], told.hint)))
-            else:
-                box.queue.put(("error", traceback.format_exc()))
-
-    threading.Thread(target=run, daemon=True).start()
-    ended = False
-    while not ended:
-        bundle, size, until = [box.queue.get()], 0, time.monotonic() + TOGETHER_S
-        while bundle[-1][0] not in LAST and size < TOGETHER_BYTES:
-            with contextlib.suppress(queue.Empty):
-                bundle.append(box.queue.get(timeout=max(0.0, until - time.monotonic())))
-                size += len(bundle[-1][1].data) if bundle[-1][0] == "change" else 0
-                continue
-            break
-        ended = bundle[-1][0] in LAST
-        yield bundle
-
-
-# -- on the machine of the run --------------------------------------------------------------------------------
+AHEAD = 4
+"""bundles of messages that a worker may be ahead of us"""
+BUSY_S = 60.0
+"""without a message from any worker, until we say so"""
 
 
 @dataclass(eq=False)
@@ -255,6 +81,8 @@ class _Node:
     """After a loss: it may be gone, without Ray's knowing it yet."""
     unfit_to_judge: str = ""
     """why it does not judge"""
+    lacking: dict[str, Any] = field(default_factory=dict)
+    """by a model's name: which of its files are not the same there, when the keeper has looked"""
     models: dict[str, str] = field(default_factory=dict)
     """folders of models there, by name"""
 
@@ -278,12 +106,14 @@ class Cluster:
         self.ray, self.session = ray, uuid.uuid4().hex[:12]
         self.nodes: dict[str, _Node] = {}
         self._refused: set[str] = set()
+        self._too_small: set[str] = set()
         self._looked = 0.0
         self._model_bytes, self._running, self._out_of_time = 1, False, False
         self._placed: list[dict[str, Any]] = []
-        while not self.nodes or any(node.answer is not None for node in self.nodes.values()):
-            self._look()
+        self._look()
+        while any(node.answer is not None for node in self.nodes.values()):
             time.sleep(0.05)
+            self._look()
         if not self._fit:
             raise KiyasError(
                 "no node of this cluster can work for this run",
@@ -308,6 +138,10 @@ class Cluster:
         self._model_bytes = max(1, model_bytes)
         kind = self._kind(device)
         found = [kind for node in self._fit for _ in range(self._room(node, kind))]
+        for node in self._fit:
+            if kind == "cpu" and not self._room(node, kind) and node.id not in self._too_small:
+                self._too_small.add(node.id)
+                tell(f"cluster: {node.name} only judges: a worker takes {2 * model_bytes / 1e9:.1f} GB of memory")
         if not found:
             raise KiyasError(
                 f"no node of this cluster has room for a worker, which takes {2 * model_bytes / 1e9:.1f} GB of memory "
@@ -341,17 +175,19 @@ class Cluster:
         bar: Bar,
         in_words: InWords,
     ) -> None:
-        waiting, lost = deque(jobs), Counter[int]()
+        waiting, lost, furthest = deque(jobs), Counter[int](), Counter[int]()
         kind = places[0]
+        self._compare(models)
 
         def start(worker: _Worker) -> None:
             job = worker.job = waiting.popleft()
             node, worker.heard = worker.node, 0
+            self._compare(models)  # this node may be new
             for name, model in models.items():
                 self._bring_model(node, name, model)
             files = [self._bring(node, folder, patterns) for patterns in (job.reads, job.own)]
             place = Place("", kind, self._room(node, kind) if kind == "cpu" else 1, tuple(node.models.items()))
-            worker.stream = worker.hand.part.remote(
+            worker.stream = _streaming(worker.hand.part).remote(
                 function, *files, job.own, place, job.arguments, in_words, deadline.left_s()
             )
             self._placed.append({"part": job.number, "node": node.name, "device": kind, "memory_bytes": node.memory})
@@ -359,14 +195,14 @@ class Cluster:
         def hear(worker: _Worker, kind: str, value: Any) -> None:
             if kind == "change":
                 write(folder, value)
-                lost.pop(worker.job.number, None)
             else:
                 worker.heard += value[0]
                 bar.update(*value)
 
         def lose(worker: _Worker) -> None:
             number = worker.job.number
-            lost[number] += 1
+            lost[number] = 1 if worker.heard > furthest[number] else lost[number] + 1
+            furthest[number] = max(furthest[number], worker.heard)
             if lost[number] == ATTEMPTS:
                 raise _kills_workers(f"part {number}", worker.node)
             bar.update(-worker.heard)
@@ -393,7 +229,7 @@ class Cluster:
             ]
             worker.heard = 0
             files = self._bring(node, folder, reads)
-            worker.stream = worker.hand.items.remote(function, files, arguments, node.cores, worker.job)
+            worker.stream = _streaming(worker.hand.items).remote(function, files, arguments, node.cores, worker.job)
 
         def hear(worker: _Worker, kind: str, value: Any) -> None:
             worker.heard += 1
@@ -511,12 +347,20 @@ class Cluster:
         self._send(node, files)
         return {path.relative_to(folder).as_posix(): digest for path, digest in files.items()}
 
+    def _compare(self, models: Mapping[str, Model]) -> None:
+        """Has all nodes look at the same time whether they have these models."""
+        for node in self._fit:
+            for name, model in models.items():
+                if name not in node.lacking:
+                    files = {str(model.folder / each): digest for each, digest in model.files.items()}
+                    node.lacking[name] = node.keeper.lacks.remote(files)
+
     def _bring_model(self, node: _Node, name: str, model: Model) -> None:
         """Finds out where a model lies on a node: in the same folder, or on its shelf, where it is put."""
         if name in node.models:
             return
         files = {model.folder / each: digest for each, digest in model.files.items()}
-        if self.ray.get(node.keeper.lacks.remote({str(path): digest for path, digest in files.items()})):
+        if self.ray.get(node.lacking[name]):
             tell(f"cluster: {node.name} does not have {name}: it is sent there")
             self._send(node, files)
             where = self.ray.get(node.keeper.lay.remote(f"model-{len(node.models)}", dict(model.files)))
@@ -550,7 +394,7 @@ class Cluster:
         `start` takes something off `waiting`; `lose` puts back what a lost worker had not finished.
         """
         workers: list[_Worker] = []
-        alone = None
+        alone, silent = None, time.monotonic() + BUSY_S
         try:
             while True:
                 self._look()
@@ -577,6 +421,11 @@ class Cluster:
                 alone = None
                 self.ray.wait(list(streams), num_returns=1, timeout=LOOK_S)
                 ready, _ = self.ray.wait(list(streams), num_returns=len(streams), timeout=0)
+                if ready:
+                    silent = math.inf
+                elif time.monotonic() > silent:
+                    silent = math.inf
+                    tell("cluster: no worker has started yet; other jobs may hold the cores (`ray status` shows them)")
                 for stream in ready:
                     yield from self._listen(workers, streams[stream], hear, lose)
         finally:
@@ -605,6 +454,10 @@ class Cluster:
         try:
             act(worker)
         except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, OSError):
+                raise KiyasError(
+                    f"{worker.node.name}: {error.cause}", "workers keep their files there in $TMPDIR, else in /tmp"
+                ) from error
             raise WorkerError(str(error)) from error
         except self.ray.exceptions.RayError:
             node = worker.node
@@ -654,6 +507,10 @@ class Cluster:
         """Takes away what lies on the nodes."""
         left = [node.keeper.clear.remote() for node in self._fit]
         self.ray.wait(left, num_returns=len(left), timeout=5)
+
+
+def _streaming(method: Any) -> Any:
+    return method.options(num_returns="streaming", _generator_backpressure_num_objects=AHEAD)
 
 
 def _kills_workers(what: str, node: _Node) -> KiyasError:
@@ -712,7 +569,8 @@ def joined(address: str) -> Iterator[Cluster]:
         os.environ.pop(_TRIES)
         if tries is not None:
             os.environ[_TRIES] = tries
-        signal.signal(signal.SIGTERM, ended)  # Ray has one of its own
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ended)  # Ray puts its own there
     try:
         cluster = Cluster(ray)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,15 @@ def do(
 def _models(folder: RunDir, study: Study) -> dict[str, Model]:
     """The base, and arms that are whole models."""
     record = read_record(folder)
-    found = {study.model_name_or_path: Model(hub.base_folder(study), _digests(record.base))}
+    base = hub.base_folder(study)
+    found = {study.model_name_or_path: _model(base, record.base)}
     whole = {name: arm.model for name, arm in study.arms.items() if arm.model is not None}
-    return found | {path: Model(Path(path), _digests(record.models.get(name))) for name, path in whole.items()}
+    return found | {path: _model(Path(path), record.models.get(name)) for name, path in whole.items()}
 
 
-def _digests(facts: BaseModelFacts | None) -> Mapping[str, str]:
-    return (facts.digests if facts is not None else None) or {}
+def _model(folder: Path, facts: BaseModelFacts | None) -> Model:
+    known = facts.digests if facts is not None else None  # 0.1.0 noted none
+    return Model(folder, known or identity.model_facts(folder, str(folder)).digests or {})
 
 
 def float32_modules(engine: Engine, folder: RunDir, study: Study) -> None:

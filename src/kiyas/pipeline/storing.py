@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kiyas.data import hub
-from kiyas.judge.terminal import many
 from kiyas.pipeline import identity
 from kiyas.runfolder import store as stores
 from kiyas.runfolder.paths import RunDir, Stage
@@ -27,6 +26,8 @@ from kiyas.work.progress import tell
 POLL_S = 0.5
 END_S, STOPPED_S = 600.0, 60.0
 """Seconds that the last copy may take when a run ends, and when it is stopped."""
+LONG = 2**28
+"""Bytes from which on taking them back is said beforehand."""
 FIRST_S = 5.0
 """Of those, before a line says what is waited for."""
 
@@ -55,6 +56,8 @@ def take_back(study: Study, folder: RunDir, redo: Stage | None) -> Store | None:
                 _refuse_another(study, folder if begun else None, store, snapshot, record, redo)
                 if begun and stores.progress(_sizes(folder)) >= snapshot.progress:
                     return store
+                if snapshot.bytes > LONG:
+                    tell(f"store: taking back {snapshot.bytes / 2**30:.1f} GiB from {store.root}")
                 store.take(snapshot, folder)
             except TornError as error:
                 tell(f"store: snapshot {snapshot.number} in {store.root} is not whole ({error})")
@@ -129,13 +132,15 @@ class _Copying:
     def end(self, limit: float) -> None:
         """Waits for the last copy, so many seconds at most."""
         self.ending.set()
-        self.thread.join(FIRST_S)
-        if self.thread.is_alive():
-            tell(f"store: copying the rest to {self.store.root}, at most {limit:.0f} s")
-            self.thread.join(limit - FIRST_S)
-        if self.thread.is_alive():
-            self.store.abandoned = True
-            tell(f"store: not all was copied to {self.store.root} in {limit:.0f} s; the run folder here is whole")
+        try:
+            self.thread.join(FIRST_S)
+            if self.thread.is_alive():
+                tell(f"store: copying the rest to {self.store.root}, at most {limit:.0f} s")
+                self.thread.join(limit - FIRST_S)
+        finally:
+            if self.thread.is_alive():
+                self.store.abandoned = True
+                tell(f"store: not all was copied to {self.store.root}; the run folder here is whole")
 
     def _follow(self) -> None:
         while not self.ending.is_set():
@@ -169,8 +174,7 @@ class _Copying:
     def _say_others(self) -> None:
         """Says once that another machine runs the same study."""
         with contextlib.suppress(StoreError):
-            newest = self.store.snapshots()[:3]
-            theirs = {each.origin for each in newest if each.written > self.began} - {self.origin}
-            if theirs and not self.others:
+            theirs = [each for each in self.store.snapshots() if each.origin != self.origin]
+            if not self.others and any(each.written > self.began for each in theirs):
                 self.others = True
-                tell(f"store: {many(len(theirs), 'other machine')} copies this run to {self.store.root}, too")
+                tell(f"store: another machine copies this run to {self.store.root}, too")

@@ -79,7 +79,7 @@ class Shelf:
             path.parent.mkdir(parents=True, exist_ok=True)
             if own:
                 shutil.copyfile(self.path(digest), path)
-            else:
+            elif not path.exists():
                 os.link(self.path(digest), path)
 
 

@@ -102,6 +102,11 @@ class Snapshot:
                 yield piece, min(BLOCK, kept.bytes - place * BLOCK)
 
     @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return sum(kept.bytes for kept in self.files.values())
+
+    @property
     def progress(self) -> tuple[int, int, int]:
         """How far the run is: of two snapshots of one run the larger one is further."""
         return progress({name: kept.bytes for name, kept in self.files.items()})
@@ -206,7 +211,10 @@ class Store:
             each.mkdir(exist_ok=True)
 
     def snapshots(self) -> list[Snapshot]:
-        """Those whose own text is whole, the newest first. Raises StoreError."""
+        """Those whose own text is whole, the newest first.
+
+        Raises StoreError, and KiyasError for one of a later version.
+        """
         with _reached(self.root):
             names = [path.name for path in (self.root / "snapshots").iterdir()]
         found = {name: self._read.get(name) or self._snapshot(name) for name in names if _SNAPSHOT.fullmatch(name)}
@@ -220,9 +228,13 @@ class Store:
             refuse_not_a_file(path)
             limits.DOCUMENT.refuse_above(path.stat().st_size, path)
             text = path.read_bytes()
-            return _parsed(json.loads(text), int(match[1])) if _named(text, match[2]) else None
+            value = json.loads(text) if _named(text, match[2]) else {"format": 0}
+            later = value["format"] > FORMAT
+            if not later:
+                return _parsed(value, int(match[1]))
         except (OSError, KiyasError, ValueError, LookupError, TypeError, RecursionError):
-            return None  # lost, torn, or of a later version
+            return None  # lost or torn
+        raise KiyasError(f"{path} was written by a later version of Kıyas", "pip install --upgrade kiyas")
 
     def bytes_of(self, snapshot: Snapshot, name: str) -> bytes:
         """What a small file of a snapshot holds. Raises TornError."""
