@@ -34,9 +34,10 @@ format: $(VENV)/.installed-dev  ## put everything in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size (about 25 minutes)
+bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size; memory and time over sizes (about 40 minutes)
 	$(BIN)/python benchmarks/usual_way.py
 	$(BIN)/python benchmarks/report_size.py
+	$(BIN)/python benchmarks/soak.py --programs 12500 25000 50000 100000
 	$(BIN)/python benchmarks/stopping.py
 
 bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)

@@ -19,11 +19,12 @@ SMALLEST = {
     "overfitting_rule": ("--curves 20", "| 200 |"),
     "practice_truth": ("--studies 1 --steps 2 --problems 4", "nothing: "),
     "report_size": ("--problems 4 --seeds 1 --steps 1", "peak_memory_mb "),
+    "soak": ("--checkpoints 10 20 --problems 4 --programs 8", "soak: all sizes measured"),
     "stopping": ("--moments 0.1 --rounds 1", "all gone in time"),
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),
 }
 """By script: its smallest size, and how a line begins that it prints when all is measured."""
-SLOW = {"false_positives", "gpu", "large_data", "practice_truth", "report_size", "usual_way"}
+SLOW = {"false_positives", "gpu", "large_data", "practice_truth", "report_size", "soak", "usual_way"}
 BROKEN_PROMISE = {"false_positives", "forgetting_null", "overfitting_rule", "practice_truth"}
 """They exit with 1 where a limit is broken, which so few draws cannot show to hold."""
 

@@ -116,7 +116,7 @@ def run(
                     counts["placed"] = placed
             except deadline.OutOfTimeError as error:
                 assert max_hours is not None
-                _say_stopped(study, folder, stage, f"within {max_hours:g} h (--max-hours)", error.far)
+                _say_stopped(study, folder, stage, f"within {max_hours:g} h (--max-hours)", error.far, redo)
                 return False
             identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)
@@ -129,11 +129,12 @@ def stop_note(folder: RunDir, stage: Stage) -> Path:
     return folder.stage(stage) / "state" / "stopped.json"
 
 
-def _say_stopped(study: Study, folder: RunDir, stage: Stage, why: str, far: str) -> None:
+def _say_stopped(study: Study, folder: RunDir, stage: Stage, why: str, far: str, redo: Stage | None) -> None:
     done = f"in {stage}, {far} done" if far else f"before {stage}"
     if far:
         write_sealed(stop_note(folder, stage), {"said": f"stopped {why}, {far} done"})
-    tell(f"{study.name}: stopped {why} {done}; all of it is kept, and the same command continues the run")
+    again = "the same command" if redo is None else "the same command without --redo"
+    tell(f"{study.name}: stopped {why} {done}; all of it is kept, and {again} continues the run")
 
 
 @contextlib.contextmanager
