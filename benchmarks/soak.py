@@ -1,17 +1,19 @@
 """Memory and time over sizes: analyse and report of many checkpoints, and the judge's own process over many programs.
 
     python benchmarks/soak.py [--checkpoints 125 250 500 1000] [--problems 100]
-    python benchmarks/soak.py --programs 12500 25000 50000 100000 [--workers 2]
+    python benchmarks/soak.py --programs 12500 25000 50000 100000 [--workers 2 | --nodes 2]
 
 Made-up runs (`tests/synthetic.py`): two arms of five seeds, and as many checkpoints of each as make the number; every
 program is another one. Each size has a process of its own, whose peak memory is printed with its seconds, and both for
 each judgment: where they are flat, or fall, nothing grows faster than the run does. The programs are run for real, each
-on one test, in the best isolation that there is; memory is that of the process which hands them out.
+on one test, in the best isolation that there is; memory is that of the process which hands them out. `--nodes`: it
+hands them to so many Ray nodes of one core, on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -24,12 +26,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from kiyas import report
 from kiyas.analyse import analyse
+from kiyas.judge.tiers import choose
+from kiyas.judge.types import Isolation
 from kiyas.judging.stage import judge_completions
+from kiyas.pipeline.cluster import joined
 from kiyas.runfolder.files import each_row, write_jsonl
 from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Judge
 from kiyas.types import AdapterId, Completion
 from kiyas.work.progress import Bar
+from kiyas.work.workers import HERE
+from nodes import nodes
 from synthetic import Row, make_run
 
 SEEDS = 5
@@ -64,12 +71,19 @@ def answer(judged: Row) -> Row:
     return {**who, "text": f"I think:\n```python\n{judged['program']}\n```", "tokens": 30, "stop": "eos"}
 
 
-def judged(folder: Path, programs: int, workers: int) -> dict[str, float]:
-    """Seconds and the driver's peak memory of judging so many different programs."""
-    run, loaded, started = RunDir(folder), peak_mb(), time.perf_counter()
-    verdicts = judge_completions(run, Judge(isolation="best", workers=workers), Bar("judge", programs, "programs"))
+def judged(folder: Path, programs: int, workers: int, count: int) -> dict[str, float]:
+    """Seconds and the driver's peak memory of judging so many different programs, over so many Ray nodes if any."""
+    run, settings = RunDir(folder), Judge(isolation=Isolation(choose("best")), workers=workers)
+    with contextlib.ExitStack() as while_it_runs:
+        each = HERE.each
+        if count:
+            found = while_it_runs.enter_context(nodes(*(f"node-{number}" for number in range(count))))
+            each = while_it_runs.enter_context(joined(found.address)).each
+        loaded, started = peak_mb(), time.perf_counter()
+        verdicts = judge_completions(run, settings, Bar("judge", programs, "programs"), each)
+        took = time.perf_counter() - started
     assert verdicts == {"AC": programs}, verdicts
-    return {"judge_s": time.perf_counter() - started, "peak MB": peak_mb(), "libraries MB": loaded}
+    return {"judge_s": took, "peak MB": peak_mb(), "libraries MB": loaded}
 
 
 def make_programs(folder: Path, programs: int, problems: int) -> None:
@@ -83,11 +97,11 @@ def make_programs(folder: Path, programs: int, problems: int) -> None:
     write_jsonl(run.completions, (completion.to_row() for completion in each))
 
 
-def measured(what: str, *sizes: int) -> dict[str, float]:
+def measured(what: str, *sizes: int, how: tuple[str, ...] = ()) -> dict[str, float]:
     """One size, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         (make_judged if what == "analyse" else make_programs)(Path(folder) / "run", sizes[0], sizes[1])
-        command = [sys.executable, __file__, "--one", what, str(Path(folder) / "run"), *map(str, sizes)]
+        command = [sys.executable, __file__, "--one", what, str(Path(folder) / "run"), *map(str, sizes), *how]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -111,16 +125,19 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--programs", type=int, nargs="*", default=[])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--nodes", type=int, default=0)
     parser.add_argument("--one", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         what, folder, *sizes = args.one
-        one = analysed if what == "analyse" else judged
-        sizes = [int(sizes[0]), args.workers if what == "judge" else int(sizes[1])]
-        print(json.dumps(one(Path(folder), *sizes)))
+        if what == "analyse":
+            print(json.dumps(analysed(Path(folder), *map(int, sizes))))
+        else:
+            print(json.dumps(judged(Path(folder), int(sizes[0]), args.workers, args.nodes)))
         return
+    how = (f"--workers={args.workers}", f"--nodes={args.nodes}")
     for name, what, sizes in (("checkpoints", "analyse", args.checkpoints), ("programs", "judge", args.programs)):
-        rows = [{"size": size, **measured(what, size, args.problems)} for size in sizes]
+        rows = [{"size": size, **measured(what, size, args.problems, how=how)} for size in sizes]
         if rows:
             table(name, [size * args.problems if what == "analyse" else size for size in sizes], rows)
     print("soak: all sizes measured")

@@ -272,7 +272,7 @@ class Cluster:
             for id in [id for id in self.nodes if id not in alive]:
                 node = self.nodes.pop(id)
                 if node.fit:
-                    tell(f"cluster: {node.name} is gone; what it had not finished is done elsewhere")
+                    tell(f"cluster: {node.name} is gone")
             for id in [id for id in alive if id not in self.nodes and id not in self._refused]:
                 self._meet(alive[id])
         for node in [node for node in self.nodes.values() if node.answer is not None]:
@@ -465,6 +465,7 @@ class Cluster:
             node.rests_until = time.monotonic() + min(60.0, 2.0**node.losses)
             workers.remove(worker)
             self._let_go([worker])
+            tell(f"cluster: a worker on {node.name} was lost; what it had not finished is done again")
             lose(worker)
 
     def _listen(
