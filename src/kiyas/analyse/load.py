@@ -146,8 +146,9 @@ def load(run: Path) -> Loaded:
         answers[each.adapter][each.problem_id][each.sample] = each
         problems.setdefault(each.problem_id, Problem(each.problem_id, ()))
     ordered = {
-        adapter: {p: [judged[s] for s in sorted(judged)] for p, judged in by_problem.items()}
-        for adapter, by_problem in sorted(answers.items())
+        # In the order of the problems: verdicts come in any.
+        adapter: {p: [judged[p][s] for s in sorted(judged[p])] for p in problems if p in judged}
+        for adapter, judged in sorted(answers.items())
     }
     seen = [len(judged) for by_problem in ordered.values() for judged in by_problem.values()]
     samples = record.study.generation.num_samples if record.study else max(seen, default=1)
