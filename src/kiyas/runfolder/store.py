@@ -201,7 +201,7 @@ class Store:
         except OSError as error:
             raise KiyasError(
                 f"store: cannot write to {path} ({error.strerror})",
-                "mount the drive, or make the folder; without `store` nothing is copied",
+                "mount the drive, or make the folder; store=null copies nothing",
             ) from error
         return store
 
