@@ -310,9 +310,10 @@ class Store:
 
         Raises StoreError, and BusyError where the run folder is never the same for an instant.
         """
-        if self._last is not None and not self._last[0].exists():
-            self._forget()
         try:
+            with _reached(self.root):
+                if self._last is not None and not self._last[0].exists():
+                    self._forget()
             return self._keep(folder, study, run_id, origin)
         except StoreError:
             self._forget()
