@@ -217,6 +217,17 @@ def test_a_store_that_fails_for_a_while(
     assert finished(run) == [Stage.DATA]
 
 
+def test_a_run_folder_that_cannot_be_copied(
+    run: RunDir, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once, not every minute, and not never."""
+    (run.root / "data" / "deep.jsonl").symlink_to("nothing")
+    monkeypatch.setattr(stores, "TRIES", 1)
+    with storing.stored(study(tmp_path), run, Store.of(tmp_path / "drive", "mine")):
+        wait_for(lambda: len(said) > 1)
+    assert len(said) == 2 and "no copy could be made" in said[1], said
+
+
 def test_the_last_copy_is_made_when_a_run_ends_or_is_stopped(run: RunDir, tmp_path: Path, said: list[str]) -> None:
     store = Store.of(tmp_path / "drive", "mine")
     with pytest.raises(KeyboardInterrupt), storing.stored(study(tmp_path), run, store):

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,6 +212,26 @@ def test_a_full_store(run: RunDir, store: Store, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StoreError, match="No space left"):
             keep(store, run)
     assert [each.number for each in Store(store.root).snapshots()] == [1]
+    keep(store, run)
+    assert taken(store, new_machine(run)) == 2 and step_of(run) == 2
+
+
+@pytest.mark.parametrize("call", ["stat", "iterdir", "open", "mkdir"])
+def test_a_mount_that_is_not_connected(run: RunDir, store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """What a mounted drive says whose own process is gone."""
+    keep(store, run)
+    save(run, 2)
+    real = getattr(Path, call)
+
+    def disconnected(self: Path, *args: Any, **more: Any) -> Any:
+        if self.is_relative_to(store.root):
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return real(self, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, call, disconnected)
+        with pytest.raises(StoreError, match=r"not connected|gone"):
+            keep(store, run)
     keep(store, run)
     assert taken(store, new_machine(run)) == 2 and step_of(run) == 2
 

@@ -26,6 +26,8 @@ from kiyas.work.progress import tell
 POLL_S = 0.5
 END_S, STOPPED_S = 600.0, 60.0
 """Seconds that the last copy may take when a run ends, and when it is stopped."""
+MOST_BUSY = 5
+"""Tries without a copy before that is said."""
 LONG = 2**28
 """Bytes from which on taking them back is said beforehand."""
 FIRST_S = 5.0
@@ -125,7 +127,7 @@ class _Copying:
     def __init__(self, store: Store, folder: RunDir, study: str, origin: str) -> None:
         self.store, self.folder, self.study, self.origin = store, folder, study, origin
         self.ending = threading.Event()
-        self.failed = False
+        self.failed, self.busy = False, 0
         self.began, self.others = time.time(), False
         self.thread = threading.Thread(target=self._follow, name="store", daemon=True)
 
@@ -158,16 +160,19 @@ class _Copying:
         try:
             run_id = read_record(self.folder).run_id
             made = self.store.keep(self.folder, self.study, run_id, self.origin)
-        except (BusyError, KiyasError):
-            return  # of the run folder itself: whoever reads it there says what is wrong
-        except StoreError as error:
+        except (BusyError, KiyasError) as error:  # of the run folder itself
+            self.busy += 1
+            if self.busy == MOST_BUSY:
+                tell(f"store: no copy could be made of {self.folder.root} for some time ({error}); it is tried again")
+            return
+        except (StoreError, OSError) as error:
             if not self.failed:
                 tell(f"store: cannot write {error}; the run goes on, and copying is tried again")
             self.failed = True
             return
         if self.failed:
             tell(f"store: {self.store.root} can be written again")
-        self.failed = False
+        self.failed, self.busy = False, 0
         if made is not None:
             self._say_others()
 

@@ -201,7 +201,7 @@ class Store:
         except OSError as error:
             raise KiyasError(
                 f"store: cannot write to {path} ({error.strerror})",
-                "mount the drive, or make the folder; without `store` nothing is copied",
+                "mount the drive, or make the folder; store=null copies nothing",
             ) from error
         return store
 
@@ -310,9 +310,10 @@ class Store:
 
         Raises StoreError, and BusyError where the run folder is never the same for an instant.
         """
-        if self._last is not None and not self._last[0].exists():
-            self._forget()
         try:
+            with _reached(self.root):
+                if self._last is not None and not self._last[0].exists():
+                    self._forget()
             return self._keep(folder, study, run_id, origin)
         except StoreError:
             self._forget()
