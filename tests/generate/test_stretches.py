@@ -164,7 +164,8 @@ def test_time_ends_between_stretches(
     assert stops > 4 and made(folder) == expected
 
 
-@pytest.mark.parametrize("kind", ["cache", pytest.param("tokens", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cache", "tokens"])
 def test_a_damaged_flight_is_refused_and_may_be_removed(
     folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -224,8 +225,10 @@ def answers(
     return {each.key: each for each in found}
 
 
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("temperature", [0.0, pytest.param(0.7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("temperature", "packed"),
+    [(0.0, True), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((0.0, False), (0.7, True), (0.7, False)))],
+)
 def test_stretches_give_the_answers_of_one(packed: bool, temperature: float) -> None:
     base = as_if_it_could(tiny.base(), packed)
     model = StackedModel(base.model)
