@@ -14,13 +14,16 @@ from kiyas.types import KiyasError
 from kiyas.work import deadline
 
 
-def stopped_after(units: int, run: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Gives the command; its time is over when so many units were done."""
+def stopped_after(units: int, run: Path, monkeypatch: pytest.MonkeyPatch, *, programs: bool = False) -> Said:
+    """Gives the command; its time is over when so many units were done, or so many programs judged.
+
+    With a flight that keeps its cache, every decoding step is one.
+    """
     asked = 0
 
     def is_near(needed_s: float = 0.0) -> bool:
         nonlocal asked
-        asked += 1
+        asked += not programs or needed_s == 0
         return asked >= units
 
     with monkeypatch.context() as patched:
@@ -38,6 +41,8 @@ def test_stopped_in_every_stage_and_gone_on(tmp_path: Path, expected: RunDir, mo
     status = call(["status", str(run.root)], run.root).out
     assert "train     in progress" in status and "stopped within 2.5 h (--max-hours), 4 of 8 adapter-steps" in status
     said = stopped_after(8, run.root, monkeypatch)
+    assert said.code == 0 and "in generate, 0 of 26 answers done" in said.err
+    said = stopped_after(4, run.root, monkeypatch, programs=True)
     assert said.code == 0 and "in judge, " in said.err
     assert call([*demo(run.root), "--until", "analyse"], run.root).code == 0
     assert same(run, expected) == "" and litter(run) == []
@@ -48,7 +53,7 @@ def test_stopped_in_every_stage_and_gone_on(tmp_path: Path, expected: RunDir, mo
 def test_stopped_at_any_unit(tmp_path: Path, expected: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     run, chance, stops = RunDir(tmp_path / "practice"), random.Random(19), 0
     while run.manifest(Stage.REPORT) is None:
-        said = stopped_after(chance.choice((1, 1, 2, 3)), run.root, monkeypatch)
+        said = stopped_after(chance.choice((1, 2, 3, 6)), run.root, monkeypatch)
         assert said.code == 0
         stops += "stopped within" in said.err
     assert stops > 5 and same(run, expected) == "" and litter(run) == []

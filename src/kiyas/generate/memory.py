@@ -26,7 +26,7 @@ FEWEST_EACH = 4
 """answers of each adapter at once, rather than more adapters together"""
 MOST_ROWS = {"cuda": 1024, "cpu": 256}
 MOST_ROWS_OF_A_WIDE_BASE = 64
-"""on a CPU: more gain little there, and a kill loses a wave of four times as many answers"""
+"""on a CPU: more gain little there"""
 WIDE = 512
 PREFILL_TOKENS = {"cuda": 16384, "cpu": 2048}
 """by type of device; more is not faster (docs/log.md)"""

@@ -1,9 +1,9 @@
 """One worker's share of the generate stage: answers are appended to a part's file, stretch by stretch.
 
-A wave that takes less than `STRETCH_S` is one stretch; of a longer one, what is in flight is written beside the part's
-file as often, and the wave goes on from there (decoder.py). On a CPU that is the whole flight with its cache, and
-changes nothing. Elsewhere it is tokens, and the first stretch that is so long measures how many decoding steps all
-later ones have.
+A wave that takes less than `STRETCH_S` is one stretch. Of a longer one, what is in flight is written beside the part's
+file after so many seconds, and the wave goes on from there (decoder.py). On a CPU that is the whole flight with its
+cache, and changes nothing. Elsewhere it is tokens, and the first stretch that is so long measures how many decoding
+steps all later ones have.
 
 The plan of what is decoded at once is chosen when a part begins, and kept beside its answers. Where memory runs out
 all the same, the plan is halved: the answers written so far remain, all others are begun anew in new waves, and the

@@ -342,7 +342,7 @@ def generate(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
 
 def judge_programs(study: Study, folder: RunDir, engine: Engine) -> dict[str, Any]:
     """Runs every program on every test."""
-    total, again = len(read_jsonl(folder.completions)), len(rows.redecoded(folder))
+    total, again = sum(1 for _ in each_row(folder.completions)), len(rows.redecoded(folder))
     with bar("judge", total + again, "programs") as progress:
         verdicts = judge_completions(folder, study.judge, progress, engine.each, deadline.stop_if_near)
         if again:
