@@ -52,6 +52,8 @@ MOST_OPEN = 100
 TRIES = 5
 FORMAT = 1
 _TOP = ("study.yaml", "resolved.json")
+_NOT_STORED = (".seal", ".changed", ".flight.safetensors")
+"""The last: caches of answers in flight, as large as memory; without them that wave is decoded again."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SNAPSHOT = re.compile("([0-9]{8,12})-([0-9a-f]{64})\\.json")
 _NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -157,7 +159,7 @@ def files_of(folder: RunDir) -> dict[str, Path]:
             folders[:] = [name for name in folders if not TEMPORARY.fullmatch(name)]
             for name in files:
                 path = Path(place, name)
-                if not TEMPORARY.fullmatch(name) and path.suffix not in (".seal", ".changed"):
+                if not TEMPORARY.fullmatch(name) and not name.endswith(_NOT_STORED):
                     found[path.relative_to(folder.root).as_posix()] = path
     return dict(sorted(found.items()))
 
