@@ -153,7 +153,9 @@ class Cluster:
     def cut(self, places: int, workers: int | None, units: int, problems: int) -> tuple[int, int]:
         if workers is not None:
             return min(workers, units), 1
-        groups = units if problems == 1 else min(units, 4 * places)
+        if problems == 1:  # as on one machine, where the same number of workers gives the same bits
+            return min(places, units), 1
+        groups = min(units, 4 * places)
         return groups, max(1, min(-(-2 * places // groups), problems // FEWEST))
 
     def asked(self, function: Callable[..., T], device: str, *arguments: Any) -> list[T]:
