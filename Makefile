@@ -38,6 +38,7 @@ bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stag
 	$(BIN)/python benchmarks/usual_way.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/soak.py --programs 12500 25000 50000 100000
+	$(BIN)/python benchmarks/soak.py --checkpoints --programs 12500 25000 50000 100000 --nodes 2
 	$(BIN)/python benchmarks/stopping.py
 
 bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)

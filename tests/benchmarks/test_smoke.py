@@ -19,7 +19,7 @@ SMALLEST = {
     "overfitting_rule": ("--curves 20", "| 200 |"),
     "practice_truth": ("--studies 1 --steps 2 --problems 4", "nothing: "),
     "report_size": ("--problems 4 --seeds 1 --steps 1", "peak_memory_mb "),
-    "soak": ("--checkpoints 10 20 --problems 4 --programs 8", "soak: all sizes measured"),
+    "soak": ("--checkpoints 10 20 --problems 4 --programs 8 --nodes 1", "soak: all sizes measured"),
     "stopping": ("--moments 0.1 --rounds 1", "all gone in time"),
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),
 }
