@@ -34,10 +34,11 @@ format: $(VENV)/.installed-dev  ## put everything in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size (about 25 minutes)
+bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size; plans against runs (about 40 minutes)
 	$(BIN)/python benchmarks/usual_way.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/stopping.py
+	$(BIN)/python benchmarks/cluster_plan.py
 
 bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)
 	$(BIN)/python benchmarks/false_positives.py
