@@ -34,12 +34,13 @@ format: $(VENV)/.installed-dev  ## put everything in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size; memory and time over sizes (about 40 minutes)
+bench: $(VENV)/.installed-dev  ## the practice study against the usual way, stage by stage; the report at full size; memory and time over sizes; plans against runs (about an hour)
 	$(BIN)/python benchmarks/usual_way.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/soak.py --programs 12500 25000 50000 100000
 	$(BIN)/python benchmarks/soak.py --checkpoints --programs 12500 25000 50000 100000 --nodes 2
 	$(BIN)/python benchmarks/stopping.py
+	$(BIN)/python benchmarks/cluster_plan.py
 
 bench-truth: $(VENV)/.installed-dev  ## how often the conclusion is wrong: simulated and real small studies (about an hour)
 	$(BIN)/python benchmarks/false_positives.py

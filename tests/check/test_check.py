@@ -23,6 +23,7 @@ import tiny
 from kiyas import practice
 from kiyas.analyse import provenance
 from kiyas.check import Checked, chat_template, check, costs, design, leaks, page, remarks
+from kiyas.check.cluster import Training
 from kiyas.cli import main
 from kiyas.data.arms import ArmData
 from kiyas.data.chat import Chat
@@ -487,7 +488,7 @@ def test_other_families_can_be_measured(tmp_path: Path, family: str) -> None:
     settings_ = study(
         model_name_or_path=str(tmp_path), peft={"r": 2, "lora_dropout": 0.1}, generation={"max_new_tokens": 8}
     )
-    work = costs.Work(2, 2, 2, 1, 1, 1000.0, 0.0, ((8, 6), (12, 9)), 21, 9, 11, 5)
+    work = costs.Work(2, 2, 1, 1, (Training(500.0, 0.0, 1),) * 2, ((8, 6), (12, 9)), 21, 9, 11, 5)
     problems = practice.benchmark(1)
     found = costs.estimate(settings_, work, problems, Chat.load(tmp_path))
     assert found.train_s > 0 and found.generate_s > 0 and found.adapter_parameters > 0

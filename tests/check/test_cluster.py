@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -211,7 +212,13 @@ def study(base: Path, **training: Any) -> Study:
             "model_name_or_path": str(base),
             "arms": {"deep": {"dataset_name": "practice/deep"}, "diverse": {"dataset_name": "practice/diverse"}},
             "seeds": 3,
-            "training": {"budget": {"steps": 200}, "save_steps": 20, "max_length": 1024, **training},
+            "training": {
+                "budget": {"steps": 200},
+                "save_steps": 20,
+                "max_length": 1024,
+                "max_tokens_per_pass": 2048,
+                **training,
+            },
             "benchmarks": {"primary": {"dataset": "practice", "problems": 6}},
             "generation": {"num_samples": 10, "max_new_tokens": 1024, "temperature": 0.8},
             "judge": {"isolation": "best"},
@@ -361,3 +368,10 @@ def test_twenty_arms_of_a_large_base(tmp_path: Path, size: str, parameters: floa
     h100, t4 = found.cards
     assert t4.cannot_train and not h100.cannot_train and not h100.cannot_answer
     assert found.answers == 2001 * 10550 and found.wall_s is not None
+
+
+def test_the_table_of_cards_is_the_cards() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
+    for card in CARDS.values():
+        row = f"| {card.memory / 1e9:.0f} | {card.flops / 1e12:,.0f} | {card.bandwidth / 1e9:,.0f} |"
+        assert re.search(rf"^\| `{card.name}`[^|]* {re.escape(row)}$", text, re.MULTILINE), row

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 import tiny
 from kiyas.check import costs, design
 from kiyas.check.cards import CARDS
+from kiyas.check.cluster import Training
 from kiyas.check.costs import Work
 from kiyas.data.chat import Chat
 from kiyas.study.file import load
@@ -84,13 +85,14 @@ def work(study: Study, sample: int, answer: int) -> Work:
     held_out = arms * (17 if study.dataset.split_column == "split" else 250)
     primary = len(study.benchmarks.primary.ids or range(PRIMARY))
     return Work(
-        trainings=trainings * arms,
         checkpoints=trainings * arms * saves,
         saved=trainings * arms * saves,
         problems=primary + (ALSO if study.benchmarks.also else 0),
         samples=study.generation.num_samples,
-        train_tokens=float(trainings * arms * steps * t.effective_batch_size * sample),
-        validation_tokens=float(trainings * arms * passes * held_out * sample),
+        each_training=(
+            Training(float(steps * t.effective_batch_size * sample), float(passes * held_out * sample), saves),
+        )
+        * (trainings * arms),
         lengths=((sample - answer, answer),) * 32,
         longest=t.max_length,
         prompt_tokens=PROMPT,

@@ -6,10 +6,12 @@ The base's configuration and tokenizer are read, its weights are not. Nothing is
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kiyas import judge
 from kiyas.check import cluster, costs
 from kiyas.check.cards import Card, Speed
 from kiyas.check.cluster import Bottleneck, Load, Pool
@@ -33,10 +35,10 @@ SIMULATED = 50
 ENOUGH_FAILURES = 1000
 """After so many there are no further runs."""
 NOTHING = Speed(math.inf, math.inf, math.inf, math.inf)
-TOKEN_BYTES = 4
-"""Of text, for each token of an answer (about)."""
-ROW_BYTES = 1000
-"""Of an answer and its judgment, beside the text (measured, about)."""
+TOKEN_BYTES = 8
+"""Of text, for each token of an answer (about): the answer is kept, and so is the program in it."""
+ROW_BYTES, TEST_BYTES = 500, 190
+"""Of an answer and its judgment, beside the text, and of each test in it (measured, about)."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def estimate(
         for card, share in zip(asked, shares, strict=True)
     ]
     plan = cluster.plan(load, pools)
+    tests = statistics.fmean(judge.problem_from_row(row, "kiyas").total for row in problems)
     most = study.generation.max_new_tokens
     works = [card for card, pool in zip(asked, pools, strict=True) if pool.trainings or pool.rows]
     wall = _known(plan.wall_s)
@@ -167,7 +170,7 @@ def estimate(
         adapter_parameters=base.adapter,
         # Adapters are kept in float32; a training under way keeps weights and AdamW's two moments as well.
         checkpoint_bytes=4 * base.adapter * work.saved + 12 * base.adapter * work.trainings,
-        answer_bytes=work.answers * (ROW_BYTES + TOKEN_BYTES * work.answer_tokens),
+        answer_bytes=round(work.answers * (ROW_BYTES + TEST_BYTES * tests + TOKEN_BYTES * work.answer_tokens)),
         base_bytes=base.parameters * 2,
         losses=() if wall is None else tuple(_losses(load, pools, each) for each in (NODE_MTBF_S, TAKEN_BACK_S)),
     )
