@@ -31,7 +31,7 @@ from kiyas.judge.terminal import many
 from kiyas.judge.version import VERSION
 from kiyas.pipeline.hand import Hand, Message
 from kiyas.runfolder.copies import blocks, write
-from kiyas.runfolder.files import sha256
+from kiyas.runfolder.files import settle, sha256
 from kiyas.runfolder.litter import TEMPORARY
 from kiyas.types import KiyasError
 from kiyas.work import deadline
@@ -216,6 +216,8 @@ class Cluster:
             self._compare(models)  # this node may be new
             for name, model in models.items():
                 self._bring_model(node, name, model)
+            for path in (path for pattern in job.own for path in folder.glob(pattern) if path.suffix == ".jsonl"):
+                settle(path)  # what a lost worker left of a row is cut off here, not there
             files = [self._bring(node, folder, patterns) for patterns in (job.reads, job.own)]
             place = Place("", kind, self._room(node, kind) if kind == "cpu" else 1, tuple(node.models.items()))
             worker.sign = _streaming(worker.hand.part).remote(
