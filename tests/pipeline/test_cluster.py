@@ -15,8 +15,10 @@ import pytest
 from faults.harness import litter, same
 from faults.table import call, demo
 from kiyas import practice
+from kiyas.pipeline.cluster import joined
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
+from kiyas.types import KiyasError
 from nodes import Nodes, nodes
 
 pytest.importorskip("ray")
@@ -53,6 +55,35 @@ def test_an_address_without_a_cluster(tmp_path: Path) -> None:
     said = call([*demo(tmp_path / "practice"), "--ray", "127.0.0.1:1"], tmp_path)
     assert said.code == 1 and "no Ray cluster can be joined at '127.0.0.1:1'" in said.err and "hint: " in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("head-of-mine", "it is neither auto nor HOST:PORT"), ("ray://head:10001", "Ray Client is not supported")],
+    ids=["no port", "client"],
+)
+def test_an_address_that_cannot_be_one(address: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KiyasError, match=f"no Ray cluster can be joined at '{address}': {why}"), joined(address):
+        pass
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(KiyasError, match=why), joined("auto"):
+        pass
+
+
+def test_ray_of_another_version_and_ray_in_use_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: object) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.10.1\n")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(KiyasError, match=r"started with: Ray: 2\.59\.0 Python: 3\.10\.1"), joined("auto"):
+        pass
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("it is the caller's"))
+    with pytest.raises(KiyasError, match="has joined a Ray cluster already"), joined("auto"):
+        pass
 
 
 # -- nodes that come and go -----------------------------------------------------------------------------------

@@ -88,12 +88,59 @@ def test_cut_anywhere_it_is_what_a_killed_run_leaves(tmp_path: Path) -> None:
             assert weights.stat().st_size == BLOCK + 7
 
 
+def test_rows_written_anew_are_never_unconfirmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part that goes on writes the rows that it keeps anew, and adds to them."""
+    there, log, name = tmp_path / "there", tmp_path / "there" / STATE / "part-0.jsonl", STATE / "part-0.jsonl"
+    with JsonlWriter(log) as writer:
+        for n in range(8):
+            writer.write({"row": n})
+    shutil.copytree(there, tmp_path / "begun")
+    watched = Watched(there, OWN)
+    watched.begin()
+    changes = []
+    for kept, more in ((5, 100), (3, 200)):  # the second shorter than what was confirmed before
+        write_jsonl(log, [{"row": n} for n in (0, 7, 6, 5, 4)[:kept]], sealed=True)
+        with JsonlWriter(log) as writer:
+            writer.write({"row": more})
+        changes += watched.changes()
+    for end in range(len(changes) + 1):
+        here = tmp_path / f"cut-{end}"
+        shutil.copytree(tmp_path / "begun", here)
+        for change in changes[:end]:
+            write(here, change)
+        before = (here / name).read_bytes()
+        settle(here / name)
+        assert (here / name).read_bytes() == before and capsys.readouterr().err == ""
+        assert [path.name for path in here.rglob("*.changed")] == []
+    assert contents(here) == contents(there)
+
+
+def test_a_layout_that_changes_after_rows_comes_after_them(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, OWN)
+    order = []
+    for rows in (1, 2):
+        write_jsonl(tmp_path / STATE / "part-0.jsonl", ({"row": n} for n in range(rows)))
+        write_sealed(tmp_path / STATE / "part-0.layout.json", {"after": rows})
+        order.append([Path(change.name).name for change in watched.changes()])
+    assert order == [["part-0.layout.json", "part-0.jsonl"], ["part-0.jsonl", "part-0.layout.json"]]
+
+
+def test_a_stage_may_lie_on_another_disk(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/train").symlink_to(tmp_path / "disk")
+    write(tmp_path / "run", Change("train/state/part-0.layout.json", "replace", 0, b"{}"))
+    assert (tmp_path / "disk/state/part-0.layout.json").read_bytes() == b"{}"
+
+
 def test_what_is_not_what_it_was_changed_from_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b"another row\n")
     with pytest.raises(KiyasError, match=r"log\.jsonl was changed while a worker was adding to it\n  hint: "):
         write(tmp_path, Change("log.jsonl", "append", 5, b"row\n"))
     with pytest.raises(KiyasError, match="is not in the run folder"):
         write(tmp_path, Change("../outside", "replace", 0, b""))
+    with pytest.raises(KiyasError, match="is not in the run folder"):
+        write(tmp_path, Change("/outside", "replace", 0, b""))
     assert not (tmp_path.parent / "outside").exists()
 
 

@@ -31,7 +31,7 @@ from kiyas.judge.terminal import many
 from kiyas.judge.version import VERSION
 from kiyas.pipeline.hand import Hand, Message
 from kiyas.runfolder.copies import blocks, write
-from kiyas.runfolder.files import sha256
+from kiyas.runfolder.files import settle, sha256
 from kiyas.runfolder.litter import TEMPORARY
 from kiyas.types import KiyasError
 from kiyas.work import deadline
@@ -58,8 +58,11 @@ WINDOW = 8
 """blocks of a file that are under way at once"""
 AHEAD = 4
 """bundles of messages that a worker may be ahead of us"""
+START_S = 10.0
+"""Workers that start are waited for so long before more is given out: then all get something to do."""
 BUSY_S = 60.0
-"""without a message from any worker, until we say so"""
+"""without any worker that has started, until we say so"""
+BUSY = "cluster: no worker has started yet; other jobs may hold the cores (`ray status` shows them)"
 
 
 @dataclass(eq=False)
@@ -93,10 +96,17 @@ class _Worker:
 
     node: _Node
     hand: Any
-    stream: Any = None
+    sign: Any
+    """what is heard of it next: that it has started, or a bundle of messages; None: it is free"""
     job: Any = None
     heard: int = 0
     """units, or items, of the job that it is done with"""
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_late(self) -> bool:
+        """It should have started by now: something else holds its core."""
+        return time.monotonic() > self.since + START_S
 
 
 class Cluster:
@@ -108,7 +118,7 @@ class Cluster:
         self._refused: set[str] = set()
         self._too_small: set[str] = set()
         self._looked = 0.0
-        self._model_bytes, self._running, self._out_of_time = 1, False, False
+        self._model_bytes, self._running, self._out_of_time, self._left = 1, False, False, False
         self._placed: list[dict[str, Any]] = []
         self._look()
         while any(node.answer is not None for node in self.nodes.values()):
@@ -162,10 +172,31 @@ class Cluster:
         kind = self._kind(device)
         chosen = [self._worker(node, kind) for node in self._fit if self._room(node, kind)]
         try:
-            found: list[T] = self.ray.get([each.hand.ask.remote(function, (*arguments, kind)) for each in chosen])
-            return found
+            found, late = list[T](), [each.hand.ask.remote(function, (*arguments, kind)) for each in chosen]
+            quiet = time.monotonic() + BUSY_S
+            while late:
+                ready, late = self.ray.wait(late, num_returns=len(late), timeout=LOOK_S)
+                for each in ready:
+                    with contextlib.suppress(self.ray.exceptions.RayActorError):  # a lost node is not asked
+                        found.append(self._answer(each))
+                if time.monotonic() > quiet:
+                    quiet = math.inf
+                    tell(BUSY)
+                if late and _is_over():
+                    raise deadline.OutOfTimeError
         finally:
             self._let_go(chosen)
+        if not found:
+            raise KiyasError("all nodes were lost while they were asked what they compute in", "run the same command")
+        return found
+
+    def _answer(self, reference: Any) -> Any:
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, KiyasError):
+                raise error.cause from None
+            raise WorkerError(str(error)) from error
 
     def run(
         self,
@@ -187,9 +218,11 @@ class Cluster:
             self._compare(models)  # this node may be new
             for name, model in models.items():
                 self._bring_model(node, name, model)
+            for path in (path for pattern in job.own for path in folder.glob(pattern) if path.suffix == ".jsonl"):
+                settle(path)  # what a lost worker left of a row is cut off here, not there
             files = [self._bring(node, folder, patterns) for patterns in (job.reads, job.own)]
             place = Place("", kind, self._room(node, kind) if kind == "cpu" else 1, tuple(node.models.items()))
-            worker.stream = _streaming(worker.hand.part).remote(
+            worker.sign = _streaming(worker.hand.part).remote(
                 function, *files, job.own, place, job.arguments, in_words, deadline.left_s()
             )
             self._placed.append({"part": job.number, "node": node.name, "device": kind, "memory_bytes": node.memory})
@@ -200,6 +233,7 @@ class Cluster:
             else:
                 worker.heard += value[0]
                 bar.update(*value)
+                deadline.is_near()  # something was done: no more need be
 
         def lose(worker: _Worker) -> None:
             number = worker.job.number
@@ -231,7 +265,7 @@ class Cluster:
             ]
             worker.heard = 0
             files = self._bring(node, folder, reads)
-            worker.stream = _streaming(worker.hand.items).remote(function, files, arguments, node.cores, worker.job)
+            worker.sign = _streaming(worker.hand.items).remote(function, files, arguments, node.cores, worker.job)
 
         def hear(worker: _Worker, kind: str, value: Any) -> None:
             worker.heard += 1
@@ -239,9 +273,9 @@ class Cluster:
 
         def lose(worker: _Worker) -> None:
             left = worker.job[worker.heard :]
-            if not left:
-                return
             waiting.extendleft(reversed(left))
+            if not left or worker.node.unfit_to_judge:
+                return
             lost[left[0]] += 1
             if lost[left[0]] == ATTEMPTS:
                 raise _kills_workers("one program", worker.node)
@@ -329,14 +363,16 @@ class Cluster:
 
     def _worker(self, node: _Node, kind: str | None) -> _Worker:
         """On a GPU, on a core, or (None) on all cores of a node."""
+        holds: dict[str, float] = {"num_cpus": 1, "num_gpus": 1}
         if kind is None:
-            return _Worker(node, self._hand(node.id, num_cpus=node.cores))
-        if kind == "cpu":
-            return _Worker(node, self._hand(node.id, num_cpus=1, memory=min(2 * self._model_bytes, node.memory)))
-        return _Worker(node, self._hand(node.id, num_cpus=1, num_gpus=1))
+            holds = {"num_cpus": node.cores}
+        elif kind == "cpu":
+            holds = {"num_cpus": 1, "memory": min(2 * self._model_bytes, node.memory)}
+        hand = self._hand(node.id, **holds)
+        return _Worker(node, hand, hand.missing.remote([]))
 
     def _let_go(self, workers: Iterable[_Worker]) -> None:
-        for each in workers:
+        for each in () if self._left else workers:  # they have ended, and Ray would start a cluster to kill them
             with contextlib.suppress(self.ray.exceptions.RayError):
                 self.ray.kill(each.hand)
 
@@ -362,23 +398,31 @@ class Cluster:
         if name in node.models:
             return
         files = {model.folder / each: digest for each, digest in model.files.items()}
-        if self.ray.get(node.lacking[name]):
+        if self._kept(node, node.lacking[name]):
             tell(f"cluster: {node.name} does not have {name}: it is sent there")
             self._send(node, files)
-            where = self.ray.get(node.keeper.lay.remote(f"model-{len(node.models)}", dict(model.files)))
+            where = self._kept(node, node.keeper.lay.remote(f"model-{len(node.models)}", dict(model.files)))
         else:
             where = str(model.folder)
         node.models[name] = where
 
     def _send(self, node: _Node, files: Mapping[Path, str]) -> None:
         path_of = {digest: path for path, digest in files.items()}
-        for digest in self.ray.get(node.keeper.missing.remote(list(path_of))):
+        for digest in self._kept(node, node.keeper.missing.remote(list(path_of))):
             under_way: deque[Any] = deque()
             for block in blocks(path_of[digest]):
                 under_way.append(node.keeper.take.remote(digest, *block))
                 if len(under_way) > WINDOW:
-                    self.ray.get(under_way.popleft())
-            self.ray.get(list(under_way))
+                    self._kept(node, under_way.popleft())
+            self._kept(node, list(under_way))
+
+    def _kept(self, node: _Node, answer: Any) -> Any:
+        """What a keeper answers. A node that lost its keeper is met anew."""
+        try:
+            return self.ray.get(answer)
+        except self.ray.exceptions.RayActorError:
+            self.nodes.pop(node.id, None)
+            raise
 
     # -- work -------------------------------------------------------------------------------------------------
 
@@ -396,42 +440,57 @@ class Cluster:
         `start` takes something off `waiting`; `lose` puts back what a lost worker had not finished.
         """
         workers: list[_Worker] = []
-        alone, silent = None, time.monotonic() + BUSY_S
+        quiet, alone = time.monotonic() + BUSY_S, None
         try:
             while True:
                 self._look()
-                for node in self._fit:
-                    here = sum(each.node is node for each in workers)
-                    free = sum(each.stream is None for each in workers)
-                    rests = time.monotonic() < node.rests_until
-                    new = 0 if rests else min(room(node) - here, len(waiting) - free)
-                    workers += [self._worker(node, kind) for _ in range(new)]
-                for worker in [each for each in workers if each.stream is None]:
-                    if waiting and not self._out_of_time:
-                        deadline.refuse_more()
-                        self._or_lost(workers, worker, start, lose)
-                streams = {each.stream: each for each in workers if each.stream is not None}
-                if not streams:
-                    if self._out_of_time:
-                        raise deadline.OutOfTimeError
-                    if not waiting:
-                        return
+                self._out_of_time = self._out_of_time or _is_over()
+                for each in [each for each in workers if each.job is None]:
+                    if not waiting or self.nodes.get(each.node.id) is not each.node:
+                        self._end(workers, each)
+                idle = [each for each in workers if each.job is None]
+                if not any(each.sign is not None and not each.is_late for each in idle):
+                    for worker in [each for each in idle if each.sign is None]:
+                        if waiting and not self._out_of_time:
+                            self._or_lost(workers, worker, start, lose)
+                promised = sum(each.job is None and (each.sign is None or not each.is_late) for each in workers)
+                if not self._out_of_time:
+                    self._grow(workers, room, kind, len(waiting) - promised)
+                if any(each.job is not None for each in workers):
+                    quiet = math.inf
+                elif self._out_of_time:
+                    raise deadline.OutOfTimeError
+                elif not waiting:
+                    return
+                elif time.monotonic() > quiet:
+                    quiet = math.inf
+                    tell(BUSY)
+                signs = {each.sign: each for each in workers if each.sign is not None}
+                if not signs:
                     alone = alone or time.monotonic() + ALONE_S
                     self._nobody(room, alone)
                     time.sleep(LOOK_S / 4)
                     continue
                 alone = None
-                self.ray.wait(list(streams), num_returns=1, timeout=LOOK_S)
-                ready, _ = self.ray.wait(list(streams), num_returns=len(streams), timeout=0)
-                if ready:
-                    silent = math.inf
-                elif time.monotonic() > silent:
-                    silent = math.inf
-                    tell("cluster: no worker has started yet; other jobs may hold the cores (`ray status` shows them)")
-                for stream in ready:
-                    yield from self._listen(workers, streams[stream], hear, lose)
+                self.ray.wait(list(signs), num_returns=1, timeout=LOOK_S)
+                ready, _ = self.ray.wait(list(signs), num_returns=len(signs), timeout=0)
+                for sign in ready:
+                    yield from self._listen(workers, signs[sign], hear, lose)
         finally:
             self._let_go(workers)
+
+    def _grow(self, workers: list[_Worker], room: Callable[[_Node], int], kind: str | None, wanted: int) -> None:
+        """Begins so many workers, spread over the nodes."""
+        awake = [node for node in self._fit if time.monotonic() > node.rests_until]
+        free = {node.id: room(node) - sum(each.node is node for each in workers) for node in awake}
+        for _ in range(min(wanted, sum(max(0, each) for each in free.values()))):
+            id = max(free, key=free.__getitem__)
+            free[id] -= 1
+            workers.append(self._worker(self.nodes[id], kind))
+
+    def _end(self, workers: list[_Worker], worker: _Worker) -> None:
+        workers.remove(worker)
+        self._let_go([worker])
 
     def _nobody(self, room: Callable[[_Node], int], until: float) -> None:
         reasons = [f"{node.name}: {node.unfit_to_judge}" for node in self._fit if node.unfit_to_judge]
@@ -465,10 +524,12 @@ class Cluster:
             node = worker.node
             node.losses += 1
             node.rests_until = time.monotonic() + min(60.0, 2.0**node.losses)
-            workers.remove(worker)
-            self._let_go([worker])
-            tell(f"cluster: a worker on {node.name} was lost; what it had not finished is done again")
-            lose(worker)
+            self._end(workers, worker)
+            if worker.job is not None:
+                tell(f"cluster: a worker on {node.name} was lost; what it had not finished is done again")
+                lose(worker)
+            elif node.losses >= 2 * ATTEMPTS and node.id in self.nodes:
+                self._refuse(node, "its workers do not start")
 
     def _listen(
         self,
@@ -480,7 +541,11 @@ class Cluster:
         bundle: list[Message] = []
 
         def take(worker: _Worker) -> None:
-            bundle.extend(self.ray.get(next(worker.stream)))
+            if worker.job is None:
+                self.ray.get(worker.sign)
+                worker.sign = None
+            else:
+                bundle.extend(self.ray.get(next(worker.sign)))
 
         self._or_lost(workers, worker, take, lose)
         for kind, value in bundle:
@@ -491,15 +556,14 @@ class Cluster:
                 tell(f"{worker.node.name}: {value}")
             elif kind in ("done", "out of time"):
                 worker.node.losses = 0
-                worker.stream = worker.job = None
+                worker.sign = worker.job = None
                 self._out_of_time = self._out_of_time or kind == "out of time"
             elif kind == "mistake":
-                raise KiyasError(*value)
+                raise KiyasError(f"{worker.node.name}: {value[0]}", value[1])
             elif kind == "unfit":
                 worker.node.unfit_to_judge = value
                 tell(f"cluster: {worker.node.name} does not judge: {value.splitlines()[0]}")
-                workers.remove(worker)
-                self._let_go([worker])
+                self._end(workers, worker)
                 lose(worker)
             elif kind == "error":
                 raise WorkerError(f"on {worker.node.name}:\n{value}")
@@ -508,8 +572,19 @@ class Cluster:
 
     def leave(self) -> None:
         """Takes away what lies on the nodes."""
+        self._left = True
         left = [node.keeper.clear.remote() for node in self._fit]
         self.ray.wait(left, num_returns=len(left), timeout=5)
+
+
+def _is_over() -> bool:
+    """May nothing more be begun, or is even its one unit waited for too long?"""
+    left = deadline.left_s()
+    try:
+        deadline.refuse_more()
+    except deadline.OutOfTimeError:
+        return True
+    return left is not None and left < -ANSWER_S
 
 
 def _streaming(method: Any) -> Any:
@@ -528,13 +603,16 @@ _TRIES = "RAY_gcs_server_port_wait_time_s"
 
 
 def _refuse_silent(address: str) -> None:
-    """Raises KiyasError for a host and port where nobody answers: Ray would try for minutes."""
+    """Raises KiyasError for what is not a host and port, or where nobody answers: Ray would try for minutes."""
+    if "://" in address:
+        raise _no_cluster(address, "Ray Client is not supported: run the command on a machine of the cluster")
     host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        try:
-            socket.create_connection((host, int(port)), ANSWERS_S).close()
-        except OSError as error:
-            raise _no_cluster(address, error.strerror or str(error)) from error
+    if not host or not port.isdigit():
+        raise _no_cluster(address, "it is neither auto nor HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from error
 
 
 def _no_cluster(address: str, why: str) -> KiyasError:
@@ -558,16 +636,22 @@ def joined(address: str) -> Iterator[Cluster]:
         raise KiyasError(
             f"--ray needs Ray, which cannot be imported here ({error})", "pip install 'kiyas[ray]'"
         ) from error
-    if "://" in address:
-        raise _no_cluster(address, "Ray Client is not supported: run the command on a machine of the cluster")
-    _refuse_silent(address)
+    if ray.is_initialized():
+        raise KiyasError(
+            "this process has joined a Ray cluster already, with work of its own",
+            "call ray.shutdown() before, or run the study in another process",
+        )
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address != "auto":
+        _refuse_silent(address)
     ended = signal.getsignal(signal.SIGTERM)
     tries = os.environ.get(_TRIES)
     os.environ[_TRIES] = "2"
     try:
         ray.init(address=address, namespace="kiyas", log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, str(error).strip().splitlines()[0]) from error
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise _no_cluster(address, " ".join(str(error).split())) from error
     finally:
         os.environ.pop(_TRIES)
         if tries is not None:

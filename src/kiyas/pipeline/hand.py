@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kiyas.judge.types import SandboxError
+from kiyas.judge.types import JudgeError, LostError
 from kiyas.judge.version import VERSION
 from kiyas.runfolder.copies import Shelf, Watched
 from kiyas.runfolder.files import sha256
@@ -171,7 +171,9 @@ def _streamed(work: Callable[[Callable[[Message], None]], None], in_words: InWor
             box.queue.put(("done", None))
         except deadline.OutOfTimeError:
             box.queue.put(("out of time", None))
-        except SandboxError as error:
+        except LostError:
+            os._exit(1)  # the judge's process was killed: this one goes, too, and another does it
+        except JudgeError as error:  # on the machine of the run the judge can work
             box.queue.put(("unfit", str(error)))
         except BaseException as error:  # noqa: BLE001 (sent to the machine of the run, which raises it)
             told = error if isinstance(error, KiyasError) else in_words(error)

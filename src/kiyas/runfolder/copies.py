@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from kiyas.runfolder.files import disk_errors
+from kiyas.runfolder.files import disk_errors, seal_of
 from kiyas.runfolder.litter import GROWING, TEMPORARY
 from kiyas.types import KiyasError
 
@@ -112,7 +112,7 @@ class Watched:
     def changes(self) -> Iterator[Change]:
         """What is different since the last call."""
         now = self.look()
-        for name in sorted(now, key=_rank):
+        for name in sorted(now, key=lambda name: _rank(name, name not in self._known)):
             before = self._known.get(name)
             if before == now[name]:
                 continue
@@ -121,11 +121,20 @@ class Watched:
                 for start, data, _ in blocks(self.root / name, before[1]):
                     yield Change(name, "append", start, data)
             else:
+                yield from self._confirmed(name, now)
                 for start, data, last in blocks(self.root / name):
                     yield Change(name, "replace", start, data, last)
         for name in self._known.keys() - now.keys():
             yield Change(name, "remove")
         self._remember(now)
+
+    def _confirmed(self, name: str, now: dict[str, tuple[int, int, int]]) -> Iterator[Change]:
+        """Rows written anew are confirmed before they come, beside the old ones; then the seal is replaced, too."""
+        seal = seal_of(Path(name)).as_posix()
+        if name.endswith(".jsonl") and name in self._known and seal in self._known and seal in now:
+            size = self._known.pop(seal)[1]
+            for start, data, _ in blocks(self.root / seal):
+                yield Change(seal, "append", size + start, data)
 
     def _remember(self, now: dict[str, tuple[int, int, int]]) -> None:
         for name, (number, *_) in now.items():
@@ -136,18 +145,20 @@ class Watched:
         self._known = now
 
 
-def _rank(name: str) -> tuple[int, str]:
-    """What relies on nothing first: layouts, checkpoints, rows, the seals that confirm rows, the state of all."""
+def _rank(name: str, new: bool) -> tuple[int, str]:
+    """What relies on nothing first: new layouts, checkpoints, rows, the seals that confirm rows, layouts that changed
+    after so many rows, the state of all."""
     last = PurePosixPath(name).name
-    kinds = ["layout" in last, "adapter_model" in last, "adapter_config" in last]
-    kinds += [last.endswith(each) for each in GROWING]
+    kinds = ["layout" in last and new, "adapter_model" in last, "adapter_config" in last]
+    kinds += [*(last.endswith(each) for each in GROWING), "layout" in last]
     return kinds.index(True) if True in kinds else len(kinds), name
 
 
 def write(root: Path, change: Change) -> None:
     """Makes a change in the run folder. Raises KiyasError where a file is not what it was changed from."""
     path = root / change.name
-    if not path.resolve().is_relative_to(root.resolve()):
+    # By its name: a stage's folder may be a link to another disk.
+    if ".." in path.parts[len(root.parts) :] or not path.is_relative_to(root):
         raise KiyasError(f"{path} is not in the run folder", "nothing was written there")
     with disk_errors(path):
         if change.kind == "remove":
@@ -170,5 +181,18 @@ def write(root: Path, change: Change) -> None:
         with unfinished.open("rb+" if change.start else "wb") as file:
             file.seek(change.start)
             file.write(change.data)
+            if change.last:
+                _sync_rows(path)
+                file.flush()
+                os.fsync(file.fileno())
         if change.last:
             unfinished.rename(path)
+
+
+def _sync_rows(path: Path) -> None:
+    """What a state relies on outlives a power cut, if the state does: the rows of its part."""
+    rows = path.with_name(f"{path.name.partition('.')[0]}.jsonl")
+    for each in (rows, seal_of(rows)):
+        if path.name[0] != "." and path != each and each.exists():
+            with each.open("rb") as file:
+                os.fsync(file.fileno())
