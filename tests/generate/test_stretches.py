@@ -22,6 +22,7 @@ from kiyas.runfolder.paths import RunDir
 from kiyas.study.settings import Generation, Study
 from kiyas.types import BASE, AdapterId, Completion, KiyasError
 from kiyas.work import deadline
+from kiyas.work.engine import Place
 
 IDS = [BASE, AdapterId("x", "", 0, 1)]
 PROBLEMS = {f"p{i}": "Print " + "x" * (i % 5) + str(i) for i in range(12)}
@@ -64,7 +65,8 @@ def run(folder: RunDir, base: Path, temperature: float, report: Callable[[int, s
         }
     )
     adapters = [[*id.fields().values()] for id in IDS]
-    generate_part(str(folder.root), study.model_dump(mode="json"), adapters, 0, 1, [], report or (lambda n, t: None))
+    place = Place(str(folder.root), "cpu")
+    generate_part(place, study.model_dump(mode="json"), adapters, None, 0, [], report or (lambda n, t: None))
 
 
 def made(folder: RunDir) -> list[bytes]:

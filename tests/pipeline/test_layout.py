@@ -54,6 +54,7 @@ def shared_out(parts: list[Part]) -> list[list[tuple[str, int]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "run_parts", noted)
+        patch.setattr(layout, "_models", lambda *_: {})
         with bar("test", 1, "parts") as progress:
             do(HERE, RunDir(Path()), study(), print, parts, lambda part: (part.number,), lambda _: ([], []), progress)
     return given

@@ -90,7 +90,8 @@ def train_part(
     if layout is None:
         free = available_bytes(base.device) + base.nbytes
         layout = plan.chosen(training_budget(kind, free, place.sharing), kind)
-    report(sum(min(saved_step(folder, part), task.steps) for task in tasks), "")
+    if restored := sum(min(saved_step(folder, part), task.steps) for task in tasks):
+        report(restored, "")
     JointTraining(base, tasks, validation, study, folder, part, layout).run(report, try_largest=counts)
 
 
