@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from faults.harness import litter, same
@@ -167,6 +166,29 @@ def test_a_node_is_killed(stage: Stage, longer_here: RunDir, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+def test_the_process_that_takes_files_is_killed_alone(longer_here: RunDir, tmp_path: Path) -> None:
+    with nodes("one") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: rows(driver.run.train_state / "part-0.jsonl") > 0)
+        cluster.hands()[0].kill()
+        driver.ended_well(longer_here)
+    assert driver.said.count("cluster: one joined") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_time_ends_on_a_cluster(longer_here: RunDir, tmp_path: Path) -> None:
+    """Every command does something, and what has begun ends at a saved state."""
+    with nodes("one", "two") as cluster:
+        for _ in range(3):
+            driver = Driver(tmp_path / "practice", cluster, "--max-hours", "0.003")
+            assert driver.process.wait(200) == 0, driver.said[-3000:]
+        assert driver.said.count("all of it is kept") == 3 and "was lost" not in driver.said
+        Driver(driver.run.root, cluster).ended_well(longer_here)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_node_comes_late_and_takes_over(longer_here: RunDir, tmp_path: Path) -> None:
     with nodes("one") as cluster:
         driver = Driver(tmp_path / "practice", cluster)
@@ -215,17 +237,21 @@ def test_a_node_without_the_model_is_sent_it(longer_here: RunDir, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_the_driver_ends_and_the_cluster_is_free(number: int, longer_here: RunDir, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [(signal.SIGINT, Stage.TRAIN), (signal.SIGINT, Stage.JUDGE), (signal.SIGKILL, Stage.TRAIN)],
+    ids=["Ctrl-C", "Ctrl-C while it judges", "kill -9"],
+)
+def test_the_driver_ends_and_the_cluster_is_free(
+    number: int, stage: Stage, longer_here: RunDir, tmp_path: Path
+) -> None:
     with nodes("one", "two") as cluster:
         driver = Driver(tmp_path / "practice", cluster)
-        driver.until(lambda: driver.under_way(Stage.TRAIN))
+        driver.until(lambda: driver.under_way(stage))
         driver.process.send_signal(number)
         assert driver.process.wait(30) == (130 if number == signal.SIGINT else -number)
         end = time.monotonic() + 30
-        while left := [
-            each for each in psutil.process_iter(["cmdline"]) if "ray::Hand" in " ".join(each.info["cmdline"] or ())
-        ]:
+        while left := cluster.hands():
             assert time.monotonic() < end, left
             time.sleep(0.1)
         assert "Traceback" not in driver.said

@@ -420,6 +420,7 @@ class Cluster:
             return self.ray.get(answer)
         except self.ray.exceptions.RayActorError:
             self.nodes.pop(node.id, None)
+            self.ray.kill(node.keeper)  # it may only be out of reach, and keeps another from its folder
             raise
 
     # -- work -------------------------------------------------------------------------------------------------
@@ -640,7 +641,7 @@ def joined(address: str) -> Iterator[Cluster]:
             "call ray.shutdown() before, or run the study in another process",
         )
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or address
+        address = os.getenv("RAY_ADDRESS") or address
     if address != "auto":
         _refuse_silent(address)
     ended = signal.getsignal(signal.SIGTERM)
