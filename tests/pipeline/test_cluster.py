@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faults.harness import litter, same
 from faults.table import call, demo
 from kiyas import practice
-from kiyas.pipeline.cluster import joined
+from kiyas.pipeline.cluster import ATTEMPTS, Cluster, _Node, _Worker, joined
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError
@@ -50,6 +52,18 @@ def test_a_cluster_finds_what_this_machine_finds(here: RunDir, tmp_path: Path) -
     assert call([*demo(run.root), SHARED], run.root).code == 0, "and without a cluster it is finished, too"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_head_is_killed(tmp_path: Path) -> None:
+    with nodes("one") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: rows(driver.run.train_state / "part-0.jsonl") > 0)
+        cluster.kill("head")
+        assert driver.process.wait(120) == 1
+    assert "the head of the cluster, " in driver.said and "does not answer any more" in driver.said
+    assert "Traceback" not in driver.said
+
+
 def test_an_address_without_a_cluster(tmp_path: Path) -> None:
     said = call([*demo(tmp_path / "practice"), "--ray", "127.0.0.1:1"], tmp_path)
     assert said.code == 1 and "no Ray cluster can be joined at '127.0.0.1:1'" in said.err and "hint: " in said.err
@@ -83,6 +97,27 @@ def test_ray_of_another_version_and_ray_in_use_are_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("it is the caller's"))
     with pytest.raises(KiyasError, match="has joined a Ray cluster already"), joined("auto"):
         pass
+
+
+@pytest.mark.parametrize("unfit", ["no namespaces", ""], ids=["unfit", "lost"])
+def test_nodes_that_do_not_judge_lose_nothing(unfit: str) -> None:
+    """However many there are; but a program that always ends its worker ends the run."""
+    found = object.__new__(Cluster)
+    found.nodes, found._placed = {}, []
+
+    def drive(room: object, kind: object, waiting: deque[str], start: object, hear: object, lose: Any) -> Iterator[str]:
+        for number in range(ATTEMPTS + 1):
+            node = _Node("id", f"node-{number}", 1, 0, 0, None, None, 0.0, unfit_to_judge=unfit)
+            lose(_Worker(node, None, None, job=[waiting.popleft(), waiting.popleft()]))
+        yield from waiting
+
+    found._drive = drive  # type: ignore[method-assign, assignment]
+    given = found.each(lambda: iter(()), Path(), (), (), ["first", "second", "third"])
+    if unfit:
+        assert list(given) == ["first", "second", "third"]
+    else:
+        with pytest.raises(KiyasError, match=f"one program lost its worker {ATTEMPTS} times .* last on node-4"):
+            list(given)
 
 
 # -- nodes that come and go -----------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ ANSWER_S = 120.0
 """A node that has not said what it is by then is left out."""
 ANSWERS_S = 10.0
 """an address is waited for"""
+HEAD_S = 30.0
+"""The head may be away for so long. After a minute Ray would end this process, without a word of ours."""
 ALONE_S = 300.0
 """without any node, until we give up"""
 ATTEMPTS = 5
@@ -117,7 +119,8 @@ class Cluster:
         self.nodes: dict[str, _Node] = {}
         self._refused: set[str] = set()
         self._too_small: set[str] = set()
-        self._looked = 0.0
+        self._looked, self._head = 0.0, ray.get_runtime_context().gcs_address
+        self._head_was_there = time.monotonic()
         self._model_bytes, self._running, self._out_of_time, self._left = 1, False, False, False
         self._placed: list[dict[str, Any]] = []
         self._look()
@@ -300,7 +303,7 @@ class Cluster:
 
     def _look(self) -> None:
         """Which nodes have come and gone, and what new ones say they are."""
-        if time.monotonic() - self._looked > LOOK_S:
+        if time.monotonic() - self._looked > LOOK_S and self._head_is_there():
             self._looked = time.monotonic()
             alive = {each["NodeID"]: each for each in self.ray.nodes() if each["Alive"]}
             for id in [id for id in self.nodes if id not in alive]:
@@ -314,6 +317,20 @@ class Cluster:
                 self._judge_fit(node)
             elif time.monotonic() > node.until:
                 self._refuse(node, f"it did not start a process of ours within {ANSWER_S:.0f} s")
+
+    def _head_is_there(self) -> bool:
+        """Raises KiyasError where it does not come back."""
+        try:
+            _knock(self._head, LOOK_S)
+        except OSError as error:
+            if time.monotonic() < self._head_was_there + HEAD_S:
+                return False
+            raise KiyasError(
+                f"the head of the cluster, {self._head}, does not answer any more ({error.strerror or error})",
+                "start the cluster again, and run the same command (with --ray, or without it on this machine)",
+            ) from error
+        self._head_was_there = time.monotonic()
+        return True
 
     def _meet(self, found: Mapping[str, Any]) -> None:
         has, id, name = Counter(found["Resources"]), found["NodeID"], found["NodeName"] or found["NodeManagerAddress"]
@@ -601,6 +618,12 @@ _TRIES = "RAY_gcs_server_port_wait_time_s"
 """Ray tries twenty times, for four minutes, where it is not set."""
 
 
+def _knock(address: str, seconds: float) -> None:
+    """Raises OSError where nobody listens at a host and port."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+
+
 def _refuse_silent(address: str) -> None:
     """Raises KiyasError for what is not a host and port, or where nobody answers: Ray would try for minutes."""
     if "://" in address:
@@ -609,7 +632,7 @@ def _refuse_silent(address: str) -> None:
     if not host or not port.isdigit():
         raise _no_cluster(address, "it is neither auto nor HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_S).close()
+        _knock(address, ANSWERS_S)
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from error
 
