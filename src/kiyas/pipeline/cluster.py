@@ -176,7 +176,8 @@ class Cluster:
             found, late = list[T](), [each.hand.ask.remote(function, (*arguments, kind)) for each in chosen]
             quiet = time.monotonic() + BUSY_S
             while late:
-                ready, late = self.ray.wait(late, num_returns=len(late), timeout=LOOK_S)
+                ready = self._ready(late)
+                late = [each for each in late if each not in ready]
                 for each in ready:
                     with contextlib.suppress(self.ray.exceptions.RayActorError):  # a lost node is not asked
                         found.append(self._answer(each))
@@ -190,6 +191,22 @@ class Cluster:
         if not found:
             raise KiyasError("all nodes were lost while they were asked what they compute in", "run the same command")
         return found
+
+    def _ready(self, references: list[Any]) -> list[Any]:
+        """Those that there is something to get of, after a while perhaps none."""
+        try:
+            self.ray.wait(references, num_returns=1, timeout=LOOK_S)
+            found: list[Any] = self.ray.wait(references, num_returns=len(references), timeout=0)[0]
+        except OSError as error:
+            raise self._no_head(error) from error
+        return found
+
+    def _no_head(self, error: OSError) -> KiyasError:
+        return KiyasError(
+            f"the head of the cluster, {self._head}, or the node of this machine does not answer any more "
+            f"({error.strerror or error})",
+            "start it again, and run the same command (with --ray, or without it on this machine)",
+        )
 
     def _answer(self, reference: Any) -> Any:
         try:
@@ -325,10 +342,7 @@ class Cluster:
         except OSError as error:
             if time.monotonic() < self._head_was_there + HEAD_S:
                 return False
-            raise KiyasError(
-                f"the head of the cluster, {self._head}, does not answer any more ({error.strerror or error})",
-                "start the cluster again, and run the same command (with --ray, or without it on this machine)",
-            ) from error
+            raise self._no_head(error) from error
         self._head_was_there = time.monotonic()
         return True
 
@@ -388,7 +402,7 @@ class Cluster:
 
     def _let_go(self, workers: Iterable[_Worker]) -> None:
         for each in () if self._left else workers:  # they have ended, and Ray would start a cluster to kill them
-            with contextlib.suppress(self.ray.exceptions.RayError):
+            with contextlib.suppress(self.ray.exceptions.RayError, OSError):
                 self.ray.kill(each.hand)
 
     # -- files ------------------------------------------------------------------------------------------------
@@ -488,9 +502,7 @@ class Cluster:
                     time.sleep(LOOK_S / 4)
                     continue
                 alone = None
-                self.ray.wait(list(signs), num_returns=1, timeout=LOOK_S)
-                ready, _ = self.ray.wait(list(signs), num_returns=len(signs), timeout=0)
-                for sign in ready:
+                for sign in self._ready(list(signs)):
                     yield from self._listen(workers, signs[sign], hear, lose)
         finally:
             self._let_go(workers)
@@ -589,8 +601,9 @@ class Cluster:
     def leave(self) -> None:
         """Takes away what lies on the nodes."""
         self._left = True
-        left = [node.keeper.clear.remote() for node in self._fit]
-        self.ray.wait(left, num_returns=len(left), timeout=5)
+        with contextlib.suppress(self.ray.exceptions.RayError, OSError):  # what is gone cannot be cleared
+            left = [node.keeper.clear.remote() for node in self._fit]
+            self.ray.wait(left, num_returns=len(left), timeout=5)
 
 
 def _is_over() -> bool:
