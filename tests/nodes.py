@@ -79,6 +79,16 @@ class Nodes:
             time.sleep(0.1)
         ray.shutdown()
 
+    def hands(self) -> list[psutil.Process]:
+        """Processes of runs on the nodes, the oldest first."""
+        found = []
+        for node in self._running.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for each in psutil.Process(node.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        found += [each] if "ray::Hand" in " ".join(each.cmdline()) else []
+        return sorted(found, key=lambda each: each.create_time())
+
     def kill(self, name: str) -> None:
         """SIGKILL for the node and all that it has started."""
         _kill([self._running.pop(name)])

@@ -6,16 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
 from faults.harness import litter, same
 from faults.table import call, demo
 from kiyas import practice
-from kiyas.pipeline.cluster import joined
+from kiyas.pipeline.cluster import ATTEMPTS, Cluster, _Node, _Worker, joined
 from kiyas.runfolder.files import read_json
 from kiyas.runfolder.paths import RunDir, Stage
 from kiyas.types import KiyasError
@@ -51,6 +52,18 @@ def test_a_cluster_finds_what_this_machine_finds(here: RunDir, tmp_path: Path) -
     assert call([*demo(run.root), SHARED], run.root).code == 0, "and without a cluster it is finished, too"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_head_is_killed(tmp_path: Path) -> None:
+    with nodes("one") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: rows(driver.run.train_state / "part-0.jsonl") > 0)
+        cluster.kill("head")
+        assert driver.process.wait(120) == 1
+    assert "the head of the cluster, " in driver.said and "does not answer any more" in driver.said
+    assert "Traceback" not in driver.said
+
+
 def test_an_address_without_a_cluster(tmp_path: Path) -> None:
     said = call([*demo(tmp_path / "practice"), "--ray", "127.0.0.1:1"], tmp_path)
     assert said.code == 1 and "no Ray cluster can be joined at '127.0.0.1:1'" in said.err and "hint: " in said.err
@@ -84,6 +97,27 @@ def test_ray_of_another_version_and_ray_in_use_are_named(monkeypatch: pytest.Mon
     monkeypatch.setattr(ray, "shutdown", lambda: pytest.fail("it is the caller's"))
     with pytest.raises(KiyasError, match="has joined a Ray cluster already"), joined("auto"):
         pass
+
+
+@pytest.mark.parametrize("unfit", ["no namespaces", ""], ids=["unfit", "lost"])
+def test_nodes_that_do_not_judge_lose_nothing(unfit: str) -> None:
+    """However many there are; but a program that always ends its worker ends the run."""
+    found = object.__new__(Cluster)
+    found.nodes, found._placed = {}, []
+
+    def drive(room: object, kind: object, waiting: deque[str], start: object, hear: object, lose: Any) -> Iterator[str]:
+        for number in range(ATTEMPTS + 1):
+            node = _Node("id", f"node-{number}", 1, 0, 0, None, None, 0.0, unfit_to_judge=unfit)
+            lose(_Worker(node, None, None, job=[waiting.popleft(), waiting.popleft()]))
+        yield from waiting
+
+    found._drive = drive  # type: ignore[method-assign, assignment]
+    given = found.each(lambda: iter(()), Path(), (), (), ["first", "second", "third"])
+    if unfit:
+        assert list(given) == ["first", "second", "third"]
+    else:
+        with pytest.raises(KiyasError, match=f"one program lost its worker {ATTEMPTS} times .* last on node-4"):
+            list(given)
 
 
 # -- nodes that come and go -----------------------------------------------------------------------------------
@@ -167,6 +201,29 @@ def test_a_node_is_killed(stage: Stage, longer_here: RunDir, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+def test_the_process_that_takes_files_is_killed_alone(longer_here: RunDir, tmp_path: Path) -> None:
+    with nodes("one") as cluster:
+        driver = Driver(tmp_path / "practice", cluster)
+        driver.until(lambda: rows(driver.run.train_state / "part-0.jsonl") > 0)
+        cluster.hands()[0].kill()
+        driver.ended_well(longer_here)
+    assert driver.said.count("cluster: one joined") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_time_ends_on_a_cluster(longer_here: RunDir, tmp_path: Path) -> None:
+    """Every command does something, and what has begun ends at a saved state."""
+    with nodes("one", "two") as cluster:
+        for _ in range(3):
+            driver = Driver(tmp_path / "practice", cluster, "--max-hours", "0.003")
+            assert driver.process.wait(200) == 0, driver.said[-3000:]
+        assert driver.said.count("all of it is kept") == 3 and "was lost" not in driver.said
+        Driver(driver.run.root, cluster).ended_well(longer_here)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_node_comes_late_and_takes_over(longer_here: RunDir, tmp_path: Path) -> None:
     with nodes("one") as cluster:
         driver = Driver(tmp_path / "practice", cluster)
@@ -215,17 +272,21 @@ def test_a_node_without_the_model_is_sent_it(longer_here: RunDir, tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_the_driver_ends_and_the_cluster_is_free(number: int, longer_here: RunDir, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [(signal.SIGINT, Stage.TRAIN), (signal.SIGINT, Stage.JUDGE), (signal.SIGKILL, Stage.TRAIN)],
+    ids=["Ctrl-C", "Ctrl-C while it judges", "kill -9"],
+)
+def test_the_driver_ends_and_the_cluster_is_free(
+    number: int, stage: Stage, longer_here: RunDir, tmp_path: Path
+) -> None:
     with nodes("one", "two") as cluster:
         driver = Driver(tmp_path / "practice", cluster)
-        driver.until(lambda: driver.under_way(Stage.TRAIN))
+        driver.until(lambda: driver.under_way(stage))
         driver.process.send_signal(number)
         assert driver.process.wait(30) == (130 if number == signal.SIGINT else -number)
         end = time.monotonic() + 30
-        while left := [
-            each for each in psutil.process_iter(["cmdline"]) if "ray::Hand" in " ".join(each.info["cmdline"] or ())
-        ]:
+        while left := cluster.hands():
             assert time.monotonic() < end, left
             time.sleep(0.1)
         assert "Traceback" not in driver.said

@@ -46,6 +46,8 @@ ANSWER_S = 120.0
 """A node that has not said what it is by then is left out."""
 ANSWERS_S = 10.0
 """an address is waited for"""
+HEAD_S = 30.0
+"""The head may be away for so long. After a minute Ray would end this process, without a word of ours."""
 ALONE_S = 300.0
 """without any node, until we give up"""
 ATTEMPTS = 5
@@ -117,7 +119,8 @@ class Cluster:
         self.nodes: dict[str, _Node] = {}
         self._refused: set[str] = set()
         self._too_small: set[str] = set()
-        self._looked = 0.0
+        self._looked, self._head = 0.0, ray.get_runtime_context().gcs_address
+        self._head_was_there = time.monotonic()
         self._model_bytes, self._running, self._out_of_time, self._left = 1, False, False, False
         self._placed: list[dict[str, Any]] = []
         self._look()
@@ -175,7 +178,8 @@ class Cluster:
             found, late = list[T](), [each.hand.ask.remote(function, (*arguments, kind)) for each in chosen]
             quiet = time.monotonic() + BUSY_S
             while late:
-                ready, late = self.ray.wait(late, num_returns=len(late), timeout=LOOK_S)
+                ready = self._ready(late)
+                late = [each for each in late if each not in ready]
                 for each in ready:
                     with contextlib.suppress(self.ray.exceptions.RayActorError):  # a lost node is not asked
                         found.append(self._answer(each))
@@ -189,6 +193,22 @@ class Cluster:
         if not found:
             raise KiyasError("all nodes were lost while they were asked what they compute in", "run the same command")
         return found
+
+    def _ready(self, references: list[Any]) -> list[Any]:
+        """Those that there is something to get of, after a while perhaps none."""
+        try:
+            self.ray.wait(references, num_returns=1, timeout=LOOK_S)
+            found: list[Any] = self.ray.wait(references, num_returns=len(references), timeout=0)[0]
+        except OSError as error:
+            raise self._no_head(error) from error
+        return found
+
+    def _no_head(self, error: OSError) -> KiyasError:
+        return KiyasError(
+            f"the head of the cluster, {self._head}, or the node of this machine does not answer any more "
+            f"({error.strerror or error})",
+            "start it again, and run the same command (with --ray, or without it on this machine)",
+        )
 
     def _answer(self, reference: Any) -> Any:
         try:
@@ -302,7 +322,7 @@ class Cluster:
 
     def _look(self) -> None:
         """Which nodes have come and gone, and what new ones say they are."""
-        if time.monotonic() - self._looked > LOOK_S:
+        if time.monotonic() - self._looked > LOOK_S and self._head_is_there():
             self._looked = time.monotonic()
             alive = {each["NodeID"]: each for each in self.ray.nodes() if each["Alive"]}
             for id in [id for id in self.nodes if id not in alive]:
@@ -316,6 +336,17 @@ class Cluster:
                 self._judge_fit(node)
             elif time.monotonic() > node.until:
                 self._refuse(node, f"it did not start a process of ours within {ANSWER_S:.0f} s")
+
+    def _head_is_there(self) -> bool:
+        """Raises KiyasError where it does not come back."""
+        try:
+            _knock(self._head, LOOK_S)
+        except OSError as error:
+            if time.monotonic() < self._head_was_there + HEAD_S:
+                return False
+            raise self._no_head(error) from error
+        self._head_was_there = time.monotonic()
+        return True
 
     def _meet(self, found: Mapping[str, Any]) -> None:
         has, id, name = Counter(found["Resources"]), found["NodeID"], found["NodeName"] or found["NodeManagerAddress"]
@@ -373,7 +404,7 @@ class Cluster:
 
     def _let_go(self, workers: Iterable[_Worker]) -> None:
         for each in () if self._left else workers:  # they have ended, and Ray would start a cluster to kill them
-            with contextlib.suppress(self.ray.exceptions.RayError):
+            with contextlib.suppress(self.ray.exceptions.RayError, OSError):
                 self.ray.kill(each.hand)
 
     # -- files ------------------------------------------------------------------------------------------------
@@ -422,6 +453,7 @@ class Cluster:
             return self.ray.get(answer)
         except self.ray.exceptions.RayActorError:
             self.nodes.pop(node.id, None)
+            self.ray.kill(node.keeper)  # it may only be out of reach, and keeps another from its folder
             raise
 
     # -- work -------------------------------------------------------------------------------------------------
@@ -472,9 +504,7 @@ class Cluster:
                     time.sleep(LOOK_S / 4)
                     continue
                 alone = None
-                self.ray.wait(list(signs), num_returns=1, timeout=LOOK_S)
-                ready, _ = self.ray.wait(list(signs), num_returns=len(signs), timeout=0)
-                for sign in ready:
+                for sign in self._ready(list(signs)):
                     yield from self._listen(workers, signs[sign], hear, lose)
         finally:
             self._let_go(workers)
@@ -573,8 +603,9 @@ class Cluster:
     def leave(self) -> None:
         """Takes away what lies on the nodes."""
         self._left = True
-        left = [node.keeper.clear.remote() for node in self._fit]
-        self.ray.wait(left, num_returns=len(left), timeout=5)
+        with contextlib.suppress(self.ray.exceptions.RayError, OSError):  # what is gone cannot be cleared
+            left = [node.keeper.clear.remote() for node in self._fit]
+            self.ray.wait(left, num_returns=len(left), timeout=5)
 
 
 def _is_over() -> bool:
@@ -602,6 +633,12 @@ _TRIES = "RAY_gcs_server_port_wait_time_s"
 """Ray tries twenty times, for four minutes, where it is not set."""
 
 
+def _knock(address: str, seconds: float) -> None:
+    """Raises OSError where nobody listens at a host and port."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+
+
 def _refuse_silent(address: str) -> None:
     """Raises KiyasError for what is not a host and port, or where nobody answers: Ray would try for minutes."""
     if "://" in address:
@@ -610,7 +647,7 @@ def _refuse_silent(address: str) -> None:
     if not host or not port.isdigit():
         raise _no_cluster(address, "it is neither auto nor HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_S).close()
+        _knock(address, ANSWERS_S)
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, getattr(error, "strerror", None) or str(error)) from error
 
@@ -642,7 +679,7 @@ def joined(address: str) -> Iterator[Cluster]:
             "call ray.shutdown() before, or run the study in another process",
         )
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or address
+        address = os.getenv("RAY_ADDRESS") or address
     if address != "auto":
         _refuse_silent(address)
     ended = signal.getsignal(signal.SIGTERM)
