@@ -197,7 +197,7 @@ def executed(name: str, folder: Path) -> Any:
 
 
 def shown_by_the_run(book: Any) -> str:
-    (ran,) = [cell for cell in book.cells if "run = kiyas.run(" in cell.source]
+    (ran,) = [cell for cell in book.cells if cell.cell_type == "code" and "run = kiyas.run(" in cell.source]
     (shown,) = [output for output in ran.outputs if output.output_type == "display_data"]
     return str(shown.data["text/html"])
 
