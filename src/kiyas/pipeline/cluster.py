@@ -52,8 +52,8 @@ ALONE_S = 300.0
 """without any node, until we give up"""
 ATTEMPTS = 5
 """that a part may lose its worker without being any further"""
-BATCH = 24
-"""items for each core at once"""
+BATCH, SMALLEST = 256, 16
+"""items for each core at once; each batch starts a judge, which takes as long as some dozens of short programs"""
 FEWEST = 8
 """problems that a part of its own is worth"""
 WINDOW = 8
@@ -280,9 +280,8 @@ class Cluster:
         def start(worker: _Worker) -> None:
             node = worker.node
             share = len(waiting) // (2 * len(self._fit))
-            worker.job = [
-                waiting.popleft() for _ in range(min(len(waiting), max(node.cores, min(BATCH * node.cores, share))))
-            ]
+            many_items = max(SMALLEST * node.cores, min(BATCH * node.cores, share))
+            worker.job = [waiting.popleft() for _ in range(min(len(waiting), many_items))]
             worker.heard = 0
             files = self._bring(node, folder, reads)
             worker.sign = _streaming(worker.hand.items).remote(function, files, arguments, node.cores, worker.job)
