@@ -249,3 +249,41 @@ def test_a_wave_that_is_short_is_one_stretch(folder: RunDir, base_folder: Path) 
         ".part-0.jsonl.seal", "part-0.jsonl", "part-0.layout.json",
     ]  # fmt: skip
     assert read_sealed(plans_file(folder, 0))[0]["stretch"] == 0 and len(read_jsonl(part_file(folder, 0))) == 24
+
+
+def test_a_flight_of_before_the_part_went_on_elsewhere(
+    folder: RunDir, base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node has no cache of answers in flight, and adds rows: what an older cache says of them is not believed."""
+    shaky(monkeypatch)
+    how(monkeypatch, "cache")
+    run(folder, base_folder, 0.8)
+    expected = made(folder)
+    short(monkeypatch)
+    begin_anew(folder)
+    save, saves = Flight.save, 0
+
+    def killed_after(count: int) -> None:
+        nonlocal saves
+        saves = 0
+
+        def instead(flight: Flight, *given: Any) -> None:
+            nonlocal saves
+            save(flight, *given)
+            saves += 1
+            if saves == count:
+                raise KilledError
+
+        monkeypatch.setattr(Flight, "save", instead)
+        with pytest.raises(KilledError):
+            run(folder, base_folder, 0.8)
+
+    killed_after(30)
+    cache = part_file(folder, 0).with_suffix(".flight.safetensors")
+    older = cache.read_bytes()
+    cache.unlink()
+    killed_after(2)
+    cache.write_bytes(older)
+    monkeypatch.setattr(Flight, "save", save)
+    run(folder, base_folder, 0.8)
+    assert made(folder) == expected

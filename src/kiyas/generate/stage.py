@@ -236,6 +236,8 @@ class _Part:
         """What is kept of the answers: those of earlier plans, and whole waves and stretches of the last; and what was
         in flight when that stretch ended."""
         plan, (noted, flying) = plans[-1], self._noted(len(plans))
+        if noted > len(made):
+            noted, flying = 0, {}  # of a time before the part went on elsewhere: the wave is begun again
         whole, later = made[: plan.after], {each.key: each for each in made[plan.after :]}
         of_stretches = {each.key for each in made[plan.after : noted]}
         for group, cut in self._waves(plan, made[: plan.after]):
