@@ -35,11 +35,11 @@ def test_stopped_in_every_stage_and_gone_on(tmp_path: Path, expected: RunDir, mo
     run = RunDir(tmp_path / "practice")
     said = stopped_after(3, run.root, monkeypatch)
     assert said.code == 0 and said.out == ""
-    line = "practice: stopped within 2.5 h (--max-hours) in train, 4 of 8 adapter-steps done; all of it is kept, and"
+    line = "practice: stopped by --max-hours 2.5 in train, 4 of 8 adapter-steps done; all of it is kept, and"
     assert sum(line in each for each in said.err.splitlines()) == 1, said.err
     assert not list(run.checkpoints.glob("**/step-*")), "no checkpoint is made at a step that has none"
     status = call(["status", str(run.root)], run.root).out
-    assert "train     in progress" in status and "stopped within 2.5 h (--max-hours), 4 of 8 adapter-steps" in status
+    assert "train     in progress" in status and "stopped by --max-hours 2.5, 4 of 8 adapter-steps" in status
     said = stopped_after(8, run.root, monkeypatch)
     assert said.code == 0 and "in generate, 0 of 26 answers done" in said.err
     said = stopped_after(4, run.root, monkeypatch, programs=True)
@@ -55,7 +55,7 @@ def test_stopped_at_any_unit(tmp_path: Path, expected: RunDir, monkeypatch: pyte
     while run.manifest(Stage.REPORT) is None:
         said = stopped_after(chance.choice((1, 2, 3, 6)), run.root, monkeypatch)
         assert said.code == 0
-        stops += "stopped within" in said.err
+        stops += "stopped by --max-hours" in said.err
     assert stops > 5 and same(run, expected) == "" and litter(run) == []
 
 

@@ -123,14 +123,29 @@ def test_settings_that_falsify_nothing_are_not_refused(run: RunDir, tmp_path: Pa
     assert finished(run) == [Stage.DATA]
 
 
-def test_a_study_that_does_the_rest_again_is_not_refused(run: RunDir, tmp_path: Path) -> None:
+def test_only_who_has_a_copy_may_do_stages_of_it_again(run: RunDir, tmp_path: Path) -> None:
+    """Where the run folder is not, the copy may be of somebody else's study."""
     finish(run, Stage.TRAIN)
     copy(run)
     emptied(run)
-    with pytest.raises(KiyasError, match="save_steps"):
-        take(tmp_path, "training.save_steps=7")
+    for redo in (None, Stage.TRAIN):
+        with pytest.raises(KiyasError, match=r"save_steps\n  hint: give the study another `name` or another `store`"):
+            take(tmp_path, "training.save_steps=7", redo=redo)
+    take(tmp_path)
     take(tmp_path, "training.save_steps=7", redo=Stage.TRAIN)
     assert finished(run) == [Stage.DATA, Stage.TRAIN]
+
+
+def test_lists_that_are_torn_are_said(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(run, Stage.TRAIN)
+    copy(run)
+    emptied(run)
+    for path in (tmp_path / "drive" / "mine" / "snapshots").iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    take(tmp_path)
+    said = capsys.readouterr().err
+    assert "store: snapshot 1 in" in said and "is not whole (its list is torn)" in said
+    assert "store: no snapshot in" in said and finished(run) == []
 
 
 def test_a_folder_that_was_being_taken_back(run: RunDir, tmp_path: Path) -> None:

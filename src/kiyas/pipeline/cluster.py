@@ -135,7 +135,8 @@ class Cluster:
         cores, gpus = (sum(counts) for counts in zip(*((each.cores, each.gpus) for each in self._fit), strict=True))
         names = ", ".join(node.name for node in self._fit)
         self._running = True
-        tell(f"cluster: {many(len(self._fit), 'node')} ({names}), {many(cores, 'core')}, {many(gpus, 'GPU')}")
+        there = f"{many(len(self._fit), 'node')} ({names}), {many(cores, 'core')}, {many(gpus, 'GPU')}"
+        tell(f"cluster at {self._head}: {there}")
 
     # -- as an engine -----------------------------------------------------------------------------------------
 

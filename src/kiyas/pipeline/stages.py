@@ -116,7 +116,7 @@ def run(
                     counts["placed"] = placed
             except deadline.OutOfTimeError as error:
                 assert max_hours is not None
-                _say_stopped(study, folder, stage, f"within {max_hours:g} h (--max-hours)", error.far, redo)
+                _say_stopped(study, folder, stage, f"by --max-hours {max_hours:g}", error.far, redo)
                 return False
             identity.refuse_other_models(study, folder, stage)
             manifests.finish(folder, stage, inputs, counts, time.monotonic() - started)

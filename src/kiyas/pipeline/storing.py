@@ -50,7 +50,11 @@ def take_back(study: Study, folder: RunDir, redo: Stage | None) -> Store | None:
     store, torn = Store.of(Path(study.store), study.name), 0
     begun = folder.is_begun and not half
     try:
-        for snapshot in store.snapshots():
+        snapshots = store.snapshots()
+        for name in store.torn:
+            tell(f"store: snapshot {int(name.partition('-')[0])} in {store.root} is not whole (its list is torn)")
+            torn += 1
+        for snapshot in snapshots:
             if begun and snapshot.origin == stores.origin(folder):
                 return store  # what is here is as new
             try:
@@ -101,7 +105,14 @@ def _refuse_another(
     if record.study is None:
         raise KiyasError(f"{store.root} holds an import, not a run", "give this study another `name`, or another store")
     there = {Stage(name.partition("/")[0]) for name in snapshot.files if "/" in name}
-    identity.refuse_another_study(hub.pinned(study, record.study), record, store.root, there, redo)
+    # Only who has a copy of this run may do stages of it again: it may be somebody else's.
+    again = redo if folder is not None else None
+    try:
+        identity.refuse_another_study(hub.pinned(study, record.study), record, store.root, there, again)
+    except KiyasError as error:
+        raise KiyasError(
+            str(error.args[0]), "give the study another `name` or another `store` (store=null copies nothing)"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -190,6 +190,8 @@ class Store:
     abandoned: bool = False
     """nobody waits for it any more: no snapshot is added"""
     _known: dict[_Key, Kept] = field(default_factory=dict)
+    torn: list[str] = field(default_factory=list)
+    """names of lists that were not whole at the last look"""
     _read: dict[str, Snapshot] = field(default_factory=dict)
     _last: tuple[Path, Mapping[str, Kept]] | None = None
     """the snapshot that was added last, and what it lists"""
@@ -221,6 +223,7 @@ class Store:
             names = [path.name for path in (self.root / "snapshots").iterdir()]
         found = {name: self._read.get(name) or self._snapshot(name) for name in names if _SNAPSHOT.fullmatch(name)}
         self._read = {name: each for name, each in found.items() if each is not None}
+        self.torn = sorted(found.keys() - self._read.keys())
         return sorted(self._read.values(), key=lambda each: (each.number, each.written), reverse=True)
 
     def _snapshot(self, name: str) -> Snapshot | None:
