@@ -25,7 +25,17 @@ SMALLEST = {
     "usual_way": ("--steps 2 --save-steps 2 --seeds 1 --problems 2 --threads 1", "equal answers: "),
 }
 """By script: its smallest size, and how a line begins that it prints when all is measured."""
-SLOW = {"cluster_plan", "false_positives", "gpu", "large_data", "practice_truth", "report_size", "soak", "usual_way"}
+SLOW = {
+    "cluster_plan",
+    "false_positives",
+    "gpu",
+    "judge",
+    "large_data",
+    "practice_truth",
+    "report_size",
+    "soak",
+    "usual_way",
+}
 BROKEN_PROMISE = {"cluster_plan", "false_positives", "forgetting_null", "overfitting_rule", "practice_truth"}
 """They exit with 1 where a limit is broken, which so few draws, or so small a base, cannot show to hold."""
 

@@ -35,6 +35,7 @@ def demo(runs: Path, *more: str) -> int:
     return cli.main(["demo", "--runs", str(runs), *SMALL, *more])
 
 
+@pytest.mark.slow
 def test_a_whole_study(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("bitsandbytes")
     assert demo(tmp_path, "training.load_in_4bit=true") == 0

@@ -280,9 +280,10 @@ class Cluster:
 
         def start(worker: _Worker) -> None:
             node = worker.node
-            share = len(waiting) // (2 * len(self._fit))
-            many_items = max(SMALLEST * node.cores, min(BATCH * node.cores, share))
-            worker.job = [waiting.popleft() for _ in range(min(len(waiting), many_items))]
+            nodes = max(1, len(self._fit))
+            fewest = min(SMALLEST * node.cores, -(-len(waiting) // nodes))
+            share = max(fewest, min(BATCH * node.cores, len(waiting) // (2 * nodes)))
+            worker.job = [waiting.popleft() for _ in range(min(len(waiting), share))]
             worker.heard = 0
             files = self._bring(node, folder, reads)
             worker.sign = _streaming(worker.hand.items).remote(function, files, arguments, node.cores, worker.job)
