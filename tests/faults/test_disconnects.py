@@ -52,6 +52,7 @@ def ends_the_same(folder: Path, expected: RunDir, faults: Iterable[tuple[str, in
     return table
 
 
+@pytest.mark.slow
 def test_two_disconnects(tmp_path: Path, expected: RunDir) -> None:
     """Of a run that is trained, has answered, and was copied: no torch is loaded."""
     run = RunDir(shutil.copytree(expected.root, tmp_path / "practice"))

@@ -103,6 +103,7 @@ def test_the_end_of_turn_is_learned(study_file: Path) -> None:
         assert base.packed
 
 
+@pytest.mark.slow
 def test_it_trains_and_checkpoints(run: RunDir) -> None:
     log = read_jsonl(run.train_log)
     for arm in SOURCES:
@@ -115,6 +116,7 @@ def test_it_trains_and_checkpoints(run: RunDir) -> None:
     assert all((c["train"], c["validation"]) == (6, 2) for c in counts.values())
 
 
+@pytest.mark.slow
 def test_checkpoints_load_in_peft(run: RunDir, study_file: Path) -> None:
     import peft
 
@@ -127,6 +129,7 @@ def test_checkpoints_load_in_peft(run: RunDir, study_file: Path) -> None:
     assert not torch.allclose(plain, adapted)
 
 
+@pytest.mark.slow
 def test_every_answer_is_judged(run: RunDir) -> None:
     completions, judgments = read_jsonl(run.completions), read_jsonl(run.judgments)
     assert len(completions) == len(judgments) == 5 * 41
@@ -135,6 +138,7 @@ def test_every_answer_is_judged(run: RunDir) -> None:
     assert sum(j["total"] for j in judgments) == 5 * 118
 
 
+@pytest.mark.slow
 def test_it_reports(run: RunDir) -> None:
     page = (run.report / "index.html").read_text(encoding="utf-8")
     assert "abc365_a" in page and "deep" in page
@@ -142,6 +146,7 @@ def test_it_reports(run: RunDir) -> None:
     assert findings["problems"] == 41
 
 
+@pytest.mark.slow
 def test_the_same_command_does_nothing_more(run: RunDir, study_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file() and path.name != ".lock"}
     assert cli.main(["run", str(study_file), "--runs", str(run.root.parent)]) == 0
