@@ -45,6 +45,7 @@ def judge_completions(
     when the checker of a problem failed: that is not judged again.
     """
     have = _judge(folder, rows.completions(folder), folder.judgments, settings, bar, {}, each, between)
+    _read_problems.cache_clear()  # gigabytes perhaps, which nothing later needs
     refuse_common_failure(rows.judgments(folder))
     counts = Counter(have.values())
     return {outcome.value: n for outcome, n in sorted(counts.items())}
@@ -59,6 +60,7 @@ def judge_redecoded(
     """
     known = {(str(row["problem_id"]), str(row["program"])): row for row in read_jsonl(folder.judgments)}
     _judge(folder, rows.redecoded(folder), folder.redecoded_judgments, settings, bar, known, each, between)
+    _read_problems.cache_clear()
 
 
 def _judge(

@@ -225,12 +225,12 @@ class Cluster:
         folder: Path,
         jobs: Sequence[Job],
         places: Sequence[str],
-        models: Mapping[str, Model],
+        find_models: Callable[[], Mapping[str, Model]],
         bar: Bar,
         in_words: InWords,
     ) -> None:
         waiting, lost, furthest = deque(jobs), Counter[int](), Counter[int]()
-        kind = places[0]
+        kind, models = places[0], find_models()
         self._compare(models)
 
         def start(worker: _Worker) -> None:

@@ -148,7 +148,7 @@ class Hand:
 
 
 class _Box:
-    """Takes what a thread says; what is only progress is added up."""
+    """Takes what a thread says."""
 
     def __init__(self) -> None:
         self.queue: queue.Queue[Message] = queue.Queue(64)
@@ -187,10 +187,10 @@ def _streamed(work: Callable[[Callable[[Message], None]], None], in_words: InWor
     while not ended:
         bundle, size, until = [box.queue.get()], 0, time.monotonic() + TOGETHER_S
         while bundle[-1][0] not in LAST and size < TOGETHER_BYTES:
-            with contextlib.suppress(queue.Empty):
+            try:
                 bundle.append(box.queue.get(timeout=max(0.0, until - time.monotonic())))
-                size += len(bundle[-1][1].data) if bundle[-1][0] == "change" else 0
-                continue
-            break
+            except queue.Empty:
+                break
+            size += len(bundle[-1][1].data) if bundle[-1][0] == "change" else 0
         ended = bundle[-1][0] in LAST
         yield bundle

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def do(
         reads, own = files(part)
         jobs.append(Job(part.number, part.place, (asked, *arguments(part)), (folder.resolved.name, *reads), tuple(own)))
     here = places(engine, study, sum(len(part.units) for part in parts))
-    engine.run(function, folder.root, jobs, here, _models(folder, study), progress, in_words)
+    engine.run(function, folder.root, jobs, here, partial(_models, folder, study), progress, in_words)
 
 
 def _models(folder: RunDir, study: Study) -> dict[str, Model]:

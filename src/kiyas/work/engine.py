@@ -77,11 +77,11 @@ class Engine(Protocol):
         folder: Path,
         jobs: Sequence[Job],
         places: Sequence[str],
-        models: Mapping[str, Model],
+        find_models: Callable[[], Mapping[str, Model]],
         bar: Bar,
         in_words: InWords,
     ) -> None:
-        """Does all jobs. `models`: those that they load, by name. Raises the first failure, when all have stopped."""
+        """Does all jobs. `find_models`: those that they load, by name. Raises the first failure, after all stopped."""
 
     def each(
         self,

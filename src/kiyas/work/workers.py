@@ -399,7 +399,7 @@ class Here:
         folder: Path,
         jobs: Sequence[Job],
         places: Sequence[str],
-        models: Mapping[str, Model],
+        find_models: Callable[[], Mapping[str, Model]],
         bar: Bar,
         in_words: InWords,
     ) -> None:
